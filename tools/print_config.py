@@ -1,0 +1,34 @@
+"""Print a config as mmengine sees it: bases merged, overrides applied.
+
+python tools/print_config.py CONFIG [--cfg-options key=value ...] [--save-path FILE]
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="overrides, key=value")
+    parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
+    args = parser.parse_args()
+    if args.save_path is not None and args.save_path.suffix not in (".py", ".json", ".yml", ".yaml"):
+        parser.error(f"--save-path must end in .py, .json or .yml, got {args.save_path}")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    print(cfg.pretty_text)
+    if args.save_path is not None:
+        args.save_path.parent.mkdir(parents=True, exist_ok=True)
+        cfg.dump(args.save_path)
+
+
+if __name__ == "__main__":
+    main()
