@@ -1,0 +1,141 @@
+"""The codebook: K vectors that codes index. Reading, writing, hashing it, and the nearest-code search.
+
+Used by tokenizers, the data preprocessor and augmentations alike. Nearest code after L2 normalisation of both sides is
+what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
+"""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Scores of this many elements (2 MiB of float32) stay in a CPU core's cache; more rows at once run slower, not faster.
+_CPU_SCORE_ELEMENTS = 1 << 19
+# On an accelerator the bound only keeps the scores from filling the memory at K in the hundred thousands.
+_DEVICE_SCORE_ELEMENTS = 1 << 28
+
+
+def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
+    """SHA-256 (hex) of the codebook's rows as C-ordered little-endian float32, the identity that stores record."""
+    array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
+    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").tobytes()).hexdigest()
+
+
+def load_codebook(path: str | Path) -> np.ndarray:
+    """Read a codebook from a token store, a `.npy` file, or a torch file that holds one plain tensor.
+
+    Args:
+        path: A store folder, `codebook.npy`, or a torch file such as the release's `codebook.ckpt`.
+
+    Returns:
+        The vectors, (K, D), float32.
+
+    Raises:
+        FileNotFoundError: Nothing lies at `path`.
+        ValueError: The file holds something else than one 2-d float tensor, or carries code. Nothing is executed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from seitpp.storage import StoreReader
+
+        codebook = StoreReader(path, allow_incomplete=True).codebook
+        if codebook is None:
+            raise ValueError(f"store {path} carries no codebook; name a codebook file (.npy or a torch tensor) instead")
+        return codebook
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"codebook {path} does not exist; point `codebook` at a token store, a .npy file or the release's "
+            "codebook.ckpt"
+        )
+    array = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _load_torch_tensor(path)
+    if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
+        raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _load_torch_tensor(path: Path) -> np.ndarray:
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"codebook {path} is not a plain tensor: it is damaged, or it is a pickle that carries code or objects, "
+            "which is refused (nothing in it was run). Save the codebook as one tensor."
+        ) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"codebook {path} is not a readable torch file: {error}") from error
+    if not isinstance(value, Tensor):
+        raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
+    return value.detach().numpy() if value.is_floating_point() else value.numpy()
+
+
+def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
+    """Write a codebook, (K, D), as `.npy` or (any other suffix) as one torch tensor; written aside, then renamed."""
+    path = Path(path)
+    array = np.ascontiguousarray(torch.as_tensor(codebook).cpu().numpy(), dtype=np.float32)
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    if path.suffix == ".npy":
+        with temporary.open("wb") as file:
+            np.save(file, array)
+    else:
+        torch.save(torch.from_numpy(array), temporary)
+    os.replace(temporary, path)
+
+
+def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
+    """Codes of the codebook rows with the largest cosine to each vector; ties go to the lowest code.
+
+    The vector's own length cannot change which cosine is largest, so only the codebook is normalised.
+
+    Args:
+        vectors: (..., D), floating point. Computed in float32 whatever autocast says: in bfloat16 codes change.
+        codebook: (K, D), need not be normalised.
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
+
+    Returns:
+        Codes, (...), int64.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        directions = F.normalize(codebook.float(), dim=-1)
+        flat = vectors.reshape(-1, vectors.shape[-1]).float()
+        if chunk_rows is None:
+            bound = _CPU_SCORE_ELEMENTS if flat.device.type == "cpu" else _DEVICE_SCORE_ELEMENTS
+            chunk_rows = max(1, bound // directions.shape[0])
+        codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
+        for start in range(0, flat.shape[0], chunk_rows):
+            scores = flat[start : start + chunk_rows] @ directions.T
+            codes[start : start + chunk_rows] = _argmax_last(scores)
+    return codes.view(vectors.shape[:-1])
+
+
+def _argmax_last(scores: Tensor) -> Tensor:
+    """First place of the largest value in each row, (R, K) to (R,)."""
+    if scores.device.type == "cpu" and not torch.compiler.is_compiling():
+        # Ten times torch's own argmax on a CPU (measured by tools/analysis_tools/benchmark_data.py), same tie rule.
+        return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
+    return scores.argmax(dim=-1)
+
+
+def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int = 1 << 14) -> Tensor:
+    """Codes of the codebook rows at the smallest Euclidean distance; ties go to the lowest code.
+
+    Args:
+        vectors: (..., D), floating point.
+        codebook: (K, D).
+        chunk_rows: Vectors scored at a time, which bounds the memory.
+
+    Returns:
+        Codes, (...), int64.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        flat = vectors.reshape(-1, vectors.shape[-1]).float()
+        table = codebook.float()
+        half_norms = table.square().sum(dim=-1) / 2  # |x - c|^2 / 2 without the |x|^2 that all codes share
+        chunks = [
+            torch.addmm(half_norms, rows, table.T, alpha=-1).argmin(dim=-1) for rows in flat.split(max(1, chunk_rows))
+        ]
+    return torch.cat(chunks).view(vectors.shape[:-1]) if chunks else flat.new_empty(0, dtype=torch.int64)

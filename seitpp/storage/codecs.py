@@ -1,0 +1,181 @@
+"""Codecs turn rows of codes into rows of bytes and back; a store names its codec in `header.json`.
+
+A codec is a frozen value without state: `encode` takes codes (n, T) and gives bytes (n, row_bytes), `decode` is its
+inverse. The byte layouts are specified in `docs/storage_format.md`.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+MAX_CODEBOOK_SIZE = 2**18
+_CHUNK_WORDS = 2**13  # 64-bit words unpacked at a time: temporaries of 64 KiB stay in the cache
+
+
+class Codec(Protocol):
+    """What a store asks of a codec."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def for_codebook(cls, codebook_size: int) -> "Codec":
+        """The codec with the parameters that fit codes in [0, codebook_size)."""
+
+    def row_bytes(self, num_codes: int) -> int:
+        """Bytes of one encoded row of `num_codes` codes."""
+
+    def encode(self, codes: np.ndarray) -> np.ndarray:
+        """Encode codes (n, T), already checked to be in range, into uint8 (n, row_bytes)."""
+
+    def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        """Decode uint8 (n, row_bytes) into codes (n, num_codes) of type `code_dtype`."""
+
+
+def code_dtype(codebook_size: int) -> np.dtype:
+    """The type in which codes are handed out: the smallest of uint8, uint16 and int32 that holds K - 1."""
+    return np.dtype(np.uint8 if codebook_size <= 2**8 else np.uint16 if codebook_size <= 2**16 else np.int32)
+
+
+def check_codebook_size(codebook_size: int) -> int:
+    """Return `codebook_size` if a store can hold its codes, otherwise raise `ValueError`."""
+    is_int = isinstance(codebook_size, int | np.integer) and not isinstance(codebook_size, bool)
+    if not is_int or not 1 <= codebook_size <= MAX_CODEBOOK_SIZE:
+        raise ValueError(f"codebook_size is {codebook_size!r}, expected an integer in 1..{MAX_CODEBOOK_SIZE}")
+    return int(codebook_size)
+
+
+@dataclass(frozen=True)
+class RawCodec:
+    """Every code as one little-endian unsigned integer.
+
+    Args:
+        dtype: `uint8`, `uint16` or `uint32`.
+    """
+
+    dtype: str
+    name: ClassVar[str] = "raw"
+
+    @classmethod
+    def for_codebook(cls, codebook_size: int) -> "RawCodec":
+        return cls("uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "uint32")
+
+    @property
+    def _stored(self) -> np.dtype:
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def row_bytes(self, num_codes: int) -> int:
+        return num_codes * self._stored.itemsize
+
+    def encode(self, codes: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(codes, dtype=self._stored).view(np.uint8)
+
+    def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        codes = np.array(rows, dtype=np.uint8, order="C").view(self._stored).reshape(len(rows), num_codes)
+        native = np.dtype(np.int32) if self.dtype == "uint32" else np.dtype(self.dtype)
+        return codes.astype(native, copy=False)
+
+
+@dataclass(frozen=True)
+class BitPackedCodec:
+    """Every code as `bits` bits, least significant bit first; a row is padded with zero bits to whole bytes.
+
+    Eight codes fill exactly `bits` bytes, so both directions work on columns of such groups, all rows at once.
+
+    Args:
+        bits: Width of a code, 1..18.
+    """
+
+    bits: int
+    name: ClassVar[str] = "bitpacked"
+
+    @classmethod
+    def for_codebook(cls, codebook_size: int) -> "BitPackedCodec":
+        return cls(max(1, (codebook_size - 1).bit_length()))
+
+    def row_bytes(self, num_codes: int) -> int:
+        return (num_codes * self.bits + 7) // 8
+
+    def encode(self, codes: np.ndarray) -> np.ndarray:
+        num_rows, num_codes = codes.shape
+        num_groups = (num_codes + 7) // 8
+        padded = np.zeros((num_rows, num_groups * 8), np.uint32)
+        padded[:, :num_codes] = codes
+        columns = padded.reshape(num_rows, num_groups, 8)
+        packed = np.zeros((num_rows, num_groups, self.bits), np.uint8)
+        for k in range(8):
+            first_byte, shift = divmod(k * self.bits, 8)
+            last_byte = ((k + 1) * self.bits - 1) // 8
+            column = columns[:, :, k] << shift
+            for byte in range(first_byte, last_byte + 1):
+                packed[:, :, byte] |= (column >> (8 * (byte - first_byte))).astype(np.uint8)
+        return np.ascontiguousarray(packed.reshape(num_rows, num_groups * self.bits)[:, : self.row_bytes(num_codes)])
+
+    def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        lane_bits = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        lanes = 64 // lane_bits  # codes that one 64-bit word holds once they are spread out
+        num_groups = (num_codes + 7) // 8
+        words = np.empty((len(rows), num_groups, 8 // lanes), "<u8")
+        chunk_rows = max(1, _CHUNK_WORDS // num_groups)
+        padded = np.zeros((min(chunk_rows, len(rows)), num_groups * self.bits + 8), np.uint8)
+        for start in range(0, len(rows), chunk_rows):
+            chunk = rows[start : start + chunk_rows]
+            padded[: len(chunk), : chunk.shape[1]] = chunk
+            for part in range(8 // lanes):
+                byte, shift = divmod(part * lanes * self.bits, 8)
+                # One 64-bit word at every group: never aligned for odd widths, and eight spare bytes end each row.
+                packed = np.ndarray(
+                    (len(chunk), num_groups), "<u8", padded, offset=byte, strides=(padded.strides[0], self.bits)
+                )
+                words[start : start + len(chunk), :, part] = _spread(packed >> np.uint64(shift), self.bits, lane_bits)
+        codes = words.view("<i4" if lane_bits == 32 else f"<u{lane_bits // 8}").reshape(len(rows), num_groups * 8)
+        return np.ascontiguousarray(codes[:, :num_codes], dtype=codes.dtype.newbyteorder("="))
+
+
+def _spread(words: np.ndarray, bits: int, lane_bits: int) -> np.ndarray:
+    """Move the `64 / lane_bits` codes packed at the low end of each 64-bit word into lanes of `lane_bits` bits.
+
+    Each step halves the fields: a field holds two halves side by side, the upper one moves up to its own half field.
+    """
+    field_bits = 64
+    while field_bits > lane_bits:
+        half_field = field_bits // 2
+        half_bits = half_field // lane_bits * bits  # packed codes that belong into half a field
+        low = sum(((1 << half_bits) - 1) << offset for offset in range(0, 64, field_bits))
+        upper = words << np.uint64(half_field - half_bits)
+        upper &= np.uint64(low << half_field)
+        words &= np.uint64(low)
+        words |= upper
+        field_bits = half_field
+    return words
+
+
+CODECS: dict[str, type[RawCodec] | type[BitPackedCodec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec)}
+
+
+def build_codec(name: str, codebook_size: int) -> Codec:
+    """The codec called `name` for codes in [0, codebook_size).
+
+    Raises:
+        ValueError: No codec has that name, or the codebook size is not one that a store can hold.
+    """
+    if name not in CODECS:
+        raise ValueError(f"codec is {name!r}, expected one of {', '.join(sorted(CODECS))}")
+    return CODECS[name].for_codebook(check_codebook_size(codebook_size))
+
+
+def codec_to_header(codec: Codec) -> dict[str, Any]:
+    """The header entry of a codec: its name and parameters."""
+    return {"name": codec.name, **asdict(codec)}  # type: ignore[call-overload]
+
+
+def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
+    """The codec that a header entry describes.
+
+    Raises:
+        ValueError: The codec is unknown, or its parameters do not belong to `codebook_size`.
+    """
+    codec = build_codec(entry.get("name", ""), codebook_size)
+    if (expected := codec_to_header(codec)) != entry:
+        raise ValueError(f"codec is {entry!r}, expected {expected!r} for a codebook of {codebook_size}")
+    return codec

@@ -1,0 +1,309 @@
+"""The files of a token store: the JSON header with its checks, and the layout of a shard.
+
+Every byte is specified in `docs/storage_format.md`; writer and reader share what is defined here.
+"""
+
+import hashlib
+import json
+import os
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .codecs import check_codebook_size, codec_from_header
+
+FORMAT = "seitpp-token-store"
+VERSION = 1
+HEADER_FILE = "header.json"
+CODEBOOK_FILE = "codebook.npy"
+SYNONYMS_FILE = "synonyms.json"
+LABEL_KINDS = ("none", "class", "segmentation")
+LABEL_DTYPES = ("uint8", "uint16", "uint32")
+
+SHARD_MAGIC = b"SEITPPTS"
+SHARD_HEADER = struct.Struct("<8sIIQIIQQQQ")
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while something long runs."""
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "tokenizer": dict,
+    "codebook_size": int,
+    "codebook": (dict, type(None)),
+    "grid": list,
+    "codec": dict,
+    "labels": dict,
+    "classes": (list, type(None)),
+    "source": dict,
+    "num_samples": int,
+    "complete": bool,
+    "samples_per_shard": int,
+    "shards": list,
+}
+_SHARD_FIELDS: dict[str, type] = {"file": str, "num_samples": int, "num_bytes": int, "sha256": str}
+
+
+class NotAStoreError(ValueError):
+    """The path holds no token store at all, as opposed to a damaged one."""
+
+
+@dataclass(frozen=True)
+class ShardLayout:
+    """Where the sections of a shard lie; follows from three numbers.
+
+    Args:
+        num_samples: Samples in the shard, at least 1.
+        row_bytes: Bytes of one encoded token row.
+        label_bytes: Bytes of one label; 0 without labels.
+    """
+
+    num_samples: int
+    row_bytes: int
+    label_bytes: int
+
+    @property
+    def tokens_offset(self) -> int:
+        return SHARD_HEADER.size
+
+    @property
+    def labels_offset(self) -> int:
+        return align(self.tokens_offset + self.num_samples * self.row_bytes)
+
+    @property
+    def checksums_offset(self) -> int:
+        return align(self.labels_offset + self.num_samples * self.label_bytes)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.checksums_offset + 4 * self.num_samples
+
+    def pack(self) -> bytes:
+        """The 64-byte header that opens the shard."""
+        return SHARD_HEADER.pack(
+            SHARD_MAGIC,
+            VERSION,
+            0,  # flags
+            self.num_samples,
+            self.row_bytes,
+            self.label_bytes,
+            0,  # offset index: only for rows of variable length
+            self.tokens_offset,
+            self.labels_offset,
+            self.checksums_offset,
+        )
+
+
+def align(offset: int) -> int:
+    """The next multiple of 8: sections start there, so that every integer in them is aligned."""
+    return -(-offset // 8) * 8
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"shard-{number:05d}.bin"
+
+
+def label_layout(labels: dict[str, Any]) -> tuple[np.dtype | None, int]:
+    """Stored type of a label and its size in bytes; (None, 0) when shards hold no labels."""
+    if labels["dtype"] is None:
+        return None, 0
+    dtype = np.dtype(labels["dtype"]).newbyteorder("<")
+    return dtype, dtype.itemsize
+
+
+def smallest_label_dtype(num_classes: int) -> str:
+    """The smallest type for class indices below `num_classes`."""
+    return "uint8" if num_classes <= 2**8 else "uint16" if num_classes <= 2**16 else "uint32"
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, no blanks and ASCII only: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def json_copy(value: Any, name: str) -> Any:
+    """A copy of `value` as JSON gives it back (tuples become lists), so that it can be compared with a header."""
+    try:
+        return json.loads(canonical_json(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be written as JSON: {error}") from error
+
+
+def sha256_hex(data: Any) -> str:
+    """SHA-256 of a bytes-like object, as hexadecimal text."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def codebook_sha256(codebook: np.ndarray) -> str:
+    """SHA-256 of the C-order little-endian float32 values of a codebook (K, D)."""
+    return sha256_hex(np.ascontiguousarray(codebook, dtype="<f4"))
+
+
+def content_hash(header: dict[str, Any]) -> str:
+    """SHA-256 over all that determines the contents: equal for equal stores, wherever they came from."""
+    codebook = header["codebook"]
+    return sha256_hex(
+        canonical_json(
+            {
+                "codebook_sha256": codebook and codebook["sha256"],
+                "codebook_size": header["codebook_size"],
+                "grid": header["grid"],
+                "codec": header["codec"],
+                "labels": header["labels"],
+                "classes": header["classes"],
+                "shards": [[shard["num_samples"], shard["sha256"]] for shard in header["shards"]],
+            }
+        )
+    )
+
+
+def atomic_write(path: Path, chunks: Iterable[Any]) -> None:
+    """Write bytes-like `chunks` so that `path` has, at any moment, its old content or all of the new."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # the rename itself must survive a crash too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def header_checksum(header: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of everything in the header but this checksum."""
+    return sha256_hex(canonical_json({key: value for key, value in header.items() if key != "header_sha256"}))
+
+
+def write_header(folder: Path, header: dict[str, Any]) -> None:
+    """Write `header.json` with its own checksum."""
+    sealed = {**header, "header_sha256": header_checksum(header)}
+    atomic_write(folder / HEADER_FILE, [json.dumps(sealed, indent=1).encode("ascii"), b"\n"])
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Read and check `header.json`.
+
+    Raises:
+        NotAStoreError: There is no header, or it belongs to something else.
+        ValueError: The header is damaged, of a newer version, or contradicts itself.
+    """
+    path = folder / HEADER_FILE
+    if not path.is_file():
+        raise NotAStoreError(f"{folder} is not a token store: it has no {HEADER_FILE}")
+    try:
+        header = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is truncated or damaged, it is not valid JSON: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else header
+        raise NotAStoreError(f"{path}: format is {found!r}, expected {FORMAT!r}")
+    if header.get("version") != VERSION:
+        raise ValueError(f"{path}: version is {header.get('version')!r}, this reader knows version {VERSION}")
+    if header.get("header_sha256") != header_checksum(header):
+        raise ValueError(f"{path}: header_sha256 does not match, the header was damaged or edited by hand")
+    try:
+        _check_fields(header)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return header
+
+
+def _check_fields(header: dict[str, Any]) -> None:
+    """Check what a checksum cannot: that the writer of the header followed the format."""
+    for key, kinds in _FIELDS.items():
+        if key not in header or not isinstance(header[key], kinds):
+            raise ValueError(f"{key} is {header.get(key)!r}, which is not of the expected JSON type")
+    check_codebook_size(header["codebook_size"])
+    check_grid(header["grid"])
+    codec_from_header(header["codec"], header["codebook_size"])
+    check_labels_entry(header["labels"])
+    for entry in [header["codebook"], header.get("synonyms"), *header["shards"]]:
+        # A name that leaves the folder would let a header read any file.
+        if entry is None:
+            continue
+        if not isinstance(entry, dict) or not re.fullmatch(r"\w[\w.-]*", str(entry.get("file")), re.ASCII):
+            raise ValueError(f"file is named in {entry!r}, expected a plain file name")
+    for number, shard in enumerate(header["shards"]):
+        if any(type(shard.get(key)) is not kind for key, kind in _SHARD_FIELDS.items()) or shard["num_samples"] < 1:
+            raise ValueError(f"shard {number} is {shard!r}, expected the fields {', '.join(_SHARD_FIELDS)}")
+    if (total := sum(shard["num_samples"] for shard in header["shards"])) != header["num_samples"]:
+        raise ValueError(f"num_samples is {header['num_samples']}, but the shards hold {total}")
+
+
+def check_grid(grid: Any) -> tuple[int, int]:
+    """Return the grid as (H, W), or raise `ValueError`."""
+    values = tuple(grid) if isinstance(grid, list | tuple) else ()
+    if len(values) != 2 or not all(isinstance(size, int) and size >= 1 for size in values):
+        raise ValueError(f"grid is {grid!r}, expected two positive integers (H, W)")
+    return values
+
+
+def check_labels_entry(labels: dict[str, Any]) -> None:
+    """Raise `ValueError` unless kind and type of the labels are known and belong together."""
+    kind, dtype = labels.get("kind"), labels.get("dtype")
+    if kind not in LABEL_KINDS:
+        raise ValueError(f"label kind is {kind!r}, expected one of {', '.join(LABEL_KINDS)}")
+    if kind == "class" and dtype not in LABEL_DTYPES:
+        raise ValueError(f"label dtype is {dtype!r}, expected one of {', '.join(LABEL_DTYPES)}")
+    if kind != "class" and dtype is not None:
+        raise ValueError(f"label dtype is {dtype!r}, expected null for labels of kind {kind!r}")
+
+
+def shard_layouts(header: dict[str, Any]) -> list[ShardLayout]:
+    """The layout that each shard must have according to the header."""
+    height, width = header["grid"]
+    row_bytes = codec_from_header(header["codec"], header["codebook_size"]).row_bytes(height * width)
+    label_bytes = label_layout(header["labels"])[1]
+    return [ShardLayout(shard["num_samples"], row_bytes, label_bytes) for shard in header["shards"]]
+
+
+def check_shards(folder: Path, header: dict[str, Any]) -> None:
+    """Compare size and header of every shard with `header.json`, without reading the contents.
+
+    Raises:
+        ValueError: Names every shard that is missing, has the wrong size, or the wrong header.
+    """
+    problems = []
+    for shard, layout in zip(header["shards"], shard_layouts(header), strict=True):
+        if problem := _shard_problem(folder / shard["file"], shard, layout):
+            problems.append(problem)
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _shard_problem(path: Path, shard: dict[str, Any], layout: ShardLayout) -> str | None:
+    if not path.is_file():
+        return f"{path} is missing"
+    size = path.stat().st_size
+    if size != layout.num_bytes or shard["num_bytes"] != layout.num_bytes:
+        expected = f"expected {layout.num_bytes} for {layout.num_samples} samples"
+        return f"{path} has {size} bytes, {expected}: truncated or damaged"
+    with open(path, "rb") as file:
+        found = file.read(SHARD_HEADER.size)
+    if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
+        return f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard"
+    if found != layout.pack():
+        return f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {HEADER_FILE}"
+    return None
+
+
+def sample_checksums(rows: np.ndarray, label_bytes: np.ndarray) -> Iterable[int]:
+    """CRC-32 of each sample: its row (row_bytes,) followed by its label bytes, both uint8."""
+    for row, label in zip(rows, label_bytes, strict=True):
+        yield zlib.crc32(label, zlib.crc32(row))
+
+
+def dump_synonyms(synonyms: dict[int, list[int]]) -> bytes:
+    """Synonyms as a JSON object, key = code as a decimal string, value = list of codes, best first."""
+    return json.dumps({str(code): [int(value) for value in similar] for code, similar in synonyms.items()}).encode()

@@ -1,0 +1,363 @@
+"""The authors' release files: decoding against the published rules, errors, and import and export to the byte."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seitpp.storage import (
+    SeitRelease,
+    StoreReader,
+    decode_release_bytes,
+    encode_release_bytes,
+    import_release,
+    store_stats,
+    write_release,
+)
+from seitpp.testing import golden_path
+
+GRID, NUM = (3, 4), 9
+
+
+def toy(num: int = NUM, highest: int = 390) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(240, highest + 1, (num, *GRID)), rng.integers(0, 5, num)
+
+
+def release_files(folder: Path, images: list[bytes], **options: object) -> Path:
+    """Write release files by hand, with the standard library's gzip; returns the data path."""
+    folder.mkdir(exist_ok=True)
+    stream = b"".join(images)
+    offsets = np.cumsum([0, *map(len, images)])
+    index = io.BytesIO()
+    np.save(index, options.get("offsets", offsets).astype(options.get("dtype", np.int64)))
+    level, mtime = options.get("level", 9), options.get("mtime", 0)
+    for name, content in (("data.bin.gz", stream), ("index.npy.gz", index.getvalue())):
+        packed = io.BytesIO()
+        with gzip.GzipFile(options.get("filename", ""), "wb", level, packed, mtime) as file:
+            file.write(content)
+        (folder / f"t-token.{name}").write_bytes(packed.getvalue())
+    labels = options.get("labels", "\n".join(["3"] * len(images)) + "\n")
+    if labels is not None:
+        (folder / "t-label.txt").write_text(labels)
+    return folder / "t-token.data.bin.gz"
+
+
+def canonical_images(tokens: np.ndarray) -> list[bytes]:
+    return [
+        bytes(b for code in image.ravel() for b in ([code] if code < 255 else [255, code - 255])) for image in tokens
+    ]
+
+
+def reference_decode(image: bytes) -> list[int]:
+    """The reference reader's rule, byte by byte."""
+    codes, escape = [], False
+    for byte in image:
+        if byte == 255:
+            escape = True
+        else:
+            codes.append(byte + 255 * escape)
+            escape = False
+    return codes
+
+
+@given(images=st.lists(st.lists(st.sampled_from([0, 5, 254, 255]), max_size=8).map(bytes), max_size=6))
+def test_decoding_follows_the_byte_by_byte_rule(images: list[bytes]) -> None:
+    offsets = np.cumsum([0, *map(len, images)])
+    codes, counts, unused = decode_release_bytes(b"".join(images), offsets)
+    expected = [reference_decode(image) for image in images]
+    assert codes.tolist() == [code for image in expected for code in image]
+    assert counts.tolist() == [len(image) for image in expected]
+    assert unused == sum(image.count(255) - sum(code >= 255 for code in reference_decode(image)) for image in images)
+
+
+@given(st.lists(st.integers(0, 509), min_size=4, max_size=4), st.integers(1, 3))
+def test_encoding_round_trip_and_exact_length(codes: list[int], num_images: int) -> None:
+    tokens = np.tile(np.array(codes).reshape(1, 2, 2), (num_images, 1, 1))
+    content, offsets = encode_release_bytes(tokens)
+    assert offsets.tolist() == [i * (4 + sum(code >= 255 for code in codes)) for i in range(num_images + 1)]
+    decoded, counts, unused = decode_release_bytes(content, offsets)
+    np.testing.assert_array_equal(decoded.reshape(tokens.shape), tokens)
+    assert counts.tolist() == [4] * num_images and unused == 0
+
+
+def test_encoding_examples_of_the_documentation() -> None:
+    content, _ = encode_release_bytes(np.array([[[254, 255, 390, 509]]]))
+    assert content == bytes.fromhex("FE FF00 FF87 FFFE")
+
+
+def test_code_beyond_the_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"image 1: code 510 is not in \[0, 510\)"):
+        encode_release_bytes(np.array([[[1]], [[510]]]))
+    with pytest.raises(ValueError, match="image 1: code 510"):
+        write_release(np.array([[[1]], [[510]]]), tmp_path / "t")
+    assert not list(tmp_path.iterdir())
+
+
+def test_release_reads_like_a_store(tmp_path: Path) -> None:
+    tokens, _ = toy()
+    release = SeitRelease(release_files(tmp_path, canonical_images(tokens)), grid=GRID, codebook_size=391)
+    assert len(release) == NUM and release.grid == GRID and release.codebook_size == 391
+    assert release.classes is None and release.codebook_sha256 is None
+    np.testing.assert_array_equal(release.read([8, 0, 8]), tokens[[8, 0, 8]])
+    np.testing.assert_array_equal(release.read(slice(2, 5)), tokens[2:5])
+    assert release.read_all().dtype == np.uint16
+    np.testing.assert_array_equal(release.labels, [3] * NUM)
+    assert store_stats(release).samples_per_class_max == NUM
+    with pytest.raises(IndexError, match="index 9 is out of range for 9 samples"):
+        release.read([9])
+
+
+def test_release_without_labels(tmp_path: Path) -> None:
+    release = SeitRelease(release_files(tmp_path, canonical_images(toy()[0]), labels=None), grid=GRID)
+    assert release.labels is None and len(release) == NUM and release.codebook_size == 510
+
+
+def test_progress_counts_images(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    release = SeitRelease(release_files(tmp_path, canonical_images(toy()[0])), grid=GRID)
+    release.read_all(lambda done, total: calls.append((done, total)))
+    assert calls == [(NUM, NUM)]
+
+
+def test_index_path_replaces_every_data_bin(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"index\.npy/t-token\.index\.npy\.gz does not exist"):
+        SeitRelease(release_files(tmp_path / "data.bin", canonical_images(toy()[0])))
+
+
+def test_data_path_without_data_bin_needs_an_index(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    renamed = data.rename(tmp_path / "other.gz")
+    with pytest.raises(ValueError, match=r"no 'data\.bin' in its name"):
+        SeitRelease(renamed)
+    index, labels = tmp_path / "t-token.index.npy.gz", tmp_path / "t-label.txt"
+    np.testing.assert_array_equal(SeitRelease(renamed, labels, index, GRID).read_all(), toy()[0])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("lines", [NUM - 1, NUM + 1])
+def test_label_count_must_equal_the_images(tmp_path: Path, lines: int) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]), labels="0\n" * lines)
+    with pytest.raises(ValueError, match=rf"label\.txt has {lines} labels, but .*index\.npy\.gz has 9 images"):
+        SeitRelease(data, grid=GRID)
+
+
+@pytest.mark.parametrize("line", ["cat", "-1", "", "1.5"])
+def test_label_that_is_no_class_index_is_refused(tmp_path: Path, line: str) -> None:
+    data = release_files(tmp_path, canonical_images(toy(3)[0]), labels=f"0\n{line}\n2\n")
+    with pytest.raises(ValueError, match=rf"label\.txt, line 2: '{line}' is not a class index"):
+        SeitRelease(data, grid=GRID)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none-token\.data\.bin\.gz does not exist"):
+        SeitRelease(tmp_path / "none-token.data.bin.gz")
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    with pytest.raises(FileNotFoundError, match=r"labels\.txt does not exist"):
+        SeitRelease(data, tmp_path / "labels.txt")
+
+
+@pytest.mark.parametrize(
+    ("offsets", "message"),
+    [
+        ([1, 5, 9], "the first offset is 1, expected 0"),
+        ([0, 9, 5], "image 1 ends at 5, before its start at 9"),
+        ([0], "holds no images"),
+        ([[0, 1]], r"int64 of shape \(1, 2\)"),
+    ],
+)
+def test_malformed_index_is_refused(tmp_path: Path, offsets: list, message: str) -> None:
+    data = release_files(tmp_path, canonical_images(toy(2)[0]), offsets=np.array(offsets))
+    with pytest.raises(ValueError, match=message):
+        SeitRelease(data, grid=GRID)
+
+
+def test_float_index_is_refused(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy(2)[0]), dtype=np.float32)
+    with pytest.raises(ValueError, match="holds float32 of shape"):
+        SeitRelease(data)
+
+
+@pytest.mark.parametrize("change", [-1, 1, 10**9])
+def test_index_that_does_not_match_the_data_is_refused(tmp_path: Path, change: int) -> None:
+    images = canonical_images(toy()[0] % 200)
+    offsets = np.cumsum([0, *map(len, images)])
+    data = release_files(tmp_path, images, offsets=np.concatenate([offsets[:-1], offsets[-1:] + change]))
+    message = "the stream has 108 bytes, the index ends at 109" if change == 1 else "has 11 codes|asks for"
+    with pytest.raises(ValueError, match=message):
+        SeitRelease(data, grid=GRID).read_all()
+
+
+def test_data_beyond_the_index_is_refused(tmp_path: Path) -> None:
+    images = canonical_images(toy()[0] % 200)
+    data = release_files(tmp_path, images, offsets=np.arange(9) * 12, labels=None)
+    with pytest.raises(ValueError, match="the stream has 108 bytes, the index ends at 96"):
+        SeitRelease(data, grid=GRID).read_all()
+
+
+@pytest.mark.parametrize(("image", "count"), [(b"\x01" * 11, 11), (b"\x01" * 12 + b"\xff\x01", 13), (b"", 0)])
+def test_wrong_number_of_codes_names_the_image(tmp_path: Path, image: bytes, count: int) -> None:
+    images = canonical_images(toy()[0])
+    images[4] = image
+    with pytest.raises(ValueError, match=rf"data\.bin\.gz: image 4 has {count} codes, expected 12 for a grid of 3 x 4"):
+        SeitRelease(release_files(tmp_path, images), grid=GRID).read([0])
+
+
+def test_code_outside_the_codebook_names_the_image(tmp_path: Path) -> None:
+    tokens, _ = toy()
+    tokens[6, 2, 1] = 391
+    data = release_files(tmp_path, canonical_images(tokens))
+    SeitRelease(data, grid=GRID, codebook_size=392).read_all()
+    with pytest.raises(ValueError, match="image 6 holds code 391, expected codes below 391"):
+        SeitRelease(data, grid=GRID, codebook_size=391).read_all()
+
+
+def test_codebook_beyond_the_format_is_refused(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    with pytest.raises(ValueError, match="codebook_size is 511, a release holds at most 510"):
+        SeitRelease(data, codebook_size=511)
+
+
+@pytest.mark.parametrize("which", ["data.bin", "index.npy"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "garbage"])
+def test_corrupt_gzip_is_refused(tmp_path: Path, which: str, damage: str) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    path = Path(str(data).replace("data.bin", which))
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1  # in the CRC-32
+    path.write_bytes({"truncate": content[:-12], "flip": content, "garbage": b"no gzip here, sorry"}[damage])
+    with pytest.raises(ValueError, match=rf"{which}\.gz is truncated or damaged"):
+        SeitRelease(data, grid=GRID).read_all()
+
+
+# Import and export
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"level": 1, "mtime": 1700000000},
+        {"level": 6, "filename": "imagenet-token.data.bin"},
+        {"level": 4, "dtype": np.uint32},
+        {"labels": "\n".join("012345678")},
+        {"labels": None},
+    ],
+)
+def test_import_then_export_gives_the_same_files(tmp_path: Path, options: dict) -> None:
+    data = release_files(tmp_path / "in", canonical_images(toy()[0]), **options)
+    assert import_release(SeitRelease(data, grid=GRID), tmp_path / "store").noncanonical_escapes == 0
+    files = write_release(StoreReader(tmp_path / "store"), tmp_path / "out" / "t")
+    assert {file.path.name for file in files} == {path.name for path in (tmp_path / "in").iterdir()}
+    for file in files:
+        assert file.same_file and file.same_content
+        assert file.path.read_bytes() == (tmp_path / "in" / file.path.name).read_bytes()
+        assert file.num_bytes == file.path.stat().st_size
+
+
+def test_other_gzip_bytes_are_reported(tmp_path: Path) -> None:
+    data = release_files(tmp_path / "in", canonical_images(toy()[0]))
+    stream = gzip.decompress(data.read_bytes())
+    data.write_bytes(gzip.compress(stream[:9]) + gzip.compress(stream[9:]))  # two members
+    import_release(SeitRelease(data, grid=GRID), tmp_path / "store")
+    file, index, _ = write_release(StoreReader(tmp_path / "store"), tmp_path / "out" / "t")
+    assert file.same_content and file.same_file is False and index.same_file
+    assert gzip.decompress(file.path.read_bytes()) == stream
+
+
+def test_noncanonical_escapes_are_accepted_and_counted(tmp_path: Path) -> None:
+    images = canonical_images(toy()[0])
+    images[3] = b"\xff" + bytes([255, 5]) + b"\x01" * 11 + b"\xff"
+    report = import_release(SeitRelease(release_files(tmp_path / "in", images), grid=GRID), tmp_path / "store")
+    assert report.noncanonical_escapes == 2
+    reader = StoreReader(tmp_path / "store")
+    assert reader.read([3]).ravel().tolist() == [260] + [1] * 11
+    assert reader.header["source"]["release_stream"]["noncanonical_escapes"] == 2
+    data, index, labels = write_release(reader, tmp_path / "out" / "t")
+    assert data.same_content is False and index.same_content is False and labels.same_file
+
+
+def test_import_keeps_codebook_classes_and_synonyms(tmp_path: Path) -> None:
+    codebook = np.random.default_rng(0).normal(size=(391, 2)).astype(np.float32)
+    import_release(
+        SeitRelease(release_files(tmp_path / "in", canonical_images(toy()[0])), grid=GRID),
+        tmp_path / "store",
+        codebook=codebook,
+        tokenizer={"name": "vit-vqgan"},
+        classes=list("abcd"),
+        synonyms={0: [5, 6], 390: []},
+    )
+    reader = StoreReader(tmp_path / "store")
+    np.testing.assert_array_equal(reader.codebook, codebook)
+    assert reader.codebook_size == 391 and reader.classes == list("abcd")
+    files = write_release(reader, tmp_path / "out" / "t")
+    assert json.loads(files[-1].path.read_text()) == {"0": [5, 6], "390": []}
+    assert files[-1].path.name == "t-synonyms.json"
+
+
+def test_import_with_a_codebook_of_another_size_is_refused(tmp_path: Path) -> None:
+    data = release_files(tmp_path / "in", canonical_images(toy()[0]))
+    with pytest.raises(ValueError, match="the codebook has 300 rows, the release 391 codes"):
+        import_release(SeitRelease(data, None, None, GRID, 391), tmp_path / "store", codebook=np.zeros((300, 2)))
+
+
+def test_interrupted_import_resumes_to_the_same_files(tmp_path: Path) -> None:
+    release = SeitRelease(release_files(tmp_path / "in", canonical_images(toy()[0])), grid=GRID)
+
+    def cut(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_release(release, tmp_path / "a", shard_bytes=160, progress=cut)
+    with pytest.raises(ValueError, match="incomplete: 8 samples"):
+        StoreReader(tmp_path / "a")
+    import_release(release, tmp_path / "a", shard_bytes=160, resume=True)
+    import_release(release, tmp_path / "b", shard_bytes=160)
+    for file in (tmp_path / "b").iterdir():
+        assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
+
+
+def test_arrays_are_written_like_the_standard_gzip(tmp_path: Path) -> None:
+    tokens, labels = toy()
+    files = write_release(tokens, tmp_path / "out" / "t", labels=labels)
+    text = "".join(f"{label}\n" for label in labels)
+    release_files(tmp_path / "in", canonical_images(tokens), labels=text)
+    for file in files:
+        assert file.same_file is None and file.path.read_bytes() == (tmp_path / "in" / file.path.name).read_bytes()
+    with pytest.raises(FileExistsError, match=r"t-token\.data\.bin\.gz exists already"):
+        write_release(tokens, tmp_path / "out" / "t")
+    with pytest.raises(ValueError, match="8 labels were given for 9 samples"):
+        write_release(tokens, tmp_path / "out" / "u", labels=labels[1:])
+
+
+@pytest.mark.parity
+def test_golden_token_file_is_read_imported_and_exported_to_the_byte(tmp_path: Path) -> None:
+    folder = golden_path("token_file")
+    (data,) = folder.glob("*-token.data.bin.gz")
+    with np.load(folder / "expected.npz") as expected:
+        tokens, labels, starts = expected["tokens"], expected["labels"], expected["start_indices"]
+    release = SeitRelease(data, grid=tokens.shape[1:], codebook_size=int(tokens.max()) + 1)
+    assert len(release) == len(tokens)
+    np.testing.assert_array_equal(release.read_all(), tokens)
+    np.testing.assert_array_equal(release.labels, labels)
+    content, offsets = encode_release_bytes(tokens)
+    assert content == gzip.decompress(data.read_bytes())
+    np.testing.assert_array_equal(offsets, starts)
+
+    import_release(release, tmp_path / "store")
+    reader = StoreReader(tmp_path / "store")
+    np.testing.assert_array_equal(reader.read_all(), tokens)
+    np.testing.assert_array_equal(reader.labels, labels)
+    assert reader.verify() == []
+    files = write_release(reader, tmp_path / data.name.removesuffix("-token.data.bin.gz"))
+    assert len(files) == 3
+    for file in files:
+        assert file.same_file and file.path.read_bytes() == (folder / file.path.name).read_bytes()

@@ -1,0 +1,515 @@
+"""The token store: writing, killing, resuming, reading, damage, statistics, and the documented format."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store, store_stats
+from seitpp.storage.format import read_header, write_header
+
+K, GRID, NUM = 391, (4, 6), 25
+SMALL_SHARDS = 78 + 10 * (27 + 1 + 4)  # ten samples of 27 token bytes, one label byte, four checksum bytes
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "storage_format.md"
+
+
+def toy(num: int = NUM) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, K, (num, *GRID)).astype(np.int64), rng.integers(0, 5, num)
+
+
+def begin(path: Path, **options: Any) -> StoreWriter:
+    settings_ = {
+        "codebook_size": K,
+        "grid": GRID,
+        "tokenizer": {"name": "toy", "preprocessing": {"size": [8, 8]}},
+        "codebook": np.linspace(-1, 1, K * 3, dtype=np.float32).reshape(K, 3),
+        "label_kind": "class",
+        "classes": list("abcde"),
+        "shard_bytes": SMALL_SHARDS,
+        "source": {"image_bytes": 1234},
+    }
+    return StoreWriter(path, **{**settings_, **options})
+
+
+def write(path: Path, **options: Any) -> Path:
+    with begin(path, **options) as writer:
+        writer.append(*toy())
+    return path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def flip(path: Path, offset: int, bit: int = 0) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("codec", ["bitpacked", "raw"])
+def test_store_gives_back_what_was_written(tmp_path: Path, codec: str) -> None:
+    reader = StoreReader(write(tmp_path / "s", codec=codec))
+    tokens, labels = toy()
+    assert len(reader) == NUM and reader.grid == GRID and reader.codebook_size == K
+    assert reader.classes == list("abcde") and reader.header["tokenizer"]["name"] == "toy"
+    np.testing.assert_array_equal(reader.read_all(), tokens)
+    assert reader.read_all().dtype == np.uint16
+    np.testing.assert_array_equal(reader.labels, labels)
+    assert reader.labels.dtype == np.int64 and reader.codebook.shape == (K, 3)
+    assert reader.num_bytes == sum(file.stat().st_size for file in (tmp_path / "s").iterdir())
+    assert reader.verify() == []
+
+
+def test_shard_size_equals_its_formula(tmp_path: Path) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    assert [shard["num_samples"] for shard in reader.header["shards"]] == [10, 10, 5]
+    # 64 header, rows of ceil(24 * 9 / 8) = 27 bytes, labels of 1 and checksums of 4 bytes, sections aligned to 8
+    assert (tmp_path / "s" / "shard-00000.bin").stat().st_size == 64 + 272 + 16 + 40
+    assert (tmp_path / "s" / "shard-00002.bin").stat().st_size == 64 + 136 + 8 + 20
+
+
+@given(indices=st.lists(st.integers(0, NUM - 1), max_size=40))
+@settings(max_examples=50)
+def test_random_access_equals_sequential(tmp_path_factory: pytest.TempPathFactory, indices: list[int]) -> None:
+    path = tmp_path_factory.getbasetemp() / "random-access"
+    reader = StoreReader(path if path.exists() else write(path))
+    np.testing.assert_array_equal(reader.read(indices), toy()[0][indices])
+    np.testing.assert_array_equal(reader.read(np.array(indices, np.uint8)), toy()[0][indices])
+
+
+@pytest.mark.parametrize("index", [slice(None), slice(7, 22), slice(20, 3, -4), slice(25, None), slice(9, 4)])
+def test_slices_follow_python(tmp_path: Path, index: slice) -> None:
+    np.testing.assert_array_equal(StoreReader(write(tmp_path / "s")).read(index), toy()[0][index])
+
+
+@pytest.mark.parametrize("index", [NUM, -1])
+def test_index_out_of_range_is_refused(tmp_path: Path, index: int) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    with pytest.raises(IndexError, match=f"index {index} is out of range for 25 samples"):
+        reader.read([3, index])
+
+
+@pytest.mark.parametrize("indices", [[0.5], [True, False], [[1]], 3])
+def test_indices_that_are_no_list_of_integers_are_refused(tmp_path: Path, indices: Any) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    with pytest.raises(ValueError, match="expected a list of integers or a slice"):
+        reader.read(indices)
+
+
+def test_reader_survives_pickling(tmp_path: Path) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    reader.read([0, 24])
+    data = pickle.dumps(reader)
+    assert len(data) < 20_000
+    np.testing.assert_array_equal(pickle.loads(data).read([24, 3]), toy()[0][[24, 3]])
+
+
+@pytest.mark.parametrize("size", [1, 2, 256, 257, 2**16 + 1, 2**18])
+def test_codebook_sizes_without_labels(tmp_path: Path, size: int) -> None:
+    tokens = np.random.default_rng(1).integers(0, size, (3, 2, 3))
+    options = {"codebook": None, "label_kind": "none", "classes": None}
+    with begin(tmp_path / "s", codebook_size=size, grid=(2, 3), **options) as writer:
+        writer.append(tokens)
+    reader = StoreReader(tmp_path / "s")
+    np.testing.assert_array_equal(reader.read([2, 0]), tokens[[2, 0]])
+    assert reader.labels is None and reader.codebook is None and reader.codebook_sha256 is None
+    assert reader.verify() == []
+
+
+def test_segmentation_store_has_no_label_bytes(tmp_path: Path) -> None:
+    with begin(tmp_path / "s", label_kind="segmentation") as writer:
+        writer.append(toy()[0])
+    reader = StoreReader(tmp_path / "s")
+    assert reader.labels is None and reader.section_bytes["labels"] == 0
+    assert reader.header["labels"] == {"kind": "segmentation", "dtype": None}
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(256, "uint8"), (257, "uint16"), (None, "uint16")])
+def test_labels_take_the_smallest_type(tmp_path: Path, classes: int | None, dtype: str) -> None:
+    names = None if classes is None else [str(i) for i in range(classes)]
+    reader = StoreReader(write(tmp_path / "s", classes=names))
+    assert reader.header["labels"]["dtype"] == dtype
+    np.testing.assert_array_equal(reader.labels, toy()[1])
+
+
+# Writing: what is refused
+
+
+def test_code_out_of_range_names_sample_position_and_value(tmp_path: Path) -> None:
+    tokens, labels = toy()
+    with begin(tmp_path / "s") as writer:
+        writer.append(tokens, labels)
+        for value in (K, -1):
+            tokens[2, 1, 5] = value
+            with pytest.raises(ValueError, match=rf"sample 27: code {value} at row 1, column 5 is not in \[0, 391\)"):
+                writer.append(tokens, labels)
+        assert writer.num_samples == NUM
+
+
+@pytest.mark.parametrize(
+    ("tokens", "labels", "message"),
+    [
+        (np.zeros((2, 4, 6)), [0, 0], "tokens have type float64, expected integers"),
+        (np.zeros((2, 6, 4), int), [0, 0], r"shape \(2, 6, 4\), expected \(n, 4, 6\)"),
+        (np.zeros((2, 4, 6), int), [0], r"labels are int64 of shape \(1,\), expected integers \(2,\)"),
+        (np.zeros((2, 4, 6), int), [0, 1.5], "labels are float64"),
+        (np.zeros((2, 4, 6), int), [0, 5], r"sample 1: label 5 is not in \[0, 5\) \(5 classes\)"),
+        (np.zeros((2, 4, 6), int), [-1, 0], r"sample 0: label -1 is not in \[0, 5\)"),
+        (np.zeros((2, 4, 6), int), None, "labels are missing"),
+    ],
+)
+def test_bad_samples_are_refused(tmp_path: Path, tokens: np.ndarray, labels: Any, message: str) -> None:
+    with begin(tmp_path / "s") as writer, pytest.raises(ValueError, match=message):
+        writer.append(tokens, labels)
+
+
+def test_labels_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+    with (
+        begin(tmp_path / "s", label_kind="none") as writer,
+        pytest.raises(ValueError, match="labels were given, but the label kind of the store is 'none'"),
+    ):
+        writer.append(*toy())
+
+
+def test_label_beyond_its_type_is_refused(tmp_path: Path) -> None:
+    with begin(tmp_path / "s", classes=None) as writer, pytest.raises(ValueError, match=r"label 65536 .*label_dtype"):
+        writer.append(toy(1)[0], np.array([65536]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": (4,)}, r"grid is \(4,\), expected two positive integers"),
+        ({"grid": (0, 4)}, r"grid is \(0, 4\)"),
+        ({"codec": "zip"}, "codec is 'zip'"),
+        ({"label_kind": "boxes"}, "label kind is 'boxes', expected one of none, class, segmentation"),
+        ({"label_dtype": "int8"}, "label dtype is 'int8'"),
+        ({"codebook": np.zeros((3, 2))}, r"codebook is float64 of shape \(3, 2\), expected floats \(391, D\)"),
+        ({"tokenizer": {"name": object()}}, "tokenizer cannot be written as JSON"),
+        ({"synonyms": {0: [391]}}, r"synonyms of code 0 are \[391\]"),
+        ({"shard_bytes": 0}, "shard_bytes is 0"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        begin(tmp_path / "s", **options)
+    assert not (tmp_path / "s").exists()
+
+
+def test_existing_folder_is_refused_without_resume(tmp_path: Path) -> None:
+    write(tmp_path / "s")
+    with pytest.raises(FileExistsError, match="pass resume=True"):
+        begin(tmp_path / "s")
+
+
+def test_foreign_folder_is_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("dear")
+    with pytest.raises(NotAStoreError, match=r"not a token store: it has 'thesis.tex'"):
+        begin(tmp_path, resume=True)
+
+
+def test_closed_and_complete_stores_take_no_samples(tmp_path: Path) -> None:
+    writer = begin(tmp_path / "s")
+    writer.append(*toy())
+    writer.close()
+    writer.close()
+    with pytest.raises(ValueError, match="the writer is closed"):
+        writer.append(*toy())
+    with begin(tmp_path / "s", resume=True) as again:
+        assert again.complete and again.num_committed == NUM
+        with pytest.raises(ValueError, match="the store is complete"):
+            again.append(*toy())
+
+
+# Killing and resuming
+
+
+@pytest.mark.parametrize("batch", [1, 7, 10, 25])
+def test_files_do_not_depend_on_batches(tmp_path: Path, batch: int) -> None:
+    tokens, labels = toy()
+    with begin(tmp_path / "a") as writer:
+        for start in range(0, NUM, batch):
+            writer.append(tokens[start : start + batch], labels[start : start + batch])
+    assert contents(tmp_path / "a") == contents(write(tmp_path / "b"))
+
+
+def test_killed_writer_resumes_to_identical_files(tmp_path: Path) -> None:
+    tokens, labels = toy()
+    path = tmp_path / "killed"
+    writer = begin(path)
+    writer.append(tokens[:23], labels[:23])  # 20 committed, 3 in the open shard
+    assert (writer.num_samples, writer.num_committed) == (23, 20)
+    del writer  # never closed
+    (path / "shard-00002.bin.tmp").write_bytes(b"half of a sh")
+    (path / "header.json.tmp").write_bytes(b"{")
+    (path / "shard-00002.bin").write_bytes(b"renamed, but not yet in the header")
+    with begin(path, resume=True) as again:
+        assert again.num_committed == 20
+        again.append(tokens[20:], labels[20:])
+    assert contents(path) == contents(write(tmp_path / "whole"))
+
+
+def test_exception_drops_the_open_shard(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"), begin(tmp_path / "s") as writer:
+        writer.append(*toy())
+        raise RuntimeError("power cut")
+    with pytest.raises(ValueError, match=r"incomplete: 20 samples are committed.*resume=True"):
+        StoreReader(tmp_path / "s")
+    reader = StoreReader(tmp_path / "s", allow_incomplete=True)
+    np.testing.assert_array_equal(reader.read_all(), toy()[0][:20])
+    assert sorted(contents(tmp_path / "s")) == ["codebook.npy", "header.json", "shard-00000.bin", "shard-00001.bin"]
+
+
+def test_resume_starts_where_nothing_was_committed(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "codebook.npy.tmp").write_bytes(b"x")
+    with begin(tmp_path / "s", resume=True) as writer:
+        writer.append(*toy())
+    assert StoreReader(tmp_path / "s").verify() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"tokenizer": {"name": "other"}}, "tokenizer"),
+        ({"codebook_size": 392, "codebook": None}, "codebook_size"),
+        ({"codebook": None}, "codebook"),
+        ({"grid": (6, 4)}, "grid"),
+        ({"codec": "raw"}, "codec"),
+        ({"label_kind": "none"}, "labels"),
+        ({"classes": list("abcdf")}, "classes"),
+        ({"shard_bytes": 9999}, "samples_per_shard"),
+        ({"source": {"image_bytes": 5}}, "source"),
+        ({"synonyms": {0: [1]}}, "synonyms"),
+    ],
+)
+def test_resume_with_other_settings_names_the_difference(tmp_path: Path, options: dict, name: str) -> None:
+    write(tmp_path / "s")
+    with pytest.raises(ValueError, match=f"cannot resume, {name} is "):
+        begin(tmp_path / "s", resume=True, **options)
+
+
+def test_resume_without_the_synonyms_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "s", synonyms={0: [1, 2]})
+    assert StoreReader(tmp_path / "s").synonyms == {0: [1, 2]}
+    with pytest.raises(ValueError, match="begun with synonyms"):
+        begin(tmp_path / "s", resume=True)
+
+
+def test_source_can_be_completed_at_the_end(tmp_path: Path) -> None:
+    with begin(tmp_path / "s") as writer:
+        writer.append(*toy())
+        writer.update_source({"seconds": 7})
+    assert StoreReader(tmp_path / "s").header["source"] == {"image_bytes": 1234, "seconds": 7}
+    with begin(tmp_path / "s", resume=True) as again:
+        assert again.complete
+
+
+# Reading: damage
+
+
+def test_empty_store_is_refused(tmp_path: Path) -> None:
+    begin(tmp_path / "s").close()
+    with pytest.raises(ValueError, match="holds no samples"):
+        StoreReader(tmp_path / "s")
+
+
+def test_missing_header_is_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(NotAStoreError, match=r"not a token store: it has no header\.json"):
+        StoreReader(tmp_path)
+
+
+def test_truncated_header_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s") / "header.json"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"header\.json is truncated or damaged, it is not valid JSON"):
+        StoreReader(tmp_path / "s")
+
+
+def test_every_flipped_bit_in_the_header_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s") / "header.json"
+    content = path.read_bytes()
+    original = json.loads(content)
+    for offset in range(0, len(content), 5):
+        flip(path, offset, offset % 8)
+        if not _loads_equal(path, original):  # white space may turn into other white space
+            with pytest.raises(ValueError, match=r"header\.json"):
+                StoreReader(tmp_path / "s")
+        path.write_bytes(content)
+
+
+def _loads_equal(path: Path, original: dict) -> bool:
+    try:
+        return json.loads(path.read_bytes()) == original
+    except ValueError:
+        return False
+
+
+def test_edited_header_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s") / "header.json"
+    path.write_text(path.read_text().replace('"toy"', '"vqgan"'))
+    with pytest.raises(ValueError, match="header_sha256 does not match, the header was damaged or edited by hand"):
+        StoreReader(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "zip"}, "format is 'zip', expected 'seitpp-token-store'"),
+        ({"version": 2}, "version is 2, this reader knows version 1"),
+        ({"grid": [0, 3]}, "grid is"),
+        ({"num_samples": 3}, "num_samples is 3, but the shards hold 25"),
+        ({"codec": {"name": "bitpacked", "bits": 8}}, "expected .*'bits': 9"),
+        ({"classes": 5}, "classes is 5"),
+        ({"shards": [{"file": "../x", "num_samples": 25}]}, "expected a plain file name"),
+        ({"shards": [{"file": "x", "num_samples": 25}]}, "shard 0 is .*expected the fields"),
+        ({"labels": {"kind": "none", "dtype": "uint8"}}, "expected null"),
+    ],
+)
+def test_wrong_header_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    path = write(tmp_path / "s")
+    write_header(path, {**read_header(path), **changes})
+    with pytest.raises(ValueError, match=message):
+        StoreReader(path)
+
+
+@pytest.mark.parametrize("size", [0, 10, 100, 391, 393])
+def test_shard_of_wrong_size_is_refused(tmp_path: Path, size: int) -> None:
+    path = write(tmp_path / "s") / "shard-00001.bin"
+    path.write_bytes((path.read_bytes() + b"x")[:size])
+    with pytest.raises(ValueError, match=rf"shard-00001\.bin has {size} bytes, expected 392 for 10 samples"):
+        StoreReader(tmp_path / "s")
+
+
+def test_all_bad_shards_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "s")
+    (path / "shard-00000.bin").unlink()
+    flip(path / "shard-00001.bin", 16)
+    flip(path / "shard-00002.bin", 0)
+    message = r"00000\.bin is missing; .*00001\.bin: the 64-byte shard header contradicts.*; .*00002\.bin starts with"
+    with pytest.raises(ValueError, match=message):
+        StoreReader(path)
+
+
+def test_verify_names_shard_and_sample_of_a_flipped_bit(tmp_path: Path) -> None:
+    path = write(tmp_path / "s")
+    flip(path / "shard-00001.bin", 64 + 3 * 27, bit=0)  # tokens of sample 13
+    flip(path / "shard-00002.bin", 64 + 136 + 2)  # label of sample 22
+    problems = StoreReader(path).verify()
+    assert len(problems) == 2
+    assert re.search(r"shard-00001\.bin: sample 13 is damaged, CRC-32 is", problems[0])
+    assert re.search(r"shard-00002\.bin: sample 22 is damaged", problems[1])
+
+
+def test_verify_reports_damage_between_the_samples(tmp_path: Path) -> None:
+    flip(write(tmp_path / "s") / "shard-00000.bin", 64 + 271)  # padding
+    assert re.search(r"shard-00000\.bin: SHA-256 differs", StoreReader(tmp_path / "s").verify()[0])
+
+
+def test_flip_to_a_code_that_does_not_exist_is_refused_in_reading(tmp_path: Path) -> None:
+    path = write(tmp_path / "s", codec="raw")
+    flip(path / "shard-00001.bin", 64 + 4 * 48 + 1, bit=7)  # high byte of the first code of sample 10
+    reader = StoreReader(path)
+    for index in ([0, 10], slice(None)):
+        with pytest.raises(
+            ValueError, match=r"shard-00001\.bin: sample 10 holds code 3\d{4}, expected codes below 391"
+        ):
+            reader.read(index)
+    np.testing.assert_array_equal(reader.read([9, 11]), toy()[0][[9, 11]])
+    assert any("sample 10 holds code" in line for line in reader.verify())
+
+
+def test_verify_reports_progress_in_bytes(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    StoreReader(write(tmp_path / "s")).verify(lambda done, total: calls.append((done, total)))
+    assert calls[-1] == (392 + 392 + 228, 392 + 392 + 228)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"codebook\.npy is missing"),
+        (lambda path: path.write_bytes(b"no"), r"codebook\.npy is damaged"),
+        (lambda path: flip(path, 500), r"codebook\.npy: SHA-256 of the codebook is"),
+        (lambda path: np.save(path, np.zeros((K, 4), np.float32)), r"float32 of shape \(391, 4\), expected"),
+    ],
+)
+def test_bad_codebook_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
+    damage(write(tmp_path / "s") / "codebook.npy")
+    with pytest.raises(ValueError, match=message):
+        StoreReader(tmp_path / "s")
+
+
+def test_bad_synonyms_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "s", synonyms={0: [1, 2]}) / "synonyms.json"
+    path.write_text('{"0": [2, 1]}')
+    with pytest.raises(ValueError, match=r"synonyms\.json: SHA-256 differs"):
+        StoreReader(tmp_path / "s")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"synonyms\.json is missing"):
+        StoreReader(tmp_path / "s")
+
+
+# Copies, hashes, statistics, documentation
+
+
+def test_copy_changes_the_codec_and_nothing_else(tmp_path: Path) -> None:
+    first = StoreReader(write(tmp_path / "a", synonyms={1: [2]}))
+    copy_store(first, tmp_path / "b", codec="raw", shard_bytes=10**6)
+    second = StoreReader(tmp_path / "b")
+    copy_store(second, tmp_path / "c", codec="bitpacked", shard_bytes=SMALL_SHARDS)
+    assert contents(tmp_path / "a") == contents(tmp_path / "c")
+    np.testing.assert_array_equal(second.read_all(), toy()[0])
+    assert first.content_hash != second.content_hash and first.codebook_sha256 == second.codebook_sha256
+
+
+def test_content_hash_ignores_where_samples_come_from(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a"), write(tmp_path / "b", source={"other": True})
+    assert StoreReader(first).content_hash == StoreReader(second).content_hash
+    third = write(tmp_path / "c", classes=list("abcdz"))
+    assert StoreReader(first).content_hash != StoreReader(third).content_hash
+
+
+def test_stats_of_uniform_codes(tmp_path: Path) -> None:
+    options = {"codebook_size": 16, "codebook": None, "grid": (2, 4), "shard_bytes": 200}
+    with begin(tmp_path / "s", **options) as writer:
+        writer.append(np.tile(np.arange(8).reshape(1, 2, 4), (6, 1, 1)), np.array([0, 0, 1, 2, 3, 0]))
+    reader = StoreReader(tmp_path / "s")
+    stats = store_stats(reader)
+    assert (stats.num_samples, stats.codes_used, stats.codebook_size) == (6, 8, 16)
+    assert stats.entropy_bits == pytest.approx(3) and stats.perplexity == pytest.approx(8)
+    assert stats.entropy_bound_bytes == pytest.approx(3)
+    assert (stats.token_bytes, stats.label_bytes, stats.checksum_bytes) == (4, 1, 4)
+    assert stats.total_bytes == pytest.approx(reader.num_bytes / 6)
+    assert (stats.num_labelled_classes, stats.samples_per_class_min, stats.samples_per_class_max) == (4, 0, 3)
+
+
+def test_stats_of_a_single_code_without_labels(tmp_path: Path) -> None:
+    with begin(tmp_path / "s", label_kind="none") as writer:
+        writer.append(np.zeros((3, *GRID), int))
+    stats = store_stats(StoreReader(tmp_path / "s"))
+    assert (stats.entropy_bits, stats.perplexity, stats.samples_per_class_min) == (0.0, 1.0, None)
+
+
+def test_documented_reader_reads_a_store(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    tokens, labels = scope["read_store"](write(tmp_path / "s"))
+    np.testing.assert_array_equal(tokens, toy()[0])
+    np.testing.assert_array_equal(labels, toy()[1])
+
+
+def test_storage_imports_neither_torch_nor_mmengine() -> None:
+    code = "import sys, seitpp.storage; sys.exit(bool({'torch', 'mmengine'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=DOCS.parents[1], check=False).returncode == 0

@@ -1,0 +1,99 @@
+"""`tools/convert_store.py`: import, export and copy from the command line."""
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seitpp.codebook import load_codebook, save_codebook
+from seitpp.storage import StoreReader, write_release
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_store.py"
+CODEBOOK = np.random.default_rng(2).normal(size=(391, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def main() -> Callable[[list[str]], int]:
+    return runpy.run_path(str(TOOL))["main"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    tokens = np.random.default_rng(0).integers(0, 391, (5, 32, 32))
+    return write_release(tokens, tmp_path / "in" / "toy", labels=np.array([0, 1, 2, 1, 0]))[0].path
+
+
+@pytest.fixture
+def codebook_file(tmp_path: Path) -> Path:
+    save_codebook(tmp_path / "codebook.ckpt", CODEBOOK)
+    return tmp_path / "codebook.ckpt"
+
+
+def test_import_and_export_give_the_same_files(
+    main: Callable, data: Path, codebook_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "synonyms.json").write_text(json.dumps({str(code): [0, 1] for code in range(391)}))
+    (tmp_path / "classes.txt").write_text("cat\ndog\nemu\n")
+    files = ["--codebook", str(codebook_file), "--synonyms", str(tmp_path / "synonyms.json")]
+    more = ["--classes", str(tmp_path / "classes.txt"), "--name", "vit-vqgan"]
+    assert main([str(data), str(tmp_path / "store"), *files, *more]) == 0
+    reader = StoreReader(tmp_path / "store")
+    assert reader.classes == ["cat", "dog", "emu"] and reader.header["tokenizer"] == {"name": "vit-vqgan"}
+    assert reader.content_hash in capsys.readouterr().out
+
+    assert main([str(tmp_path / "store"), str(tmp_path / "out" / "toy"), "--to", "release"]) == 0
+    assert capsys.readouterr().out.count("identical to the imported file") == 3
+    for path in data.parent.iterdir():
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+    assert (tmp_path / "out" / "toy-synonyms.json").read_text() == (tmp_path / "synonyms.json").read_text()
+    assert (load_codebook(tmp_path / "out" / "codebook.ckpt") == CODEBOOK).all()
+
+
+def test_copy_with_another_codec(main: Callable, data: Path, tmp_path: Path) -> None:
+    assert main([str(data), str(tmp_path / "a")]) == 0
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--codec", "raw"]) == 0
+    first, second = StoreReader(tmp_path / "a"), StoreReader(tmp_path / "b")
+    assert second.header["codec"] == {"name": "raw", "dtype": "uint16"}
+    np.testing.assert_array_equal(first.read_all(), second.read_all())
+
+
+def test_labels_from_elsewhere(main: Callable, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (data.parent / "toy-label.txt").rename(tmp_path / "mine.txt")
+    assert main([str(data), str(tmp_path / "a")]) == 0
+    assert "no label file was found" in capsys.readouterr().out
+    assert main([str(data), str(tmp_path / "b"), "--labels", str(tmp_path / "mine.txt")]) == 0
+    np.testing.assert_array_equal(StoreReader(tmp_path / "b").labels, [0, 1, 2, 1, 0])
+
+
+def test_existing_target_is_refused(main: Callable, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main([str(data), str(tmp_path / "a")]) == 0
+    assert main([str(data), str(tmp_path / "a")]) == 1
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert main([str(data), str(tmp_path / "a"), "--resume"]) == 0
+
+
+def test_wrong_label_count_is_reported(
+    main: Callable, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (data.parent / "toy-label.txt").write_text("0\n1\n")
+    assert main([str(data), str(tmp_path / "a")]) == 1
+    assert "2 labels" in capsys.readouterr().err and not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x.data.bin.gz", "out", "--to", "release"], "a release is written from a store"),
+        (["store", "out", "--to", "release", "--codec", "raw"], "without --codec"),
+        (["store", "out", "--to", "store", "--name", "x"], "--name belongs to the import of a release"),
+    ],
+)
+def test_contradicting_options_are_refused(
+    main: Callable, arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err

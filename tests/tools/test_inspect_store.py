@@ -1,0 +1,96 @@
+"""`tools/inspect_store.py`: its three actions, its exit statuses, and what it prints."""
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seitpp.storage import StoreReader, StoreWriter, write_release
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "inspect_store.py"
+
+
+@pytest.fixture(scope="module")
+def main() -> Callable[[list[str]], int]:
+    return runpy.run_path(str(TOOL))["main"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    tokens = np.random.default_rng(0).integers(0, 300, (7, 4, 4))
+    options = {"codebook_size": 300, "grid": (4, 4), "tokenizer": {"name": "toy"}, "label_kind": "class"}
+    with StoreWriter(tmp_path / "s", shard_bytes=200, **options) as writer:
+        writer.append(tokens, np.arange(7))
+    return tmp_path / "s"
+
+
+def test_info_prints_the_content_hash(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", str(store)]) == 0
+    reader, out = StoreReader(store), capsys.readouterr().out
+    assert reader.content_hash in out and "bytes per image" in out and str(reader.num_bytes) in out
+
+
+def test_info_as_json(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["info", str(store), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (
+        facts["num_samples"] == 7 and facts["codec"] == {"name": "bitpacked", "bits": 9} and facts["num_classes"] == 7
+    )
+
+
+def test_stats(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["stats", str(store), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["token_bytes"] == 18
+    assert main(["stats", str(store)]) == 0
+    assert "perplexity" in capsys.readouterr().out
+
+
+def test_verify_of_a_sound_store(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["verify", str(store)]) == 0
+    assert "7 samples, no problems" in capsys.readouterr().out
+
+
+def test_verify_names_shard_and_sample(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    path = store / "shard-00001.bin"
+    content = bytearray(path.read_bytes())
+    content[64] ^= 1
+    path.write_bytes(content)
+    first = StoreReader(store).header["shards"][0]["num_samples"]
+    assert main(["verify", str(store)]) == 1
+    assert f"shard-00001.bin: sample {first} is damaged" in capsys.readouterr().out
+    assert main(["verify", str(store), "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 1
+
+
+def test_verify_of_a_truncated_shard(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    path = store / "shard-00000.bin"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert main(["verify", str(store)]) == 1
+    assert "truncated or damaged" in capsys.readouterr().out
+
+
+def test_verify_of_an_incomplete_store(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    writer = StoreWriter(tmp_path / "s", codebook_size=4, grid=(1, 1), tokenizer={}, shard_bytes=1)
+    writer.append(np.zeros((2, 1, 1), int))
+    assert main(["verify", str(tmp_path / "s")]) == 1
+    assert "incomplete: 2 samples are committed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["info", "verify", "stats"])
+def test_not_a_store(main: Callable, tmp_path: Path, action: str, capsys: pytest.CaptureFixture) -> None:
+    assert main([action, str(tmp_path / "nowhere")]) == 2
+    assert "not a store: " in capsys.readouterr().err
+
+
+def test_release_file(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tokens = np.random.default_rng(0).integers(0, 391, (3, 32, 32))
+    data = str(write_release(tokens, tmp_path / "t", labels=np.array([2, 0, 1]))[0].path)
+    assert main(["info", data]) == 0
+    assert "SeiT release" in capsys.readouterr().out
+    assert main(["stats", data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["samples_per_class_max"] == 1
+    assert main(["verify", data]) == 2
+    assert "verify takes the folder of a store" in capsys.readouterr().err

@@ -1,0 +1,110 @@
+"""Show, verify or measure a token store, or a published release file.
+
+python tools/inspect_store.py info STORE
+python tools/inspect_store.py verify STORE     exit status: 0 sound, 1 problems, 2 not a store
+python tools/inspect_store.py stats STORE
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from seitpp.progress import progress_bar
+from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, store_stats
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["info", "verify", "stats"])
+    parser.add_argument("store", type=Path, help="folder of a store, or NAME-token.data.bin.gz (info and stats)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser.parse_args(argv)
+
+
+def open_source(path: Path) -> StoreReader | SeitRelease:
+    if path.name.endswith(".gz"):
+        return SeitRelease(path)
+    return StoreReader(path, allow_incomplete=True)
+
+
+def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    is_store = isinstance(source, StoreReader)
+    labels = source.labels
+    facts = {
+        "format": "token store, version 1" if is_store else "SeiT release",
+        "num_samples": len(source),
+        "grid": list(source.grid),
+        "codebook_size": source.codebook_size if is_store else f"up to {source.codebook_size}",
+        "label_kind": source.header["labels"]["kind"] if is_store else "none" if labels is None else "class",
+        "num_classes": len(source.classes) if source.classes else None if labels is None else int(labels.max()) + 1,
+        "num_bytes": source.num_bytes,
+        "bytes_per_image": round(source.num_bytes / len(source), 2),
+        "token_bytes_per_image": round(source.section_bytes["tokens"] / len(source), 2),
+    }
+    if is_store:
+        facts |= {
+            "tokenizer": source.header["tokenizer"],
+            "codebook": source.header["codebook"],
+            "codec": source.header["codec"],
+            "num_shards": len(source.header["shards"]),
+            "complete": source.header["complete"],
+            "source": source.header["source"],
+            "content_hash": source.content_hash,
+        }
+    return facts
+
+
+def stats(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    with progress_bar("counting codes") as progress:
+        return asdict(store_stats(source, progress))
+
+
+def verify(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    if isinstance(source, SeitRelease):
+        raise NotAStoreError(f"{source.data_path} is a release file; verify takes the folder of a store")
+    with progress_bar("verifying") as progress:
+        problems = source.verify(progress)
+    if not source.header["complete"]:
+        problems.append(f"{source.path} is incomplete: {len(source)} samples are committed, run its writer again")
+    return {"num_samples": len(source), "problems": problems}
+
+
+def show(facts: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        shown = (
+            f"{value:.4f}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
+        )
+        table.add_row(key.replace("_", " "), shown if value is not None else "-")
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    try:
+        facts = {"info": info, "verify": verify, "stats": stats}[args.action](open_source(args.store))
+    except (NotAStoreError, FileNotFoundError, NotADirectoryError) as error:
+        print(f"not a store: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        facts = {"problems": [str(error)]}
+    problems = facts.get("problems", [])
+    if args.json:
+        print(json.dumps(facts))
+    elif problems:
+        print("\n".join(problems))
+    elif args.action == "verify":
+        print(f"{args.store}: {facts['num_samples']} samples, no problems")
+    else:
+        show(facts)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
