@@ -1,0 +1,137 @@
+"""Geometry as data: draw a batch's parameters once, then apply them to any map that covers the same image.
+
+Crop-and-resize with bicubic interpolation is linear and separable, so a crop is two small weight matrices a sample and
+applying it two batched products. Interpolation clamps at the crop's edge, as resizing the cut-out crop does.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+# Keys' cubic kernel with a = -0.75, the constant that torch and OpenCV use for bicubic interpolation.
+_CUBIC_A = -0.75
+# Tries before the centred fallback crop, as in torchvision's RandomResizedCrop.
+_TRIES = 10
+
+
+def sample_crop_boxes(
+    batch_size: int,
+    grid: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Draw one random-resized-crop box a sample, all at once.
+
+    Args:
+        batch_size: Number of boxes B.
+        grid: Height and width of the map.
+        scale: Range of the crop's share of the map's area.
+        ratio: Range of the crop's width / height; its logarithm is drawn uniformly.
+        generator: Source of randomness; the device's default generator if None.
+        device: Where to draw.
+
+    Returns:
+        Boxes (top, left, height, width), (B, 4), int64.
+    """
+    draws = torch.rand(4, batch_size, _TRIES, generator=generator, device=device)
+    area = scale[0] + (scale[1] - scale[0]) * draws[0]
+    log_ratio = math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * draws[1]
+    return crop_boxes_from_draws(area, log_ratio, draws[2, :, 0], draws[3, :, 0], grid, ratio)
+
+
+def crop_boxes_from_draws(
+    area: Tensor, log_ratio: Tensor, top: Tensor, left: Tensor, grid: tuple[int, int], ratio: tuple[float, float]
+) -> Tensor:
+    """Boxes that given draws stand for: the first try that fits the map, else a centred crop.
+
+    Args:
+        area: Share of the map's area at each try, (B, tries), in (0, 1].
+        log_ratio: Logarithm of width / height at each try, (B, tries).
+        top: Where the box lies between the highest and the lowest possible place, (B,), in [0, 1).
+        left: The same from left to right, (B,).
+        grid: Height and width of the map.
+        ratio: Range of width / height, for the fallback.
+
+    Returns:
+        Boxes (top, left, height, width), (B, 4), int64.
+    """
+    rows, columns = grid
+    target, aspect = rows * columns * area.double(), log_ratio.double().exp()
+    widths = (target * aspect).sqrt().round().long()
+    heights = (target / aspect).sqrt().round().long()
+    fits = (widths > 0) & (widths <= columns) & (heights > 0) & (heights <= rows)
+    accepted = fits.any(dim=1)
+    first = fits.int().argmax(dim=1, keepdim=True)  # 0 where no try fits; replaced by the fallback below
+    height, width = heights.gather(1, first).squeeze(1), widths.gather(1, first).squeeze(1)
+    drawn_top = (top.double() * (rows - height + 1)).long()
+    drawn_left = (left.double() * (columns - width + 1)).long()
+    fallback = torch.tensor(_centred_box(grid, ratio), device=area.device)
+    boxes = torch.stack((drawn_top, drawn_left, height, width), dim=1)
+    return torch.where(accepted[:, None], boxes, fallback)
+
+
+def _centred_box(grid: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    rows, columns = grid
+    height, width = rows, columns
+    if columns / rows < ratio[0]:
+        height = round(columns / ratio[0])
+    elif columns / rows > ratio[1]:
+        width = round(rows * ratio[1])
+    return (rows - height) // 2, (columns - width) // 2, height, width
+
+
+def crop_weights(start: Tensor, length: Tensor, in_size: int, out_size: int) -> Tensor:
+    """Bicubic weights that take one axis of `in_size` to `out_size` through the crop [start, start + length).
+
+    Args:
+        start: First place inside the crop, (B,), int64.
+        length: Places inside the crop, (B,), int64, at least 1.
+        in_size: Length of the axis before.
+        out_size: Length of the axis after.
+
+    Returns:
+        Weights, (B, out_size, in_size), float32; each row sums to 1 and is zero outside the crop.
+    """
+    device = start.device
+    scale = length.float() / out_size
+    places = (torch.arange(out_size, device=device, dtype=torch.float32) + 0.5) * scale[:, None] - 0.5  # (B, out)
+    floor = places.floor()
+    taps = torch.arange(-1, 3, device=device)
+    distance = (places - floor)[..., None] - taps  # (B, out, 4), to the taps floor - 1 ... floor + 2
+    index = (floor.long()[..., None] + taps).clamp_(min=0)
+    index = torch.minimum(index, (length - 1)[:, None, None]) + start[:, None, None]
+    weights = torch.zeros(start.shape[0], out_size, in_size, device=device)
+    return weights.scatter_add_(2, index, _cubic_kernel(distance.abs()))
+
+
+def _cubic_kernel(distance: Tensor) -> Tensor:
+    """Keys' kernel at a non-negative distance below 2."""
+    near = ((_CUBIC_A + 2) * distance - (_CUBIC_A + 3)) * distance * distance + 1
+    far = ((_CUBIC_A * distance - 5 * _CUBIC_A) * distance + 8 * _CUBIC_A) * distance - 4 * _CUBIC_A
+    return torch.where(distance <= 1, near, far)
+
+
+def crop_resize_channels_last(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Crop each map by its own box and resize it with bicubic interpolation.
+
+    Args:
+        maps: (B, H, W, D), floating point.
+        boxes: (top, left, height, width) a map, (B, 4), int64, inside the map.
+        size: Height and width of the result.
+
+    Returns:
+        (B, size[0], size[1], D).
+    """
+    batch, rows, columns, channels = maps.shape
+    row_weights = crop_weights(boxes[:, 0], boxes[:, 2], rows, size[0]).to(maps.dtype)
+    column_weights = crop_weights(boxes[:, 1], boxes[:, 3], columns, size[1]).to(maps.dtype)
+    tall = torch.bmm(row_weights, maps.reshape(batch, rows, columns * channels))  # (B, size[0], W * D)
+    return torch.matmul(column_weights[:, None], tall.view(batch, size[0], columns, channels))
+
+
+def crop_resize(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `crop_resize_channels_last`, for maps (B, D, H, W); returns (B, D, size[0], size[1])."""
+    return crop_resize_channels_last(maps.permute(0, 2, 3, 1), boxes, size).permute(0, 3, 1, 2)

@@ -1,0 +1,133 @@
+"""Tokens to model input, on the device: augmentation in training, centre crop otherwise, then codes or embeddings."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmcv.transforms import Compose
+from mmengine.model import BaseDataPreprocessor
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from seitpp.codebook import codebook_sha256, load_codebook, nearest_codes
+from seitpp.registry import MODELS, TRANSFORMS
+
+
+@MODELS.register_module()
+class TokenDataPreprocessor(BaseDataPreprocessor):
+    """Owns the frozen codebook and the augmentations, and hands the model what its config asks for.
+
+    In training the batch passes through `augments` in order, each a registered transform on the whole batch. Otherwise
+    the centre crop is all that happens. Nothing here has a gradient, and all of it runs in float32 even under
+    autocast, where bfloat16 would change codes.
+
+    Args:
+        codebook: The K vectors that codes index: a token store, a `.npy` file, a torch file that holds one tensor
+            (the release's `codebook.ckpt`), or an array (K, D).
+        augments: Configs of the training augmentations; none if empty.
+        crop_size: Height and width of the centre crop outside training, in tokens; None keeps the grid.
+        output: `codes` (nearest codebook row where an augmentation left embeddings) or `embeddings`.
+        with_data_samples: Whether to build the `DataSample` list that mmpretrain's heads and metrics read. Models that
+            need no labels in training (MTM) leave it off.
+        non_blocking: Passed to the copy to the device.
+        batch_augments: mmpretrain's `ImageClassifier` passes its `train_cfg` here; must be None, since mixing belongs
+            to `augments` with the other augmentations.
+    """
+
+    codebook: Tensor
+
+    def __init__(
+        self,
+        codebook: str | Path | np.ndarray | Tensor,
+        augments: list[dict] | None = None,
+        crop_size: int | tuple[int, int] | None = None,
+        output: Literal["codes", "embeddings"] = "codes",
+        with_data_samples: bool = True,
+        non_blocking: bool = True,
+        batch_augments: dict | None = None,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if batch_augments is not None:
+            raise ValueError(f"batch_augments (the classifier's train_cfg) is {batch_augments}; use `augments` instead")
+        if output not in ("codes", "embeddings"):
+            raise ValueError(f"output must be 'codes' or 'embeddings', got {output!r}")
+        values = load_codebook(codebook) if isinstance(codebook, (str, Path)) else codebook
+        self.codebook_source = str(codebook) if isinstance(codebook, (str, Path)) else "an array"
+        self.register_buffer("codebook", torch.as_tensor(values, dtype=torch.float32).clone())
+        self.codebook_sha256 = codebook_sha256(self.codebook)
+        self.augments = Compose([TRANSFORMS.build(cfg) for cfg in augments or []])
+        self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
+        self.output = output
+        self.with_data_samples = with_data_samples
+        self._register_load_state_dict_pre_hook(self._refuse_other_codebook)
+
+    @torch.no_grad()
+    def forward(self, data: Mapping, training: bool = False) -> dict:
+        """Prepare one batch.
+
+        Args:
+            data: A batch as `seitpp.structures` describes it.
+            training: Whether to augment; otherwise the centre crop is taken.
+
+        Returns:
+            `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
+            `DataSample` or None.
+        """
+        batch = self.cast_data(dict(data))
+        with torch.autocast(batch["inputs"].device.type, enabled=False):
+            if training:
+                batch = self.augments({**batch, "codebook": self.codebook})
+            elif self.crop_size is not None:
+                batch["inputs"] = self._centre_crop(batch["inputs"])
+            inputs = self._to_codes(batch["inputs"]) if self.output == "codes" else self._to_embeddings(batch["inputs"])
+        needed = self.with_data_samples or not training
+        # Places come from the loader's batch: reading them back from the device would wait for it.
+        samples = self._data_samples(data["sample_idx"].tolist(), batch) if needed else None
+        return {"inputs": inputs, "data_samples": samples}
+
+    def _centre_crop(self, codes: Tensor) -> Tensor:
+        rows, columns = codes.shape[-2:]
+        height, width = self.crop_size
+        if rows < height or columns < width:
+            raise ValueError(
+                f"a grid of {rows} x {columns} tokens cannot be cropped to {height} x {width}; set the data "
+                "preprocessor's crop_size to what the store holds"
+            )
+        top, left = (rows - height) // 2, (columns - width) // 2
+        return codes[..., top : top + height, left : left + width]
+
+    def _to_codes(self, inputs: Tensor) -> Tensor:
+        if not inputs.is_floating_point():
+            return inputs.long()
+        return nearest_codes(inputs.permute(0, 2, 3, 1), self.codebook)
+
+    def _to_embeddings(self, inputs: Tensor) -> Tensor:
+        if inputs.is_floating_point():
+            return inputs
+        return F.embedding(inputs.long(), self.codebook).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def _data_samples(places: list[int], batch: Mapping) -> list[DataSample]:
+        """One `DataSample` a sample, with its place in the data set, its label, and soft targets if there are any."""
+        samples = [DataSample(metainfo={"sample_idx": place}) for place in places]
+        for key, setter in (("gt_label", DataSample.set_gt_label), ("gt_score", DataSample.set_gt_score)):
+            if batch.get(key) is not None:
+                for sample, value in zip(samples, batch[key], strict=True):
+                    setter(sample, value)
+        return samples
+
+    def _refuse_other_codebook(self, state_dict: dict, prefix: str, *_args: object) -> None:
+        """Loading hook: weights trained on the codes of another codebook would be silently meaningless here."""
+        loaded = state_dict.get(prefix + "codebook")
+        if loaded is None:  # Converted checkpoints carry no codebook.
+            state_dict[prefix + "codebook"] = self.codebook
+        elif loaded.shape != self.codebook.shape or codebook_sha256(loaded) != self.codebook_sha256:
+            raise ValueError(
+                f"the checkpoint was trained with another codebook ({tuple(loaded.shape)}, sha256 "
+                f"{codebook_sha256(loaded)[:12]}) than {self.codebook_source} ({tuple(self.codebook.shape)}, sha256 "
+                f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokens and codebook it was "
+                "trained with"
+            )

@@ -1,0 +1,98 @@
+"""Vision transformer on tokens: codes through a learned embedding (MTM's family), or codebook embeddings (SeiT's)."""
+
+from collections.abc import Mapping
+
+from mmpretrain.models import VisionTransformer
+from torch import Tensor
+
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.models.token_embedding import TokenEmbedding
+from seitpp.registry import MODELS
+
+
+@MODELS.register_module()
+class TokenViT(VisionTransformer):
+    """mmpretrain's `VisionTransformer` with tokens for pixels.
+
+    Layer decay, position resizing, `out_indices`, `out_type` and `init_cfg=dict(type='Pretrained', ...)` are the
+    parent's. Pre-trained weights that do not fit are an error here, where the parent would train on from what does.
+
+    Args:
+        arch: Name or dict of sizes, as the parent takes it.
+        grid_size: Height (and width) of the input in tokens, 28 for crops of 32 x 32 codes.
+        patch_size: Tokens a patch is high and wide; the stem is a convolution of that size and stride unless
+            `patch_cfg` says otherwise (SeiT's Stem-Adapter: `kernel_size=4, stride=2, padding=1`).
+        codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
+        code_dim: Values a token is embedded in.
+        token_drop_rate: Dropout in the token embedding.
+        **kwargs: The parent's other options.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = "base",
+        grid_size: int | tuple[int, int] = 28,
+        patch_size: int = 2,
+        codebook_size: int | None = None,
+        code_dim: int = 32,
+        token_drop_rate: float = 0.1,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(arch=arch, img_size=grid_size, patch_size=patch_size, in_channels=code_dim, **kwargs)
+        self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
+        self._register_load_state_dict_pre_hook(self._name_final_norm)
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Codes (B, H, W) or embeddings (B, D, H, W) to the maps that the stem takes, (B, D, H, W)."""
+        if self.token_embed is None:
+            if not tokens.is_floating_point():
+                raise ValueError(
+                    f"the backbone takes embeddings but was given codes {tuple(tokens.shape)}; set its codebook_size, "
+                    "or output='embeddings' in the data preprocessor"
+                )
+            return tokens
+        if tokens.is_floating_point():
+            raise ValueError(
+                f"the backbone takes codes but was given embeddings {tuple(tokens.shape)}; set output='codes' in the "
+                "data preprocessor, or leave out the backbone's codebook_size"
+            )
+        return self.token_embed(tokens)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Features at `out_indices` in the form of `out_type`, from codes (B, H, W) or embeddings (B, D, H, W)."""
+        return super().forward(self.embed_tokens(tokens))
+
+    def init_weights(self) -> None:
+        """Initialise, after checking that pre-trained weights named by `init_cfg` fit this network."""
+        if self.pretrained_from is not None:
+            self._check_pretrained(self.pretrained_from, self.init_cfg.get("prefix") or "")
+        super().init_weights()
+
+    @property
+    def pretrained_from(self) -> str | None:
+        """Checkpoint that `init_cfg` names, if it names one."""
+        is_pretrained = isinstance(self.init_cfg, dict) and self.init_cfg.get("type") == "Pretrained"
+        return self.init_cfg["checkpoint"] if is_pretrained else None
+
+    def _check_pretrained(self, path: str, prefix: str) -> None:
+        prefix = prefix.rstrip(".") + "." if prefix else ""
+        weights = state_dict_of(load_checkpoint_file(path), path)
+        found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        if not found:
+            raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
+        self._name_final_norm(found, "")
+        # An encoder may leave out the mask vector, and its last norm where the features are read before it.
+        check_state_dict(found, self.state_dict(), path, may_exceed=True, resizable=("pos_embed",))
+
+    def _name_final_norm(self, state_dict: Mapping[str, Tensor], prefix: str, *_args: object) -> None:
+        """Loading hook: the one norm after the last block is `ln1` in an encoder and `ln2` where pooling comes first.
+
+        The release keeps one name for both, so that fine-tuning continues from the pre-trained norm.
+        """
+        ours, other = ("ln2", "ln1") if self.out_type == "avg_featmap" else ("ln1", "ln2")
+        if self.final_norm == (self.out_type == "avg_featmap"):
+            return  # Two norms, or none: nothing to rename.
+        for name in ("weight", "bias"):
+            source, target = f"{prefix}{other}.{name}", f"{prefix}{ours}.{name}"
+            if source in state_dict and target not in state_dict:
+                state_dict[target] = state_dict.pop(source)
