@@ -1,0 +1,31 @@
+"""What every run shares: scope, logging, checkpoints, seeds, guards."""
+
+default_scope = "seitpp"
+
+default_hooks = dict(
+    runtime_info=dict(type="mmengine.RuntimeInfoHook"),
+    timer=dict(type="mmengine.IterTimerHook"),
+    logger=dict(type="mmengine.LoggerHook", interval=50),
+    param_scheduler=dict(type="mmengine.ParamSchedulerHook"),
+    checkpoint=dict(type="mmengine.CheckpointHook", interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type="mmengine.DistSamplerSeedHook"),
+)
+custom_hooks = [
+    dict(type="seitpp.StepSeedHook"),
+    dict(type="seitpp.CheckpointGuardHook"),
+    dict(type="seitpp.DataGuardHook"),
+]
+
+# One line turns another backend on:
+#   --cfg-options "vis_backends=[dict(type='mmengine.LocalVisBackend'),dict(type='mmengine.TensorboardVisBackend')]"
+# or mmengine.WandbVisBackend in place of the second.
+vis_backends = [dict(type="mmengine.LocalVisBackend")]
+visualizer = dict(type="mmengine.Visualizer", vis_backends=vis_backends)
+
+env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
+# The seed of everything drawn: weights, order, masks, augmentations. Ranks draw different ones (StepSeedHook).
+randomness = dict(seed=0)
+log_level = "INFO"
+log_processor = dict(type="mmengine.LogProcessor", window_size=50, by_epoch=True)
+load_from = None
+resume = False

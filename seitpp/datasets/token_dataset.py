@@ -1,0 +1,197 @@
+"""A data set of stored tokens: a token store, or the token files of the SeiT release read as they are."""
+
+import copy
+import hashlib
+import os.path as osp
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.logging import print_log
+
+from seitpp.datasets.subset import choose_subset
+from seitpp.progress import progress_bar
+from seitpp.registry import DATASETS
+from seitpp.storage import SeitRelease, StoreReader
+from seitpp.structures import TokenBatch
+
+_RELEASE_ENDING = ".data.bin.gz"
+
+
+@DATASETS.register_module()
+class TokenDataset(BaseDataset):
+    """Codes and labels, a whole batch a fetch (`__getitems__`; use `seitpp.identity_collate` and no workers).
+
+    `metainfo` tells `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash` and, where one was drawn,
+    the `subset` with a hash of its samples.
+
+    Args:
+        store: A token store (folder), or `NAME-token.data.bin.gz` of the release; relative to `data_root`.
+        data_root: Folder that `store` and `label_file` are relative to.
+        label_file: Labels of a release file, one a line; by default its `NAME-label.txt`.
+        grid: Rows and columns of a release file's images; a store knows its own.
+        codebook_size: Number of codes K of a release file (codes at or above it are an error); a store knows its own.
+        subset: Options of `choose_subset`: one of `fraction`, `count`, `budget_bytes`; `class_balanced`, `seed`.
+        keep_length: Keep the length of the full data set, repeating the subset's samples evenly, so that an epoch
+            has as many iterations as on all data (the paper keeps the number of iterations when data shrink).
+        metainfo: Overrides, such as `classes`.
+        indices: mmengine's: the first n samples (last n if negative), or their places.
+        test_mode: mmengine's; changes nothing here.
+        lazy_init: Whether to put off opening the files until `full_init`.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        data_root: str = "",
+        label_file: str | None = None,
+        grid: Sequence[int] = (32, 32),
+        codebook_size: int | None = None,
+        subset: dict | None = None,
+        keep_length: bool = False,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
+    ) -> None:
+        self.store_path = osp.join(data_root, store) if data_root else store
+        self.label_path = osp.join(data_root, label_file) if label_file and data_root else label_file
+        self.grid = tuple(grid)
+        self.codebook_size = codebook_size
+        self.subset = copy.deepcopy(subset)
+        self.keep_length = keep_length
+        super().__init__(
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix={},
+            indices=indices,
+            serialize_data=False,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
+
+    def full_init(self) -> None:
+        """Open the files, choose the samples, and complete `metainfo`."""
+        if self._fully_initialized:
+            return
+        self.reader = self._open()
+        self._places = self._apply_indices(np.arange(len(self.reader)))
+        self._full_length = len(self._places)
+        labels = self.reader.labels
+        facts = {
+            "classes": self.reader.classes,
+            # A release file states no K; what its bytes could hold says nothing.
+            "codebook_size": self.codebook_size if self.is_release else self.reader.codebook_size,
+            "codebook_sha256": self.reader.codebook_sha256,
+            "grid": list(self.reader.grid),
+            "content_hash": self.reader.stream_sha256 if self.is_release else self.reader.content_hash,
+        }
+        if self.subset is not None:
+            chosen = choose_subset(
+                self._full_length,
+                None if labels is None else labels[self._places],
+                self.reader.num_bytes / len(self.reader),
+                **self.subset,
+            )
+            self._places = self._places[chosen]
+            facts["subset"] = {
+                **self.subset,
+                "num_samples": len(chosen),
+                "places_sha256": hashlib.sha256(self._places.astype("<i8").tobytes()).hexdigest(),
+            }
+        self._metainfo = {**facts, **self._metainfo}
+        self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)[self._places]
+        self._fully_initialized = True
+
+    @property
+    def is_release(self) -> bool:
+        """Whether the tokens are a file of the release."""
+        return self.store_path.endswith(_RELEASE_ENDING)
+
+    def _open(self) -> StoreReader | SeitRelease:
+        if not self.is_release:
+            return StoreReader(self.store_path)
+        start = time.perf_counter()
+        release = SeitRelease(
+            self.store_path, label_path=self.label_path, grid=self.grid, codebook_size=self.codebook_size
+        )
+        with progress_bar(f"decoding {self.store_path}") as progress:
+            release.decode(progress)
+        seconds = time.perf_counter() - start
+        print_log(
+            f"Decoded {len(release)} images of {self.store_path} in {seconds:.1f} s "
+            f"({len(release) / seconds:,.0f} images/s).",
+            logger="current",
+        )
+        return release
+
+    def _apply_indices(self, places: np.ndarray) -> np.ndarray:
+        if self._indices is None:
+            return places
+        if isinstance(self._indices, int):
+            return places[: self._indices] if self._indices >= 0 else places[self._indices :]
+        return places[np.asarray(self._indices)]
+
+    @property
+    @force_full_init
+    def labels(self) -> np.ndarray | None:
+        """Class of each distinct sample, int64, or None."""
+        return self._labels
+
+    @property
+    def metainfo(self) -> dict:
+        """A copy of what is known of the data; opens the files if need be."""
+        self.full_init()
+        return copy.deepcopy(self._metainfo)
+
+    @force_full_init
+    def __len__(self) -> int:
+        return self._full_length if self.keep_length else len(self._places)
+
+    @force_full_init
+    def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
+        """Fetch a batch in one read: codes (B, H, W), places (B,), and labels (B,) where there are any."""
+        samples = np.asarray(indices, dtype=np.int64) % len(self._places)
+        batch: TokenBatch = {
+            "inputs": torch.from_numpy(self.reader.read(self._places[samples])),
+            "sample_idx": torch.from_numpy(np.asarray(indices, dtype=np.int64)),
+        }
+        if self._labels is not None:
+            batch["gt_label"] = torch.from_numpy(self._labels[samples])
+        return batch
+
+    @force_full_init
+    def __getitem__(self, idx: int) -> dict:
+        """One sample, as the batch of one that it is; training fetches through `__getitems__`."""
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"sample {idx} of a data set of {len(self)}")
+        return {key: value[0] for key, value in self.__getitems__([idx % len(self)]).items()}
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """Place in the store and label of one sample."""
+        sample = idx % len(self) % len(self._places)
+        info = {"sample_idx": idx % len(self), "place": int(self._places[sample])}
+        return info if self._labels is None else {**info, "gt_label": int(self._labels[sample])}
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The sample's class in a list, for samplers and wrappers that balance classes."""
+        return [self.get_data_info(idx)["gt_label"]]
+
+    @force_full_init
+    def get_subset_(self, indices: int | Sequence[int]) -> None:
+        """Keep the first n samples (last n if negative), or those at the given places."""
+        self._indices = indices
+        kept = self._apply_indices(np.arange(len(self._places)))
+        self._places = self._places[kept]
+        self._labels = None if self._labels is None else self._labels[kept]
+        self._full_length = len(self._places)
+
+    @force_full_init
+    def get_subset(self, indices: int | Sequence[int]) -> "TokenDataset":
+        """A copy with the given samples alone; see `get_subset_`."""
+        subset = copy.copy(self)
+        subset.get_subset_(indices)
+        return subset

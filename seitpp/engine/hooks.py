@@ -1,0 +1,164 @@
+"""Hooks that make a run repeatable and stop it where it would train on the wrong thing."""
+
+import hashlib
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, set_random_seed
+
+from seitpp.checkpoint import check_state_dict
+from seitpp.registry import HOOKS
+
+
+def step_seed(seed: int, iteration: int, rank: int) -> int:
+    """A seed in [0, 2^32) for one step of one rank; near inputs give unrelated seeds."""
+    digest = hashlib.blake2b(f"{seed}/{iteration}/{rank}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Make every draw of a step a function of (seed, step, rank), not of what was drawn before.
+
+    Random states are not in a checkpoint. With this hook a run that was killed and resumed draws the same masks,
+    augmentations and dropout as one that was not, and ranks draw different ones.
+    """
+
+    priority = "VERY_HIGH"
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Reseed all generators."""
+        set_random_seed(step_seed(runner.seed, runner.iter, get_rank()))
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Refuse checkpoints that do not fit, and resuming with another total batch, which would bend the schedule.
+
+    Args:
+        strict: Whether a loaded checkpoint must hold exactly the model's weights.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note how many processes and samples made a step."""
+        checkpoint["meta"]["world_size"] = get_world_size()
+        checkpoint["meta"]["samples_per_step"] = self._samples_per_step(runner)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes with the model and, on resuming, the batch with the one before."""
+        source = runner._load_from or "to resume from"
+        if self.strict and "state_dict" not in checkpoint and "ema_state_dict" not in checkpoint:
+            raise ValueError(f"checkpoint {source} has no state_dict; convert it with tools/convert_checkpoint.py")
+        if self.strict:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
+            expected = model.state_dict()
+            may_miss = [name for name in expected if name.startswith("data_preprocessor.")]
+            positions = [name for name in expected if name.endswith("backbone.pos_embed")]
+            check_state_dict(found, expected, source, may_miss=may_miss, resizable=positions)
+        if runner._resume:
+            self._check_batch(runner, checkpoint["meta"])
+
+    def _check_batch(self, runner: Runner, meta: dict) -> None:
+        before, now = meta.get("samples_per_step"), self._samples_per_step(runner)
+        world_before, world_now = meta.get("world_size"), get_world_size()
+        if before is None:
+            return
+        if before != now:
+            raise ValueError(
+                f"the checkpoint was trained with {before} samples a step on {world_before} processes, this run has "
+                f"{now} on {world_now}: the number of steps an epoch and with it the learning-rate schedule would no "
+                "longer fit. Resume with the old world size, or set train_dataloader.batch_size (or "
+                f"optim_wrapper.accumulative_counts) so that a step has {before} samples again"
+            )
+        if world_before != world_now:
+            runner.logger.warning(
+                f"The world size changed from {world_before} to {world_now} processes since the checkpoint. A step "
+                f"still has {now} samples, so the schedule holds, but masks and augmentations are drawn for each rank: "
+                "the run continues correctly and not bit for bit."
+            )
+
+    @staticmethod
+    def _samples_per_step(runner: Runner) -> int:
+        per_rank = runner.train_dataloader.batch_size * getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        return per_rank * get_world_size()
+
+
+@HOOKS.register_module()
+class DataGuardHook(Hook):
+    """Stop before the first step when data and model do not belong together: codebook, code count, classes."""
+
+    priority = "VERY_HIGH"
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training data."""
+        self._check(runner, runner.train_loop.dataloader.dataset)
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation data."""
+        self._check(runner, runner.val_loop.dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test data."""
+        self._check(runner, runner.test_loop.dataloader.dataset)
+
+    def _check(self, runner: Runner, dataset: object) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        facts = getattr(dataset, "metainfo", None) or {}
+        where = getattr(dataset, "store_path", type(dataset).__name__)
+        self._check_codebook(model, facts, where)
+        self._check_labels(model, facts, dataset, where)
+
+    @staticmethod
+    def _check_codebook(model: torch.nn.Module, facts: dict, where: str) -> None:
+        preprocessor = model.data_preprocessor
+        codebook = getattr(preprocessor, "codebook", None)
+        if codebook is None:
+            return
+        source, size = preprocessor.codebook_source, len(codebook)
+        if facts.get("codebook_size") not in (None, size):
+            raise ValueError(
+                f"{where} holds codes of a codebook with {facts['codebook_size']} entries, but the data preprocessor's "
+                f"codebook, {source}, has {size}; give it the codebook that made these tokens"
+            )
+        stored = facts.get("codebook_sha256")
+        if stored is not None and stored != preprocessor.codebook_sha256:
+            raise ValueError(
+                f"{where} was made with another tokenizer: its codebook has sha256 {stored[:12]}, the data "
+                f"preprocessor's codebook, {source}, has {preprocessor.codebook_sha256[:12]}. Set the data "
+                f"preprocessor's codebook to the store itself"
+            )
+        embedding = getattr(getattr(model, "backbone", None), "token_embed", None)
+        if embedding is not None and embedding.codebook_size != size:
+            raise ValueError(
+                f"the backbone embeds {embedding.codebook_size} codes, the codebook {source} has {size}; set "
+                "model.backbone.codebook_size (and the head's) to it"
+            )
+
+    @staticmethod
+    def _check_labels(model: torch.nn.Module, facts: dict, dataset: object, where: str) -> None:
+        num_classes = getattr(getattr(model, "head", None), "num_classes", None)
+        if num_classes is None:
+            return
+        labels = getattr(dataset, "labels", None)
+        if labels is None:
+            raise ValueError(
+                f"{where} has no labels, and a classifier needs them; name a label_file, or a labelled store"
+            )
+        classes = facts.get("classes")
+        if classes is not None and len(classes) != num_classes:
+            raise ValueError(
+                f"{where} has {len(classes)} classes, the head has {num_classes}; set model.head.num_classes"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError(
+                f"{where} has labels from {labels.min()} to {labels.max()}, the head has {num_classes} classes; set "
+                "model.head.num_classes"
+            )

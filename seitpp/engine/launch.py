@@ -1,0 +1,165 @@
+"""From a config file and command-line options to a runner, the same for training and testing, CPU and GPU."""
+
+import argparse
+import logging
+import os
+import re
+import subprocess
+import warnings
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from seitpp.checkpoint import forbid_pickled_code
+
+_LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that OpenMMLab's train and test tools share."""
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints; work_dirs/<config name> by default")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="settings that override the config, as key=value; lists as key='[a,b]', nested keys with dots",
+    )
+    parser.add_argument("--launcher", choices=_LAUNCHERS, default="none", help="job launcher")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the shared options; sets the environment that the launcher needs."""
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    forbid_pickled_code()
+    config = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        config.merge_from_dict(args.cfg_options)
+    config.launcher = args.launcher
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get("work_dir") is None:
+        config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    return config
+
+
+def use_autocast(config: Config) -> None:
+    """Switch the optimizer wrapper to bfloat16 autocast, which runs on CPU and GPU."""
+    current = config.optim_wrapper.get("type", "OptimWrapper")
+    if current.split(".")[-1] not in ("OptimWrapper", "AutocastOptimWrapper"):
+        raise ValueError(f"--amp replaces a plain OptimWrapper, but the config's optim_wrapper is a {current}")
+    config.optim_wrapper.type = "seitpp.AutocastOptimWrapper"
+
+
+def world_size_of(launcher: str) -> int:
+    """Processes that the launcher started, from its environment."""
+    if launcher == "none":
+        return 1
+    names = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
+    return int(os.environ.get(names[launcher], 1))
+
+
+def scale_lr(config: Config, world_size: int) -> None:
+    """Let the learning rate follow the samples of a step: processes x batch x accumulated batches.
+
+    mmengine's own scaling leaves accumulation out. The rule is linear, or with `rule="sqrt"` the square root.
+    Changes `config` and switches `auto_scale_lr` off, so that mmengine does not scale again.
+    """
+    options = config.get("auto_scale_lr")
+    if not options or not options.get("enable"):
+        return
+    rule = options.get("rule", "linear")
+    if rule not in ("linear", "sqrt"):
+        raise ValueError(f"auto_scale_lr.rule must be 'linear' or 'sqrt', got {rule!r}")
+    accumulated = config.optim_wrapper.get("accumulative_counts", 1)
+    samples = world_size * config.train_dataloader.batch_size * accumulated
+    ratio = samples / options.base_batch_size
+    factor = ratio if rule == "linear" else ratio**0.5
+    before = config.optim_wrapper.optimizer.lr
+    config.optim_wrapper.optimizer.lr = before * factor
+    config.auto_scale_lr = ConfigDict(enable=False, base_batch_size=options.base_batch_size)
+    message = (
+        f"Learning rate {before:g} is for {options.base_batch_size} samples a step; this run has {samples} "
+        f"({world_size} processes x {config.train_dataloader.batch_size} x {accumulated} accumulated), {rule} rule: "
+        f"{before * factor:g}."
+    )
+    print_log(message, logger="current")
+
+
+def set_resume(config: Config, resume: str | None) -> None:
+    """Apply `--resume [checkpoint]`; `auto` takes the newest checkpoint of the work folder, if there is one."""
+    if resume is None:
+        return
+    config.resume = True
+    config.load_from = newest_checkpoint(config.work_dir) if resume == "auto" else resume
+    if config.load_from is None:  # Nothing to resume: a first start with the same line.
+        config.resume = False
+
+
+def newest_checkpoint(work_dir: str) -> str | None:
+    """The last checkpoint that was completely written.
+
+    mmengine notes it with an absolute path, which no longer holds when the folder was moved.
+    """
+    noted = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
+    if noted is not None:
+        for candidate in (Path(noted), Path(work_dir) / Path(noted).name):
+            if candidate.is_file():
+                return str(candidate)
+    files = [path for path in Path(work_dir).glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+\.pth", path.name)]
+    return str(max(files, key=lambda path: int(re.findall(r"\d+", path.name)[0]))) if files else None
+
+
+def prepare_processes(config: Config) -> None:
+    """Start the process group on machines without a GPU, where mmengine's own start asks for one."""
+    if config.launcher == "none" or torch.cuda.is_available():
+        return
+    if config.launcher == "slurm":
+        _set_slurm_environment()
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = ConfigDict(
+        type="mmengine.MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=config.get("find_unused_parameters", False),
+    )
+
+
+def _set_slurm_environment() -> None:
+    """What torch's `env://` start reads, from what Slurm sets."""
+    for name, source in (("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_NTASKS"), ("LOCAL_RANK", "SLURM_LOCALID")):
+        os.environ[name] = os.environ[source]
+    if "MASTER_ADDR" not in os.environ:
+        hosts = subprocess.run(
+            ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]], capture_output=True, text=True, check=True
+        )
+        os.environ["MASTER_ADDR"] = hosts.stdout.split()[0]
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def build_runner(config: Config) -> Runner:
+    """The runner for a prepared config."""
+    warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
+    warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    prepare_processes(config)
+    if not torch.cuda.is_available():
+        for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+            if config.get(name) is not None:
+                config[name].pin_memory = False
+    runner = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
+    for handler in runner.logger.handlers:
+        handler.addFilter(_is_worth_reading)
+    return runner
+
+
+# Lines that mmengine's own checkpoint hook provokes at every start and that call for nothing.
+_KNOWN_NOISE = re.compile(r'"FileClient" will be deprecated|"HardDiskBackend" is the alias')
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return not _KNOWN_NOISE.search(record.getMessage())

@@ -1,0 +1,47 @@
+"""Train a model: `python tools/train.py CONFIG [options]`; the same line on CPU and GPU, with or without a launcher."""
+
+import argparse
+from collections.abc import Sequence
+
+from seitpp.engine import launch
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line in the shape of OpenMMLab's train tool."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        help="continue from the given checkpoint; without a path, from the newest one in the work folder",
+    )
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16 (CPU and GPU)")
+    parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="let the learning rate follow processes x batch size x accumulation (our recipes do so by themselves)",
+    )
+    launch.add_common_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train."""
+    args = parse_args(argv)
+    config = launch.load_config(args)
+    if args.no_validate:
+        config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    if args.amp:
+        launch.use_autocast(config)
+    if args.auto_scale_lr:
+        config.auto_scale_lr.enable = True
+    launch.set_resume(config, args.resume)
+    launch.scale_lr(config, launch.world_size_of(args.launcher))
+    launch.build_runner(config).train()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
