@@ -1,0 +1,111 @@
+"""A VQ tokenizer that is fitted in seconds and needs no network: each patch of pixels to its nearest cluster centre.
+
+The quickstart's tokenizer, and a baseline for learned ones.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seitpp.codebook import nearest_codes_euclidean
+from seitpp.registry import TOKENIZERS
+from seitpp.tokenizers.base import Tokenizer
+
+
+@TOKENIZERS.register_module()
+class PatchKMeans(Tokenizer):
+    """K-means on patches: a code is a cluster, its vector the mean patch.
+
+    Args:
+        image_size: Height and width that images are resized to, multiples of `patch_size`.
+        patch_size: Pixels a patch is high and wide.
+        in_channels: Colour channels.
+        codebook: Fitted centres, (K, in_channels * patch_size ** 2); None until `fit` was called.
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        patch_size: int,
+        in_channels: int = 3,
+        codebook: Tensor | np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        if any(side % patch_size for side in self.image_size):
+            raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {patch_size}")
+        self.stride = patch_size
+        self.in_channels = in_channels
+        dims = in_channels * patch_size**2
+        values = torch.zeros(0, dims) if codebook is None else torch.as_tensor(codebook, dtype=torch.float32)
+        if values.ndim != 2 or values.shape[1] != dims:
+            raise ValueError(
+                f"codebook of shape {tuple(values.shape)} does not fit patches of {in_channels} x {patch_size} x "
+                f"{patch_size} pixels; expected (K, {dims})"
+            )
+        self.register_buffer("codebook", values.clone())
+
+    def fit(self, images: Tensor, codebook_size: int, seed: int = 0, max_patches: int = 1 << 18) -> "PatchKMeans":
+        """Find the cluster centres.
+
+        Args:
+            images: (B, C, H, W), in `pixel_range`; resized first.
+            codebook_size: Number of clusters K.
+            seed: Seed of the start and of the choice of patches.
+            max_patches: Patches to fit on, drawn without replacement where there are more.
+
+        Raises:
+            ValueError: There are fewer different patches than clusters.
+        """
+        from sklearn.cluster import KMeans
+
+        patches = self._patches(self.resize(images)).flatten(0, 2).numpy()
+        if len(patches) > max_patches:
+            patches = patches[np.random.default_rng(seed).choice(len(patches), max_patches, replace=False)]
+        distinct = len(np.unique(patches, axis=0))
+        if distinct < codebook_size:
+            raise ValueError(
+                f"{len(images)} images have {distinct} different patches, fewer than the {codebook_size} codes wanted"
+            )
+        centres = KMeans(codebook_size, n_init=1, random_state=seed).fit(patches).cluster_centers_
+        # Frequent codes first, as in the SeiT release.
+        counts = np.bincount(
+            nearest_codes_euclidean(torch.from_numpy(patches), torch.from_numpy(centres)).numpy(),
+            minlength=codebook_size,
+        )
+        self.codebook = torch.from_numpy(centres[np.argsort(-counts, kind="stable")]).float()
+        return self
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Nearest centre of each patch; images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
+        self._require_codebook()
+        if images.shape[1] != self.in_channels or any(side % self.stride for side in images.shape[-2:]):
+            raise ValueError(
+                f"images {tuple(images.shape)} do not fit: expected (B, {self.in_channels}, H, W) with sides that are "
+                f"multiples of {self.stride}"
+            )
+        return nearest_codes_euclidean(self._patches(images), self.codebook)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The mean patch of each code; codes (B, h, w) to images (B, C, h * stride, w * stride)."""
+        self._require_codebook()
+        patches = F.embedding(codes, self.codebook).permute(0, 3, 1, 2)  # (B, C p p, h, w)
+        return F.pixel_shuffle(patches, self.stride)
+
+    def describe(self) -> dict:
+        """Facts for a store's header."""
+        return {
+            "type": "PatchKMeans",
+            "image_size": list(self.image_size),
+            "patch_size": self.stride,
+            "in_channels": self.in_channels,
+        }
+
+    def _patches(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, h, w, C p p)."""
+        return F.pixel_unshuffle(images, self.stride).permute(0, 2, 3, 1)
+
+    def _require_codebook(self) -> None:
+        if not len(self.codebook):
+            raise ValueError("PatchKMeans has no codebook yet; call fit(images, codebook_size), or give it one")
