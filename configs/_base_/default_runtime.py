@@ -16,11 +16,8 @@ custom_hooks = [
     dict(type="seitpp.DataGuardHook"),
 ]
 
-# One line turns another backend on:
-#   --cfg-options "vis_backends=[dict(type='mmengine.LocalVisBackend'),dict(type='mmengine.TensorboardVisBackend')]"
-# or mmengine.WandbVisBackend in place of the second.
-vis_backends = [dict(type="mmengine.LocalVisBackend")]
-visualizer = dict(type="mmengine.Visualizer", vis_backends=vis_backends)
+# TensorBoard or Weights & Biases: docs/training.md.
+visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.LocalVisBackend")])
 
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))
 # The seed of everything drawn: weights, order, masks, augmentations. Ranks draw different ones (StepSeedHook).

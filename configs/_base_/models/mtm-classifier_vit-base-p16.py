@@ -5,7 +5,7 @@ model = dict(
     _scope_="mmpretrain",  # mmpretrain builds its own parts without a prefix
     backbone=dict(
         type="seitpp.TokenViT",
-        arch="base",
+        arch=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
         grid_size=28,
         patch_size=2,
         codebook_size=391,

@@ -4,7 +4,7 @@ model = dict(
     type="seitpp.MTM",
     backbone=dict(
         type="seitpp.MTMViT",
-        arch="base",
+        arch=dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
         grid_size=28,
         patch_size=2,
         codebook_size=391,

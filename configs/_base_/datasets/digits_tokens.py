@@ -1,0 +1,22 @@
+"""scikit-learn's handwritten digits as 4 x 4 codes of a k-means tokenizer, K = 64; made by tools/quickstart.sh."""
+
+data_root = "work_dirs/quickstart/tokens/"
+
+data_preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=data_root + "train", output="codes")
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="train"),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
+    collate_fn=dict(type="seitpp.identity_collate"),
+    drop_last=True,
+)
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=0,
+    dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="val", test_mode=True),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
+    collate_fn=dict(type="seitpp.identity_collate"),
+)
+test_dataloader = val_dataloader
