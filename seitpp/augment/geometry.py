@@ -5,12 +5,16 @@ applying it two batched products. Interpolation clamps at the crop's edge, as re
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Keys' cubic kernel with a = -0.75, the constant that torch and OpenCV use for bicubic interpolation.
 _CUBIC_A = -0.75
+# Maps of so many elements (1 MiB of float32) stay in a CPU core's cache from one product to the next.
+_CPU_CHUNK_ELEMENTS = 1 << 18
 # Tries before the centred fallback crop, as in torchvision's RandomResizedCrop.
 _TRIES = 10
 
@@ -114,24 +118,58 @@ def _cubic_kernel(distance: Tensor) -> Tensor:
     return torch.where(distance <= 1, near, far)
 
 
-def crop_resize_channels_last(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Crop each map by its own box and resize it with bicubic interpolation.
+def crop_resize_codes(codes: Tensor, codebook: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Crop the embeddings of each code grid by its own box and resize them with bicubic interpolation.
 
     Args:
-        maps: (B, H, W, D), floating point.
-        boxes: (top, left, height, width) a map, (B, 4), int64, inside the map.
+        codes: (B, H, W), any integer type.
+        codebook: (K, D).
+        boxes: (top, left, height, width) a grid, (B, 4), int64, inside the grid.
         size: Height and width of the result.
 
     Returns:
         (B, size[0], size[1], D).
     """
-    batch, rows, columns, channels = maps.shape
-    row_weights = crop_weights(boxes[:, 0], boxes[:, 2], rows, size[0]).to(maps.dtype)
-    column_weights = crop_weights(boxes[:, 1], boxes[:, 3], columns, size[1]).to(maps.dtype)
-    tall = torch.bmm(row_weights, maps.reshape(batch, rows, columns * channels))  # (B, size[0], W * D)
-    return torch.matmul(column_weights[:, None], tall.view(batch, size[0], columns, channels))
+    shape = (*codes.shape, codebook.shape[1])
+    return _crop_resize(lambda part: F.embedding(codes[part].int(), codebook), shape, codebook, boxes, size)
 
 
 def crop_resize(maps: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `crop_resize_channels_last`, for maps (B, D, H, W); returns (B, D, size[0], size[1])."""
-    return crop_resize_channels_last(maps.permute(0, 2, 3, 1), boxes, size).permute(0, 3, 1, 2)
+    """Crop each map (B, D, H, W) by its own box and resize it with bicubic interpolation, to (B, D, *size).
+
+    Differentiable in `maps`. See `crop_resize_codes` for the boxes.
+    """
+    channels_last = maps.permute(0, 2, 3, 1)
+    resized = _crop_resize(lambda part: channels_last[part].contiguous(), channels_last.shape, maps, boxes, size)
+    return resized.permute(0, 3, 1, 2)
+
+
+def _crop_resize(
+    fetch: Callable[[slice], Tensor], shape: Sequence[int], like: Tensor, boxes: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Two batched products, on as many samples at a time as the device's cache likes.
+
+    Args:
+        fetch: Gives the maps (b, H, W, D) of a slice of the batch.
+        shape: (B, H, W, D).
+        like: A tensor of the dtype and device to compute in.
+        boxes: (B, 4).
+        size: Height and width of the result.
+    """
+    batch, rows, columns, channels = shape
+    row_weights = crop_weights(boxes[:, 0], boxes[:, 2], rows, size[0]).to(like.dtype)
+    column_weights = crop_weights(boxes[:, 1], boxes[:, 3], columns, size[1]).to(like.dtype)
+
+    def crop(part: slice) -> tuple[Tensor, Tensor]:
+        wide = torch.matmul(column_weights[part, None], fetch(part))  # (b, H, size[1], D)
+        return row_weights[part], wide.flatten(2)
+
+    if like.device.type != "cpu" or (torch.is_grad_enabled() and like.requires_grad):
+        return torch.bmm(*crop(slice(None))).view(batch, *size, channels)
+    # One product of the whole batch would leave the cache between the two steps and run three times slower.
+    step = max(1, _CPU_CHUNK_ELEMENTS // (rows * columns * channels))
+    out = torch.empty(batch, size[0], size[1] * channels, dtype=like.dtype)
+    for start in range(0, batch, step):
+        part = slice(start, start + step)
+        torch.bmm(*crop(part), out=out[part])
+    return out.view(batch, *size, channels)

@@ -1,9 +1,8 @@
 """Augmentations that act on codes or their codebook embeddings (SeiT, Park et al., 2023)."""
 
-import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 
-from seitpp.augment.geometry import crop_resize, crop_resize_channels_last, sample_crop_boxes
+from seitpp.augment.geometry import crop_resize, crop_resize_codes, sample_crop_boxes
 from seitpp.registry import TRANSFORMS
 
 
@@ -44,8 +43,8 @@ class TokenRRC(BaseTransform):
         if inputs.is_floating_point():
             results["inputs"] = crop_resize(inputs, boxes, self.size)
         else:
-            maps = F.embedding(inputs.long(), results["codebook"])
-            results["inputs"] = crop_resize_channels_last(maps, boxes, self.size).permute(0, 3, 1, 2)
+            crops = crop_resize_codes(inputs, results["codebook"], boxes, self.size)
+            results["inputs"] = crops.permute(0, 3, 1, 2)
         return results
 
     def __repr__(self) -> str:

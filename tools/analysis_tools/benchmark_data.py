@@ -1,0 +1,165 @@
+"""Images/s of the data path on a CPU: batched fetch, Token-RRC, nearest code; ours against the naive formulation.
+
+    python tools/analysis_tools/benchmark_data.py [--store STORE] [--json FILE]
+
+Naive is what the method's description says step by step, a sample at a time: decode the code bytes in a loop, a
+one-hot map over the codebook, bicubic crop of its K channels, product with the codebook, distance to every code.
+Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
+medians, and ratios of medians. Without `--store` a store of random codes is made in a temporary folder.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from seitpp.augment.geometry import sample_crop_boxes
+from seitpp.augment.token_ops import TokenRRC
+from seitpp.codebook import nearest_codes
+from seitpp.storage import StoreReader, StoreWriter, encode_release_bytes
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, help="token store to fetch from (needs a codebook, K at most 510)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images a batch of ours")
+    parser.add_argument("--naive-images", type=int, default=16, help="images a round of the naive formulation")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds; the median counts")
+    parser.add_argument("--crop", type=int, default=28, help="tokens of a crop")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser.parse_args(argv)
+
+
+def make_store(folder: Path, num_samples: int = 4096, codebook_size: int = 391, dims: int = 32) -> StoreReader:
+    """A store of random 32 x 32 codes."""
+    rng = np.random.default_rng(0)
+    with StoreWriter(
+        folder / "store",
+        codebook_size=codebook_size,
+        grid=(32, 32),
+        tokenizer={"name": "random codes"},
+        codebook=rng.normal(size=(codebook_size, dims)).astype(np.float32),
+    ) as writer:
+        writer.append(rng.integers(0, codebook_size, (num_samples, 32, 32)))
+    return StoreReader(folder / "store")
+
+
+def decode_bytes_in_a_loop(content: bytes) -> list[int]:
+    """Codes of one image from the release's bytes, one byte at a time."""
+    codes, escaped = [], False
+    for byte in content:
+        if byte == 255:
+            escaped = True
+        else:
+            codes.append(byte + 255 * escaped)
+            escaped = False
+    return codes
+
+
+def naive_crop(codes: Tensor, codebook: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Embeddings (B, D, size, size) through one-hot maps over the codebook, a sample at a time."""
+    crops = []
+    for sample, (top, left, height, width) in zip(codes, boxes.tolist(), strict=True):
+        one_hot = F.one_hot(sample, len(codebook)).permute(2, 0, 1).float()[None]
+        crop = one_hot[:, :, top : top + height, left : left + width]
+        crops.append(F.interpolate(crop, size=(size, size), mode="bicubic", align_corners=False))
+    return torch.einsum("bkhw,kd->bdhw", torch.cat(crops), codebook)
+
+
+def naive_codes(embeddings: Tensor, codebook: Tensor) -> Tensor:
+    """Nearest code by distances to all of the normalised codebook."""
+    vectors = F.normalize(embeddings.permute(0, 2, 3, 1).flatten(0, 2), dim=-1)
+    table = F.normalize(codebook, dim=-1)
+    distances = vectors.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * vectors @ table.T
+    return distances.argmin(dim=1)
+
+
+def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Name to images a call and the call."""
+    codebook = torch.from_numpy(reader.codebook)
+    rng = np.random.default_rng(0)
+    crop = TokenRRC(args.crop, scale=(0.2, 1.0))
+    fixed = torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
+    few = fixed[: args.naive_images].long()
+    content, starts = encode_release_bytes(few.numpy())
+
+    def fetch() -> Tensor:
+        return torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
+
+    def ours_to_embeddings(codes: Tensor) -> Tensor:
+        return crop.transform({"inputs": codes, "codebook": codebook})["inputs"]
+
+    def ours_to_codes(codes: Tensor) -> Tensor:
+        return nearest_codes(ours_to_embeddings(codes).permute(0, 2, 3, 1), codebook)
+
+    def naive_fetch() -> Tensor:
+        images = [decode_bytes_in_a_loop(content[a:b]) for a, b in itertools.pairwise(starts)]
+        return torch.tensor(images).view(-1, *reader.grid)
+
+    def naive_to_embeddings(codes: Tensor) -> Tensor:
+        boxes = sample_crop_boxes(len(codes), reader.grid, (0.2, 1.0))
+        return naive_crop(codes, codebook, boxes, args.crop)
+
+    def naive_to_codes(codes: Tensor) -> Tensor:
+        return naive_codes(naive_to_embeddings(codes), codebook)
+
+    return {
+        "ours: crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fixed)),
+        "ours: crop, to codes": (args.batch_size, lambda: ours_to_codes(fixed)),
+        "ours: fetch alone": (args.batch_size, fetch),
+        "ours: fetch and crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fetch())),
+        "ours: fetch and crop, to codes": (args.batch_size, lambda: ours_to_codes(fetch())),
+        "naive: crop, to embeddings": (args.naive_images, lambda: naive_to_embeddings(few)),
+        "naive: crop, to codes": (args.naive_images, lambda: naive_to_codes(few)),
+        "naive: fetch and crop, to embeddings": (args.naive_images, lambda: naive_to_embeddings(naive_fetch())),
+        "naive: fetch and crop, to codes": (args.naive_images, lambda: naive_to_codes(naive_fetch())),
+    }
+
+
+def measure(candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, rounds: int) -> dict[str, float]:
+    """Median images/s of each candidate, which take turns."""
+    torch.set_num_threads(threads)
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name, (_, call) in candidates.items():
+            start = time.perf_counter()
+            call()
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: images / statistics.median(seconds[name]) for name, (images, _) in candidates.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure with one and two threads and print the table."""
+    args = parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        reader = StoreReader(args.store) if args.store else make_store(Path(folder))
+        candidates = build_candidates(reader, args)
+        speeds = {threads: measure(candidates, threads, args.rounds) for threads in (1, 2)}
+    table = Table("images/s", "1 thread", "2 threads", "1 thread, against naive")
+    for name in candidates:
+        naive = name.replace("ours", "naive")
+        ratio = speeds[1][name] / speeds[1][naive] if name.startswith("ours") and naive in candidates else None
+        table.add_row(
+            name, f"{speeds[1][name]:,.0f}", f"{speeds[2][name]:,.0f}", "" if ratio is None else f"{ratio:.1f} x"
+        )
+    Console(width=110).print(table)
+    if args.json:
+        args.json.write_text(json.dumps(speeds, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
