@@ -1,0 +1,71 @@
+"""What must also hold on a CUDA device; `bash tools/run_tests.sh -m gpu` runs it where there is one."""
+
+import numpy as np
+import pytest
+import torch
+
+from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
+from seitpp.codebook import nearest_codes
+from seitpp.models import MTM, TokenDataPreprocessor
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def codebook() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(391, 32)).astype(np.float32))
+
+
+def build_mtm(codebook: torch.Tensor) -> MTM:
+    return MTM(
+        backbone=dict(type="seitpp.MTMViT", arch="deit-tiny", grid_size=28, codebook_size=391, token_drop_rate=0.0),
+        neck=dict(
+            type="seitpp.MTMPretrainDecoder",
+            num_patches=196,
+            embed_dims=192,
+            decoder_embed_dims=64,
+            num_layers=1,
+            num_heads=2,
+            drop_rate=0.0,
+            attn_drop_rate=0.0,
+        ),
+        head=dict(type="seitpp.MTMPretrainHead", codebook_size=391, decoder_embed_dims=64),
+        data_preprocessor=dict(
+            type="seitpp.TokenDataPreprocessor",
+            codebook=codebook,
+            augments=[dict(type="seitpp.TokenRRC", size=28, scale=(0.2, 1.0))],
+        ),
+    )
+
+
+def test_crop_and_codes_equal_the_cpus(codebook: torch.Tensor) -> None:
+    codes = torch.randint(0, 391, (16, 32, 32))
+    boxes = sample_crop_boxes(16, (32, 32), (0.2, 1.0))
+    on_cpu = crop_resize_codes(codes, codebook, boxes, (28, 28))
+    on_gpu = crop_resize_codes(codes.cuda(), codebook.cuda(), boxes.cuda(), (28, 28)).cpu()
+    torch.testing.assert_close(on_gpu, on_cpu, atol=2e-5, rtol=0)
+    assert (
+        nearest_codes(on_cpu.cuda(), codebook.cuda()).cpu() == nearest_codes(on_cpu, codebook)
+    ).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_preprocessor_takes_stored_types(codebook: torch.Tensor, dtype: torch.dtype) -> None:
+    preprocessor = TokenDataPreprocessor(codebook, augments=[dict(type="seitpp.TokenRRC", size=28)]).cuda()
+    codes = torch.randint(0, 200, (4, 32, 32)).to(dtype)
+    batch = preprocessor({"inputs": codes, "sample_idx": torch.arange(4)}, training=True)
+    assert batch["inputs"].is_cuda and batch["inputs"].dtype == torch.int64
+
+
+def test_bfloat16_step_is_near_float32(codebook: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = build_mtm(codebook).cuda()
+    model.init_weights()
+    codes = torch.randint(0, 391, (8, 28, 28), device="cuda")
+    masks = model.make_masks(torch.rand(8, 196, device="cuda"), 0.6)
+    full = model.loss_on_masks(codes, masks)["loss"]
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        half = model.loss_on_masks(codes, masks)["loss"]
+    half.backward()
+    assert half.item() == pytest.approx(full.item(), rel=2e-2)
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
