@@ -15,6 +15,8 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
+from seitpp.codebook import UNREADABLE_ERRORS
+
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
 
@@ -43,8 +45,8 @@ def load_checkpoint_file(path: str | Path) -> Any:
             f"checkpoint {path} holds more than tensors and plain types, or is damaged; it was refused and nothing in "
             f"it was run. Ask its maker for a state dict. ({str(error).splitlines()[0]})"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"checkpoint {path} is not a readable torch file: {error}") from error
+    except UNREADABLE_ERRORS as error:
+        raise ValueError(f"checkpoint {path} is not a readable torch file: {error!r}") from error
 
 
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
@@ -97,7 +99,7 @@ def check_state_dict(
             f"checkpoint {source} has no key in common with the model; it holds {shorten(found)}, the model expects "
             f"{shorten(expected)}. Is it another model's, or does it need tools/convert_checkpoint.py?"
         )
-    resizable = set(resizable)
+    resizable, may_miss = set(resizable), set(may_miss)
     problems = []
     shapes = [
         f"{name} {tuple(found[name].shape)} where the model has {tuple(expected[name].shape)}"
@@ -106,7 +108,7 @@ def check_state_dict(
     ]
     if shapes:
         problems.append(f"wrong shapes: {shorten(shapes, 4)}")
-    missing = [name for name in expected if name not in common and name not in set(may_miss)]
+    missing = [name for name in expected if name not in common and name not in may_miss]
     if missing:
         problems.append(f"missing keys: {shorten(missing)}")
     unknown = [name for name in found if name not in common]

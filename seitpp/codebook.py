@@ -57,6 +57,8 @@ def load_codebook(path: str | Path) -> np.ndarray:
     array = _load_npy(path) if path.suffix == ".npy" else _load_torch_tensor(path)
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
+    if not np.isfinite(array).all():
+        raise ValueError(f"codebook {path} holds values that are not finite; it is damaged or was never trained")
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

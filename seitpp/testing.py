@@ -1,16 +1,32 @@
-"""What tests, the smoke command and the documentation share: golden fixtures, synthetic stores, shrunken configs.
+"""What tests, the smoke command and the documentation share: golden fixtures, synthetic data, shrunken configs.
 
 Nothing in the package imports this module.
 """
 
+import copy
 import json
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+
+from seitpp.codebook import save_codebook
+from seitpp.registry import MODELS
+from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
+_RELEASE_ENDING = "-token.data.bin.gz"
+
+# What `shrink` makes of a network: widths and heads where a config names them, and the blocks of every stack.
+_SMALL_WIDTH, _SMALL_HEADS, _SMALL_DEPTH = 16, 2, 2
+_WIDTH_KEYS = ("embed_dims", "decoder_embed_dims", "in_channels", "channels", "feedforward_channels")
+_DEPTH_KEYS = ("num_layers", "depth")
 
 
 def golden_path(name: str) -> Path:
@@ -32,3 +48,280 @@ def load_golden(name: str) -> dict[str, Any]:
     if "meta" in arrays:
         arrays["meta"] = json.loads(str(arrays["meta"]))
     return arrays
+
+
+def make_codebook(codebook_size: int = 391, code_dim: int = 32, seed: int = 0) -> np.ndarray:
+    """Random code vectors (K, D), float32; the same for the same arguments, so that stores share a tokenizer."""
+    return np.random.default_rng([seed, codebook_size, code_dim]).normal(size=(codebook_size, code_dim)).astype("f4")
+
+
+def make_tokens(
+    num_samples: int, grid: tuple[int, int], codebook_size: int, num_classes: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (N, H, W) and labels (N,): each class has a pattern, of which a sample shows four fifths.
+
+    The patterns depend on the sizes alone, the samples on `seed`, so that data of two seeds can train and validate.
+    """
+    patterns = np.random.default_rng(codebook_size).integers(codebook_size, size=(min(num_classes, num_samples), *grid))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(num_samples) % num_classes)
+    noise = rng.integers(codebook_size, size=(num_samples, *grid))
+    shown = rng.random((num_samples, *grid)) < 0.8
+    return np.where(shown, patterns[labels], noise), labels
+
+
+def make_store(
+    path: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (32, 32),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int | None = 4,
+    seed: int = 0,
+    codebook: np.ndarray | None = None,
+    codec: str = "bitpacked",
+) -> Path:
+    """Write a synthetic token store that carries its codebook.
+
+    Args:
+        path: Folder of the new store.
+        num_samples: Samples N.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K.
+        code_dim: Values a code.
+        num_classes: Classes, named `class-0` and so on; None for a store without labels.
+        seed: Seed of the samples, not of the codebook.
+        codebook: Code vectors (K, D); by default those of `make_codebook`.
+        codec: Codec of the store.
+
+    Returns:
+        The folder.
+    """
+    tokens, labels = make_tokens(num_samples, grid, codebook_size, num_classes or 1, seed)
+    with StoreWriter(
+        path,
+        codebook_size=codebook_size,
+        grid=grid,
+        tokenizer={"name": "synthetic"},
+        codebook=make_codebook(codebook_size, code_dim) if codebook is None else codebook,
+        codec=codec,
+        label_kind="none" if num_classes is None else "class",
+        classes=None if num_classes is None else [f"class-{number}" for number in range(num_classes)],
+    ) as writer:
+        writer.append(tokens, None if num_classes is None else labels)
+    return Path(path)
+
+
+def make_release(
+    prefix: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (32, 32),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int | None = 4,
+    seed: int = 0,
+) -> Path:
+    """Write synthetic release files `PREFIX-token.data.bin.gz` and so on, and `codebook.ckpt` beside them.
+
+    Args:
+        prefix: Where to write, such as `data/toy-train`.
+        num_samples: Samples N.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K, at most 510.
+        code_dim: Values a code.
+        num_classes: Classes; None for no label file.
+        seed: Seed of the samples, not of the codebook.
+
+    Returns:
+        The `.data.bin.gz` file.
+    """
+    tokens, labels = make_tokens(num_samples, grid, codebook_size, num_classes or 1, seed)
+    files = write_release(tokens, prefix, labels=None if num_classes is None else labels)
+    save_codebook(files[0].path.parent / "codebook.ckpt", make_codebook(codebook_size, code_dim))
+    return files[0].path
+
+
+def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4) -> Config:
+    """A copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
+
+    Sizes come from the config: codes and their values from the backbone, classes from the head, the grid from the
+    crop. Existing files are used as they are.
+
+    Args:
+        cfg: A leaf config.
+        data_dir: Where the data lie or are made.
+        num_samples: Samples of the training set after its `subset`; other sets have one more.
+
+    Returns:
+        The copy.
+    """
+    cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
+    backbone = cfg.model.get("backbone", {})
+    sizes = {
+        "codebook_size": backbone.get("codebook_size") or cfg.get("codebook_size") or 391,
+        "code_dim": backbone.get("code_dim", 32),
+        "num_classes": next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), 4),
+    }
+    crop = cfg.data_preprocessor.get("crop_size")
+    grid = backbone.get("grid_size", 28) if crop is None else crop * 8 // 7
+    for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader")):
+        for dataset in _dicts(cfg.get(name)):
+            if not str(dataset.get("type")).endswith("TokenDataset"):
+                continue
+            dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+            subset = dataset.get("subset") or {}
+            count = math.ceil(num_samples / subset.get("fraction", 1)) if name.startswith("train") else num_samples + 1
+            own = {**sizes, "codebook_size": dataset.get("codebook_size") or sizes["codebook_size"], "seed": seed}
+            path = Path(dataset.data_root, dataset.store)
+            _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or (grid, grid)), **own)
+            if "count" in subset:
+                subset.count = min(subset.count, num_samples)
+            if "budget_bytes" in subset:
+                reader = SeitRelease(path) if path.name.endswith(_RELEASE_ENDING) else StoreReader(path)
+                subset.budget_bytes = min(subset.budget_bytes, reader.num_bytes)
+    if isinstance(cfg.data_preprocessor.get("codebook"), str):
+        cfg.data_preprocessor.codebook = str(data_dir / cfg.data_preprocessor.codebook)
+        _make_codebook_file(Path(cfg.data_preprocessor.codebook), sizes["codebook_size"], sizes["code_dim"])
+    return cfg
+
+
+def _make_data(path: Path, **sizes: Any) -> None:
+    if path.exists():
+        return
+    if path.name.endswith(_RELEASE_ENDING):
+        make_release(str(path).removesuffix(_RELEASE_ENDING), **sizes)
+    else:
+        make_store(path, **sizes)
+
+
+def _make_codebook_file(path: Path, codebook_size: int, code_dim: int) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_codebook(path, make_codebook(codebook_size, code_dim))
+
+
+def shrink(
+    cfg: Config,
+    data_dir: str | Path,
+    *,
+    num_samples: int = 4,
+    batch_size: int = 2,
+    epochs: int = 2,
+    checkpoint: str | Path | None = None,
+) -> Config:
+    """A copy of a leaf config that trains on a CPU in seconds: everything it names stays, only sizes change.
+
+    Networks become narrow and two blocks deep, epochs few (schedules in proportion), data synthetic, and each
+    pre-trained checkpoint one of random weights, unless `checkpoint` is given.
+
+    Args:
+        cfg: A leaf config.
+        data_dir: Where synthetic data and checkpoints lie or are made, and the work folder.
+        num_samples: Samples of the training set; other sets have one more.
+        batch_size: Of every loader.
+        epochs: Epochs, or half the iterations of a run by iteration.
+        checkpoint: Takes the place of every pre-trained checkpoint, such as one that a shrunken config trained.
+
+    Returns:
+        The copy.
+    """
+    cfg = with_synthetic_data(cfg, data_dir, num_samples)
+    for part in _dicts(cfg.model):
+        _shrink_network(part)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if cfg.get(name) is not None:
+            cfg[name].batch_size = batch_size
+            if "samples_per_step" in cfg[name].sampler:
+                cfg[name].sampler.samples_per_step = num_samples
+    _shrink_schedule(cfg, epochs)
+    cfg.default_hooks.logger.interval = 1
+    cfg.work_dir = str(Path(data_dir) / "work_dir")
+    _replace_checkpoints(cfg, Path(data_dir), checkpoint)
+    return cfg
+
+
+def _dicts(node: Any) -> Iterator[dict]:
+    """Every dict in a tree of dicts and lists."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _dicts(child)
+
+
+def _shrink_network(part: dict) -> None:
+    depth = max(_SMALL_DEPTH, len(part["out_indices"]) if isinstance(part.get("out_indices"), (list, tuple)) else 0)
+    if "arch" in part:
+        sizes = {"embed_dims": _SMALL_WIDTH, "num_heads": _SMALL_HEADS, "feedforward_channels": 2 * _SMALL_WIDTH}
+        part["arch"] = {**sizes, "num_layers": depth}
+    if isinstance(part.get("out_indices"), (list, tuple)):
+        part["out_indices"] = list(range(depth))[-len(part["out_indices"]) :]
+    for key in _WIDTH_KEYS:
+        if isinstance(part.get(key), (list, tuple)):
+            part[key] = [min(width, _SMALL_WIDTH) for width in part[key]]
+        elif isinstance(part.get(key), int):
+            part[key] = min(part[key], _SMALL_WIDTH)
+    for key, small in [*((key, depth) for key in _DEPTH_KEYS), ("num_heads", _SMALL_HEADS)]:
+        if isinstance(part.get(key), int):
+            part[key] = min(part[key], small)
+
+
+def _shrink_schedule(cfg: Config, epochs: int) -> None:
+    unit, length = ("max_epochs", epochs) if "max_epochs" in cfg.train_cfg else ("max_iters", 2 * epochs)
+    ratio = length / cfg.train_cfg[unit]
+    cfg.train_cfg[unit] = length
+    cfg.train_cfg.val_interval = 1 if unit == "max_epochs" else epochs
+    if "max_epochs" in cfg:
+        cfg.max_epochs = length
+    for scheduler in _dicts(cfg.get("param_scheduler")):
+        for key in ("begin", "end", "T_max"):
+            if key in scheduler:
+                scheduler[key] = math.ceil(scheduler[key] * ratio)
+        if "warmup" in scheduler:
+            scheduler.warmup = scheduler.warmup * ratio
+
+
+def build_model(cfg: Config) -> torch.nn.Module:
+    """The model as mmengine's runner would build it, with the config's data preprocessor; not initialised."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = copy.deepcopy(cfg.model)
+        model.setdefault("data_preprocessor", copy.deepcopy(cfg.get("data_preprocessor")))
+        return MODELS.build(model)
+
+
+def _replace_checkpoints(cfg: Config, data_dir: Path, given: str | Path | None) -> None:
+    """Point every pre-trained checkpoint to `given`, or to random weights of the part that asks for them."""
+    owners = dict(_pretrained_parts(cfg.model))
+    if not owners and cfg.get("load_from") is None:
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        plain = copy.deepcopy(cfg)
+        for _, part in _pretrained_parts(plain.model):
+            part.init_cfg = None
+        model = build_model(plain)
+    for name, part in owners.items():
+        weights = {part.init_cfg.get("prefix", "") + key: value for key, value in _state_of(model, name).items()}
+        part.init_cfg.checkpoint = str(given or _save(weights, data_dir / f"pretrained-{name}.pth"))
+    if cfg.get("load_from") is not None:
+        cfg.load_from = str(given or _save(_state_of(model, ""), data_dir / "pretrained.pth"))
+
+
+def _pretrained_parts(node: Any, name: str = "") -> Iterator[tuple[str, ConfigDict]]:
+    """Parts whose `init_cfg` names a checkpoint, by their module name."""
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("init_cfg"), dict) and node["init_cfg"].get("type") == "Pretrained":
+        yield name, node
+    for key, child in node.items():
+        yield from _pretrained_parts(child, f"{name}.{key}".lstrip("."))
+
+
+def _state_of(model: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
+    return model.get_submodule(name).state_dict()
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path) -> Path:
+    torch.save({"state_dict": weights}, path)
+    return path

@@ -28,10 +28,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert one file; unknown and missing keys are errors, keys dropped on purpose are printed."""
     args = parse_args(argv)
-    weights = state_dict_of(load_checkpoint_file(args.src), args.src)
     try:
+        weights = state_dict_of(load_checkpoint_file(args.src), args.src)
         renamed, dropped = (to_release if args.to_release else from_release)(weights, args.layout)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f"{args.src}: {error}") from error
     content = (
         {"model": renamed} if args.to_release else {"meta": {"converted_from": args.layout}, "state_dict": renamed}

@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.amp:
         launch.use_autocast(config)
     if args.auto_scale_lr:
+        if "base_batch_size" not in (config.get("auto_scale_lr") or {}):
+            raise ValueError("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")
         config.auto_scale_lr.enable = True
     launch.set_resume(config, args.resume)
     launch.scale_lr(config, launch.world_size_of(args.launcher))

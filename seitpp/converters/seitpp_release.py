@@ -66,6 +66,8 @@ def _fixed_decoder_positions(weights: Mapping[str, Tensor]) -> Tensor:
     """The decoder's sine-cosine table, which the release stores and never uses."""
     _, places, dims = weights["neck.decoder_pos_embed"].shape
     side = round((places - 1) ** 0.5)
+    if side * side != places - 1:
+        raise ValueError(f"the release's layout knows square grids only; {places - 1} patches are not one")
     return sincos_position_table((side, side), dims, cls_token=True)
 
 

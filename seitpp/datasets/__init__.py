@@ -1,7 +1,8 @@
 """Data sets of stored tokens, fetched a batch at a time."""
 
 from seitpp.datasets.collate import identity_collate
+from seitpp.datasets.samplers import WholeStepSampler
 from seitpp.datasets.subset import choose_subset
 from seitpp.datasets.token_dataset import TokenDataset
 
-__all__ = ["TokenDataset", "choose_subset", "identity_collate"]
+__all__ = ["TokenDataset", "WholeStepSampler", "choose_subset", "identity_collate"]

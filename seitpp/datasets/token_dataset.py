@@ -153,10 +153,13 @@ class TokenDataset(BaseDataset):
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
         """Fetch a batch in one read: codes (B, H, W), places (B,), and labels (B,) where there are any."""
-        samples = np.asarray(indices, dtype=np.int64) % len(self._places)
+        sample_idx = np.asarray(indices, dtype=np.int64)
+        if (outside := (sample_idx < 0) | (sample_idx >= len(self))).any():
+            raise IndexError(f"sample {sample_idx[outside][0]} of a data set of {len(self)}")
+        samples = sample_idx % len(self._places)  # beyond the subset only where `keep_length` repeats it
         batch: TokenBatch = {
             "inputs": torch.from_numpy(self.reader.read(self._places[samples])),
-            "sample_idx": torch.from_numpy(np.asarray(indices, dtype=np.int64)),
+            "sample_idx": torch.from_numpy(sample_idx),
         }
         if self._labels is not None:
             batch["gt_label"] = torch.from_numpy(self._labels[samples])

@@ -8,7 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, set_random_seed
 
-from seitpp.checkpoint import check_state_dict
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.codebook import codebook_sha256
 from seitpp.registry import HOOKS
 
 
@@ -16,6 +17,10 @@ def step_seed(seed: int, iteration: int, rank: int) -> int:
     """A seed in [0, 2^32) for one step of one rank; near inputs give unrelated seeds."""
     digest = hashlib.blake2b(f"{seed}/{iteration}/{rank}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
+
+
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    return model.module if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()
@@ -35,7 +40,7 @@ class StepSeedHook(Hook):
 
 @HOOKS.register_module()
 class CheckpointGuardHook(Hook):
-    """Refuse checkpoints that do not fit, and resuming with another total batch, which would bend the schedule.
+    """Refuse checkpoints that do not fit, and resuming with another batch, which would bend the schedule.
 
     Args:
         strict: Whether a loaded checkpoint must hold exactly the model's weights.
@@ -49,15 +54,18 @@ class CheckpointGuardHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note how many processes and samples made a step."""
         checkpoint["meta"]["world_size"] = get_world_size()
+        checkpoint["meta"]["accumulative_counts"] = self._accumulated(runner)
         checkpoint["meta"]["samples_per_step"] = self._samples_per_step(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes with the model and, on resuming, the batch with the one before."""
         source = runner._load_from or "to resume from"
-        if self.strict and "state_dict" not in checkpoint and "ema_state_dict" not in checkpoint:
+        # On resuming, mmengine would run this text as Python, only to look for a key that no config of today has.
+        checkpoint.get("meta", {}).pop("config", None)
+        if self.strict and "state_dict" not in checkpoint:
             raise ValueError(f"checkpoint {source} has no state_dict; convert it with tools/convert_checkpoint.py")
         if self.strict:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model = _unwrapped(runner.model)
             found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
             expected = model.state_dict()
             may_miss = [name for name in expected if name.startswith("data_preprocessor.")]
@@ -69,14 +77,17 @@ class CheckpointGuardHook(Hook):
     def _check_batch(self, runner: Runner, meta: dict) -> None:
         before, now = meta.get("samples_per_step"), self._samples_per_step(runner)
         world_before, world_now = meta.get("world_size"), get_world_size()
+        accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
         if before is None:
             return
-        if before != now:
+        # The schedule counts iterations, so batches that are accumulated must stay as many, too.
+        if (before, accumulated_before) != (now, accumulated_now):
             raise ValueError(
-                f"the checkpoint was trained with {before} samples a step on {world_before} processes, this run has "
-                f"{now} on {world_now}: the number of steps an epoch and with it the learning-rate schedule would no "
-                "longer fit. Resume with the old world size, or set train_dataloader.batch_size (or "
-                f"optim_wrapper.accumulative_counts) so that a step has {before} samples again"
+                f"the checkpoint was trained with {before} samples a step ({accumulated_before} accumulated batches) "
+                f"on {world_before} processes, this run has {now} ({accumulated_now}) on {world_now}: the number of "
+                "iterations an epoch and with it the learning-rate schedule would no longer fit. Resume with the old "
+                f"world size, or set train_dataloader.batch_size so that a step has {before} samples in "
+                f"{accumulated_before} accumulated batches again"
             )
         if world_before != world_now:
             runner.logger.warning(
@@ -86,9 +97,11 @@ class CheckpointGuardHook(Hook):
             )
 
     @staticmethod
-    def _samples_per_step(runner: Runner) -> int:
-        per_rank = runner.train_dataloader.batch_size * getattr(runner.optim_wrapper, "_accumulative_counts", 1)
-        return per_rank * get_world_size()
+    def _accumulated(runner: Runner) -> int:
+        return getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+
+    def _samples_per_step(self, runner: Runner) -> int:
+        return runner.train_dataloader.batch_size * self._accumulated(runner) * get_world_size()
 
 
 @HOOKS.register_module()
@@ -98,8 +111,9 @@ class DataGuardHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data."""
+        """Check the training data, and the codebook that pre-trained weights belong to."""
         self._check(runner, runner.train_loop.dataloader.dataset)
+        self._check_pretrained(_unwrapped(runner.model))
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
@@ -110,7 +124,7 @@ class DataGuardHook(Hook):
         self._check(runner, runner.test_loop.dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: object) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = _unwrapped(runner.model)
         facts = getattr(dataset, "metainfo", None) or {}
         where = getattr(dataset, "store_path", type(dataset).__name__)
         self._check_codebook(model, facts, where)
@@ -140,6 +154,21 @@ class DataGuardHook(Hook):
             raise ValueError(
                 f"the backbone embeds {embedding.codebook_size} codes, the codebook {source} has {size}; set "
                 "model.backbone.codebook_size (and the head's) to it"
+            )
+
+    @staticmethod
+    def _check_pretrained(model: torch.nn.Module) -> None:
+        """An encoder of codes starts from weights of the same codes, where their checkpoint tells."""
+        backbone = getattr(model, "backbone", None)
+        path = getattr(backbone, "pretrained_from", None)
+        if path is None or backbone.token_embed is None or getattr(model.data_preprocessor, "codebook", None) is None:
+            return
+        table = state_dict_of(load_checkpoint_file(path), path).get("data_preprocessor.codebook")
+        if table is not None and codebook_sha256(table) != model.data_preprocessor.codebook_sha256:
+            raise ValueError(
+                f"the pre-trained checkpoint {path} was trained with another codebook (sha256 "
+                f"{codebook_sha256(table)[:12]}) than {model.data_preprocessor.codebook_source} (sha256 "
+                f"{model.data_preprocessor.codebook_sha256[:12]}); its codes mean other things"
             )
 
     @staticmethod

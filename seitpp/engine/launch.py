@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -103,23 +104,30 @@ def set_resume(config: Config, resume: str | None) -> None:
 def newest_checkpoint(work_dir: str) -> str | None:
     """The last checkpoint that was completely written.
 
-    mmengine notes it with an absolute path, which no longer holds when the folder was moved.
+    mmengine notes it with an absolute path, which no longer holds when the folder was moved or copied.
     """
     noted = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
     if noted is not None:
-        for candidate in (Path(noted), Path(work_dir) / Path(noted).name):
+        for candidate in (Path(work_dir) / Path(noted).name, Path(noted)):
             if candidate.is_file():
                 return str(candidate)
-    files = [path for path in Path(work_dir).glob("*.pth") if re.fullmatch(r"(epoch|iter)_\d+\.pth", path.name)]
+    # Not noted: killed before the first note. The directory of a zip archive, as torch writes, is its last part.
+    files = [
+        path
+        for path in Path(work_dir).glob("*.pth")
+        if re.fullmatch(r"(epoch|iter)_\d+\.pth", path.name) and zipfile.is_zipfile(path)
+    ]
     return str(max(files, key=lambda path: int(re.findall(r"\d+", path.name)[0]))) if files else None
 
 
 def prepare_processes(config: Config) -> None:
     """Start the process group on machines without a GPU, where mmengine's own start asks for one."""
-    if config.launcher == "none" or torch.cuda.is_available():
+    if config.get("launcher", "none") == "none" or torch.cuda.is_available():
         return
     if config.launcher == "slurm":
         _set_slurm_environment()
+    elif config.launcher == "mpi":
+        _set_mpi_environment()
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
     config.model_wrapper_cfg = ConfigDict(
@@ -139,6 +147,14 @@ def _set_slurm_environment() -> None:
             ["scontrol", "show", "hostname", os.environ["SLURM_NODELIST"]], capture_output=True, text=True, check=True
         )
         os.environ["MASTER_ADDR"] = hosts.stdout.split()[0]
+    os.environ.setdefault("MASTER_PORT", "29500")
+
+
+def _set_mpi_environment() -> None:
+    """The same from what Open MPI sets; over several hosts MASTER_ADDR must be set."""
+    for name in ("RANK", "SIZE", "LOCAL_RANK"):
+        os.environ["WORLD_SIZE" if name == "SIZE" else name] = os.environ[f"OMPI_COMM_WORLD_{name}"]
+    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")
 
 

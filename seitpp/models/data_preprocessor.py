@@ -1,4 +1,4 @@
-"""Tokens to model input, on the device: augmentation in training, centre crop otherwise, then codes or embeddings."""
+"""Tokens to model input, on the device: augmentation in training, centre crop, then codes or embeddings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +20,16 @@ from seitpp.registry import MODELS, TRANSFORMS
 class TokenDataPreprocessor(BaseDataPreprocessor):
     """Owns the frozen codebook and the augmentations, and hands the model what its config asks for.
 
-    In training the batch passes through `augments` in order, each a registered transform on the whole batch. Otherwise
-    the centre crop is all that happens. Nothing here has a gradient, and all of it runs in float32 even under
-    autocast, where bfloat16 would change codes.
+    In training the batch passes through `augments` in order, each a registered transform on the whole batch. The
+    centre crop then takes what is larger than `crop_size`: everything outside training, and in training what no
+    augmentation cropped. Nothing here has a gradient, and all of it runs in float32 even under autocast, where
+    bfloat16 would change codes.
 
     Args:
         codebook: The K vectors that codes index: a token store, a `.npy` file, a torch file that holds one tensor
             (the release's `codebook.ckpt`), or an array (K, D).
         augments: Configs of the training augmentations; none if empty.
-        crop_size: Height and width of the centre crop outside training, in tokens; None keeps the grid.
+        crop_size: Height and width of the centre crop, in tokens; None keeps the grid.
         output: `codes` (nearest codebook row where an augmentation left embeddings) or `embeddings`.
         with_data_samples: Whether to build the `DataSample` list that mmpretrain's heads and metrics read. Models that
             need no labels in training (MTM) leave it off.
@@ -70,7 +71,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: A batch as `seitpp.structures` describes it.
-            training: Whether to augment; otherwise the centre crop is taken.
+            training: Whether to augment.
 
         Returns:
             `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
@@ -80,7 +81,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         with torch.autocast(batch["inputs"].device.type, enabled=False):
             if training:
                 batch = self.augments({**batch, "codebook": self.codebook})
-            elif self.crop_size is not None:
+            if self.crop_size is not None:  # In training it takes what the augmentations left larger.
                 batch["inputs"] = self._centre_crop(batch["inputs"])
             inputs = self._to_codes(batch["inputs"]) if self.output == "codes" else self._to_embeddings(batch["inputs"])
         needed = self.with_data_samples or not training
@@ -113,10 +114,12 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
     def _data_samples(places: list[int], batch: Mapping) -> list[DataSample]:
         """One `DataSample` a sample, with its place in the data set, its label, and soft targets if there are any."""
         samples = [DataSample(metainfo={"sample_idx": place}) for place in places]
-        for key, setter in (("gt_label", DataSample.set_gt_label), ("gt_score", DataSample.set_gt_score)):
-            if batch.get(key) is not None:
-                for sample, value in zip(samples, batch[key], strict=True):
-                    setter(sample, value)
+        if batch.get("gt_label") is not None:
+            for sample, label in zip(samples, batch["gt_label"].unsqueeze(1), strict=True):
+                sample.set_gt_label(label)  # (1,): a scalar would be read back from the device
+        if batch.get("gt_score") is not None:
+            for sample, score in zip(samples, batch["gt_score"], strict=True):
+                sample.set_gt_score(score)
         return samples
 
     def _refuse_other_codebook(self, state_dict: dict, prefix: str, *_args: object) -> None:

@@ -78,7 +78,7 @@ def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
     """
     if not 0 <= num_dropped <= num_masked <= noise.shape[1]:
         raise ValueError(f"need 0 <= dropped <= masked <= patches, got {num_dropped}, {num_masked}, {noise.shape[1]}")
-    order = noise.argsort(dim=1)
+    order = noise.argsort(dim=1, stable=True)  # ties by place, so that no device or batch size can break them otherwise
     ids_mask = order[:, :num_masked].sort(dim=1).values
     ids_keep = order[:, num_dropped:].sort(dim=1).values
     mask = torch.zeros(noise.shape, dtype=torch.bool, device=noise.device).scatter_(1, ids_mask, True)

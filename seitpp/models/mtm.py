@@ -10,7 +10,7 @@ R patches in the encoder, K codes, D values a code, C encoder width, E decoder w
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import build_2d_sincos_position_embedding, build_norm_layer
@@ -144,7 +144,7 @@ class MTMPretrainDecoder(BaseModule):
         norm_cfg = norm_cfg or {"type": "LN", "eps": 1e-6}
         self.decoder_embed = nn.Linear(embed_dims, decoder_embed_dims)
         self.decoder_pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, decoder_embed_dims))
-        self.layers = nn.ModuleList(
+        self.layers = ModuleList(  # mmengine's, which hands init_weights on
             TransformerEncoderLayer(
                 decoder_embed_dims,
                 num_heads,

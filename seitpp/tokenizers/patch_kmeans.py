@@ -85,6 +85,8 @@ class PatchKMeans(Tokenizer):
                 f"images {tuple(images.shape)} do not fit: expected (B, {self.in_channels}, H, W) with sides that are "
                 f"multiples of {self.stride}"
             )
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}; expected floats in {self.pixel_range}, such as bytes / 255")
         return nearest_codes_euclidean(self._patches(images), self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.registry import DefaultScope
+from mmpretrain.structures import DataSample
 
-import seitpp.models  # noqa: F401
 from seitpp.converters import from_release
 from seitpp.models.masking import Masks
 from seitpp.models.mtm import MTM, masked_code_loss, patchify_codes, sincos_position_table
 from seitpp.models.token_vit import TokenViT
+from seitpp.registry import MODELS
 from seitpp.testing import load_golden
 
 pytestmark = pytest.mark.parity
@@ -34,7 +36,7 @@ def encoder_sizes(golden: dict) -> dict:
     codebook_size, code_dim = weights["token_emb.word_embeddings.weight"].shape
     return dict(
         arch=arch_of(golden["meta"]["config"]),
-        grid_size=golden["in/codes"].shape[1],
+        grid_size=golden["in/codes"].shape[1:],
         patch_size=weights["patch_embed.proj.weight"].shape[-1],
         codebook_size=codebook_size,
         code_dim=code_dim,
@@ -63,6 +65,7 @@ def build_mtm(golden: dict) -> MTM:
             patch_size=sizes["patch_size"],
         ),
         mask_ratio=dict(low=config["mask_ratio_min"]),
+        eval_mask_ratio=1.0,  # not used here, and never below the smallest ratio
         data_preprocessor=dict(
             type="seitpp.TokenDataPreprocessor", codebook=torch.zeros(sizes["codebook_size"], sizes["code_dim"])
         ),
@@ -148,13 +151,19 @@ def test_loss_in_float64(golden: dict) -> None:
     assert_close(loss, golden["out/loss_float64"], atol=0, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("prefix", "smoothing"), [("grad/", 0.0), ("grad_ls01/", 0.1)])
-def test_gradients(golden: dict, prefix: str, smoothing: float) -> None:
+def gradients(golden: dict, smoothing: float = 0.0) -> dict[str, torch.Tensor | None]:
+    """Gradients of the loss by the release's names."""
     model = build_mtm(golden)
     model.head.label_smooth_val = smoothing
     codes = torch.from_numpy(golden["in/codes"])
     model.loss_on_masks(codes, masks_for(model, golden, golden["meta"]["mask_ratio"]))["loss"].backward()
-    grads = release_gradients(model)
+    parameters = dict(model.named_parameters())
+    return {theirs: parameters[ours].grad for theirs, ours in our_names(golden, "mtm").items()}
+
+
+@pytest.mark.parametrize(("prefix", "smoothing"), [("grad/", 0.0), ("grad_ls01/", 0.1)])
+def test_gradients(golden: dict, prefix: str, smoothing: float) -> None:
+    grads = gradients(golden, smoothing)
     checked = [key for key in golden if key.startswith(prefix)]
     assert checked
     for key in checked:
@@ -162,11 +171,9 @@ def test_gradients(golden: dict, prefix: str, smoothing: float) -> None:
 
 
 def test_gradient_norm_of_every_trained_weight(golden: dict) -> None:
-    model = build_mtm(golden)
-    codes = torch.from_numpy(golden["in/codes"])
-    model.loss_on_masks(codes, masks_for(model, golden, golden["meta"]["mask_ratio"]))["loss"].backward()
-    grads = release_gradients(model)
+    grads = gradients(golden)
     norms = golden["meta"]["grad_norms"]
+    assert set(norms) <= set(grads)
     for name, norm in norms.items():
         assert grads[name].norm().item() == pytest.approx(norm, rel=1e-4, abs=1e-6), name
     without = set(grads) - set(norms)
@@ -174,15 +181,11 @@ def test_gradient_norm_of_every_trained_weight(golden: dict) -> None:
     assert all(grads[name] is None for name in without)
 
 
-def release_gradients(model: MTM) -> dict[str, torch.Tensor | None]:
-    """Gradients by the release's names, through the same table that renames weights."""
-    names = {name: torch.tensor(index) for index, name in enumerate(dict(model.named_parameters()))}
-    from seitpp.converters.seitpp_release import LAYOUTS, _rename
-
-    inverse = {ours: theirs for theirs, ours in LAYOUTS["mtm"].names.items()}
-    renamed, _ = _rename(names, inverse, (), "model")
-    by_index = list(dict(model.named_parameters()).values())
-    return {theirs: by_index[int(index)].grad for theirs, index in renamed.items()}
+def our_names(golden: dict, layout: str) -> dict[str, str]:
+    """Release name to our name of every weight that has both, by converting positions in place of weights."""
+    theirs = list(weights_of(golden))
+    renamed, _ = from_release({name: torch.tensor(place) for place, name in enumerate(theirs)}, layout)
+    return {theirs[int(place)]: ours for ours, place in renamed.items()}
 
 
 def test_finetune_forward() -> None:
@@ -210,11 +213,6 @@ def test_finetune_forward() -> None:
 def test_finetune_loss_and_gradients() -> None:
     golden = load_golden("mtm_finetune_forward.npz")
     renamed, _ = from_release(weights_of(golden), "mtm-classifier")
-    from mmengine.registry import DefaultScope
-    from mmpretrain.structures import DataSample
-
-    from seitpp.registry import MODELS
-
     sizes = encoder_sizes(golden)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         model = MODELS.build(
@@ -224,32 +222,22 @@ def test_finetune_loss_and_gradients() -> None:
                 backbone=dict(type="seitpp.TokenViT", **sizes, out_type="avg_featmap", final_norm=False),
                 head=dict(
                     type="LinearClsHead",
-                    num_classes=golden["meta"]["config"]["num_classes"],
+                    num_classes=len(renamed["head.fc.weight"]),
                     in_channels=sizes["arch"]["embed_dims"],
                     loss=dict(type="CrossEntropyLoss"),
                 ),
             )
         ).eval()
-    model.load_state_dict(renamed, strict=False)
+    model.load_state_dict(renamed)
     samples = [DataSample().set_gt_label(int(label)) for label in golden["in/labels"]]
     loss = model.loss(torch.from_numpy(golden["in/codes"]), samples)["loss"]
     assert_close(loss, golden["out/loss"], atol=0, rtol=1e-5)
     loss.backward()
-    parameters = dict(model.named_parameters())
-    for key in [key for key in golden if key.startswith("grad/")]:
-        renamed_name = next(iter(_ours(key.removeprefix("grad/"))))
-        assert_close(parameters[renamed_name].grad, golden[key], atol=1e-6, rtol=1e-4)
-
-
-def _ours(name: str) -> list[str]:
-    import re
-
-    from seitpp.converters import LAYOUTS
-
-    names = LAYOUTS["mtm-classifier"].names
-    number = re.search(r"\.(\d+)\.", name)
-    generic = re.sub(r"\.(\d+)\.", ".{i}.", name, count=1)
-    return [names[name]] if name in names else [names[generic].replace("{i}", number.group(1))]
+    names, parameters = our_names(golden, "mtm-classifier"), dict(model.named_parameters())
+    checked = [key for key in golden if key.startswith("grad/")]
+    assert checked
+    for key in checked:
+        assert_close(parameters[names[key.removeprefix("grad/")]].grad, golden[key], atol=1e-6, rtol=1e-4)
 
 
 def test_sincos_tables() -> None:
@@ -267,9 +255,10 @@ def test_sincos_tables() -> None:
     assert checked == sum(key.startswith("out/") for key in golden)
 
 
-def test_patch_order(golden: dict) -> None:
-    side = golden["meta"]["config"]["patch_size"]
-    rows = golden["in/codes"].shape[1]
-    places = torch.arange(rows * rows).view(1, rows, rows)
-    patches = patchify_codes(places, side)
-    assert patches[0, 1].tolist() == [r * rows + side + c for r in range(side) for c in range(side)]
+def test_patches_are_taken_row_by_row(golden: dict) -> None:
+    side, rows = golden["sd/patch_embed.proj.weight"].shape[-1], golden["in/codes"].shape[1]
+    columns = golden["in/codes"].shape[2]
+    patches = patchify_codes(torch.arange(rows * columns).view(1, rows, columns), side)
+    assert patches.shape == (1, golden["in/noise"].shape[1], side * side)
+    assert patches[0, 1].tolist() == [row * columns + side + column for row in range(side) for column in range(side)]
+    assert patches[0, columns // side, 0] == side * columns

@@ -1,0 +1,35 @@
+"""Samplers that mmengine lacks."""
+
+from collections.abc import Sized
+
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import get_world_size
+
+from seitpp.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class WholeStepSampler(DefaultSampler):
+    """A shuffled epoch cut to whole optimizer steps, for training that accumulates batches.
+
+    Gradients that wait for the rest of their step are not in a checkpoint. With this sampler no epoch ends inside a
+    step, so checkpoints lose nothing, and an epoch has as many steps as without accumulation.
+
+    Args:
+        dataset: The data set.
+        samples_per_step: Samples that make one step: processes x batch x accumulated batches.
+        shuffle: Whether to shuffle, anew each epoch.
+        seed: Seed of the order; mmengine passes the run's.
+    """
+
+    def __init__(self, dataset: Sized, samples_per_step: int, shuffle: bool = True, seed: int | None = None) -> None:
+        super().__init__(dataset, shuffle=shuffle, seed=seed, round_up=False)
+        steps = len(dataset) // samples_per_step
+        if samples_per_step % get_world_size() or not steps:
+            raise ValueError(
+                f"samples_per_step={samples_per_step} must be a multiple of the {get_world_size()} processes and at "
+                f"most the {len(dataset)} samples of the data set"
+            )
+        # The parent deals out the first `total_size` of its shuffled order; what is left over changes every epoch.
+        self.total_size = steps * samples_per_step
+        self.num_samples = self.total_size // get_world_size()

@@ -1,0 +1,174 @@
+"""What several test files share: a clean process around each test, and the tools as functions and as processes."""
+
+import os
+import runpy
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from seitpp.checkpoint import load_checkpoint_file
+from seitpp.engine import launch
+from seitpp.testing import shrink
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the tools set for their process, and launchers for their ranks.
+_PROCESS_VARIABLES = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "LOCAL_RANK", "RANK", "WORLD_SIZE")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mtm_leaf() -> Path:
+    """The MTM recipe."""
+    return ROOT / "configs" / "seitpp" / "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
+
+
+@pytest.fixture(scope="session")
+def finetune_leaf() -> Path:
+    """The fine-tuning recipe."""
+    return ROOT / "configs" / "seitpp" / "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+
+
+@pytest.fixture(autouse=True)
+def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No variables of the tools, no default scope and no open log files of an earlier test."""
+    for name in _PROCESS_VARIABLES:
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it
+        monkeypatch.delenv(name)
+    yield
+    for logger in MMLogger._instance_dict.values():
+        for handler in list(logger.handlers):
+            if hasattr(handler, "baseFilename"):
+                handler.close()
+                logger.removeHandler(handler)
+    DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def unformatted_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out mmengine's formatting of a config's text at each save, most of the time of a tiny run."""
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_options: (text, True))
+
+
+@pytest.fixture
+def build_runner(unformatted_configs: None) -> Callable[[Config], Runner]:
+    """Builds a runner; its name is unique, since mmengine shares state between runners of one name."""
+
+    def build(cfg: Config) -> Runner:
+        cfg.experiment_name = uuid.uuid4().hex
+        return launch.build_runner(cfg)
+
+    return build
+
+
+@pytest.fixture
+def tool(unformatted_configs: None) -> Callable[..., int]:
+    """Runs `tools/NAME` in this process with the given arguments."""
+
+    def run(name: str, *args: object) -> int:
+        name_option = f"experiment_name={uuid.uuid4().hex}"
+        arguments = [str(arg) for arg in args]
+        if "--cfg-options" in arguments:
+            arguments.insert(arguments.index("--cfg-options") + 1, name_option)
+        else:
+            arguments += ["--cfg-options", name_option]
+        return runpy.run_path(str(ROOT / "tools" / name))["main"](arguments)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spawn() -> Callable[..., subprocess.Popen]:
+    """Starts a process in the repository, with this interpreter first on the PATH and one thread."""
+
+    def start(*line: object, **environment: str) -> subprocess.Popen:
+        env = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            **environment,
+        }
+        line = [str(part) for part in line]
+        return subprocess.Popen(line, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def tiny_in() -> Callable[..., Path]:
+    """Writes a shrunken leaf to a config file in a folder; `edit` changes it before, `late` after shrinking."""
+
+    def write(
+        folder: Path,
+        leaf: Path,
+        name: str = "tiny",
+        edit: Callable[[Config], object] | None = None,
+        late: Callable[[Config], object] | None = None,
+        **options: object,
+    ) -> Path:
+        cfg = Config.fromfile(leaf)
+        if edit is not None:
+            edit(cfg)
+        cfg = shrink(cfg, folder, **options)
+        if late is not None:
+            late(cfg)
+        cfg.dump(folder / f"{name}.py")
+        return folder / f"{name}.py"
+
+    return write
+
+
+@pytest.fixture
+def tiny(tiny_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """`tiny_in` in the test's own folder."""
+    return partial(tiny_in, tmp_path)
+
+
+@pytest.fixture
+def assert_same_training() -> Callable[[Path, Path], None]:
+    """Compares two checkpoints bit for bit: weights, optimizer, schedule, progress."""
+
+    def compare(first: Path, second: Path) -> None:
+        one, two = load_checkpoint_file(first), load_checkpoint_file(second)
+        assert {key: one["meta"][key] for key in ("epoch", "iter", "seed")} == {
+            key: two["meta"][key] for key in ("epoch", "iter", "seed")
+        }
+        for key in ("state_dict", "optimizer", "param_schedulers"):
+            assert_equal(one[key], two[key], key)
+
+    return compare
+
+
+def assert_equal(one: object, two: object, where: str) -> None:
+    """Equality of trees of dicts, lists and tensors, bit for bit."""
+    assert type(one) is type(two), where
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for key in one:
+            assert_equal(one[key], two[key], f"{where}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(two), where
+        for number, (first, second) in enumerate(zip(one, two, strict=True)):
+            assert_equal(first, second, f"{where}[{number}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), where
+    else:
+        assert one == two, where

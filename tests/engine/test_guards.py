@@ -1,0 +1,287 @@
+"""What stops a run: data of another tokenizer or other classes, checkpoints that do not fit, another batch size."""
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from seitpp.codebook import codebook_sha256, save_codebook
+from seitpp.engine import CheckpointGuardHook, hooks
+from seitpp.testing import make_codebook, make_release, make_store, shrink
+
+MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
+FINETUNE = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens"
+
+
+@pytest.fixture
+def load(repository: Path, tmp_path: Path) -> Callable[..., Config]:
+    """Loads a shrunken leaf, on release files or on stores."""
+
+    def shrunken(name: str, stores: bool = False) -> Config:
+        cfg = Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py")
+        if stores:
+            cfg.train_dataloader.dataset.store = "train"
+            cfg.val_dataloader.dataset.store = cfg.test_dataloader.dataset.store = "val"
+            cfg.data_preprocessor.codebook = cfg.data_root + "train"
+        return shrink(cfg, tmp_path, epochs=1)
+
+    return shrunken
+
+
+@pytest.fixture
+def refusal(build_runner: Callable[[Config], Runner]) -> Callable[[Config], str]:
+    """The message with which a run is refused before its first step."""
+
+    def message(cfg: Config, stage: str = "train") -> str:
+        runner = build_runner(cfg)
+        with pytest.raises(ValueError) as caught:
+            getattr(runner, stage)()
+        assert runner.iter == 0
+        return str(caught.value)
+
+    return message
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_store_of_another_tokenizer(load: Callable, refusal: Callable, tmp_path: Path, stage: str) -> None:
+    cfg = load(MTM, stores=True)
+    other = make_codebook(391, 32, seed=1)
+    save_codebook(tmp_path / "other.npy", other)
+    cfg.data_preprocessor.codebook = str(tmp_path / "other.npy")
+    message = refusal(cfg, stage)
+    assert "was made with another tokenizer" in message
+    assert codebook_sha256(make_codebook())[:12] in message
+    assert codebook_sha256(other)[:12] in message
+    assert str(tmp_path / "other.npy") in message
+
+
+def test_validation_store_of_another_tokenizer(
+    load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path
+) -> None:
+    cfg = load(MTM, stores=True)
+    make_store(tmp_path / "other", codebook=make_codebook(391, 32, seed=1))
+    cfg.val_dataloader.dataset.update(data_root="", store=str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="other was made with another tokenizer"):
+        build_runner(cfg).train()
+
+
+@pytest.mark.parametrize("stores", [False, True], ids=["release", "store"])
+def test_codebook_of_another_size(load: Callable, refusal: Callable, tmp_path: Path, stores: bool) -> None:
+    cfg = load(MTM, stores)
+    save_codebook(tmp_path / "larger.npy", make_codebook(400, 32))
+    cfg.data_preprocessor.codebook = str(tmp_path / "larger.npy")
+    message = refusal(cfg)
+    assert "holds codes of a codebook with 391 entries" in message
+    assert "larger.npy, has 400" in message
+
+
+def test_backbone_of_another_codebook_size(load: Callable, refusal: Callable) -> None:
+    cfg = load(MTM)
+    cfg.model.backbone.codebook_size = cfg.model.head.codebook_size = 400
+    assert "the backbone embeds 400 codes" in refusal(cfg)
+
+
+def unlabelled(cfg: Config, tmp_path: Path) -> Config:
+    make_store(tmp_path / "unlabelled", num_classes=None)
+    cfg.train_dataloader.dataset.update(data_root="", store=str(tmp_path / "unlabelled"))
+    return cfg
+
+
+def test_classifier_needs_labels(load: Callable, refusal: Callable, tmp_path: Path) -> None:
+    assert "unlabelled has no labels, and a classifier needs them" in refusal(unlabelled(load(FINETUNE), tmp_path))
+
+
+def test_pretraining_needs_no_labels(load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path) -> None:
+    runner = build_runner(unlabelled(load(MTM), tmp_path))
+    runner.train()
+    assert runner.iter == 6
+
+
+def test_another_number_of_classes(load: Callable, refusal: Callable) -> None:
+    cfg = load(FINETUNE, stores=True)
+    cfg.model.head.num_classes = 999
+    assert "train has 1000 classes, the head has 999; set model.head.num_classes" in refusal(cfg)
+
+
+def test_label_beyond_the_head(load: Callable, refusal: Callable, tmp_path: Path) -> None:
+    cfg = load(FINETUNE)
+    path = make_release(tmp_path / "more" / "toy", num_classes=5)
+    cfg.train_dataloader.dataset.update(data_root="", store=str(path))
+    cfg.model.head.num_classes = 4
+    assert "has labels from 0 to 4, the head has 4 classes; set model.head.num_classes" in refusal(cfg)
+
+
+@pytest.fixture
+def trained(load: Callable, build_runner: Callable[[Config], Runner]) -> tuple[Config, Path]:
+    """A config, and a checkpoint that it trained."""
+    cfg = load(MTM)
+    build_runner(copy.deepcopy(cfg)).train()
+    return cfg, Path(cfg.work_dir) / "epoch_1.pth"
+
+
+def edited(path: Path, edit: Callable[[dict], object]) -> str:
+    """Path of a copy of a checkpoint after `edit` has changed it in place."""
+    checkpoint = torch.load(path, weights_only=False)
+    edit(checkpoint)
+    torch.save(checkpoint, path.with_name("edited.pth"))
+    return str(path.with_name("edited.pth"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda weights: weights.update(strange=torch.zeros(1)), "unknown keys: strange"),
+        (lambda weights: weights.pop("neck.norm.weight"), "missing keys: neck.norm.weight"),
+        (
+            lambda weights: weights.update({"neck.norm.weight": torch.zeros(3)}),
+            "wrong shapes: neck.norm.weight (3,) where the model has (16,)",
+        ),
+    ],
+    ids=["unknown", "missing", "shape"],
+)
+@pytest.mark.parametrize("resume", [False, True], ids=["load", "resume"])
+def test_checkpoint_that_does_not_fit(
+    trained: tuple[Config, Path], refusal: Callable, edit: Callable, message: str, resume: bool
+) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = edited(path, lambda checkpoint: edit(checkpoint["state_dict"])), resume
+    refused = refusal(cfg)
+    assert message in refused
+    assert "edited.pth does not fit the model" in refused
+
+
+@pytest.mark.parametrize("left", [{}, {"ema_state_dict": {}}], ids=["nothing", "ema"])
+def test_checkpoint_without_weights(trained: tuple[Config, Path], refusal: Callable, left: dict) -> None:
+    cfg, path = trained
+    cfg.load_from = edited(path, lambda checkpoint: (checkpoint.pop("state_dict"), checkpoint.update(left)))
+    assert "edited.pth has no state_dict; convert it with tools/convert_checkpoint.py" in refusal(cfg)
+
+
+def test_converted_checkpoint_without_codebook_is_loaded(
+    trained: tuple[Config, Path], build_runner: Callable[[Config], Runner]
+) -> None:
+    cfg, path = trained
+
+    def edit(checkpoint: dict) -> None:
+        weights = {name: value for name, value in checkpoint["state_dict"].items() if "data_preprocessor" not in name}
+        checkpoint.clear()
+        checkpoint.update(state_dict=weights, meta={})
+
+    cfg.load_from = edited(path, edit)
+    metrics = build_runner(cfg).test()
+    assert metrics["masked_code/nll"] > 0
+
+
+def test_lenient_guard_leaves_loading_to_mmengine(
+    trained: tuple[Config, Path], build_runner: Callable[[Config], Runner]
+) -> None:
+    cfg, path = trained
+    cfg.load_from = edited(path, lambda checkpoint: checkpoint["state_dict"].pop("neck.norm.weight"))
+    (guard,) = (hook for hook in cfg.custom_hooks if hook.type == "seitpp.CheckpointGuardHook")
+    guard.strict = False
+    build_runner(cfg).train()
+
+
+def test_resuming_runs_no_text_of_the_checkpoint(
+    trained: tuple[Config, Path], build_runner: Callable[[Config], Runner], tmp_path: Path
+) -> None:
+    cfg, path = trained
+    text = f"import os\nos.mkdir({str(tmp_path / 'was-run')!r})\n"
+    cfg.load_from = edited(path, lambda checkpoint: checkpoint["meta"].update(config=text))
+    cfg.resume = True
+    build_runner(cfg).train()
+    assert not os.path.exists(tmp_path / "was-run")
+
+
+def test_resuming_with_another_batch_is_refused(trained: tuple[Config, Path], refusal: Callable) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = str(path), True
+    cfg.train_dataloader.batch_size = 4
+    message = refusal(cfg)
+    assert "was trained with 2 samples a step (1 accumulated batches) on 1 processes" in message
+    assert "this run has 4 (1) on 1" in message
+
+
+def test_resuming_with_other_accumulation_is_refused(trained: tuple[Config, Path], refusal: Callable) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = str(path), True
+    cfg.train_dataloader.batch_size = 1
+    cfg.optim_wrapper.accumulative_counts = 2
+    assert "this run has 2 (2) on 1: the number of iterations an epoch" in refusal(cfg)
+
+
+def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
+    return SimpleNamespace(
+        train_dataloader=SimpleNamespace(batch_size=batch_size),
+        optim_wrapper=SimpleNamespace(_accumulative_counts=1),
+        logger=SimpleNamespace(warning=warnings.append),
+        _load_from="x.pth",
+        _resume=True,
+    )
+
+
+def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    warnings: list[str] = []
+    checkpoint = {"meta": {}}
+    guard = CheckpointGuardHook(strict=False)
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
+    guard.before_save_checkpoint(runner_with(512, warnings), checkpoint)
+    guard.after_load_checkpoint(runner_with(512, warnings), checkpoint)
+    assert warnings == []
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 4)
+    guard.after_load_checkpoint(runner_with(1024, warnings), checkpoint)
+    (warning,) = warnings
+    assert "world size changed from 8 to 4 processes" in warning
+    assert "still has 4096 samples" in warning
+
+
+def test_another_world_size_with_another_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = {"meta": {}}
+    guard = CheckpointGuardHook(strict=False)
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
+    guard.before_save_checkpoint(runner_with(512, []), checkpoint)
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 4)
+    with pytest.raises(ValueError, match=r"4096 samples a step .* on 8 processes, this run has 2048 \(1\) on 4"):
+        guard.after_load_checkpoint(runner_with(512, []), checkpoint)
+
+
+def test_checkpoint_of_another_codebook_is_refused(trained: tuple[Config, Path], refusal: Callable) -> None:
+    cfg, path = trained
+    table = torch.from_numpy(np.flip(make_codebook(), axis=0).copy())
+    cfg.load_from = edited(
+        path, lambda checkpoint: checkpoint["state_dict"].update({"data_preprocessor.codebook": table})
+    )
+    assert "the checkpoint was trained with another codebook" in refusal(cfg)
+
+
+@pytest.mark.parametrize("same", [False, True], ids=["other", "same"])
+def test_encoder_pretrained_on_another_codebook_is_refused(
+    load: Callable, trained: tuple[Config, Path], build_runner: Callable[[Config], Runner], tmp_path: Path, same: bool
+) -> None:
+    _, path = trained
+    cfg = load(FINETUNE)
+    cfg.model.backbone.init_cfg.checkpoint = str(path)
+    if same:
+        build_runner(cfg).train()
+        return
+    save_codebook(tmp_path / "other.npy", make_codebook(391, 32, seed=1))
+    cfg.data_preprocessor.codebook = str(tmp_path / "other.npy")
+    with pytest.raises(ValueError, match=r"epoch_1\.pth was trained with another codebook .* than .*other\.npy"):
+        build_runner(cfg).train()
+
+
+def test_logger_is_quiet_about_mmengine_noise(load: Callable, build_runner: Callable[[Config], Runner]) -> None:
+    runner = build_runner(load(MTM))
+    record = MMLogger.get_current_instance().makeRecord("x", 30, "x", 1, '"FileClient" will be deprecated', (), None)
+    other = MMLogger.get_current_instance().makeRecord("x", 30, "x", 1, "anything else", (), None)
+    for handler in runner.logger.handlers:
+        assert not handler.filter(record)
+        assert handler.filter(other)

@@ -1,0 +1,245 @@
+"""The data preprocessor: crops, augmentations in training only, codes or embeddings, and whose codebook it is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+from seitpp.codebook import nearest_codes, save_codebook
+from seitpp.models import TokenDataPreprocessor
+from seitpp.registry import MODELS, TRANSFORMS
+
+K, D = 300, 8
+
+
+@TRANSFORMS.register_module()
+class ReplaceBySoftEmbeddings(BaseTransform):
+    """Test transform: random embeddings for codes, and soft targets beside them."""
+
+    def transform(self, results: dict) -> dict:
+        generator = torch.Generator().manual_seed(5)
+        results["inputs"] = torch.randn(len(results["inputs"]), D, 6, 6, generator=generator)
+        results["gt_score"] = torch.full((len(results["inputs"]), 4), 0.25)
+        return results
+
+
+def table() -> Tensor:
+    return torch.randn(K, D, generator=torch.Generator().manual_seed(0))
+
+
+def toy_batch(side: int = 32, dtype: torch.dtype = torch.int64, **more: Tensor) -> dict:
+    codes = torch.randint(0, 250, (3, side, side), generator=torch.Generator().manual_seed(1)).to(dtype)
+    return {"inputs": codes, "sample_idx": torch.tensor([7, 3, 9]), **more}
+
+
+def build(**options: object) -> TokenDataPreprocessor:
+    return TokenDataPreprocessor(**{"codebook": table(), **options})
+
+
+RRC = dict(type="seitpp.TokenRRC", size=6)
+SOFT = dict(type="seitpp.ReplaceBySoftEmbeddings")
+
+
+def test_centre_crop_takes_rows_and_columns_2_to_29_of_32() -> None:
+    batch = toy_batch(32)
+    inputs = build(crop_size=28)(batch)["inputs"]
+    assert torch.equal(inputs, batch["inputs"][:, 2:30, 2:30])
+
+
+def test_centre_crop_may_be_oblong_and_rounds_down() -> None:
+    batch = toy_batch(9)
+    assert torch.equal(build(crop_size=(9, 4))(batch)["inputs"], batch["inputs"][:, :, 2:6])
+
+
+def test_grid_is_kept_without_a_crop_size() -> None:
+    batch = toy_batch(9)
+    assert torch.equal(build()(batch)["inputs"], batch["inputs"])
+
+
+def test_grid_smaller_than_the_crop_is_refused() -> None:
+    with pytest.raises(ValueError, match="a grid of 9 x 9 tokens cannot be cropped to 28 x 28; set the data"):
+        build(crop_size=28)(toy_batch(9))
+
+
+def test_augments_run_in_training_only() -> None:
+    batch = toy_batch(9)
+    preprocessor = build(augments=[SOFT], output="embeddings")
+    augmented = preprocessor(batch, training=True)["inputs"]
+    assert torch.equal(augmented, ReplaceBySoftEmbeddings().transform(toy_batch(9))["inputs"])
+    assert torch.equal(preprocessor(batch)["inputs"], build(output="embeddings")(batch)["inputs"])
+
+
+def test_centre_crop_takes_in_training_what_no_augmentation_cropped() -> None:
+    whole = build(crop_size=6)(toy_batch(9), training=True)["inputs"]
+    assert torch.equal(whole, build(crop_size=6)(toy_batch(9))["inputs"])
+    soft = build(augments=[SOFT], crop_size=4, output="embeddings")(toy_batch(9), training=True)["inputs"]
+    expected = ReplaceBySoftEmbeddings().transform(toy_batch(9))["inputs"][..., 1:5, 1:5]
+    assert torch.equal(soft, expected)
+
+
+def test_augments_run_in_order() -> None:
+    first = build(augments=[SOFT, {**RRC, "size": 4}], output="embeddings")
+    assert first(toy_batch(9), training=True)["inputs"].shape == (3, D, 4, 4)
+    second = build(augments=[{**RRC, "size": 4}, SOFT], output="embeddings")
+    assert second(toy_batch(9), training=True)["inputs"].shape == (3, D, 6, 6)
+
+
+def test_augments_are_drawn_anew_for_every_batch() -> None:
+    preprocessor = build(augments=[RRC])
+    first, second = (preprocessor(toy_batch(9), training=True)["inputs"] for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_augmented_embeddings_become_the_nearest_codes() -> None:
+    embeddings = build(augments=[SOFT], output="embeddings")(toy_batch(9), training=True)["inputs"]
+    codes = build(augments=[SOFT])(toy_batch(9), training=True)["inputs"]
+    assert codes.dtype == torch.int64
+    assert torch.equal(codes, nearest_codes(embeddings.permute(0, 2, 3, 1), table()))
+
+
+def test_crop_of_the_whole_grid_gives_back_the_codes() -> None:
+    whole = dict(type="seitpp.TokenRRC", size=9, scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    batch = toy_batch(9)
+    assert torch.equal(build(augments=[whole])(batch, training=True)["inputs"], batch["inputs"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_embeddings_are_the_codebook_rows(training: bool) -> None:
+    batch = toy_batch(9)
+    inputs = build(output="embeddings")(batch, training)["inputs"]
+    assert inputs.dtype == torch.float32
+    assert torch.equal(inputs, table()[batch["inputs"]].permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("output", ["codes", "embeddings"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32])
+def test_every_integer_type_gives_the_same(output: str, training: bool, dtype: torch.dtype) -> None:
+    preprocessor = build(augments=[RRC], crop_size=6, output=output)
+    found = []
+    for batch in (toy_batch(9, dtype), toy_batch(9)):
+        torch.manual_seed(0)
+        found.append(preprocessor(batch, training)["inputs"])
+    assert found[0].dtype == found[1].dtype and torch.equal(*found)
+
+
+@pytest.mark.parametrize("output", ["codes", "embeddings"])
+def test_autocast_changes_nothing(output: str) -> None:
+    preprocessor = build(augments=[RRC], output=output)
+    torch.manual_seed(0)
+    expected = preprocessor(toy_batch(32), training=True)["inputs"]
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = preprocessor(toy_batch(32), training=True)["inputs"]
+        assert (table() @ table().T).dtype == torch.bfloat16  # autocast is on
+    assert found.dtype == expected.dtype and torch.equal(found, expected)
+
+
+def test_nothing_requires_a_gradient() -> None:
+    preprocessor = build(augments=[RRC], output="embeddings")
+    assert list(preprocessor.parameters()) == [] and not preprocessor.codebook.requires_grad
+    assert not preprocessor(toy_batch(9), training=True)["inputs"].requires_grad
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_data_samples_carry_place_and_label(training: bool) -> None:
+    samples = build()(toy_batch(9, gt_label=torch.tensor([4, 0, 2])), training)["data_samples"]
+    assert [sample.sample_idx for sample in samples] == [7, 3, 9]
+    assert [sample.gt_label.tolist() for sample in samples] == [[4], [0], [2]]
+    assert "gt_score" not in samples[0]
+
+
+def test_data_samples_without_labels_have_a_place() -> None:
+    samples = build()(toy_batch(9))["data_samples"]
+    assert [sample.sample_idx for sample in samples] == [7, 3, 9] and "gt_label" not in samples[0]
+
+
+def test_soft_targets_of_an_augmentation_pass_through() -> None:
+    preprocessor = build(augments=[SOFT])
+    batch = toy_batch(9, gt_label=torch.tensor([4, 0, 2]))
+    samples = preprocessor(batch, training=True)["data_samples"]
+    assert [sample.gt_score.tolist() for sample in samples] == [[0.25] * 4] * 3
+    assert all("gt_score" not in sample for sample in preprocessor(batch)["data_samples"])
+
+
+def test_data_samples_may_be_left_out_of_training_only() -> None:
+    preprocessor = build(with_data_samples=False)
+    assert preprocessor(toy_batch(9), training=True)["data_samples"] is None
+    assert len(preprocessor(toy_batch(9))["data_samples"]) == 3
+
+
+def test_batch_is_not_written_to() -> None:
+    batch = toy_batch(9)
+    keys, before = set(batch), batch["inputs"].clone()
+    build(augments=[RRC])(batch, training=True)
+    assert set(batch) == keys and torch.equal(batch["inputs"], before)
+
+
+@pytest.mark.parametrize("name", ["codebook.npy", "codebook.ckpt"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_codebook_is_read_from_a_file(tmp_path: Path, name: str, kind: type) -> None:
+    save_codebook(tmp_path / name, table())
+    preprocessor = build(codebook=kind(tmp_path / name))
+    assert torch.equal(preprocessor.codebook, table())
+    assert preprocessor.codebook_source == str(tmp_path / name)
+
+
+def test_codebook_is_a_copy() -> None:
+    values = table()
+    preprocessor = build(codebook=values)
+    values.zero_()
+    assert torch.equal(preprocessor.codebook, table())
+
+
+def test_registry_builds_it_from_an_array() -> None:
+    built = MODELS.build(dict(type="seitpp.TokenDataPreprocessor", codebook=table().numpy(), augments=[RRC]))
+    assert torch.equal(built.codebook, table()) and len(built.augments.transforms) == 1
+
+
+def test_unknown_output_is_refused() -> None:
+    with pytest.raises(ValueError, match="output must be 'codes' or 'embeddings', got 'maps'"):
+        build(output="maps")
+
+
+def test_batch_augments_of_the_classifier_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"batch_augments \(the classifier's train_cfg\) is .*; use `augments` instead"
+    ):
+        build(batch_augments=dict(augments=[dict(type="Mixup", alpha=0.8)]))
+
+
+def test_checkpoint_with_the_same_codebook_is_loaded() -> None:
+    state = build().state_dict()
+    assert list(state) == ["codebook"]
+    build().load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "other", [table() + 1e-3, table().flip(0), table()[:-1], table()[:, :-1], table().view(2 * K, D // 2)]
+)
+def test_checkpoint_with_another_codebook_is_refused(other: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"the checkpoint was trained with another codebook .* than an array .*sha256"):
+        build().load_state_dict({"codebook": other})
+
+
+def test_refusal_names_the_codebook_file(tmp_path: Path) -> None:
+    save_codebook(tmp_path / "mine.npy", table())
+    with pytest.raises(ValueError, match=r"than .*mine\.npy \(\(300, 8\)"):
+        build(codebook=tmp_path / "mine.npy").load_state_dict({"codebook": F.normalize(table())})
+
+
+def test_checkpoint_without_codebook_keeps_ours() -> None:
+    model = torch.nn.ModuleDict({"data_preprocessor": build(), "layer": torch.nn.Linear(2, 2)})
+    state = {name: value for name, value in model.state_dict().items() if name.startswith("layer")}
+    model.load_state_dict(state)
+    assert torch.equal(model["data_preprocessor"].codebook, table()) and set(state) == {"layer.weight", "layer.bias"}
+
+
+def test_codebook_of_a_whole_checkpoint_is_checked() -> None:
+    model = torch.nn.ModuleDict({"data_preprocessor": build(), "layer": torch.nn.Linear(2, 2)})
+    state = {**model.state_dict(), "data_preprocessor.codebook": table() * 2}
+    with pytest.raises(ValueError, match="trained with another codebook"):
+        model.load_state_dict(state)

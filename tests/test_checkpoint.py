@@ -1,0 +1,173 @@
+"""Checkpoint files are data: reading them runs nothing, and names and shapes are checked."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seitpp.checkpoint import check_state_dict, forbid_pickled_code, load_checkpoint_file, shorten, state_dict_of
+
+
+def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
+    return {name: torch.zeros(shape) for name, shape in shapes.items()}
+
+
+class Payload:
+    """Would create a folder when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def test_tensors_and_plain_types_are_read(tmp_path: Path) -> None:
+    content = {"state_dict": {"a": torch.arange(3.0)}, "meta": {"epoch": 3, "names": ["x", None, True]}}
+    torch.save(content, tmp_path / "a.pth")
+    found = load_checkpoint_file(str(tmp_path / "a.pth"))
+    assert found["meta"] == content["meta"] and torch.equal(found["state_dict"]["a"], torch.arange(3.0))
+
+
+def test_what_the_runner_writes_is_read(tmp_path: Path) -> None:
+    from mmengine.logging import MessageHub
+
+    hub = MessageHub("test_what_the_runner_writes_is_read")
+    hub.update_scalar("train/loss", 1.0)
+    torch.save({"message_hub": hub.state_dict(), "state_dict": tensors(a=(2,))}, tmp_path / "a.pth")
+    assert set(load_checkpoint_file(tmp_path / "a.pth")) == {"message_hub", "state_dict"}
+
+
+def test_missing_checkpoint_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(f"checkpoint {tmp_path / 'a.pth'} does not exist")):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save({"state_dict": tensors(a=(2,)), "args": Payload(tmp_path / "ran")}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"holds more than tensors and plain types.*nothing in it was run"):
+        load_checkpoint_file(tmp_path / "a.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_objects_in_a_checkpoint_are_refused(tmp_path: Path) -> None:
+    torch.save({"args": Path("somewhere")}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="Ask its maker for a state dict"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world", b"PK\x03\x04", b"\x80\x02"])
+def test_file_that_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"checkpoint {tmp_path / 'a.pth'} ")):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    torch.save(tensors(a=(50, 3)), tmp_path / "a.pth")
+    content = (tmp_path / "a.pth").read_bytes()
+    for length in range(0, len(content), 61):
+        (tmp_path / "a.pth").write_bytes(content[:length])
+        with pytest.raises(ValueError, match=re.escape(f"checkpoint {tmp_path / 'a.pth'} ")):
+            load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_forbidding_code_binds_every_later_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")  # so that it is put back afterwards
+    torch.save(Payload(tmp_path / "ran"), tmp_path / "a.pth")
+    forbid_pickled_code()
+    with pytest.raises(Exception, match="weights_only"):
+        torch.load(tmp_path / "a.pth", weights_only=None)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "module"])
+def test_weights_are_found(key: str | None) -> None:
+    weights = tensors(a=(2,), b=(3,))
+    assert state_dict_of(weights if key is None else {key: weights, "epoch": 3}, "x.pth") == weights
+
+
+def test_prefix_of_a_parallel_wrapper_is_removed() -> None:
+    assert list(state_dict_of({"model": {"module.a": torch.zeros(2), "b.module.c": torch.zeros(2)}}, "x.pth")) == [
+        "a",
+        "b.module.c",
+    ]
+
+
+@pytest.mark.parametrize("checkpoint", [{}, {"state_dict": {}}, [torch.zeros(2)], torch.zeros(2)])
+def test_checkpoint_without_weights_is_refused(checkpoint: object) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint x\.pth holds no weights; expected a dict of tensors"):
+        state_dict_of(checkpoint, "x.pth")
+
+
+def test_entries_that_are_no_tensors_are_named() -> None:
+    with pytest.raises(ValueError, match="entries that are not tensors: epoch, name"):
+        state_dict_of({"a": torch.zeros(2), "epoch": 3, "name": "x"}, "x.pth")
+
+
+def test_names_are_shortened_after_the_limit() -> None:
+    assert shorten("abc") == "a, b, c"
+    assert shorten("abc", 3) == "a, b, c"
+    assert shorten(iter("abcde"), 3) == "a, b, c and 2 more"
+
+
+def test_weights_that_fit_pass() -> None:
+    check_state_dict(tensors(a=(2, 3), b=(4,)), tensors(a=(2, 3), b=(4,)), "x.pth")
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"checkpoint x\.pth does not fit the model: wrong shapes: a \(3, 2\) where the model has \(2, 3\)$",
+    ):
+        check_state_dict(tensors(a=(3, 2), b=(4,)), tensors(a=(2, 3), b=(4,)), "x.pth")
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(ValueError, match=r"does not fit the model: missing keys: b, c$"):
+        check_state_dict(tensors(a=(2,)), tensors(a=(2,), b=(4,), c=(1,)), "x.pth")
+
+
+def test_keys_may_be_missing_where_allowed() -> None:
+    with pytest.raises(ValueError, match=r"missing keys: c$"):
+        check_state_dict(tensors(a=(2,)), tensors(a=(2,), b=(4,), c=(1,)), "x.pth", may_miss=("b",))
+    check_state_dict(tensors(a=(2,)), tensors(a=(2,), b=(4,), c=(1,)), "x.pth", may_miss=iter(["b", "c"]))
+
+
+def test_unknown_keys_are_named() -> None:
+    with pytest.raises(ValueError, match=r"does not fit the model: unknown keys: b$"):
+        check_state_dict(tensors(a=(2,), b=(4,)), tensors(a=(2,)), "x.pth")
+
+
+def test_unknown_keys_pass_where_allowed() -> None:
+    check_state_dict(tensors(a=(2,), b=(4,)), tensors(a=(2,)), "x.pth", may_exceed=True)
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"wrong shapes: a \(3,\).*; missing keys: b; unknown keys: c$"):
+        check_state_dict(tensors(a=(3,), c=(1,)), tensors(a=(2,), b=(4,)), "x.pth")
+
+
+def test_checkpoint_of_another_model_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"no key in common with the model; it holds x, y, the model expects a\. Is it another model's"
+    ):
+        check_state_dict(tensors(x=(2,), y=(2,)), tensors(a=(2,)), "x.pth", may_exceed=True)
+
+
+def test_resizable_names_may_differ_in_the_number_of_places() -> None:
+    found, expected = tensors(pos_embed=(1, 197, 8)), tensors(pos_embed=(1, 50, 8))
+    check_state_dict(found, expected, "x.pth", resizable=("pos_embed",))
+    with pytest.raises(ValueError, match="wrong shapes"):
+        check_state_dict(found, expected, "x.pth")
+
+
+@pytest.mark.parametrize("shape", [(1, 50, 9), (2, 50, 8), (50, 8)])
+def test_resizable_names_may_not_differ_otherwise(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="wrong shapes: pos_embed"):
+        check_state_dict(
+            tensors(pos_embed=shape), tensors(pos_embed=(1, 50, 8)), "x.pth", resizable=iter(["pos_embed"])
+        )

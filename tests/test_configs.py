@@ -1,0 +1,183 @@
+"""Every config: builds at full size, trains and validates when shrunk, and states the recipe's numbers."""
+
+import ast
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from seitpp.registry import MODELS
+from seitpp.testing import shrink, with_synthetic_data
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+LEAVES = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts)
+REQUIRED = [
+    "seitpp/mtm_vitb.py",
+    "seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py",
+    "seitpp/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py",
+    "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py",
+]
+MTM, MTM_ACCUMULATED, FINETUNE = REQUIRED[1:]
+ALIASES = {"seitpp/mtm_vitb.py": MTM}
+
+every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(CONFIGS / name)
+
+
+def test_leaves_are_found() -> None:
+    assert set(REQUIRED) <= {path.relative_to(CONFIGS).as_posix() for path in LEAVES}
+
+
+@every_leaf
+def test_leaf_opens_with_a_docstring_and_its_command(path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert text
+    if path.relative_to(CONFIGS).as_posix() not in ALIASES:
+        assert re.search(r"(bash|python) tools/\w+\.(sh|py)\b", text)
+
+
+@pytest.mark.parametrize(("alias", "full"), ALIASES.items())
+def test_alias_loads_the_same_content(alias: str, full: str) -> None:
+    assert load(alias)._cfg_dict == load(full)._cfg_dict
+    assert len(ast.parse((CONFIGS / alias).read_text()).body) == 2  # the docstring and `_base_`
+
+
+@every_leaf
+def test_full_size_model_and_its_parameter_groups_build(path: Path, tmp_path: Path) -> None:
+    cfg = with_synthetic_data(Config.fromfile(path), tmp_path)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        preprocessor = MODELS.build(cfg.data_preprocessor)
+        with torch.device("meta"):
+            model = MODELS.build({**cfg.model, "data_preprocessor": preprocessor})
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    trained = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    assert sorted(grouped) == sorted(trained)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of .scheduler.step:UserWarning")  # at accumulated batches
+@every_leaf
+def test_shrunken_leaf_trains_and_validates(
+    path: Path, tmp_path: Path, build_runner: Callable[[Config], Runner]
+) -> None:
+    runner = build_runner(shrink(Config.fromfile(path), tmp_path, epochs=1))
+    runner.train()
+    assert runner.iter == 2
+    scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
+    assert math.isfinite(scalars["train/loss"])
+    metrics = [value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|nll|perplexity).*", name)]
+    assert metrics
+    assert all(math.isfinite(value) for value in metrics)
+
+
+def key_paths(node: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield f"{prefix}.{key}"
+        if isinstance(value, (dict, list)):
+            yield from key_paths(value, f"{prefix}.{key}")
+
+
+@every_leaf
+def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
+    cfg = Config.fromfile(path)
+    assert set(key_paths(cfg._cfg_dict)) <= set(key_paths(shrink(cfg, tmp_path)._cfg_dict))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        (MTM, "optim_wrapper.optimizer.type", "AdamW"),
+        (MTM, "optim_wrapper.optimizer.lr", 2.4e-3),
+        (MTM, "optim_wrapper.optimizer.betas", (0.9, 0.95)),
+        (MTM, "optim_wrapper.optimizer.weight_decay", 0.05),
+        (MTM, "auto_scale_lr.base_batch_size", 4096),
+        (MTM, "train_dataloader.batch_size", 4096 / 8),
+        (MTM, "train_dataloader.drop_last", True),
+        (MTM, "train_cfg.max_epochs", 400),
+        (MTM, "param_scheduler.end", 400),
+        (MTM, "param_scheduler.warmup", 40),
+        (MTM, "param_scheduler.convert_to_iter_based", True),
+        (MTM, "model.mask_ratio.mean", 0.45),
+        (MTM, "model.mask_ratio.std", 0.25),
+        (MTM, "model.mask_ratio.low", 0.4),
+        (MTM, "model.mask_ratio.high", 1.0),
+        (MTM, "model.backbone.arch.embed_dims", 768),
+        (MTM, "model.backbone.arch.num_layers", 12),
+        (MTM, "model.backbone.arch.num_heads", 12),
+        (MTM, "model.backbone.arch.feedforward_channels", 3072),
+        (MTM, "model.backbone.grid_size", 28),
+        (MTM, "model.backbone.patch_size", 2),
+        (MTM, "model.backbone.codebook_size", 391),
+        (MTM, "model.backbone.code_dim", 32),
+        (MTM, "model.backbone.token_drop_rate", 0.1),
+        (MTM, "model.neck.num_patches", 196),
+        (MTM, "model.neck.decoder_embed_dims", 512),
+        (MTM, "model.neck.num_layers", 4),
+        (MTM, "model.neck.num_heads", 16),
+        (MTM, "model.neck.drop_rate", 0.1),
+        (MTM, "model.neck.attn_drop_rate", 0.1),
+        (MTM, "data_preprocessor.crop_size", 28),
+        (MTM_ACCUMULATED, "optim_wrapper.optimizer.lr", 2.4e-3),
+        (MTM_ACCUMULATED, "auto_scale_lr.base_batch_size", 4096),
+        (MTM_ACCUMULATED, "train_dataloader.batch_size", 4096 / 8 / 4),
+        (MTM_ACCUMULATED, "optim_wrapper.accumulative_counts", 4),
+        (FINETUNE, "optim_wrapper.optimizer.type", "AdamW"),
+        (FINETUNE, "optim_wrapper.optimizer.lr", 4e-3),
+        (FINETUNE, "optim_wrapper.optimizer.weight_decay", 0.1),
+        (FINETUNE, "optim_wrapper.paramwise_cfg.layer_decay_rate", 0.65),
+        (FINETUNE, "auto_scale_lr.base_batch_size", 1024),
+        (FINETUNE, "auto_scale_lr.rule", "sqrt"),
+        (FINETUNE, "train_dataloader.batch_size", 1024 / 8),
+        (FINETUNE, "train_cfg.max_epochs", 100),
+        (FINETUNE, "param_scheduler.end", 100),
+        (FINETUNE, "param_scheduler.warmup", 5),
+        (FINETUNE, "param_scheduler.eta_min_ratio", 1e-6 / 4e-3),
+        (FINETUNE, "param_scheduler.convert_to_iter_based", True),
+        (FINETUNE, "model.backbone.drop_path_rate", 0.1),
+        (FINETUNE, "model.backbone.out_type", "avg_featmap"),
+        (FINETUNE, "model.head.loss.label_smooth_val", 0.1),
+        (FINETUNE, "model.head.num_classes", 1000),
+    ],
+)
+def test_recipe_number(name: str, key: str, value: Any) -> None:
+    node = load(name)
+    for part in key.split("."):
+        node = node[part]
+    assert node == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize(("name", "scale"), [(MTM, (0.2, 1.0)), (FINETUNE, (0.08, 1.0))])
+def test_token_rrc_scale(name: str, scale: tuple[float, float]) -> None:
+    (augment,) = load(name).data_preprocessor.augments
+    assert (augment.type, augment.size, augment.scale) == ("seitpp.TokenRRC", 28, scale)
+
+
+def test_head_starts_at_the_recipe_deviation(tmp_path: Path) -> None:
+    (init,) = load(FINETUNE).model.head.init_cfg
+    assert (init.type, init.layer, init.std) == ("TruncNormal", "Linear", 2e-5)
+    cfg = with_synthetic_data(load(FINETUNE), tmp_path)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        head = MODELS.build(cfg.model.head)
+    head.init_weights()
+    assert head.fc.weight.std().item() == pytest.approx(2e-5, rel=0.01)
+    assert head.fc.bias.abs().max() == 0
+
+
+def test_final_rate_of_the_first_layers_is_scaled_too() -> None:
+    cfg = load(FINETUNE)
+    assert cfg.param_scheduler.eta_min_ratio * cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-6, rel=1e-12)
+
+
+def test_pretraining_loss_is_not_smoothed() -> None:
+    assert "label_smooth_val" not in load(MTM).model.head

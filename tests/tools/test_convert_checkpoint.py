@@ -1,0 +1,192 @@
+"""`tools/convert_checkpoint.py`: files to files, in both directions, loaded into the models they are for."""
+
+import os
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+from seitpp.registry import MODELS
+from seitpp.testing import load_golden
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"
+FIXTURE = {"mtm": "mtm_forward.npz", "mtm-classifier": "mtm_finetune_forward.npz"}
+LAYOUTS = sorted(FIXTURE)
+
+
+@pytest.fixture(scope="module")
+def main() -> Callable[[list[str]], int]:
+    return runpy.run_path(str(TOOL))["main"]
+
+
+def release_weights(layout: str) -> dict[str, Tensor]:
+    golden = load_golden(FIXTURE[layout])
+    return {key[3:]: torch.from_numpy(value) for key, value in golden.items() if key.startswith("sd/")}
+
+
+def write_release(layout: str, path: Path) -> Path:
+    adapt = {"conversion_function.0.weight": torch.zeros(3, 2), "reverse_transform.1.bias": torch.zeros(3)}
+    torch.save({"model": {**release_weights(layout), **adapt}, "epoch": 400}, path)
+    return path
+
+
+def build(layout: str) -> nn.Module:
+    """The model that the fixture's weights are for."""
+    golden, weights = load_golden(FIXTURE[layout]), release_weights(layout)
+    config = golden["meta"]["config"]
+    width, heads = config["embed_dim"], config["num_heads"]
+    codebook_size, code_dim = weights["token_emb.word_embeddings.weight"].shape
+    patch_size = weights["patch_embed.proj.weight"].shape[-1]
+    backbone = dict(
+        arch=dict(
+            embed_dims=width,
+            num_layers=config["depth"],
+            num_heads=heads,
+            feedforward_channels=int(width * config["mlp_ratio"]),
+        ),
+        grid_size=golden["in/codes"].shape[1:],
+        patch_size=patch_size,
+        codebook_size=codebook_size,
+        code_dim=code_dim,
+    )
+    preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=torch.ones(codebook_size, code_dim))
+    if layout == "mtm-classifier":
+        pooled = dict(type="seitpp.TokenViT", out_type="avg_featmap", final_norm=False)
+        head = dict(type="LinearClsHead", num_classes=len(weights["head.weight"]), in_channels=width)
+        parts = dict(type="mmpretrain.ImageClassifier", backbone={**pooled, **backbone}, head=head)
+    else:
+        decoder = config["decoder_embed_dim"]
+        neck = dict(
+            type="seitpp.MTMPretrainDecoder",
+            num_patches=weights["pos_embed"].shape[1] - 1,
+            embed_dims=width,
+            decoder_embed_dims=decoder,
+            num_layers=config["decoder_depth"],
+            num_heads=config["decoder_num_heads"],
+            mlp_ratio=config["mlp_ratio"],
+        )
+        head = dict(
+            type="seitpp.MTMPretrainHead",
+            codebook_size=codebook_size,
+            code_dim=code_dim,
+            decoder_embed_dims=decoder,
+            patch_size=patch_size,
+        )
+        ratio = dict(mask_ratio=dict(low=config["mask_ratio_min"]), eval_mask_ratio=1.0)
+        parts = dict(type="seitpp.MTM", backbone=dict(type="seitpp.MTMViT", **backbone), neck=neck, head=head, **ratio)
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        return MODELS.build({**parts, "data_preprocessor": preprocessor}).eval()
+
+
+def output(layout: str, model: nn.Module) -> tuple[Tensor, Tensor]:
+    """What the model makes of the fixture's codes, and what the reference made of them."""
+    golden = load_golden(FIXTURE[layout])
+    codes = torch.from_numpy(golden["in/codes"])
+    with torch.no_grad():
+        if layout == "mtm-classifier":
+            return model.head(model.extract_feat(codes)), torch.from_numpy(golden["out/logits"])
+        masks = model.make_masks(torch.from_numpy(golden["in/noise"]), golden["meta"]["mask_ratio"])
+        return model.loss_on_masks(codes, masks)["loss"], torch.from_numpy(golden["out/loss"])
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_converted_file_loads_through_mmengine_and_computes_the_same(
+    main: Callable, tmp_path: Path, layout: str
+) -> None:
+    source, target = write_release(layout, tmp_path / "release.pth"), tmp_path / "new" / "ours.pth"
+    assert main([layout, str(source), str(target)]) == 0
+    model = build(layout)
+    load_checkpoint(model, str(target), map_location="cpu", strict=True)
+    found, expected = output(layout, model)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_was_written_and_dropped_is_printed(
+    main: Callable, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture
+) -> None:
+    source, target = write_release(layout, tmp_path / "release.pth"), tmp_path / "ours.pth"
+    main([layout, str(source), str(target)])
+    content = torch.load(target, weights_only=True)
+    assert content["meta"] == {"converted_from": layout}
+    values = sum(value.numel() for value in content["state_dict"].values())
+    printed = capsys.readouterr().out
+    assert f"{target}: {len(content['state_dict'])} tensors, {values:,} values" in printed
+    assert "conversion_function.0.weight, reverse_transform.1.bias" in printed
+    assert ("decoder_pos_embed" in printed) == (layout == "mtm")
+    assert sorted(os.listdir(tmp_path)) == ["ours.pth", "release.pth"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_export_gives_back_the_release(
+    main: Callable, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture
+) -> None:
+    ours, back = tmp_path / "ours.pth", tmp_path / "back.pth"
+    main([layout, str(write_release(layout, tmp_path / "release.pth")), str(ours)])
+    model = build(layout)
+    load_checkpoint(model, str(ours), map_location="cpu", strict=True)
+    torch.save({"state_dict": model.state_dict(), "meta": {"epoch": 1}}, ours)  # as a runner would, codebook included
+    capsys.readouterr()
+    assert main([layout, str(ours), str(back), "--to-release"]) == 0
+    assert "dropped, as they have no counterpart: data_preprocessor.codebook" in capsys.readouterr().out
+    content, expected = torch.load(back, weights_only=True), release_weights(layout)
+    assert list(content) == ["model"] and content["model"].keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(content["model"][name], value, atol=2e-6, rtol=0)
+
+
+def refused(main: Callable, arguments: list[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert isinstance(caught.value.code, str)  # Python prints it and exits with 1
+    return caught.value.code
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_wrong_layout_is_refused_and_writes_nothing(main: Callable, tmp_path: Path, layout: str) -> None:
+    (other,) = FIXTURE.keys() - {layout}
+    source = write_release(other, tmp_path / "release.pth")
+    message = refused(main, [layout, str(source), str(tmp_path / "new" / "ours.pth")])
+    assert message.startswith(f"{source}: release checkpoint ({layout})")
+    assert ("head.weight" if layout == "mtm" else "mask_token_label") in message
+    assert os.listdir(tmp_path) == ["release.pth"]
+
+
+def test_wrong_direction_is_refused(main: Callable, tmp_path: Path) -> None:
+    source = write_release("mtm", tmp_path / "release.pth")
+    message = refused(main, ["mtm", str(source), str(tmp_path / "out.pth"), "--to-release"])
+    assert f"unknown keys: {next(iter(release_weights('mtm')))}" in message and "missing keys: backbone." in message
+    assert not (tmp_path / "out.pth").exists()
+
+
+def test_missing_source_is_refused(main: Callable, tmp_path: Path) -> None:
+    assert "does not exist" in refused(main, ["mtm", str(tmp_path / "none.pth"), str(tmp_path / "out.pth")])
+
+
+class Payload:
+    """Would create a folder when unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_the_source_is_not_run(main: Callable, tmp_path: Path) -> None:
+    torch.save({"model": release_weights("mtm"), "args": Payload(tmp_path / "ran")}, tmp_path / "release.pth")
+    message = refused(main, ["mtm", str(tmp_path / "release.pth"), str(tmp_path / "out.pth")])
+    assert "nothing in it was run" in message
+    assert os.listdir(tmp_path) == ["release.pth"]
+
+
+def test_unknown_layout_is_refused(main: Callable, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["deit", "a.pth", "b.pth"])
+    assert "invalid choice: 'deit'" in capsys.readouterr().err
