@@ -3,19 +3,18 @@
 Needs only numpy and the standard library.
 """
 
-from .codecs import CODECS, BitPackedCodec, Codec, RawCodec, build_codec, code_dtype
-from .format import NotAStoreError
-from .reader import StoreReader, StoreStats, TokenSource, store_stats
-from .seit_release import (
+from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, build_codec, code_dtype
+from seitpp.storage.format import NotAStoreError
+from seitpp.storage.reader import StoreReader, StoreStats, TokenSource, store_stats
+from seitpp.storage.release_transfer import (
     ExportedFile,
     ReleaseImport,
-    SeitRelease,
-    decode_release_bytes,
     encode_release_bytes,
     import_release,
     write_release,
 )
-from .writer import StoreWriter, copy_store
+from seitpp.storage.seit_release import SeitRelease, decode_release_bytes
+from seitpp.storage.writer import StoreWriter, copy_store
 
 __all__ = [
     "CODECS",

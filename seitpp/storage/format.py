@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .codecs import check_codebook_size, codec_from_header
+from seitpp.storage.codecs import check_codebook_size, codec_from_header
 
 FORMAT = "seitpp-token-store"
 VERSION = 1

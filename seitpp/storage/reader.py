@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import format as store_format
-from .codecs import code_dtype, codec_from_header
+from seitpp.storage import format as store_format
+from seitpp.storage.codecs import code_dtype, codec_from_header
 
 _BATCH_SAMPLES = 4096
 

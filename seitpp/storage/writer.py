@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import format as store_format
-from .codecs import build_codec, code_dtype, codec_to_header
-from .format import ShardLayout
+from seitpp.storage import format as store_format
+from seitpp.storage.codecs import build_codec, code_dtype, codec_to_header
+from seitpp.storage.format import ShardLayout
 
 if TYPE_CHECKING:
     from .reader import StoreReader

@@ -1,0 +1,235 @@
+"""A release into a store and back: import keeps what an export needs to give the same files, byte for byte."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seitpp.storage import format as store_format
+from seitpp.storage.gzip_files import GzipWriter
+from seitpp.storage.reader import StoreReader, TokenSource
+from seitpp.storage.seit_release import BATCH_IMAGES, ESCAPE, FACTS_FORMAT, MAX_RELEASE_CODES, SUFFIXES, SeitRelease
+from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter
+
+
+@dataclass(frozen=True)
+class ReleaseImport:
+    """What an import found.
+
+    Args:
+        num_samples: Images imported.
+        noncanonical_escapes: Bytes 255 without effect; the codes are right, but an export leaves them out.
+    """
+
+    num_samples: int
+    noncanonical_escapes: int
+
+
+def import_release(
+    release: SeitRelease,
+    out: str | Path,
+    *,
+    codebook: np.ndarray | None = None,
+    tokenizer: dict[str, Any] | None = None,
+    classes: list[str] | None = None,
+    synonyms: dict[int, list[int]] | None = None,
+    codec: str = "bitpacked",
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    resume: bool = False,
+    progress: store_format.Progress | None = None,
+) -> ReleaseImport:
+    """Write a release into a store, along with what `write_release` needs to reproduce its files.
+
+    Args:
+        release: The release to read.
+        out: Folder of the new store.
+        codebook: Code vectors (K, D). Without them K is the codebook size of the release.
+        tokenizer: What made the tokens, for the header of the store.
+        classes: Class names.
+        synonyms: Similar codes for each code, best first.
+        codec: Codec of the store.
+        shard_bytes: Size that a shard should not exceed.
+        resume: Continue an interrupted import.
+        progress: Called with samples done and their total.
+    """
+    codebook_size = release.codebook_size if codebook is None else len(codebook)
+    if release.codebook_size not in (codebook_size, MAX_RELEASE_CODES):
+        raise ValueError(f"the codebook has {codebook_size} rows, the release {release.codebook_size} codes")
+    labels = release.labels
+    label_dtype = None
+    if labels is not None and classes is None:
+        label_dtype = store_format.smallest_label_dtype(int(labels.max()) + 1)
+    with StoreWriter(
+        out,
+        codebook_size=codebook_size,
+        grid=release.grid,
+        tokenizer=tokenizer or {"name": "unknown"},
+        codebook=codebook,
+        codec=codec,
+        label_kind="none" if labels is None else "class",
+        classes=classes,
+        label_dtype=label_dtype,
+        source={"release": release.source_facts()},
+        synonyms=synonyms,
+        shard_bytes=shard_bytes,
+        resume=resume,
+    ) as writer:
+        done = 0
+        for batch in release.iter_batches():
+            new = slice(min(len(batch), max(0, writer.num_samples - done)), None)
+            if len(batch[new]):
+                writer.append(batch[new], None if labels is None else labels[done : done + len(batch)][new])
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(release))
+        noncanonical = release.noncanonical_escapes or 0
+        writer.update_source(
+            {"release_stream": {"sha256": release.stream_sha256, "noncanonical_escapes": noncanonical}}
+        )
+    return ReleaseImport(len(release), noncanonical)
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """One file written by `write_release`.
+
+    Args:
+        path: Where it lies.
+        num_bytes: Its size.
+        same_file: Whether it equals, byte for byte, the file that was imported; None if nothing was imported.
+        same_content: The same for what it holds after decompression.
+    """
+
+    path: Path
+    num_bytes: int
+    same_file: bool | None
+    same_content: bool | None
+
+
+def write_release(
+    source: TokenSource | np.ndarray,
+    prefix: str | Path,
+    *,
+    labels: np.ndarray | None = None,
+    progress: store_format.Progress | None = None,
+) -> list[ExportedFile]:
+    """Write tokens as release files `PREFIX-token.data.bin.gz`, `PREFIX-token.index.npy.gz` and `PREFIX-label.txt`.
+
+    The stream is canonical. A store that came from a release is written with the gzip settings of that release, so that
+    the same zlib gives the same files; others get level 9 without time stamp and name.
+
+    Args:
+        source: A store, a release, or codes (N, H, W), below 510.
+        prefix: Where to write, for example `out/toy-train`; nothing is overwritten.
+        labels: Class indices (N,), only if `source` is an array.
+        progress: Called with samples done and their total.
+
+    Returns:
+        The written files, in the order above; a store with synonyms adds `PREFIX-synonyms.json`.
+    """
+    facts, stream_facts = _release_facts(source)
+    labels = labels if isinstance(source, np.ndarray) else source.labels
+    if labels is not None and len(labels) != len(source):
+        raise ValueError(f"{len(labels)} labels were given for {len(source)} samples")
+    paths = {key: Path(f"{prefix}{suffix}") for key, suffix in SUFFIXES.items()}
+    if present := [path for path in paths.values() if path.exists()]:
+        raise FileExistsError(f"{present[0]} exists already")
+    paths["data"].parent.mkdir(parents=True, exist_ok=True)
+
+    offsets = np.zeros(len(source) + 1, np.int64)
+    done = 0
+    with GzipWriter(paths["data"], facts.get("data", {})) as file:
+        for batch in _batches(source):
+            try:
+                content, starts = encode_release_bytes(batch)
+            except ValueError as error:
+                raise ValueError(f"{error} (images counted from {done})") from error
+            offsets[done + 1 : done + len(starts)] = offsets[done] + starts[1:]
+            file.write(content)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(source))
+    exported = [_compared(file, facts.get("data", {}), stream_facts.get("sha256"))]
+    with GzipWriter(paths["index"], facts.get("index", {})) as file:
+        file.write(_index_bytes(offsets, facts.get("index", {}).get("dtype", "<i8")))
+    exported.append(_compared(file, facts.get("index", {}), facts.get("index", {}).get("content_sha256")))
+    if labels is not None:
+        content = "\n".join(map(str, labels.tolist())) + "\n"
+        content = content if facts.get("labels", {}).get("trailing_newline", True) else content[:-1]
+        exported.append(_write_plain(paths["labels"], content.encode("ascii"), facts.get("labels", {}).get("sha256")))
+    if isinstance(source, StoreReader) and source.synonyms is not None:
+        exported.append(_write_plain(paths["synonyms"], store_format.dump_synonyms(source.synonyms), None))
+    return exported
+
+
+def encode_release_bytes(tokens: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Encode images canonically: one escape for every code of 255 and above, none otherwise.
+
+    Args:
+        tokens: Codes (n, H, W) or (n, T) of any integer type, in [0, 510).
+
+    Returns:
+        The bytes of all images, and where each starts with the end (n + 1,), int64.
+    """
+    codes = np.asarray(tokens).reshape(len(tokens), -1)
+    if codes.size and (codes.min() < 0 or codes.max() >= MAX_RELEASE_CODES):
+        image, position = np.argwhere((codes < 0) | (codes >= MAX_RELEASE_CODES))[0]
+        raise ValueError(
+            f"image {image}: code {codes[image, position]} is not in [0, {MAX_RELEASE_CODES}) of a release"
+        )
+    wide = codes >= ESCAPE
+    pairs = np.full((*codes.shape, 2), ESCAPE, np.uint8)  # an escape, which narrow codes drop again, and the byte
+    pairs[..., 1] = codes - wide * ESCAPE
+    keep = np.ones(pairs.shape, bool)
+    keep[..., 0] = wide
+    lengths = codes.shape[1] + wide.sum(axis=1)
+    return pairs[keep].tobytes(), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _compared(file: GzipWriter, facts: dict[str, Any], content_sha256: str | None) -> ExportedFile:
+    """The finished file, compared with what was imported."""
+    return ExportedFile(
+        file.path,
+        file.num_bytes,
+        None if facts.get("sha256") is None else file.file_sha256 == facts["sha256"],
+        None if content_sha256 is None else file.content_sha256 == content_sha256,
+    )
+
+
+def _write_plain(path: Path, content: bytes, sha256: str | None) -> ExportedFile:
+    store_format.atomic_write(path, [content])
+    same = None if sha256 is None else store_format.sha256_hex(content) == sha256
+    return ExportedFile(path, len(content), same, same)
+
+
+def _release_facts(source: TokenSource | np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an import recorded about files and stream; empty dicts for tokens that came from elsewhere."""
+    if isinstance(source, SeitRelease):
+        return source.source_facts(), {}
+    if not isinstance(source, StoreReader):
+        return {}, {}
+    provenance = source.header["source"]
+    facts = provenance.get("release")
+    if not isinstance(facts, dict) or facts.get("format") != FACTS_FORMAT:
+        return {}, {}
+    return facts, provenance.get("release_stream", {})
+
+
+def _batches(source: TokenSource | np.ndarray) -> Iterator[np.ndarray]:
+    if not isinstance(source, np.ndarray):
+        yield from source.iter_batches()
+        return
+    for start in range(0, len(source), BATCH_IMAGES):
+        yield source[start : start + BATCH_IMAGES]
+
+
+def _index_bytes(offsets: np.ndarray, dtype: str) -> bytes:
+    """Offsets as a `.npy` file of the given type, or of int64 if they do not fit into it."""
+    wanted = np.dtype(dtype)
+    stored = offsets.astype(wanted if offsets[-1] <= np.iinfo(wanted).max else np.int64)
+    file = io.BytesIO()
+    np.save(file, stored, allow_pickle=False)
+    return file.getvalue()
