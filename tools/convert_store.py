@@ -6,17 +6,28 @@ python tools/convert_store.py data/in1k-train data/in1k-train-raw --to store --c
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from seitpp.progress import progress_bar
-from seitpp.storage import CODECS, SeitRelease, StoreReader, copy_store, import_release, write_release
+from seitpp.storage import (
+    CODECS,
+    SeitRelease,
+    StoreReader,
+    copy_store,
+    import_release,
+    is_release,
+    load_synonyms,
+    write_release,
+)
+
+_IMPORT_OPTIONS = ("labels", "codebook", "codebook_size", "grid", "synonyms", "classes", "name")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The options, with `to` filled in; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("src", type=Path, metavar="SRC", help="folder of a store, or NAME-token.data.bin.gz")
+    parser.add_argument("src", type=Path, metavar="SRC", help="folder of a store, or a release: NAME-token.data.bin.gz")
     parser.add_argument("dst", type=Path, metavar="DST", help="folder of the new store, or prefix of the release files")
     parser.add_argument(
         "--to", choices=["store", "release"], help="default: the other format; store if --codec is given"
@@ -25,29 +36,36 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="continue an interrupted conversion to a store")
     only_import = parser.add_argument_group("import of a release")
     only_import.add_argument("--labels", type=Path, metavar="FILE", help="label file, if it does not lie beside SRC")
-    only_import.add_argument("--codebook", type=Path, metavar="FILE", help="codebook.ckpt of the release")
+    codes = only_import.add_mutually_exclusive_group()
+    codes.add_argument("--codebook", type=Path, metavar="FILE", help="codebook.ckpt of the release")
+    codes.add_argument("--codebook-size", type=int, metavar="K", help="number of codes, if there is no codebook file")
+    only_import.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="codes of an image (default: 32 32)")
     only_import.add_argument("--synonyms", type=Path, metavar="FILE", help="JSON object: code -> list of similar codes")
     only_import.add_argument("--classes", type=Path, metavar="FILE", help="one class name per line")
     only_import.add_argument("--name", metavar="TOKENIZER_NAME", help="name of the tokenizer in the header")
     args = parser.parse_args(argv)
-    is_release = args.src.name.endswith(".gz")
-    args.to = args.to or ("store" if is_release or args.codec else "release")
-    if args.to == "release" and (is_release or args.codec or args.resume):
+    from_release = is_release(args.src)
+    args.to = args.to or ("store" if from_release or args.codec else "release")
+    if args.to == "release" and (from_release or args.codec or args.resume):
         parser.error("a release is written from a store, without --codec or --resume")
-    unused = [name for name in ("labels", "codebook", "synonyms", "classes", "name") if getattr(args, name) is not None]
-    if unused and not is_release:
-        parser.error(f"--{unused[0]} belongs to the import of a release; a store brings its own")
+    unused = [name for name in _IMPORT_OPTIONS if getattr(args, name) is not None]
+    if unused and not from_release:
+        option = unused[0].replace("_", "-")
+        parser.error(f"--{option} belongs to the import of a release; a store brings its own")
+    if from_release and args.codebook is None and args.codebook_size is None:
+        parser.error("a release does not say how many codes there are: give --codebook FILE or --codebook-size K")
     return args
 
 
 def import_store(args: argparse.Namespace) -> None:
-    codebook = None
+    """Import the release `args.src` into the store `args.dst`."""
+    codebook, codebook_size = None, args.codebook_size
     if args.codebook is not None:
         from seitpp.codebook import load_codebook  # the only part that needs torch
 
         codebook = load_codebook(args.codebook)
-    synonyms = json.loads(args.synonyms.read_text("utf-8")) if args.synonyms else None
-    release = SeitRelease(args.src, args.labels, codebook_size=None if codebook is None else len(codebook))
+        codebook_size = len(codebook)
+    release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
     with progress_bar("importing") as progress:
         report = import_release(
             release,
@@ -55,7 +73,7 @@ def import_store(args: argparse.Namespace) -> None:
             codebook=codebook,
             tokenizer={"name": args.name or "unknown"},
             classes=args.classes.read_text("utf-8").splitlines() if args.classes else None,
-            synonyms=synonyms and {int(code): similar for code, similar in synonyms.items()},
+            synonyms=load_synonyms(args.synonyms) if args.synonyms else None,
             codec=args.codec or "bitpacked",
             resume=args.resume,
             progress=progress,
@@ -67,6 +85,7 @@ def import_store(args: argparse.Namespace) -> None:
 
 
 def export_release(args: argparse.Namespace) -> None:
+    """Export the store `args.src` as release files, and say of each whether it equals the imported one."""
     reader = StoreReader(args.src)
     codebook_path = args.dst.parent / "codebook.ckpt"
     if reader.codebook is not None and codebook_path.exists():
@@ -88,12 +107,13 @@ def export_release(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
     try:
         if args.to == "release":
             export_release(args)
             return 0
-        if args.src.name.endswith(".gz"):
+        if is_release(args.src):
             import_store(args)
         else:
             with progress_bar("copying") as progress:

@@ -16,24 +16,26 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.progress import progress_bar
-from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, store_stats
+from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The options; ones that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=["info", "verify", "stats"])
     parser.add_argument("store", type=Path, help="folder of a store, or NAME-token.data.bin.gz (info and stats)")
+    parser.add_argument(
+        "--grid", type=int, nargs=2, metavar=("H", "W"), help="codes of an image in a release file (default: 32 32)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    return parser.parse_args(argv)
-
-
-def open_source(path: Path) -> StoreReader | SeitRelease:
-    if path.name.endswith(".gz"):
-        return SeitRelease(path)
-    return StoreReader(path, allow_incomplete=True)
+    args = parser.parse_args(argv)
+    if args.grid is not None and not is_release(args.store):
+        parser.error("--grid belongs to a release file; a store knows its own")
+    return args
 
 
 def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    """What a store or release holds, and what it costs; reads no tokens."""
     is_store = isinstance(source, StoreReader)
     labels = source.labels
     facts = {
@@ -61,11 +63,13 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
 
 
 def stats(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    """The fields of `StoreStats`; reads all tokens."""
     with progress_bar("counting codes") as progress:
         return asdict(store_stats(source, progress))
 
 
 def verify(source: StoreReader | SeitRelease) -> dict[str, Any]:
+    """The problems of a store, one line each, under `problems`."""
     if isinstance(source, SeitRelease):
         raise NotAStoreError(f"{source.data_path} is a release file; verify takes the folder of a store")
     with progress_bar("verifying") as progress:
@@ -76,6 +80,7 @@ def verify(source: StoreReader | SeitRelease) -> dict[str, Any]:
 
 
 def show(facts: dict[str, Any]) -> None:
+    """Print facts as a table of names and values."""
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
         shown = (
@@ -86,9 +91,11 @@ def show(facts: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit status that the module docstring lists."""
     args = parse_args(argv)
     try:
-        facts = {"info": info, "verify": verify, "stats": stats}[args.action](open_source(args.store))
+        source = open_source(args.store, grid=tuple(args.grid or (32, 32)), allow_incomplete=True)
+        facts = {"info": info, "verify": verify, "stats": stats}[args.action](source)
     except (NotAStoreError, FileNotFoundError, NotADirectoryError) as error:
         print(f"not a store: {error}", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 
 
 def parse_args() -> argparse.Namespace:
+    """The options; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="overrides, key=value")
@@ -21,6 +22,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Print the merged config, and write it if asked to."""
     args = parse_args()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)

@@ -5,15 +5,13 @@ Needs only numpy and the standard library.
 
 from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, build_codec, code_dtype
 from seitpp.storage.format import NotAStoreError
-from seitpp.storage.reader import StoreReader, StoreStats, TokenSource, store_stats
-from seitpp.storage.release_transfer import (
-    ExportedFile,
-    ReleaseImport,
-    encode_release_bytes,
-    import_release,
-    write_release,
-)
-from seitpp.storage.seit_release import SeitRelease, decode_release_bytes
+from seitpp.storage.reader import StoreReader
+from seitpp.storage.release_bytes import decode_release_bytes, encode_release_bytes
+from seitpp.storage.release_transfer import ExportedFile, ReleaseImport, import_release, write_release
+from seitpp.storage.seit_release import SeitRelease, is_release
+from seitpp.storage.source import TokenSource, open_source
+from seitpp.storage.stats import StoreStats, store_stats
+from seitpp.storage.synonyms import load_synonyms
 from seitpp.storage.writer import StoreWriter, copy_store
 
 __all__ = [
@@ -35,6 +33,9 @@ __all__ = [
     "decode_release_bytes",
     "encode_release_bytes",
     "import_release",
+    "is_release",
+    "load_synonyms",
+    "open_source",
     "store_stats",
     "write_release",
 ]

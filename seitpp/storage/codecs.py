@@ -58,6 +58,7 @@ class RawCodec:
 
     @classmethod
     def for_codebook(cls, codebook_size: int) -> "RawCodec":
+        """The codec with the smallest integer type that holds codes in [0, codebook_size)."""
         return cls("uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "uint32")
 
     @property
@@ -65,12 +66,15 @@ class RawCodec:
         return np.dtype(self.dtype).newbyteorder("<")
 
     def row_bytes(self, num_codes: int) -> int:
+        """Bytes of a row: 1, 2 or 4 for each code."""
         return num_codes * self._stored.itemsize
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
+        """Encode codes (n, T) into uint8 (n, row_bytes)."""
         return np.ascontiguousarray(codes, dtype=self._stored).view(np.uint8)
 
     def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        """Decode uint8 (n, row_bytes) into codes (n, num_codes) of type uint8, uint16 or int32."""
         codes = np.array(rows, dtype=np.uint8, order="C").view(self._stored).reshape(len(rows), num_codes)
         native = np.dtype(np.int32) if self.dtype == "uint32" else np.dtype(self.dtype)
         return codes.astype(native, copy=False)
@@ -91,12 +95,15 @@ class BitPackedCodec:
 
     @classmethod
     def for_codebook(cls, codebook_size: int) -> "BitPackedCodec":
+        """The codec with the fewest bits that hold codes in [0, codebook_size)."""
         return cls(max(1, (codebook_size - 1).bit_length()))
 
     def row_bytes(self, num_codes: int) -> int:
+        """Bytes of a row: `num_codes * bits` bits, rounded up to whole bytes."""
         return (num_codes * self.bits + 7) // 8
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
+        """Encode codes (n, T), which must fit into `bits` bits, into uint8 (n, row_bytes)."""
         num_rows, num_codes = codes.shape
         num_groups = (num_codes + 7) // 8
         padded = np.zeros((num_rows, num_groups * 8), np.uint32)
@@ -112,6 +119,7 @@ class BitPackedCodec:
         return np.ascontiguousarray(packed.reshape(num_rows, num_groups * self.bits)[:, : self.row_bytes(num_codes)])
 
     def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        """Decode uint8 (n, row_bytes) into codes (n, num_codes) of type uint8, uint16 or int32."""
         lane_bits = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
         lanes = 64 // lane_bits  # codes that one 64-bit word holds once they are spread out
         num_groups = (num_codes + 7) // 8

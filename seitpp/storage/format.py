@@ -69,18 +69,22 @@ class ShardLayout:
 
     @property
     def tokens_offset(self) -> int:
+        """Where the token rows start."""
         return SHARD_HEADER.size
 
     @property
     def labels_offset(self) -> int:
+        """Where the labels start."""
         return align(self.tokens_offset + self.num_samples * self.row_bytes)
 
     @property
     def checksums_offset(self) -> int:
+        """Where the checksums start."""
         return align(self.labels_offset + self.num_samples * self.label_bytes)
 
     @property
     def num_bytes(self) -> int:
+        """Bytes of the whole shard."""
         return self.checksums_offset + 4 * self.num_samples
 
     def pack(self) -> bytes:
@@ -283,6 +287,7 @@ def check_shards(folder: Path, header: dict[str, Any]) -> None:
 
 
 def _shard_problem(path: Path, shard: dict[str, Any], layout: ShardLayout) -> str | None:
+    """What is wrong with size or header of one shard; None if nothing is."""
     if not path.is_file():
         return f"{path} is missing"
     size = path.stat().st_size
@@ -302,8 +307,3 @@ def sample_checksums(rows: np.ndarray, label_bytes: np.ndarray) -> Iterable[int]
     """CRC-32 of each sample: its row (row_bytes,) followed by its label bytes, both uint8."""
     for row, label in zip(rows, label_bytes, strict=True):
         yield zlib.crc32(label, zlib.crc32(row))
-
-
-def dump_synonyms(synonyms: dict[int, list[int]]) -> bytes:
-    """Synonyms as a JSON object, key = code as a decimal string, value = list of codes, best first."""
-    return json.dumps({str(code): [int(value) for value in similar] for code, similar in synonyms.items()}).encode()

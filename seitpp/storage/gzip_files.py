@@ -73,7 +73,13 @@ def _zero_terminated(head: bytes, start: int) -> tuple[str, int]:
 
 
 class GzipWriter:
-    """Writes one gzip member with given header fields; the file appears under its name when it is complete."""
+    """Writes one gzip member with given header fields; the file appears under its name when it is complete.
+
+    Args:
+        path: The file to write.
+        facts: `mtime`, `xfl`, `os`, `filename` and `level` as `gzip_facts` gives them; what is missing is written as
+            level 9 without time stamp and name.
+    """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path, self._facts = path, facts
@@ -92,6 +98,7 @@ class GzipWriter:
         return self
 
     def write(self, content: bytes) -> None:
+        """Compress `content` and append it."""
         self._crc = zlib.crc32(content, self._crc)
         self._content_bytes += len(content)
         self._content_digest.update(content)

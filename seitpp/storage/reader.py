@@ -1,40 +1,18 @@
-"""Random access to the samples of a token store through memory-mapped shards, its verification, and statistics."""
+"""Random access to the samples of a token store through memory-mapped shards, and its verification."""
 
 import hashlib
-import json
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import code_dtype, codec_from_header
+from seitpp.storage.synonyms import SynonymTable, parse_synonyms
 
 _BATCH_SAMPLES = 4096
-
-
-class TokenSource(Protocol):
-    """What a store and a release file have in common."""
-
-    @property
-    def grid(self) -> tuple[int, int]: ...
-    @property
-    def codebook_size(self) -> int: ...
-    @property
-    def codebook_sha256(self) -> str | None: ...
-    @property
-    def classes(self) -> list[str] | None: ...
-    @property
-    def labels(self) -> np.ndarray | None: ...
-    @property
-    def section_bytes(self) -> dict[str, int]: ...
-    def __len__(self) -> int: ...
-    def read(self, indices: Any) -> np.ndarray: ...
-    def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray: ...
-    def iter_batches(self) -> Iterator[np.ndarray]: ...
 
 
 class StoreReader:
@@ -98,7 +76,7 @@ class StoreReader:
         return self._header["codebook"] and self._header["codebook"]["sha256"]
 
     @property
-    def synonyms(self) -> dict[int, list[int]] | None:
+    def synonyms(self) -> SynonymTable | None:
         """Similar codes of each code, best first."""
         return self._synonyms
 
@@ -297,7 +275,7 @@ class StoreReader:
             raise ValueError(f"{path}: SHA-256 of the codebook is {found}, expected {entry['sha256']}")
         return codebook.astype(np.float32, copy=False)
 
-    def _load_synonyms(self) -> dict[int, list[int]] | None:
+    def _load_synonyms(self) -> SynonymTable | None:
         entry = self._header.get("synonyms")
         if entry is None:
             return None
@@ -307,7 +285,7 @@ class StoreReader:
         content = path.read_bytes()
         if store_format.sha256_hex(content) != entry["sha256"]:
             raise ValueError(f"{path}: SHA-256 differs from the one in header.json")
-        return {int(code): similar for code, similar in json.loads(content).items()}
+        return parse_synonyms(content, path)
 
 
 def check_indices(indices: Any, num_samples: int) -> np.ndarray:
@@ -322,67 +300,3 @@ def check_indices(indices: Any, num_samples: int) -> np.ndarray:
     if (wrong := np.flatnonzero((array < 0) | (array >= num_samples))).size:
         raise IndexError(f"index {array[wrong[0]]} is out of range for {num_samples} samples")
     return array.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class StoreStats:
-    """How well the codes are used and what an image costs; bytes are means per image."""
-
-    num_samples: int
-    codebook_size: int
-    codes_used: int
-    entropy_bits: float
-    perplexity: float
-    token_bytes: float
-    label_bytes: float
-    checksum_bytes: float
-    total_bytes: float
-    entropy_bound_bytes: float
-    num_labelled_classes: int | None
-    samples_per_class_min: int | None
-    samples_per_class_max: int | None
-
-
-def store_stats(source: TokenSource, progress: store_format.Progress | None = None) -> StoreStats:
-    """Code statistics over all samples of a store or release.
-
-    The entropy is of order 0, in bits per code: no codec that ignores the neighbours of a code can go below
-    `entropy_bound_bytes`. Classes are those of the class names, or those that occur when there are no names.
-
-    Args:
-        source: A `StoreReader` or `SeitRelease`.
-        progress: Called with samples done and their total.
-    """
-    counts, done = np.zeros(source.codebook_size, np.int64), 0
-    for batch in source.iter_batches():
-        counts += np.bincount(batch.ravel(), minlength=source.codebook_size)
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(source))
-    shares = counts[counts > 0] / counts.sum()
-    entropy = abs(float(np.sum(shares * np.log2(shares))))
-    sizes = {key: num_bytes / len(source) for key, num_bytes in source.section_bytes.items()}
-    per_class = _samples_per_class(source)
-    return StoreStats(
-        num_samples=len(source),
-        codebook_size=source.codebook_size,
-        codes_used=int((counts > 0).sum()),
-        entropy_bits=entropy,
-        perplexity=2**entropy,
-        token_bytes=sizes["tokens"],
-        label_bytes=sizes["labels"],
-        checksum_bytes=sizes["checksums"],
-        total_bytes=sum(sizes.values()),
-        entropy_bound_bytes=entropy * source.grid[0] * source.grid[1] / 8,
-        num_labelled_classes=None if per_class is None else int((per_class > 0).sum()),
-        samples_per_class_min=None if per_class is None else int(per_class.min()),
-        samples_per_class_max=None if per_class is None else int(per_class.max()),
-    )
-
-
-def _samples_per_class(source: TokenSource) -> np.ndarray | None:
-    if source.labels is None:
-        return None
-    if source.classes is not None:
-        return np.bincount(source.labels, minlength=len(source.classes))
-    return np.unique(source.labels, return_counts=True)[1]

@@ -10,8 +10,11 @@ import numpy as np
 
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import GzipWriter
-from seitpp.storage.reader import StoreReader, TokenSource
-from seitpp.storage.seit_release import BATCH_IMAGES, ESCAPE, FACTS_FORMAT, MAX_RELEASE_CODES, SUFFIXES, SeitRelease
+from seitpp.storage.reader import StoreReader
+from seitpp.storage.release_bytes import MAX_RELEASE_CODES, encode_release_bytes
+from seitpp.storage.seit_release import BATCH_IMAGES, FACTS_FORMAT, SUFFIXES, SeitRelease
+from seitpp.storage.source import TokenSource
+from seitpp.storage.synonyms import SynonymTable, dump_synonyms
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter
 
 
@@ -49,11 +52,16 @@ def import_release(
         codebook: Code vectors (K, D). Without them K is the codebook size of the release.
         tokenizer: What made the tokens, for the header of the store.
         classes: Class names.
-        synonyms: Similar codes for each code, best first.
+        synonyms: Similar codes for each code, best first; a table from `load_synonyms` is exported as the same file.
         codec: Codec of the store.
         shard_bytes: Size that a shard should not exceed.
-        resume: Continue an interrupted import.
+        resume: Continue an interrupted import of the same files.
         progress: Called with samples done and their total.
+
+    Raises:
+        FileExistsError: `out` is not empty, and `resume` is not set.
+        ValueError: The files are damaged or contradict the codebook, or the store in `out` was begun with other
+            settings or from other files.
     """
     codebook_size = release.codebook_size if codebook is None else len(codebook)
     if release.codebook_size not in (codebook_size, MAX_RELEASE_CODES):
@@ -72,7 +80,7 @@ def import_release(
         label_kind="none" if labels is None else "class",
         classes=classes,
         label_dtype=label_dtype,
-        source={"release": release.source_facts()},
+        source={"release": {**release.source_facts(), **_synonyms_facts(synonyms)}},
         synonyms=synonyms,
         shard_bytes=shard_bytes,
         resume=resume,
@@ -99,7 +107,7 @@ class ExportedFile:
     Args:
         path: Where it lies.
         num_bytes: Its size.
-        same_file: Whether it equals, byte for byte, the file that was imported; None if nothing was imported.
+        same_file: Whether it equals, byte for byte, the file that was imported; None if no such file was imported.
         same_content: The same for what it holds after decompression.
     """
 
@@ -161,32 +169,9 @@ def write_release(
         content = content if facts.get("labels", {}).get("trailing_newline", True) else content[:-1]
         exported.append(_write_plain(paths["labels"], content.encode("ascii"), facts.get("labels", {}).get("sha256")))
     if isinstance(source, StoreReader) and source.synonyms is not None:
-        exported.append(_write_plain(paths["synonyms"], store_format.dump_synonyms(source.synonyms), None))
+        content = dump_synonyms(source.synonyms)
+        exported.append(_write_plain(paths["synonyms"], content, facts.get("synonyms", {}).get("sha256")))
     return exported
-
-
-def encode_release_bytes(tokens: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Encode images canonically: one escape for every code of 255 and above, none otherwise.
-
-    Args:
-        tokens: Codes (n, H, W) or (n, T) of any integer type, in [0, 510).
-
-    Returns:
-        The bytes of all images, and where each starts with the end (n + 1,), int64.
-    """
-    codes = np.asarray(tokens).reshape(len(tokens), -1)
-    if codes.size and (codes.min() < 0 or codes.max() >= MAX_RELEASE_CODES):
-        image, position = np.argwhere((codes < 0) | (codes >= MAX_RELEASE_CODES))[0]
-        raise ValueError(
-            f"image {image}: code {codes[image, position]} is not in [0, {MAX_RELEASE_CODES}) of a release"
-        )
-    wide = codes >= ESCAPE
-    pairs = np.full((*codes.shape, 2), ESCAPE, np.uint8)  # an escape, which narrow codes drop again, and the byte
-    pairs[..., 1] = codes - wide * ESCAPE
-    keep = np.ones(pairs.shape, bool)
-    keep[..., 0] = wide
-    lengths = codes.shape[1] + wide.sum(axis=1)
-    return pairs[keep].tobytes(), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _compared(file: GzipWriter, facts: dict[str, Any], content_sha256: str | None) -> ExportedFile:
@@ -200,9 +185,18 @@ def _compared(file: GzipWriter, facts: dict[str, Any], content_sha256: str | Non
 
 
 def _write_plain(path: Path, content: bytes, sha256: str | None) -> ExportedFile:
+    """Write an uncompressed file and compare it with the imported one, whose hash is `sha256`."""
     store_format.atomic_write(path, [content])
     same = None if sha256 is None else store_format.sha256_hex(content) == sha256
     return ExportedFile(path, len(content), same, same)
+
+
+def _synonyms_facts(synonyms: dict[int, list[int]] | None) -> dict[str, Any]:
+    """What `source` keeps about an imported synonyms file; empty if the table did not come from a file."""
+    if not isinstance(synonyms, SynonymTable):
+        return {}
+    content = dump_synonyms(synonyms)
+    return {"synonyms": {"num_bytes": len(content), "sha256": store_format.sha256_hex(content)}}
 
 
 def _release_facts(source: TokenSource | np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -219,6 +213,7 @@ def _release_facts(source: TokenSource | np.ndarray) -> tuple[dict[str, Any], di
 
 
 def _batches(source: TokenSource | np.ndarray) -> Iterator[np.ndarray]:
+    """Codes (n, H, W) of all samples in order, some thousand at a time."""
     if not isinstance(source, np.ndarray):
         yield from source.iter_batches()
         return

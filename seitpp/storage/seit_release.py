@@ -17,18 +17,17 @@ import numpy as np
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import gzip_facts
 from seitpp.storage.reader import check_indices
+from seitpp.storage.release_bytes import MAX_RELEASE_CODES, decode_release_bytes
 
-ESCAPE = 255
-MAX_RELEASE_CODES = 510  # the largest code is an escape followed by 254
-SYNONYMS_SUFFIX = "-synonyms.json"
+DATA_ENDING = ".data.bin.gz"
 BATCH_IMAGES = 4096
 _MAX_DEFLATE_RATIO = 1032
 FACTS_FORMAT = "seit-release"
 SUFFIXES = {
-    "data": "-token.data.bin.gz",
+    "data": f"-token{DATA_ENDING}",
     "index": "-token.index.npy.gz",
     "labels": "-label.txt",
-    "synonyms": SYNONYMS_SUFFIX,
+    "synonyms": "-synonyms.json",
 }
 
 
@@ -40,7 +39,8 @@ class SeitRelease:
 
     Args:
         data_path: The `.data.bin.gz` file.
-        label_path: One class index per line. Default: `...-token.data.bin.gz` -> `...-label.txt` if that exists.
+        label_path: One class index per line. Default: `NAME-label.txt` beside `NAME-token.data.bin.gz` or
+            `NAME.data.bin.gz`, if that exists.
         index_path: Default: the data path with every `data.bin` replaced by `index.npy`.
         grid: Rows and columns of a token map (H, W).
         codebook_size: Number of codes K; by default 510, the most that the format can express.
@@ -182,6 +182,7 @@ class SeitRelease:
         return facts
 
     def _read_stream(self, stream: BinaryIO, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of the decompressed data; the stream stands at `start`."""
         if stop - start > _MAX_DEFLATE_RATIO * self.data_path.stat().st_size:
             raise ValueError(
                 f"{self.index_path} does not match {self.data_path}: it asks for {stop - start} bytes at once"
@@ -192,6 +193,7 @@ class SeitRelease:
         return content
 
     def _raise_mismatch(self, found: int) -> None:
+        """Raise `ValueError` for a stream of `found` bytes, which the index contradicts."""
         raise ValueError(
             f"{self.data_path} does not match {self.index_path}: the stream has {found} bytes, "
             f"the index ends at {self._offsets[-1]}"
@@ -222,39 +224,17 @@ def release_index_path(data_path: Path) -> Path:
     return Path(str(data_path).replace("data.bin", "index.npy"))
 
 
-def decode_release_bytes(content: bytes, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Decode the byte streams of some images at once.
-
-    A byte below 255 gives a code, 255 more if the byte before it in the same image is 255. A byte 255 gives none.
-
-    Args:
-        content: Bytes of the images, one after the other.
-        offsets: Where each image starts, and the end (n + 1,), nondecreasing from 0 to the length of `content`.
-
-    Returns:
-        The codes of all images, uint16; their number for each image (n,); and how many bytes 255 were without effect,
-        that is followed by another one or at the end of an image, as no canonical writer produces them.
-    """
-    stream = np.frombuffer(content, np.uint8)
-    is_escape = stream == ESCAPE
-    escaped = np.zeros_like(is_escape)
-    escaped[1:] = is_escape[:-1]
-    starts = offsets[:-1]
-    escaped[starts[starts < len(stream)]] = False  # an escape never reaches into the next image
-    emits = ~is_escape
-    codes = stream.astype(np.uint16)
-    codes += escaped.astype(np.uint16) * np.uint16(ESCAPE)
-    escapes_before = np.searchsorted(np.flatnonzero(is_escape), offsets)
-    counts = np.diff(offsets) - np.diff(escapes_before)
-    unused = int(escapes_before[-1]) - int(np.count_nonzero(escaped & emits))
-    return codes[emits], counts, unused
+def is_release(path: str | Path) -> bool:
+    """Whether a path names the data file of a release (`.data.bin.gz`), as opposed to the folder of a store."""
+    return Path(path).name.endswith(DATA_ENDING)
 
 
 def _default_label_path(data_path: Path) -> Path | None:
-    suffix = SUFFIXES["data"]
-    if not data_path.name.endswith(suffix):
+    """The label file beside a data file `NAME-token.data.bin.gz` or `NAME.data.bin.gz`; None if there is none."""
+    if not is_release(data_path):
         return None
-    path = data_path.with_name(data_path.name[: -len(suffix)] + SUFFIXES["labels"])
+    name = data_path.name.removesuffix(DATA_ENDING).removesuffix("-token")
+    path = data_path.with_name(name + SUFFIXES["labels"])
     return path if path.is_file() else None
 
 

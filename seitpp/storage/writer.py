@@ -11,9 +11,10 @@ import numpy as np
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import build_codec, code_dtype, codec_to_header
 from seitpp.storage.format import ShardLayout
+from seitpp.storage.synonyms import dump_synonyms
 
 if TYPE_CHECKING:
-    from .reader import StoreReader
+    from seitpp.storage.reader import StoreReader
 
 DEFAULT_SHARD_BYTES = 64 * 2**20
 _OWN_FILES = re.compile(r"(header\.json|codebook\.npy|synonyms\.json|shard-\d{5,}\.bin)(\.tmp)?")
@@ -33,11 +34,13 @@ class StoreWriter:
         tokenizer: What made the tokens: `name` and anything else as JSON, for example `preprocessing`.
         codebook: Code vectors (K, D), kept as float32.
         codec: How rows are stored, `bitpacked` or `raw`.
-        label_kind: `class` to append one index per sample; `none`, or `segmentation` for maps that lie elsewhere.
+        label_kind: `class` to append one index per sample; `none`; or `segmentation` for maps that the
+            application keeps under `labels/` in the folder.
         classes: Class names; labels must then be below their number.
         label_dtype: Stored type of class labels. By default the smallest for `classes`, or uint16 without names.
         source: Where the samples come from, as JSON.
-        synonyms: Similar codes for each code, best first, kept beside the tokens.
+        synonyms: Similar codes for each code, best first, kept beside the tokens; those of `load_synonyms` as the bytes
+            of their file.
         shard_bytes: Size that a shard should not exceed.
         resume: Continue after the last committed sample if the store was begun before with the same settings.
     """
@@ -180,6 +183,7 @@ class StoreWriter:
         return tokens.reshape(len(tokens), -1).astype(code_dtype(self.codebook_size), copy=False)
 
     def _checked_labels(self, labels: np.ndarray | None, num_samples: int) -> np.ndarray | None:
+        """Check class indices (n,) against the label kind, their type and the classes; None for a store without."""
         kind = self._header["labels"]["kind"]
         if self._label_dtype is None:
             if labels is not None:
@@ -227,6 +231,7 @@ class StoreWriter:
         self._fill = 0
 
     def _write_header(self, **changes: Any) -> None:
+        """Replace the header on disk, then the one in memory."""
         header = {**self._header, **changes}
         store_format.write_header(self.path, header)
         self._header = header
@@ -278,13 +283,19 @@ def copy_store(
 ) -> None:
     """Write the samples of a store into another one, with another codec or other shards.
 
+    The new header's `source` is that of the old one, and `copied_from`, the content hash of the old one.
+
     Args:
         reader: The store to read.
         path: Folder of the new store.
         codec: Codec of the new store.
         shard_bytes: Size that a new shard should not exceed.
-        resume: Continue an interrupted copy.
+        resume: Continue an interrupted copy of the same store.
         progress: Called with the number of samples done and their total.
+
+    Raises:
+        FileExistsError: `path` is not empty, and `resume` is not set.
+        ValueError: The store in `path` was begun with other settings or from another store.
     """
     with StoreWriter(
         path,
@@ -296,7 +307,7 @@ def copy_store(
         label_kind=reader.header["labels"]["kind"],
         classes=reader.classes,
         label_dtype=reader.header["labels"]["dtype"],
-        source=reader.header["source"],
+        source={**reader.header["source"], "copied_from": reader.content_hash},
         synonyms=reader.synonyms,
         shard_bytes=shard_bytes,
         resume=resume,
@@ -346,5 +357,5 @@ def _synonyms_file(
     for code, similar in synonyms.items():
         if not all(0 <= int(value) < codebook_size for value in (code, *similar)):
             raise ValueError(f"synonyms of code {code} are {list(similar)!r}, expected codes in [0, {codebook_size})")
-    content = store_format.dump_synonyms(synonyms)
+    content = dump_synonyms(synonyms)
     return content, {"file": store_format.SYNONYMS_FILE, "sha256": store_format.sha256_hex(content)}

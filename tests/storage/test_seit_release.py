@@ -16,6 +16,8 @@ from seitpp.storage import (
     decode_release_bytes,
     encode_release_bytes,
     import_release,
+    is_release,
+    open_source,
     store_stats,
     write_release,
 )
@@ -123,6 +125,31 @@ def test_progress_counts_images(tmp_path: Path) -> None:
     release = SeitRelease(release_files(tmp_path, canonical_images(toy()[0])), grid=GRID)
     release.read_all(lambda done, total: calls.append((done, total)))
     assert calls == [(NUM, NUM)]
+
+
+@pytest.mark.parametrize("name", ["t-token", "t"])
+def test_labels_are_found_with_and_without_token_in_the_name(tmp_path: Path, name: str) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    for key in ("data.bin.gz", "index.npy.gz"):
+        (tmp_path / f"t-token.{key}").rename(tmp_path / f"{name}.{key}")
+    release = open_source(data.with_name(f"{name}.data.bin.gz"), grid=GRID)
+    assert release.label_path == tmp_path / "t-label.txt" and release.labels.tolist() == [3] * NUM
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a/x-token.data.bin.gz", True), ("x.data.bin.gz", True), ("x.index.npy.gz", False), ("x.data.bin.gz/s", False)],
+)
+def test_release_is_known_by_its_ending(path: str, expected: bool) -> None:
+    assert is_release(path) is is_release(Path(path)) is expected
+
+
+def test_open_source_passes_the_options_of_a_release(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    (tmp_path / "mine.txt").write_text("7\n" * NUM)
+    release = open_source(str(data), grid=GRID, codebook_size=391, label_path=tmp_path / "mine.txt")
+    assert isinstance(release, SeitRelease) and release.grid == GRID and release.codebook_size == 391
+    assert release.labels.tolist() == [7] * NUM
 
 
 def test_index_path_replaces_every_data_bin(tmp_path: Path) -> None:
@@ -301,6 +328,7 @@ def test_import_keeps_codebook_classes_and_synonyms(tmp_path: Path) -> None:
     files = write_release(reader, tmp_path / "out" / "t")
     assert json.loads(files[-1].path.read_text()) == {"0": [5, 6], "390": []}
     assert files[-1].path.name == "t-synonyms.json"
+    assert files[-1].same_file is None and files[-1].same_content is None  # the table came from no file
 
 
 def test_import_with_a_codebook_of_another_size_is_refused(tmp_path: Path) -> None:
@@ -323,6 +351,22 @@ def test_interrupted_import_resumes_to_the_same_files(tmp_path: Path) -> None:
     import_release(release, tmp_path / "b", shard_bytes=160)
     for file in (tmp_path / "b").iterdir():
         assert file.read_bytes() == (tmp_path / "a" / file.name).read_bytes()
+
+
+def test_import_is_not_resumed_from_another_release(tmp_path: Path) -> None:
+    def cut(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    tokens, _ = toy()
+    with pytest.raises(KeyboardInterrupt):
+        release = SeitRelease(release_files(tmp_path / "in", canonical_images(tokens)), grid=GRID)
+        import_release(release, tmp_path / "store", shard_bytes=160, progress=cut)
+    tokens[8, 2, 3] = 240 if tokens[8, 2, 3] != 240 else 241  # in an image that the import has not reached
+    other = SeitRelease(release_files(tmp_path / "other", canonical_images(tokens)), grid=GRID)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()}
+    with pytest.raises(ValueError, match="cannot resume, source is "):
+        import_release(other, tmp_path / "store", shard_bytes=160, resume=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
 
 
 def test_arrays_are_written_like_the_standard_gzip(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store, store_stats
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store, open_source, store_stats
 from seitpp.storage.format import read_header, write_header
 
 K, GRID, NUM = 391, (4, 6), 25
@@ -468,9 +468,50 @@ def test_copy_changes_the_codec_and_nothing_else(tmp_path: Path) -> None:
     copy_store(first, tmp_path / "b", codec="raw", shard_bytes=10**6)
     second = StoreReader(tmp_path / "b")
     copy_store(second, tmp_path / "c", codec="bitpacked", shard_bytes=SMALL_SHARDS)
-    assert contents(tmp_path / "a") == contents(tmp_path / "c")
+    first_files, third_files = contents(tmp_path / "a"), contents(tmp_path / "c")
+    del first_files["header.json"], third_files["header.json"]
+    assert first_files == third_files and StoreReader(tmp_path / "c").content_hash == first.content_hash
     np.testing.assert_array_equal(second.read_all(), toy()[0])
+    assert second.header["source"] == {"image_bytes": 1234, "copied_from": first.content_hash}
     assert first.content_hash != second.content_hash and first.codebook_sha256 == second.codebook_sha256
+
+
+def _stop(done: int, total: int) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted_copy(source: Path, path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        copy_store(StoreReader(source), path, shard_bytes=SMALL_SHARDS, progress=_stop)
+
+
+def test_interrupted_copy_resumes_to_the_same_files(tmp_path: Path) -> None:
+    _interrupted_copy(write(tmp_path / "a"), tmp_path / "b")
+    copy_store(StoreReader(tmp_path / "a"), tmp_path / "b", shard_bytes=SMALL_SHARDS, resume=True)
+    copy_store(StoreReader(tmp_path / "a"), tmp_path / "c", shard_bytes=SMALL_SHARDS)
+    assert contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+def test_copy_is_not_resumed_from_another_store(tmp_path: Path) -> None:
+    _interrupted_copy(write(tmp_path / "a"), tmp_path / "copy")
+    tokens, labels = toy()
+    tokens[24, 3, 5] ^= 1  # in a sample that the copy has not reached
+    with begin(tmp_path / "b") as writer:
+        writer.append(tokens, labels)
+    before = contents(tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"cannot resume, source is .*copied_from"):
+        copy_store(StoreReader(tmp_path / "b"), tmp_path / "copy", shard_bytes=SMALL_SHARDS, resume=True)
+    assert contents(tmp_path / "copy") == before
+
+
+def test_open_source_opens_stores(tmp_path: Path) -> None:
+    assert len(open_source(write(tmp_path / "a"))) == NUM
+    _interrupted_copy(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(ValueError, match="incomplete: 20 samples"):
+        open_source(tmp_path / "b")
+    assert len(open_source(str(tmp_path / "b"), allow_incomplete=True)) == 20
+    with pytest.raises(NotAStoreError, match="not a token store"):
+        open_source(tmp_path / "nowhere")
 
 
 def test_content_hash_ignores_where_samples_come_from(tmp_path: Path) -> None:

@@ -94,3 +94,18 @@ def test_release_file(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out)["samples_per_class_max"] == 1
     assert main(["verify", data]) == 2
     assert "verify takes the folder of a store" in capsys.readouterr().err
+
+
+def test_release_file_of_another_grid(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tokens = np.random.default_rng(0).integers(0, 391, (3, 4, 6))
+    data = str(write_release(tokens, tmp_path / "t")[0].path)
+    assert main(["stats", data]) == 1
+    assert "has 24 codes, expected 1024" in capsys.readouterr().out
+    assert main(["stats", data, "--grid", "4", "6", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_samples"] == 3
+
+
+def test_grid_of_a_store_is_refused(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["info", str(store), "--grid", "4", "4"])
+    assert "a store knows its own" in capsys.readouterr().err
