@@ -77,7 +77,7 @@ def check_state_dict(
     source: str | Path,
     *,
     may_miss: Iterable[str] = (),
-    may_exceed: bool = False,
+    may_exceed: Iterable[str] = (),
     resizable: Iterable[str] = (),
 ) -> None:
     """Refuse weights whose names or shapes are not those of the model.
@@ -87,7 +87,7 @@ def check_state_dict(
         expected: What the model holds.
         source: The checkpoint's path, for the message.
         may_miss: Names that the checkpoint need not hold.
-        may_exceed: Whether the checkpoint may hold names the model lacks.
+        may_exceed: Names that the checkpoint may hold and the model lack.
         resizable: Names whose number of places (the second dimension) may differ: position tables, resized on loading.
 
     Raises:
@@ -99,7 +99,7 @@ def check_state_dict(
             f"checkpoint {source} has no key in common with the model; it holds {shorten(found)}, the model expects "
             f"{shorten(expected)}. Is it another model's, or does it need tools/convert_checkpoint.py?"
         )
-    resizable, may_miss = set(resizable), set(may_miss)
+    resizable, may_miss, may_exceed = set(resizable), set(may_miss), set(may_exceed)
     problems = []
     shapes = [
         f"{name} {tuple(found[name].shape)} where the model has {tuple(expected[name].shape)}"
@@ -111,8 +111,8 @@ def check_state_dict(
     missing = [name for name in expected if name not in common and name not in may_miss]
     if missing:
         problems.append(f"missing keys: {shorten(missing)}")
-    unknown = [name for name in found if name not in common]
-    if unknown and not may_exceed:
+    unknown = [name for name in found if name not in common and name not in may_exceed]
+    if unknown:
         problems.append(f"unknown keys: {shorten(unknown)}")
     if problems:
         raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems))

@@ -5,7 +5,6 @@ what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes
 """
 
 import hashlib
-import os
 import pickle
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seitpp.files import written_whole
+
 # What `torch.load` raises, beside its own UnpicklingError, on a file that is damaged or of another kind.
 UNREADABLE_ERRORS = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-# Scores of this many elements (0.5 MiB of float32) stay in a CPU core's cache; more rows at once run slower.
-_CPU_SCORE_ELEMENTS = 1 << 17
+# Scores of this many elements a thread (1 MiB of float32) stay in a CPU core's cache; more rows at once run slower.
+_CPU_SCORE_ELEMENTS = 1 << 18
 # On an accelerator the bound only keeps the scores from filling the memory at K in the hundred thousands.
 _DEVICE_SCORE_ELEMENTS = 1 << 28
 
@@ -87,15 +88,12 @@ def _load_torch_tensor(path: Path) -> np.ndarray:
 
 def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
     """Write a codebook, (K, D), as `.npy` or (any other suffix) as one torch tensor; written aside, then renamed."""
-    path = Path(path)
     array = np.ascontiguousarray(torch.as_tensor(codebook).cpu().numpy(), dtype=np.float32)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    if path.suffix == ".npy":
-        with temporary.open("wb") as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        if Path(path).suffix == ".npy":
             np.save(file, array)
-    else:
-        torch.save(torch.from_numpy(array), temporary)
-    os.replace(temporary, path)
+        else:
+            torch.save(torch.from_numpy(array), file)
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
@@ -115,7 +113,8 @@ def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = No
         directions = F.normalize(codebook.float(), dim=-1).T.contiguous()  # (D, K)
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
         if chunk_rows is None:
-            bound = _CPU_SCORE_ELEMENTS if flat.device.type == "cpu" else _DEVICE_SCORE_ELEMENTS
+            on_cpu = flat.device.type == "cpu"
+            bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
             chunk_rows = max(1, bound // directions.shape[1])
         codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
         for start in range(0, flat.shape[0], chunk_rows):

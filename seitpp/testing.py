@@ -21,7 +21,7 @@ from seitpp.registry import MODELS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
-_RELEASE_ENDING = "-token.data.bin.gz"
+_RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
 
 # What `shrink` makes of a network: widths and heads where a config names them, and the blocks of every stack.
 _SMALL_WIDTH, _SMALL_HEADS, _SMALL_DEPTH = 16, 2, 2

@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+# The default suite is the CPU's, also where there is a GPU; mmengine settles on a device when it is imported.
+if "gpu" not in " ".join(sys.argv):
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 import pytest
 import torch
 from mmengine.config import Config

@@ -5,7 +5,6 @@ python tools/convert_checkpoint.py mtm-classifier work_dirs/ours/epoch_100.pth r
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 
 from seitpp.checkpoint import load_checkpoint_file, shorten, state_dict_of
 from seitpp.converters import LAYOUTS, from_release, to_release
+from seitpp.files import written_whole
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,10 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     content = (
         {"model": renamed} if args.to_release else {"meta": {"converted_from": args.layout}, "state_dict": renamed}
     )
-    args.dst.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.dst.with_name(f".{args.dst.name}.tmp{os.getpid()}")
-    torch.save(content, temporary)
-    os.replace(temporary, args.dst)
+    with written_whole(args.dst) as temporary:
+        torch.save(content, temporary)
     print(f"{args.dst}: {len(renamed)} tensors, {sum(value.numel() for value in renamed.values()):,} values")
     if dropped:
         print(f"dropped, as they have no counterpart: {shorten(dropped, 20)}")

@@ -22,6 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.checkpoint import load_checkpoint_file, state_dict_of
+from seitpp.engine.launch import newest_checkpoint
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
 
@@ -40,7 +42,14 @@ console = Console(highlight=False)
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1, help="repeat training with so many seeds and give the spread")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        choices=range(1, 11),
+        metavar="N",
+        help="repeat training with so many seeds and give the spread",
+    )
     return parser.parse_args(argv)
 
 
@@ -131,22 +140,22 @@ def train_and_score(seed: int) -> dict[str, float]:
 
 
 def last_checkpoint(work_dir: Path) -> Path:
-    """Checkpoint of the last epoch."""
-    return max(work_dir.glob("epoch_*.pth"), key=lambda path: int(path.stem.split("_")[1]))
+    """Checkpoint that training wrote last."""
+    return Path(newest_checkpoint(str(work_dir)))
 
 
 def draw_reconstructions(images: torch.Tensor, path: Path, count: int = 10) -> None:
     """Held-out images, their decoded tokens, the masked input, and what MTM fills in."""
     from matplotlib.figure import Figure
     from mmengine.config import Config
-    from mmengine.runner import load_checkpoint
 
     store = StoreReader(TOKENS / "val")
     facts = {key: value for key, value in store.header["tokenizer"].items() if key != "name"}
     tokenizer = TOKENIZERS.build(dict(facts, type=f"seitpp.{facts['type']}", codebook=store.codebook))
     config = Config.fromfile(MTM_CONFIG)
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor)).eval()
-    load_checkpoint(model, str(last_checkpoint(OUT / "mtm")), map_location="cpu", logger="silent")
+    checkpoint = last_checkpoint(OUT / "mtm")
+    model.load_state_dict(state_dict_of(load_checkpoint_file(checkpoint), checkpoint))
     codes = torch.from_numpy(store.read(np.arange(count))).long()
     batch = model.data_preprocessor({"inputs": codes, "sample_idx": torch.arange(count)})
     masks = model.eval_masks(batch["data_samples"], codes.device)
@@ -238,9 +247,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return f"{statistics.mean(values):.1f}{unit}{spread}"
 
     image_bytes, token_bytes = IMAGE_SIZE**2, store.section_bytes["tokens"] / len(store)
+    labels_and_checksums = (store.section_bytes["labels"] + store.section_bytes["checksums"]) / len(store)
     table = Table("", "", show_header=False)
     table.add_row("image bytes (8 x 8 grey)", str(image_bytes))
     table.add_row("stored bytes of its tokens", f"{token_bytes:.0f} ({100 * token_bytes / image_bytes:.0f} %)")
+    table.add_row("  and of its label and checksum", f"{labels_and_checksums:.0f}")
     table.add_row("masked codes predicted right", shown("masked-code accuracy", " %"))
     baseline = commonest_code_accuracy(store, StoreReader(stores["val"]))
     table.add_row("  always guessing the commonest code", f"{baseline:.1f} %")

@@ -2,13 +2,14 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
+import torch
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 
 from seitpp.engine import launch
+from seitpp.files import written_whole
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,6 +17,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint to score")
+    parser.add_argument("--amp", action="store_true", help="test in bfloat16 (CPU and GPU)")
     parser.add_argument("--out", help="write the metrics to this JSON file")
     launch.add_common_arguments(parser)
     return parser.parse_args(argv)
@@ -27,13 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = launch.load_config(args)
     config.load_from = args.checkpoint
     config.resume = False
-    metrics = launch.build_runner(config).test()
+    runner = launch.build_runner(config)
+    with torch.autocast(get_device(), dtype=torch.bfloat16, enabled=args.amp):
+        metrics = runner.test()
     if args.out and is_main_process():
-        target = Path(args.out)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n")
-        os.replace(temporary, target)
+        with written_whole(args.out) as file:
+            file.write_text(json.dumps(metrics, indent=1) + "\n")
     return 0
 
 

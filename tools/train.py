@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")
         config.auto_scale_lr.enable = True
     launch.set_resume(config, args.resume)
-    launch.scale_lr(config, launch.world_size_of(args.launcher))
+    world_size = launch.world_size_of(args.launcher)
+    launch.scale_lr(config, world_size)
+    launch.use_whole_steps(config, world_size)
     launch.build_runner(config).train()
     return 0
 

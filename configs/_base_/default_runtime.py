@@ -9,12 +9,11 @@ default_hooks = dict(
     param_scheduler=dict(type="mmengine.ParamSchedulerHook"),
     checkpoint=dict(type="mmengine.CheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="mmengine.DistSamplerSeedHook"),
+    # Ours stand here and not in `custom_hooks`: a list that a config adds hooks in would replace them.
+    step_seed=dict(type="seitpp.StepSeedHook"),
+    checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
+    data_guard=dict(type="seitpp.DataGuardHook"),
 )
-custom_hooks = [
-    dict(type="seitpp.StepSeedHook"),
-    dict(type="seitpp.CheckpointGuardHook"),
-    dict(type="seitpp.DataGuardHook"),
-]
 
 # TensorBoard or Weights & Biases: docs/training.md.
 visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.LocalVisBackend")])

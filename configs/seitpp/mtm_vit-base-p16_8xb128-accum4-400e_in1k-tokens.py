@@ -7,9 +7,5 @@ Expect: not run here; as mtm_vit-base-p16_8xb512-400e_in1k-tokens.py.
 
 _base_ = "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 
-train_dataloader = dict(
-    batch_size=128,
-    # An epoch is 312 steps of 4 iterations; no checkpoint falls between two batches of a step.
-    sampler=dict(_delete_=True, type="seitpp.WholeStepSampler", samples_per_step=4096),
-)
+train_dataloader = dict(batch_size=128)
 optim_wrapper = dict(accumulative_counts=4)

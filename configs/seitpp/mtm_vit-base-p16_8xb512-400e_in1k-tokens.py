@@ -1,6 +1,8 @@
 """MTM pre-training of ViT-B on ImageNet-1k tokens (SeiT++, Sec. 3.2 and C; the `w/ MTM` columns of Table 2).
 
-    bash tools/dist_train.sh configs/seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py 8 --amp
+    bash tools/dist_train.sh configs/seitpp/mtm_vitb.py 8 --amp
+
+(mtm_vitb.py is the short name of this file, and of the work folder that fine-tuning reads.)
 
 Expect: not run here. The paper reports no pre-training score; fine-tuned, 77.8 % top-1 with all its augmentations.
 Augmentation: Token-RRC on every sample. The paper gives half of each batch to TokenAdapt.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 # Keys' cubic kernel with a = -0.75, the constant that torch and OpenCV use for bicubic interpolation.
 _CUBIC_A = -0.75
-# Maps of so many elements (1 MiB of float32) stay in a CPU core's cache from one product to the next.
+# Maps of so many elements a thread (1 MiB of float32) stay in a CPU core's cache from one product to the next.
 _CPU_CHUNK_ELEMENTS = 1 << 18
 # Tries before the centred fallback crop, as in torchvision's RandomResizedCrop.
 _TRIES = 10
@@ -72,9 +72,12 @@ def crop_boxes_from_draws(
     height, width = heights.gather(1, first).squeeze(1), widths.gather(1, first).squeeze(1)
     drawn_top = (top.double() * (rows - height + 1)).long()
     drawn_left = (left.double() * (columns - width + 1)).long()
-    fallback = torch.tensor(_centred_box(grid, ratio), device=area.device)
-    boxes = torch.stack((drawn_top, drawn_left, height, width), dim=1)
-    return torch.where(accepted[:, None], boxes, fallback)
+    drawn = (drawn_top, drawn_left, height, width)
+    # Number by number: a tensor of the fallback would be a copy to the device, which waits for it.
+    return torch.stack(
+        [torch.where(accepted, value, other) for value, other in zip(drawn, _centred_box(grid, ratio), strict=True)],
+        dim=1,
+    )
 
 
 def _centred_box(grid: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -167,7 +170,7 @@ def _crop_resize(
     if like.device.type != "cpu" or (torch.is_grad_enabled() and like.requires_grad):
         return torch.bmm(*crop(slice(None))).view(batch, *size, channels)
     # One product of the whole batch would leave the cache between the two steps and run three times slower.
-    step = max(1, _CPU_CHUNK_ELEMENTS // (rows * columns * channels))
+    step = max(1, _CPU_CHUNK_ELEMENTS * torch.get_num_threads() // (rows * columns * channels))
     out = torch.empty(batch, size[0], size[1] * channels, dtype=like.dtype)
     for start in range(0, batch, step):
         part = slice(start, start + step)

@@ -14,10 +14,8 @@ from mmengine.logging import print_log
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
-from seitpp.storage import SeitRelease, StoreReader
+from seitpp.storage import SeitRelease, StoreReader, is_release
 from seitpp.structures import TokenBatch
-
-_RELEASE_ENDING = ".data.bin.gz"
 
 
 @DATASETS.register_module()
@@ -82,13 +80,15 @@ class TokenDataset(BaseDataset):
         labels = self.reader.labels
         facts = {
             "classes": self.reader.classes,
-            # A release file states no K; what its bytes could hold says nothing.
-            "codebook_size": self.codebook_size if self.is_release else self.reader.codebook_size,
+            "codebook_size": self.reader.codebook_size,
             "codebook_sha256": self.reader.codebook_sha256,
             "grid": list(self.reader.grid),
             "content_hash": self.reader.stream_sha256 if self.is_release else self.reader.content_hash,
         }
         if self.subset is not None:
+            balanced = self.subset.get("class_balanced", labels is not None)
+            if balanced and labels is None:
+                raise ValueError(f"{self.store_path} has no labels, so a subset of it cannot be class_balanced")
             chosen = choose_subset(
                 self._full_length,
                 None if labels is None else labels[self._places],
@@ -96,11 +96,7 @@ class TokenDataset(BaseDataset):
                 **self.subset,
             )
             self._places = self._places[chosen]
-            facts["subset"] = {
-                **self.subset,
-                "num_samples": len(chosen),
-                "places_sha256": hashlib.sha256(self._places.astype("<i8").tobytes()).hexdigest(),
-            }
+            facts["subset"] = {"seed": 0, **self.subset, "class_balanced": balanced, **self._record_places()}
         self._metainfo = {**facts, **self._metainfo}
         self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)[self._places]
         self._fully_initialized = True
@@ -108,11 +104,15 @@ class TokenDataset(BaseDataset):
     @property
     def is_release(self) -> bool:
         """Whether the tokens are a file of the release."""
-        return self.store_path.endswith(_RELEASE_ENDING)
+        return is_release(self.store_path)
 
     def _open(self) -> StoreReader | SeitRelease:
         if not self.is_release:
-            return StoreReader(self.store_path)
+            return self._open_store()
+        if self.codebook_size is None:
+            raise ValueError(
+                f"{self.store_path} does not say how many codes there are; set codebook_size (391 for SeiT's tokens)"
+            )
         start = time.perf_counter()
         release = SeitRelease(
             self.store_path, label_path=self.label_path, grid=self.grid, codebook_size=self.codebook_size
@@ -126,6 +126,17 @@ class TokenDataset(BaseDataset):
             logger="current",
         )
         return release
+
+    def _open_store(self) -> StoreReader:
+        if self.label_path is not None:
+            raise ValueError(f"{self.store_path} is a store and holds its own labels; leave out label_file")
+        reader = StoreReader(self.store_path)
+        if self.codebook_size not in (None, reader.codebook_size):
+            raise ValueError(
+                f"{self.store_path} has {reader.codebook_size} codes, codebook_size says {self.codebook_size}; leave "
+                "it out, a store knows its own"
+            )
+        return reader
 
     def _apply_indices(self, places: np.ndarray) -> np.ndarray:
         if self._indices is None:
@@ -181,7 +192,10 @@ class TokenDataset(BaseDataset):
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """The sample's class in a list, for samplers and wrappers that balance classes."""
-        return [self.get_data_info(idx)["gt_label"]]
+        info = self.get_data_info(idx)
+        if "gt_label" not in info:
+            raise ValueError(f"{self.store_path} has no labels, so its samples have no category")
+        return [info["gt_label"]]
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
@@ -191,10 +205,17 @@ class TokenDataset(BaseDataset):
         self._places = self._places[kept]
         self._labels = None if self._labels is None else self._labels[kept]
         self._full_length = len(self._places)
+        self._metainfo["subset"] = {**(self._metainfo.get("subset") or {}), **self._record_places()}
+
+    def _record_places(self) -> dict:
+        """How many samples there are, and a hash of which."""
+        digest = hashlib.sha256(self._places.astype("<i8").tobytes()).hexdigest()
+        return {"num_samples": len(self._places), "places_sha256": digest}
 
     @force_full_init
     def get_subset(self, indices: int | Sequence[int]) -> "TokenDataset":
         """A copy with the given samples alone; see `get_subset_`."""
         subset = copy.copy(self)
+        subset._metainfo = copy.deepcopy(self._metainfo)
         subset.get_subset_(indices)
         return subset

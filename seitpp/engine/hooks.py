@@ -69,9 +69,15 @@ class CheckpointGuardHook(Hook):
             found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
             expected = model.state_dict()
             may_miss = [name for name in expected if name.startswith("data_preprocessor.")]
-            positions = [name for name in expected if name.endswith("backbone.pos_embed")]
+            # The optimizer's state of positions cannot be resized, so a resumed run must have the same ones.
+            positions = [name for name in expected if name.endswith("backbone.pos_embed") and not runner._resume]
             check_state_dict(found, expected, source, may_miss=may_miss, resizable=positions)
         if runner._resume:
+            if "optimizer" not in checkpoint or "epoch" not in checkpoint.get("meta", {}):
+                raise ValueError(
+                    f"checkpoint {source} holds weights only and no training can be resumed from it; start from it "
+                    "with --cfg-options load_from=..."
+                )
             self._check_batch(runner, checkpoint["meta"])
 
     def _check_batch(self, runner: Runner, meta: dict) -> None:
@@ -79,6 +85,10 @@ class CheckpointGuardHook(Hook):
         world_before, world_now = meta.get("world_size"), get_world_size()
         accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
         if before is None:
+            runner.logger.warning(
+                f"The checkpoint does not tell how many samples made a step; this run has {now}. If it was another "
+                "number, the learning-rate schedule does not fit."
+            )
             return
         # The schedule counts iterations, so batches that are accumulated must stay as many, too.
         if (before, accumulated_before) != (now, accumulated_now):
@@ -111,9 +121,20 @@ class DataGuardHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data, and the codebook that pre-trained weights belong to."""
+        """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to."""
+        self._check_epoch(runner)
         self._check(runner, runner.train_loop.dataloader.dataset)
         self._check_pretrained(_unwrapped(runner.model))
+
+    @staticmethod
+    def _check_epoch(runner: Runner) -> None:
+        batches, accumulated = len(runner.train_dataloader), getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        if batches % accumulated:
+            runner.logger.warning(
+                f"An epoch of {batches} batches is not a whole number of steps of {accumulated} accumulated ones. "
+                "Checkpoints at its end lose the gradients of the rest, so that resuming is not bit for bit; use the "
+                "sampler seitpp.WholeStepSampler (tools/train.py does)."
+            )
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
@@ -179,7 +200,8 @@ class DataGuardHook(Hook):
         labels = getattr(dataset, "labels", None)
         if labels is None:
             raise ValueError(
-                f"{where} has no labels, and a classifier needs them; name a label_file, or a labelled store"
+                f"{where} has no labels, and a classifier needs them; use a labelled store, or a release file with "
+                "its label file"
             )
         classes = facts.get("classes")
         if classes is not None and len(classes) != num_classes:

@@ -91,6 +91,18 @@ def scale_lr(config: Config, world_size: int) -> None:
     print_log(message, logger="current")
 
 
+def use_whole_steps(config: Config, world_size: int) -> None:
+    """Where batches are accumulated, cut epochs to whole optimizer steps; see `WholeStepSampler`."""
+    accumulated = config.optim_wrapper.get("accumulative_counts", 1)
+    sampler = config.train_dataloader.get("sampler") or {}
+    if accumulated == 1 or sampler.get("type", "").split(".")[-1] != "DefaultSampler":
+        return
+    samples = world_size * config.train_dataloader.batch_size * accumulated
+    config.train_dataloader.sampler = ConfigDict(
+        type="seitpp.WholeStepSampler", samples_per_step=samples, shuffle=sampler.get("shuffle", True)
+    )
+
+
 def set_resume(config: Config, resume: str | None) -> None:
     """Apply `--resume [checkpoint]`; `auto` takes the newest checkpoint of the work folder, if there is one."""
     if resume is None:

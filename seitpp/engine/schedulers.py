@@ -43,6 +43,11 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         cls, *args: object, warmup: float = 0, begin: int = 0, end: int = INF, epoch_length: int, **kwargs: object
     ) -> "WarmupCosineLR":
         """The same schedule by iteration, for epochs of `epoch_length` iterations."""
+        if epoch_length < 1:
+            raise ValueError(
+                "an epoch has no batch: the data set does not fill one on every process; lower "
+                "train_dataloader.batch_size"
+            )
         kwargs["by_epoch"] = False
         end = end if end == INF else int(end * epoch_length)
         return cls(*args, warmup=warmup * epoch_length, begin=int(begin * epoch_length), end=end, **kwargs)

@@ -41,9 +41,15 @@ def sincos_position_table(grid: tuple[int, int], dims: int, cls_token: bool = Fa
 
 
 def patchify_codes(codes: Tensor, patch_size: int) -> Tensor:
-    """Codes (B, H, W) to patches (B, N, T), both patches and the tokens inside one row by row."""
+    """Codes (B, H, W) to patches (B, N, T), both patches and the tokens inside one row by row.
+
+    Raises:
+        ValueError: The grid is not a whole number of patches.
+    """
     batch, rows, columns = codes.shape
     p = patch_size
+    if rows % p or columns % p:
+        raise ValueError(f"a grid of {rows} x {columns} codes is not a whole number of {p} x {p} patches")
     return codes.view(batch, rows // p, p, columns // p, p).transpose(2, 3).reshape(batch, -1, p * p)
 
 
@@ -100,6 +106,11 @@ class MTMViT(TokenViT):
         """
         if masks is None:
             return super().forward(tokens)
+        if tuple(tokens.shape[-2:]) != tuple(self.img_size):
+            raise ValueError(
+                f"MTM hides patches of a {self.img_size[0]} x {self.img_size[1]} grid but was given codes "
+                f"{tuple(tokens.shape)}; set backbone.grid_size, or the data preprocessor's crop_size and crops"
+            )
         x, _ = self.patch_embed(self.embed_tokens(tokens))  # (B, N, C)
         x = torch.where(masks.mask[..., None], self.mask_token.to(x.dtype), x) + self.pos_embed[:, 1:]
         x = gather_places(x, masks.ids_keep)
@@ -305,6 +316,24 @@ class MTM(BaseSelfSupervisor):
         if not self.mask_ratio.low <= eval_mask_ratio <= 1:
             raise ValueError(f"eval_mask_ratio must be in [{self.mask_ratio.low}, 1], got {eval_mask_ratio}")
         self.eval_mask_ratio = eval_mask_ratio
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """The three parts state the same sizes; a wrong patch size would train on wrong targets without a word."""
+        encoder, decoder, head = self.backbone, self.neck, self.head
+        rows, columns = encoder.img_size
+        table = tuple(self.embedding_table.shape)
+        stated = {
+            "neck.num_patches": (decoder.decoder_pos_embed.shape[1] - 1, encoder.num_patches),
+            "neck.embed_dims": (decoder.decoder_embed.in_features, encoder.embed_dims),
+            "head.decoder_embed_dims": (head.fc.in_features, decoder.decoder_embed.out_features),
+            "head.patch_size": (head.patch_size**2 * encoder.num_patches, rows * columns),
+            "head.codebook_size": (head.bias.numel(), table[0]),
+            "head.code_dim": (head.norm.normalized_shape[0], table[1]),
+        }
+        for key, (found, expected) in stated.items():
+            if found != expected:
+                raise ValueError(f"{key} does not fit the other parts of the model: it makes {found}, not {expected}")
 
     @property
     def embedding_table(self) -> Tensor:

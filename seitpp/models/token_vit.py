@@ -9,6 +9,10 @@ from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, s
 from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.registry import MODELS
 
+# What a pre-trained encoder has and another use of it may lack: MTM's mask vector, and the last norm where features
+# are read before it.
+_NOT_NEEDED = ("mask_token", "ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
+
 
 @MODELS.register_module()
 class TokenViT(VisionTransformer):
@@ -81,8 +85,7 @@ class TokenViT(VisionTransformer):
         if not found:
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         self._name_final_norm(found, "")
-        # An encoder may leave out the mask vector, and its last norm where the features are read before it.
-        check_state_dict(found, self.state_dict(), path, may_exceed=True, resizable=("pos_embed",))
+        check_state_dict(found, self.state_dict(), path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",))
 
     def _name_final_norm(self, state_dict: Mapping[str, Tensor], prefix: str, *_args: object) -> None:
         """Loading hook: the one norm after the last block is `ln1` in an encoder and `ln2` where pooling comes first.

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.codebook import codebook_sha256
-from seitpp.datasets import TokenDataset
+from seitpp.datasets import TokenDataset, identity_collate
 from seitpp.storage import NotAStoreError, StoreReader
 from seitpp.testing import golden_path, make_codebook, make_release, make_store, make_tokens
 
@@ -53,7 +53,7 @@ def test_samples_are_those_that_were_written(data: Callable) -> None:
 @pytest.mark.parity
 def test_release_fixture_is_read() -> None:
     expected = dict(np.load(golden_path("token_file/expected.npz")))
-    dataset = TokenDataset(str(golden_path("token_file/toy-train-token.data.bin.gz")), codebook_size=391)
+    dataset = TokenDataset(str(golden_path("token_file/toy-train-token.data.bin.gz")), codebook_size=510)
     batch = dataset.__getitems__(range(len(dataset)))
     np.testing.assert_array_equal(batch["inputs"], expected["tokens"])
     np.testing.assert_array_equal(batch["gt_label"], expected["labels"])
@@ -120,7 +120,6 @@ def test_release_is_described_by_the_config(folder: Path) -> None:
     assert (known["classes"], known["codebook_size"]) == (["a", "b", "c", "d"], 300)
     assert known["codebook_sha256"] is None
     assert len(known["content_hash"]) == 64
-    assert TokenDataset(path, grid=(6, 8)).metainfo["codebook_size"] is None
 
 
 def test_metainfo_is_a_copy(store: Callable) -> None:
@@ -137,7 +136,9 @@ def test_release_refuses_codes_beyond_the_codebook(folder: Path) -> None:
 def test_label_file_can_be_named(folder: Path, tmp_path: Path) -> None:
     labels = tmp_path / "mine.txt"
     labels.write_text("7\n" * 40)
-    dataset = TokenDataset(str(folder / "toy-token.data.bin.gz"), label_file=str(labels), grid=(6, 8))
+    dataset = TokenDataset(
+        str(folder / "toy-token.data.bin.gz"), label_file=str(labels), grid=(6, 8), codebook_size=300
+    )
     assert set(dataset.labels) == {7}
 
 
@@ -214,6 +215,7 @@ def test_subset_is_recorded_with_a_hash_of_its_samples(store: Callable) -> None:
     assert dataset.metainfo["subset"] == {
         "count": 8,
         "seed": 3,
+        "class_balanced": True,
         "num_samples": 8,
         "places_sha256": hashlib.sha256(places.tobytes()).hexdigest(),
     }
@@ -222,7 +224,7 @@ def test_subset_is_recorded_with_a_hash_of_its_samples(store: Callable) -> None:
 def test_subset_is_the_same_in_both_formats(folder: Path) -> None:
     options = {"subset": {"fraction": 0.3, "seed": 5}}
     first = TokenDataset("store", data_root=str(folder), **options)
-    second = TokenDataset("toy-token.data.bin.gz", data_root=str(folder), grid=(6, 8), **options)
+    second = TokenDataset("toy-token.data.bin.gz", data_root=str(folder), grid=(6, 8), codebook_size=300, **options)
     assert first.metainfo["subset"] == second.metainfo["subset"]
 
 
@@ -276,3 +278,46 @@ def test_loader_fetches_a_batch_in_one_read(folder: Path, monkeypatch: pytest.Mo
 def test_config_builds_a_lazy_data_set(folder: Path) -> None:
     loader = Runner.build_dataloader(Config({"loader": loader_of(folder, 0, lazy_init=True)}).loader)
     assert sum(len(batch["inputs"]) for batch in loader) == 40
+
+
+def test_release_needs_the_number_of_codes(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"toy-token\.data\.bin\.gz does not say how many codes .* set codebook_size"):
+        TokenDataset("toy-token.data.bin.gz", data_root=str(folder), grid=[6, 8])
+
+
+def test_store_takes_no_label_file(store: Callable) -> None:
+    with pytest.raises(ValueError, match="is a store and holds its own labels; leave out label_file"):
+        store(label_file="labels.txt")
+
+
+def test_store_with_another_number_of_codes_is_refused(store: Callable) -> None:
+    with pytest.raises(ValueError, match="has 300 codes, codebook_size says 299"):
+        store(codebook_size=299)
+
+
+def test_subset_record_names_what_was_left_to_defaults(store: Callable) -> None:
+    assert store(subset={"count": 8}).metainfo["subset"].items() >= {"seed": 0, "class_balanced": True}.items()
+
+
+def test_balance_without_labels_is_refused(folder: Path) -> None:
+    unlabelled = {"store": "unlabelled", "data_root": str(folder)}
+    with pytest.raises(ValueError, match="has no labels, so a subset of it cannot be class_balanced"):
+        TokenDataset(**unlabelled, subset={"count": 8, "class_balanced": True})
+    assert TokenDataset(**unlabelled, subset={"count": 8}).metainfo["subset"]["class_balanced"] is False
+
+
+def test_get_subset_renews_the_record(store: Callable) -> None:
+    whole = store(subset={"count": 8})
+    part = whole.get_subset(3)
+    assert (whole.metainfo["subset"]["num_samples"], part.metainfo["subset"]["num_samples"]) == (8, 3)
+    assert whole.metainfo["subset"]["places_sha256"] != part.metainfo["subset"]["places_sha256"]
+
+
+def test_categories_need_labels(folder: Path) -> None:
+    with pytest.raises(ValueError, match="has no labels, so its samples have no category"):
+        TokenDataset("unlabelled", data_root=str(folder)).get_cat_ids(0)
+
+
+def test_collate_refuses_samples() -> None:
+    with pytest.raises(TypeError, match="got a list; a wrapper around the data set hides its __getitems__"):
+        identity_collate([{"inputs": torch.zeros(1)}])

@@ -185,7 +185,7 @@ def test_lenient_guard_leaves_loading_to_mmengine(
 ) -> None:
     cfg, path = trained
     cfg.load_from = edited(path, lambda checkpoint: checkpoint["state_dict"].pop("neck.norm.weight"))
-    (guard,) = (hook for hook in cfg.custom_hooks if hook.type == "seitpp.CheckpointGuardHook")
+    guard = cfg.default_hooks.checkpoint_guard
     guard.strict = False
     build_runner(cfg).train()
 
@@ -230,7 +230,7 @@ def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
 
 def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
-    checkpoint = {"meta": {}}
+    checkpoint = {"meta": {"epoch": 1}, "optimizer": {}}
     guard = CheckpointGuardHook(strict=False)
     monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, warnings), checkpoint)
@@ -244,7 +244,7 @@ def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest
 
 
 def test_another_world_size_with_another_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = {"meta": {}}
+    checkpoint = {"meta": {"epoch": 1}, "optimizer": {}}
     guard = CheckpointGuardHook(strict=False)
     monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, []), checkpoint)
@@ -285,3 +285,15 @@ def test_logger_is_quiet_about_mmengine_noise(load: Callable, build_runner: Call
     for handler in runner.logger.handlers:
         assert not handler.filter(record)
         assert handler.filter(other)
+
+
+def test_weights_alone_cannot_be_resumed(trained: tuple[Config, Path], refusal: Callable) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = edited(path, lambda checkpoint: checkpoint.pop("optimizer")), True
+    assert "edited.pth holds weights only and no training can be resumed from it" in refusal(cfg)
+
+
+def test_epoch_without_a_batch(load: Callable, refusal: Callable) -> None:
+    cfg = load(MTM, stores=True)
+    cfg.train_dataloader.batch_size = 1000
+    assert "does not fill one on every process; lower train_dataloader.batch_size" in refusal(cfg)

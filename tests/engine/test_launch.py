@@ -205,3 +205,18 @@ def test_local_rank_of_the_launcher_comes_first(config_file: str, monkeypatch: p
     monkeypatch.setenv("LOCAL_RANK", "1")
     launch.load_config(options(config_file))
     assert os.environ["LOCAL_RANK"] == "1"
+
+
+@pytest.mark.parametrize(("accumulated", "samples"), [(None, None), (1, None), (4, 4 * 64 * 2)])
+def test_accumulation_cuts_epochs_to_whole_steps(accumulated: int | None, samples: int | None) -> None:
+    config = config_for(64, accumulated)
+    config.train_dataloader.sampler = {"type": "mmengine.DefaultSampler", "shuffle": True}
+    launch.use_whole_steps(config, 2)
+    assert config.train_dataloader.sampler.get("samples_per_step") == samples
+
+
+def test_other_samplers_stay() -> None:
+    config = config_for(64, 4)
+    config.train_dataloader.sampler = {"type": "mmengine.InfiniteSampler"}
+    launch.use_whole_steps(config, 2)
+    assert config.train_dataloader.sampler.type == "mmengine.InfiniteSampler"

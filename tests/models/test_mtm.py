@@ -430,3 +430,40 @@ def test_checkpoint_of_another_codebook_is_refused(build_mtm: Callable[..., MTM]
     model.data_preprocessor = TokenDataPreprocessor(codebook=torch.ones(20, 8))
     with pytest.raises(ValueError, match="trained with another codebook"):
         model.load_state_dict(build_mtm().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "numbers"),
+    [
+        ("neck", "num_patches", 9, "it makes 9, not 16"),
+        ("neck", "embed_dims", 8, "it makes 8, not 16"),
+        ("head", "decoder_embed_dims", 10, "it makes 10, not 12"),
+        ("head", "patch_size", 1, "it makes 16, not 64"),
+        ("head", "codebook_size", 21, "it makes 21, not 20"),
+        ("head", "code_dim", 4, "it makes 4, not 8"),
+    ],
+)
+def test_parts_of_other_sizes_are_refused(
+    build_mtm: Callable[..., MTM], part: str, key: str, value: int, numbers: str
+) -> None:
+    sizes = build_mtm()
+    config = {
+        "backbone": sizes.backbone,
+        "neck": dict(
+            type="seitpp.MTMPretrainDecoder", num_patches=16, embed_dims=16, decoder_embed_dims=12, num_heads=2
+        ),
+        "head": dict(type="seitpp.MTMPretrainHead", codebook_size=20, code_dim=8, decoder_embed_dims=12, patch_size=2),
+    }
+    config[part][key] = value
+    with pytest.raises(ValueError, match=rf"{part}\.{key} does not fit the other parts of the model: {numbers}"):
+        MTM(**config, data_preprocessor=torch.nn.Identity())
+
+
+def test_grid_of_another_size_is_refused(build_mtm: Callable[..., MTM]) -> None:
+    with pytest.raises(ValueError, match="hides patches of a 8 x 8 grid but was given codes"):
+        build_mtm()(torch.zeros(2, 10, 10, dtype=torch.int64), mode="loss")
+
+
+def test_grid_must_be_whole_patches() -> None:
+    with pytest.raises(ValueError, match="a grid of 9 x 8 codes is not a whole number of 2 x 2 patches"):
+        patchify_codes(torch.zeros(1, 9, 8, dtype=torch.int64), 2)

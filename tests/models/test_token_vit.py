@@ -291,3 +291,17 @@ def test_code_in_pretrained_weights_is_not_run(
     with pytest.raises(ValueError, match="nothing in it was run"):
         build(init_cfg=pretrained(mtm_checkpoint)).init_weights()
     assert not (tmp_path / "ran").exists()
+
+
+def test_deeper_encoder_is_refused(build: Callable, build_mtm: Callable, arch: dict, tmp_path: Path) -> None:
+    deep = build_mtm().backbone
+    weights = {f"backbone.{name}": value for name, value in deep.state_dict().items()}
+    weights.update({name.replace("e.layers.1.", "e.layers.2."): value for name, value in weights.items()})
+    torch.save(weights, tmp_path / "deep.pth")
+    with pytest.raises(ValueError, match=r"does not fit the model: unknown keys: layers\.2\."):
+        build(init_cfg=pretrained(tmp_path / "deep.pth")).init_weights()
+
+
+def test_token_embedding_is_not_dropped_in_silence(build: Callable, mtm_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown keys: token_embed\.word_embeddings\.weight"):
+        build(codebook_size=None, init_cfg=pretrained(mtm_checkpoint)).init_weights()
