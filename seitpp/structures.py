@@ -12,7 +12,8 @@ From data set to data preprocessor (one dict a batch, made by `__getitems__`; no
 | `gt_label`   | int64 tensor (B,), or absent  | class index                                         |
 
 Inside the data preprocessor the same dict, with `codebook` (K, D) beside it, passes through the augmentations, which
-follow mmcv's transform contract on the whole batch. `inputs` is then codes (B, H, W) or embeddings (B, D, H, W).
+follow mmcv's transform contract on the whole batch. `inputs` is then codes (B, H, W) or embeddings (B, D, H, W), and an
+augmentation that mixes samples adds `gt_score` (B, classes), soft targets that sum to 1.
 
 From data preprocessor to model (mmengine's usual keys): `inputs`, codes int64 (B, H, W) or embeddings float32
 (B, D, H, W), and `data_samples`: the list of `DataSample` that mmpretrain's heads and metrics read.
@@ -29,4 +30,5 @@ class TokenBatch(TypedDict, total=False):
     inputs: Tensor
     sample_idx: Tensor
     gt_label: Tensor
+    gt_score: Tensor
     codebook: Tensor

@@ -1,5 +1,10 @@
 """What must also hold on a CUDA device; `bash tools/run_tests.sh -m gpu` runs it where there is one."""
 
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -61,11 +66,26 @@ def test_bfloat16_step_is_near_float32(codebook: torch.Tensor) -> None:
     torch.manual_seed(0)
     model = build_mtm(codebook).cuda()
     model.init_weights()
+    with torch.no_grad():
+        model.embedding_table.mul_(50)  # at the initial 0.02 every forward pass scores about ln K
     codes = torch.randint(0, 391, (8, 28, 28), device="cuda")
     masks = model.make_masks(torch.rand(8, 196, device="cuda"), 0.6)
-    full = model.loss_on_masks(codes, masks)["loss"]
+    full = model.backbone(codes, masks)
     with torch.autocast("cuda", dtype=torch.bfloat16):
-        half = model.loss_on_masks(codes, masks)["loss"]
-    half.backward()
-    assert half.item() == pytest.approx(full.item(), rel=2e-2)
+        half = model.backbone(codes, masks)
+        model.loss_on_masks(codes, masks)["loss"].backward()
+    assert (half.float() - full).norm() / full.norm() < 2e-2
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize("leaf", ["mtm_vitb.py", "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"])
+def test_recipe_trains_resumes_and_tests(
+    tiny: Callable, tool: Callable, repository: Path, tmp_path: Path, leaf: str
+) -> None:
+    config = tiny(repository / "configs" / "seitpp" / leaf)
+    tool("train.py", config, "--work-dir", tmp_path / "run", "--amp")
+    (tmp_path / "run" / "epoch_2.pth").unlink()
+    tool("train.py", config, "--work-dir", tmp_path / "run", "--amp", "--resume", tmp_path / "run" / "epoch_1.pth")
+    metrics = tmp_path / "metrics.json"
+    tool("test.py", config, tmp_path / "run" / "epoch_2.pth", "--work-dir", tmp_path / "test", "--out", metrics)
+    assert all(math.isfinite(value) for value in json.loads(metrics.read_text()).values())

@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from seitpp.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.engine.launch import newest_checkpoint
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
+from seitpp.tokenizers import tokenizer_from_store
 
 OUT = Path("work_dirs/quickstart")
 TOKENS = OUT / "tokens"
@@ -150,8 +152,7 @@ def draw_reconstructions(images: torch.Tensor, path: Path, count: int = 10) -> N
     from mmengine.config import Config
 
     store = StoreReader(TOKENS / "val")
-    facts = {key: value for key, value in store.header["tokenizer"].items() if key != "name"}
-    tokenizer = TOKENIZERS.build(dict(facts, type=f"seitpp.{facts['type']}", codebook=store.codebook))
+    tokenizer = tokenizer_from_store(store)
     config = Config.fromfile(MTM_CONFIG)
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor)).eval()
     checkpoint = last_checkpoint(OUT / "mtm")
@@ -226,6 +227,7 @@ def commonest_code_accuracy(train: StoreReader, val: StoreReader) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every step and print what came out."""
     args = parse_args(argv)
+    warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     start = time.perf_counter()
     images, labels, held_out = load_images()
     stores = tokenise(images, labels, held_out)

@@ -29,9 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = launch.load_config(args)
     config.load_from = args.checkpoint
     config.resume = False
-    runner = launch.build_runner(config)
-    with torch.autocast(get_device(), dtype=torch.bfloat16, enabled=args.amp):
-        metrics = runner.test()
+    if args.amp:
+        # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
+        config.test_cfg.fp16 = True
+        torch.set_autocast_dtype(get_device(), torch.bfloat16)
+    metrics = launch.build_runner(config).test()
     if args.out and is_main_process():
         with written_whole(args.out) as file:
             file.write_text(json.dumps(metrics, indent=1) + "\n")

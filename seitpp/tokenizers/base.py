@@ -44,7 +44,14 @@ class Tokenizer(nn.Module, ABC):
 
     @abstractmethod
     def describe(self) -> dict:
-        """Plain facts for a store's header; `type` and what rebuilds the tokenizer beside its codebook."""
+        """Plain facts for a store's header: `type`, options that rebuild it beside its codebook, `preprocessing`."""
+
+    def describe_preprocessing(self) -> dict:
+        """How `tokenize` prepares images, for `describe`."""
+        return {
+            "pixel_range": list(self.pixel_range),
+            "resize": f"bicubic with antialiasing to {self.image_size[0]} x {self.image_size[1]}, aspect not kept",
+        }
 
     def resize(self, images: Tensor) -> Tensor:
         """Bring images (B, C, H, W) to `image_size`, bicubic, without keeping the aspect, kept in `pixel_range`."""

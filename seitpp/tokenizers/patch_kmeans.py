@@ -102,6 +102,7 @@ class PatchKMeans(Tokenizer):
             "image_size": list(self.image_size),
             "patch_size": self.stride,
             "in_channels": self.in_channels,
+            "preprocessing": self.describe_preprocessing(),
         }
 
     def _patches(self, images: Tensor) -> Tensor:

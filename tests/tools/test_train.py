@@ -314,3 +314,16 @@ def test_tensorboard_is_one_line(tiny: Callable, tool: Callable, mtm_leaf: Path,
         tool("train.py", config)
         (events,) = (tmp_path / "work_dir").glob("*/vis_data/events.out.tfevents.*")
         assert b"masked_code/accuracy" in events.read_bytes()
+
+
+def test_testing_in_bfloat16(tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path) -> None:
+    config = tiny(mtm_leaf, epochs=1)
+    tool("train.py", config, "--work-dir", tmp_path / "run", "--no-validate")
+    scores = []
+    for name, options in (("full", []), ("half", ["--amp"])):
+        out = tmp_path / f"{name}.json"
+        checkpoint = tmp_path / "run" / "epoch_1.pth"
+        tool("test.py", config, checkpoint, "--work-dir", tmp_path / name, "--out", out, *options)
+        scores.append(json.loads(out.read_text())["masked_code/nll"])
+    assert scores[0] != scores[1]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-2)
