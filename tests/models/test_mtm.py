@@ -381,7 +381,7 @@ def test_eight_samples_are_learnt_by_heart(build_mtm: Callable[..., MTM]) -> Non
         neck={"drop_rate": 0.0, "attn_drop_rate": 0.0},
         mask_ratio=dict(mean=0.3, low=0.3, high=0.5),
     )
-    losses = train(model, codes, 1000, lr=1e-2)
+    losses = train(model, codes, 1500, lr=5e-3)
     assert losses[0] == pytest.approx(math.log(20), abs=0.1)
     assert sum(losses[-20:]) / 20 < 0.2 * math.log(20)
 
