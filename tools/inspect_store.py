@@ -46,8 +46,8 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
         "label_kind": source.header["labels"]["kind"] if is_store else "none" if labels is None else "class",
         "num_classes": len(source.classes) if source.classes else None if labels is None else int(labels.max()) + 1,
         "num_bytes": source.num_bytes,
-        "bytes_per_image": round(source.num_bytes / len(source), 2),
-        "token_bytes_per_image": round(source.section_bytes["tokens"] / len(source), 2),
+        "bytes_per_image": source.num_bytes / len(source),
+        "token_bytes_per_image": source.section_bytes["tokens"] / len(source),
     }
     if is_store:
         facts |= {

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -227,7 +226,6 @@ def commonest_code_accuracy(train: StoreReader, val: StoreReader) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run every step and print what came out."""
     args = parse_args(argv)
-    warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     start = time.perf_counter()
     images, labels, held_out = load_images()
     stores = tokenise(images, labels, held_out)

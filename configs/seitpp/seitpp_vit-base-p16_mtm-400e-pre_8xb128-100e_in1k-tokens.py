@@ -1,7 +1,6 @@
 """Classifier fine-tuned from 400 epochs of MTM on ImageNet-1k tokens (SeiT++, Table 2, `w/ MTM`, 1.4 GB).
 
-    bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py 8 --amp \
-        --cfg-options model.backbone.init_cfg.checkpoint=work_dirs/mtm_vitb/epoch_400.pth
+    bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py 8 --amp
 
 Expect: not run here. The paper: 75.1 % top-1 with SeiT's augmentations, 77.8 % with SeiT++'s.
 Augmentation: Token-RRC and label smoothing. The paper's other ones: TokenAdapt, ColorAdapt, Emb-Noise, Mixup, CutMix.

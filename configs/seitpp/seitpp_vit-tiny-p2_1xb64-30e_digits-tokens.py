@@ -18,4 +18,4 @@ optim_wrapper = dict(optimizer=dict(lr=lr), paramwise_cfg=dict(layer_decay_rate=
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = dict(warmup=2, end=max_epochs, eta_min_ratio=1e-6 / lr)
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
-default_hooks = dict(logger=dict(interval=9), checkpoint=dict(interval=max_epochs, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=9), checkpoint=dict(interval=10, max_keep_ckpts=1))

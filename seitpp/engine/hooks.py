@@ -79,6 +79,7 @@ class CheckpointGuardHook(Hook):
                     "with --cfg-options load_from=..."
                 )
             self._check_batch(runner, checkpoint["meta"])
+            self._check_schedule(runner, checkpoint)
 
     def _check_batch(self, runner: Runner, meta: dict) -> None:
         before, now = meta.get("samples_per_step"), self._samples_per_step(runner)
@@ -105,6 +106,21 @@ class CheckpointGuardHook(Hook):
                 f"still has {now} samples, so the schedule holds, but masks and augmentations are drawn for each rank: "
                 "the run continues correctly and not bit for bit."
             )
+
+    @staticmethod
+    def _check_schedule(runner: Runner, checkpoint: dict) -> None:
+        """mmengine goes on with the checkpoint's schedule, whatever the config says; that must not surprise."""
+        for old, new in zip(checkpoint.get("param_schedulers", []), runner.param_schedulers or [], strict=False):
+            changed = [
+                f"{key} {old[key]} (config: {getattr(new, key)})"
+                for key in ("begin", "end", "warmup", "eta_min_ratio")
+                if key in old and hasattr(new, key) and old[key] != getattr(new, key)
+            ]
+            if changed:
+                runner.logger.warning(
+                    f"Resuming keeps the checkpoint's learning-rate schedule: {', '.join(changed)}, in iterations. For "
+                    "the config's schedule start anew from the weights, with --cfg-options load_from=..."
+                )
 
     @staticmethod
     def _accumulated(runner: Runner) -> int:

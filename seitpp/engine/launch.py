@@ -109,8 +109,9 @@ def set_resume(config: Config, resume: str | None) -> None:
         return
     config.resume = True
     config.load_from = newest_checkpoint(config.work_dir) if resume == "auto" else resume
-    if config.load_from is None:  # Nothing to resume: a first start with the same line.
+    if config.load_from is None:  # a first start with the same line
         config.resume = False
+        print_log(f"No checkpoint to resume in {config.work_dir}: training starts from the beginning.", "current")
 
 
 def newest_checkpoint(work_dir: str) -> str | None:

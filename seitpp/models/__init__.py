@@ -1,5 +1,10 @@
 """Networks, and the data preprocessor that feeds them."""
 
+import warnings
+
+# mmcv without compiled operators says so at its first import, and advises a package that must not be installed here.
+warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
+
 from seitpp.models.data_preprocessor import TokenDataPreprocessor
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.token_embedding import TokenEmbedding

@@ -45,6 +45,7 @@ class TokenViT(VisionTransformer):
         super().__init__(arch=arch, img_size=grid_size, patch_size=patch_size, in_channels=code_dim, **kwargs)
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
         self._register_load_state_dict_pre_hook(self._name_final_norm)
+        self._register_load_state_dict_pre_hook(self._leave_out_mask_token)
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Codes (B, H, W) or embeddings (B, D, H, W) to the maps that the stem takes, (B, D, H, W)."""
@@ -86,6 +87,11 @@ class TokenViT(VisionTransformer):
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         self._name_final_norm(found, "")
         check_state_dict(found, self.state_dict(), path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",))
+
+    def _leave_out_mask_token(self, state_dict: dict[str, Tensor], prefix: str, *_args: object) -> None:
+        """Loading hook: an encoder that hides nothing needs no mask vector, and no warning about one."""
+        if not hasattr(self, "mask_token"):
+            state_dict.pop(f"{prefix}mask_token", None)
 
     def _name_final_norm(self, state_dict: Mapping[str, Tensor], prefix: str, *_args: object) -> None:
         """Loading hook: the one norm after the last block is `ln1` in an encoder and `ln2` where pooling comes first.

@@ -132,7 +132,10 @@ class StoreWriter:
         if not self._open:
             raise ValueError(f"{self.path}: the writer is closed")
         if self.complete:
-            raise ValueError(f"{self.path}: the store is complete, nothing can be appended")
+            raise ValueError(
+                f"{self.path}: the store is complete, nothing can be appended; write a new one elsewhere, or "
+                "delete it first"
+            )
         codes = self._checked_codes(np.asarray(tokens))
         checked_labels = self._checked_labels(labels, len(codes))
         start = 0
@@ -242,7 +245,10 @@ class StoreWriter:
         if not present:
             return False
         if not resume:
-            raise FileExistsError(f"{self.path} exists and is not empty; pass resume=True to continue a store in it")
+            raise FileExistsError(
+                f"{self.path} exists and is not empty; pass resume=True (--resume) to continue an "
+                "unfinished store in it, or delete it"
+            )
         if store_format.HEADER_FILE not in present:
             # Killed before the first header: nothing was committed, provided that nothing foreign lies there.
             if foreign := [name for name in present if not _OWN_FILES.fullmatch(name)]:

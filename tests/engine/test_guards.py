@@ -223,6 +223,7 @@ def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
         train_dataloader=SimpleNamespace(batch_size=batch_size),
         optim_wrapper=SimpleNamespace(_accumulative_counts=1),
         logger=SimpleNamespace(warning=warnings.append),
+        param_schedulers=[],
         _load_from="x.pth",
         _resume=True,
     )
@@ -297,3 +298,18 @@ def test_epoch_without_a_batch(load: Callable, refusal: Callable) -> None:
     cfg = load(MTM, stores=True)
     cfg.train_dataloader.batch_size = 1000
     assert "does not fill one on every process; lower train_dataloader.batch_size" in refusal(cfg)
+
+
+def test_resuming_with_another_schedule_is_said(
+    trained: tuple[Config, Path], build_runner: Callable[[Config], Runner], caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = str(path), True
+    cfg.train_cfg.max_epochs += 1
+    cfg.param_scheduler.end += 1
+    runner = build_runner(cfg)
+    warnings: list[str] = []
+    runner.logger.warning = warnings.append
+    runner.train()
+    (kept,) = (line for line in warnings if "keeps the checkpoint's learning-rate schedule" in line)
+    assert "end " in kept and "(config: " in kept

@@ -305,3 +305,9 @@ def test_deeper_encoder_is_refused(build: Callable, build_mtm: Callable, arch: d
 def test_token_embedding_is_not_dropped_in_silence(build: Callable, mtm_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown keys: token_embed\.word_embeddings\.weight"):
         build(codebook_size=None, init_cfg=pretrained(mtm_checkpoint)).init_weights()
+
+
+def test_other_encoders_drop_the_mask_vector_without_a_warning(build: Callable, build_mtm: Callable) -> None:
+    weights = build_mtm().backbone.state_dict()
+    assert "mask_token" in weights
+    build(out_type="raw").load_state_dict(weights)  # strict
