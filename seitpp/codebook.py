@@ -4,7 +4,6 @@ Used by tokenizers, the data preprocessor and augmentations alike. Nearest code 
 what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
 """
 
-import hashlib
 import pickle
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.files import written_whole
+from seitpp.storage import format as store_format
 
 # What `torch.load` raises, beside its own UnpicklingError, on a file that is damaged or of another kind.
 UNREADABLE_ERRORS = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
@@ -26,7 +26,7 @@ _DEVICE_SCORE_ELEMENTS = 1 << 28
 def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
     """SHA-256 (hex) of the codebook's rows as C-ordered little-endian float32, the identity that stores record."""
     array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
-    return hashlib.sha256(np.ascontiguousarray(array, dtype="<f4").tobytes()).hexdigest()
+    return store_format.codebook_sha256(array)
 
 
 def load_codebook(path: str | Path) -> np.ndarray:
@@ -125,7 +125,7 @@ def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = No
 def _argmax_last(scores: Tensor) -> Tensor:
     """First place of the largest value in each row, (R, K) to (R,)."""
     if scores.device.type == "cpu" and not torch.compiler.is_compiling():
-        # numpy's argmax is vectorised where torch's is not: ten times faster, with the same tie rule.
+        # numpy's argmax is vectorised where torch's on the CPU is not; the tie rule is the same.
         return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
     return scores.argmax(dim=-1)
 

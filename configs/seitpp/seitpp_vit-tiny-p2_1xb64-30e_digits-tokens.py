@@ -13,7 +13,7 @@ _base_ = [
 ]
 
 max_epochs = 30
-lr = 1.6e-2  # the best of 1e-3, 2e-3, 4e-3, 8e-3 and 1.6e-2 for training from scratch; fine-tuning shares it
+lr = 1.6e-2  # the best of 1e-3, 2e-3, 4e-3, 8e-3 and 1.6e-2 from scratch on the held-out images
 optim_wrapper = dict(optimizer=dict(lr=lr), paramwise_cfg=dict(layer_decay_rate=1.0))
 auto_scale_lr = dict(base_batch_size=64)
 param_scheduler = dict(warmup=2, end=max_epochs, eta_min_ratio=1e-6 / lr)

@@ -169,7 +169,7 @@ def _crop_resize(
 
     if like.device.type != "cpu" or (torch.is_grad_enabled() and like.requires_grad):
         return torch.bmm(*crop(slice(None))).view(batch, *size, channels)
-    # One product of the whole batch would leave the cache between the two steps and run three times slower.
+    # One product of the whole batch would leave the cache between the two steps.
     step = max(1, _CPU_CHUNK_ELEMENTS * torch.get_num_threads() // (rows * columns * channels))
     out = torch.empty(batch, size[0], size[1] * channels, dtype=like.dtype)
     for start in range(0, batch, step):
