@@ -1,32 +1,52 @@
 """What every tokenizer offers: images to codes, codes to images, and the facts a store records about it."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ResizeMode = Literal["exact", "center-crop"]
+
+_RESIZE_RULES = {
+    "exact": "bicubic with antialiasing to {0} x {1}, aspect not kept",
+    "center-crop": "bicubic with antialiasing until {0} x {1} is covered, aspect kept, then the centre",
+}
+
 
 class Tokenizer(nn.Module, ABC):
     """Images (B, C, H, W) with values in `pixel_range`, to codes (B, H / stride, W / stride), and back.
 
+    A tokenizer without a codebook describes a place of the grid by several integers, its `channels`; tokens are then
+    (B, H / stride, W / stride, channels) and may be negative.
+
     Attributes:
-        codebook: The K vectors that codes index, (K, D), float32, a buffer.
+        codebook: The K vectors that codes index, (K, D), float32, or None.
+        channels: Integers a place of the grid, or None for one code.
+        minimum: Smallest token; tokens lie in [minimum, minimum + codebook_size).
         stride: Pixels that a code is high and wide.
+        in_channels: Colour channels C, 3 (RGB) or 1 (grey).
         image_size: Height and width that `resize` brings images to.
+        resize_mode: How: to the exact size without keeping the aspect, or covering it and cut from the centre.
         pixel_range: Smallest and largest pixel value that `encode` expects and `decode` aims at.
         spatial: Whether codes lie on a grid that covers the image; geometric augmentation needs one.
     """
 
-    codebook: Tensor
+    codebook: Tensor | None
+    channels: int | None = None
+    minimum: int = 0
     stride: int
+    in_channels: int = 3
     image_size: tuple[int, int]
+    resize_mode: ResizeMode = "exact"
     pixel_range: tuple[float, float] = (0.0, 1.0)
     spatial: bool = True
 
     @property
     def codebook_size(self) -> int:
-        """Number of codes K."""
+        """Number of codes K, or of values that a token may take."""
+        assert self.codebook is not None  # whoever has none overrides this
         return len(self.codebook)
 
     @property
@@ -34,33 +54,77 @@ class Tokenizer(nn.Module, ABC):
         """Rows and columns of codes of an image of `image_size`."""
         return self.image_size[0] // self.stride, self.image_size[1] // self.stride
 
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one image's tokens: the grid, and the channels if there are any."""
+        return self.grid if self.channels is None else (*self.grid, self.channels)
+
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w) to images (B, C, h * stride, w * stride)."""
+        """Codes (B, h, w) to images (B, C, h * stride, w * stride), not clamped to `pixel_range`."""
 
     @abstractmethod
     def describe(self) -> dict:
         """Plain facts for a store's header: `type`, options that rebuild it beside its codebook, `preprocessing`."""
 
     def describe_preprocessing(self) -> dict:
-        """How `tokenize` prepares images, for `describe`."""
+        """How images are prepared, for `describe`."""
         return {
             "pixel_range": list(self.pixel_range),
-            "resize": f"bicubic with antialiasing to {self.image_size[0]} x {self.image_size[1]}, aspect not kept",
+            "resize": _RESIZE_RULES[self.resize_mode].format(*self.image_size),
         }
 
+    def check_images(self, images: Tensor) -> None:
+        """Refuse images that `encode` cannot take.
+
+        Raises:
+            ValueError: Their type, number of channels or size does not fit.
+        """
+        sides = images.shape[-2:]
+        if images.ndim != 4 or images.shape[1] != self.in_channels or any(s % self.stride or not s for s in sides):
+            raise ValueError(
+                f"images {tuple(images.shape)} do not fit: expected (B, {self.in_channels}, H, W) with sides that are "
+                f"multiples of {self.stride}"
+            )
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}; expected floats in {self.pixel_range}, such as bytes / 255")
+
+    def from_bytes(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, C, H, W), uint8 in [0, 255], to floats in `pixel_range`."""
+        low, high = self.pixel_range
+        return pixels.float().mul_((high - low) / 255).add_(low)
+
+    def to_bytes(self, images: Tensor) -> Tensor:
+        """Inverse of `from_bytes`: rounded and clamped to [0, 255], uint8."""
+        low, high = self.pixel_range
+        return images.float().sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).to(torch.uint8)
+
     def resize(self, images: Tensor) -> Tensor:
-        """Bring images (B, C, H, W) to `image_size`, bicubic, without keeping the aspect, kept in `pixel_range`."""
-        if tuple(images.shape[-2:]) == tuple(self.image_size):
+        """Bring images (B, C, H, W) to `image_size` as `resize_mode` says, bicubic, kept in `pixel_range`.
+
+        Files are resized as 8-bit images by `seitpp.tokenization.images.fit_image`, which follows the same rule and rounds.
+        """
+        height, width = self.image_size
+        if tuple(images.shape[-2:]) == (height, width):
             return images
-        resized = F.interpolate(images, size=self.image_size, mode="bicubic", align_corners=False, antialias=True)
-        return resized.clamp(*self.pixel_range)
+        size = (height, width)
+        if self.resize_mode == "center-crop":
+            size = cover_size(images.shape[-2:], self.image_size)
+        resized = F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)
+        top, left = (size[0] - height) // 2, (size[1] - width) // 2
+        return resized[..., top : top + height, left : left + width].clamp(*self.pixel_range)
 
     @torch.no_grad()
     def tokenize(self, images: Tensor, batch_size: int = 256) -> Tensor:
         """Resize and encode any number of images, a batch at a time."""
         return torch.cat([self.encode(self.resize(batch)) for batch in images.split(batch_size)])
+
+
+def cover_size(size: tuple[int, int] | torch.Size, target: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an image scaled, aspect kept, until it just covers the target."""
+    scale = max(target[0] / size[0], target[1] / size[1])
+    return max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))

@@ -80,13 +80,7 @@ class PatchKMeans(Tokenizer):
     def encode(self, images: Tensor) -> Tensor:
         """Nearest centre of each patch; images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
         self._require_codebook()
-        if images.shape[1] != self.in_channels or any(side % self.stride for side in images.shape[-2:]):
-            raise ValueError(
-                f"images {tuple(images.shape)} do not fit: expected (B, {self.in_channels}, H, W) with sides that are "
-                f"multiples of {self.stride}"
-            )
-        if not images.is_floating_point():
-            raise ValueError(f"images are {images.dtype}; expected floats in {self.pixel_range}, such as bytes / 255")
+        self.check_images(images)
         return nearest_codes_euclidean(self._patches(images), self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
