@@ -3,15 +3,21 @@
 python tools/convert_store.py imagenet1k-train-token.data.bin.gz data/in1k-train --codebook codebook.ckpt
 python tools/convert_store.py data/in1k-train out/imagenet1k-train --to release
 python tools/convert_store.py data/in1k-train data/in1k-train-raw --to store --codec raw
+python tools/convert_store.py data/in1k-train data/in1k-train-small --codec rans-context
+
+`rans` and `rans-context` are smaller where codes are unevenly used or neighbours resemble each other, and slower to
+read; see docs/storage_format.md.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from seitpp.progress import progress_bar
 from seitpp.storage import (
     CODECS,
+    DEFAULT_SHARD_BYTES,
     SeitRelease,
     StoreReader,
     copy_store,
@@ -33,6 +39,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--to", choices=["store", "release"], help="default: the other format; store if --codec is given"
     )
     parser.add_argument("--codec", choices=sorted(CODECS), help="codec of the new store (default: bitpacked)")
+    parser.add_argument(
+        "--shard-bytes",
+        type=int,
+        metavar="N",
+        help=f"size that a shard of the new store should not exceed (default: {DEFAULT_SHARD_BYTES}); with the rans "
+        "codecs that of its rows when bit-packed",
+    )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted conversion to a store")
     only_import = parser.add_argument_group("import of a release")
     only_import.add_argument("--labels", type=Path, metavar="FILE", help="label file, if it does not lie beside SRC")
@@ -45,9 +58,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     only_import.add_argument("--name", metavar="TOKENIZER_NAME", help="name of the tokenizer in the header")
     args = parser.parse_args(argv)
     from_release = is_release(args.src)
-    args.to = args.to or ("store" if from_release or args.codec else "release")
-    if args.to == "release" and (from_release or args.codec or args.resume):
-        parser.error("a release is written from a store, without --codec or --resume")
+    args.to = args.to or ("store" if from_release or args.codec or args.shard_bytes else "release")
+    if args.to == "release" and (from_release or args.codec or args.resume or args.shard_bytes is not None):
+        parser.error("a release is written from a store, without --codec, --shard-bytes or --resume")
     unused = [name for name in _IMPORT_OPTIONS if getattr(args, name) is not None]
     if unused and not from_release:
         option = unused[0].replace("_", "-")
@@ -55,6 +68,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if from_release and args.codebook is None and args.codebook_size is None:
         parser.error("a release does not say how many codes there are: give --codebook FILE or --codebook-size K")
     return args
+
+
+def store_options(args: argparse.Namespace) -> dict[str, Any]:
+    """How the new store is written."""
+    return {
+        "codec": args.codec or "bitpacked",
+        "shard_bytes": DEFAULT_SHARD_BYTES if args.shard_bytes is None else args.shard_bytes,
+        "resume": args.resume,
+    }
 
 
 def import_store(args: argparse.Namespace) -> None:
@@ -74,8 +96,7 @@ def import_store(args: argparse.Namespace) -> None:
             tokenizer={"name": args.name or "unknown"},
             classes=args.classes.read_text("utf-8").splitlines() if args.classes else None,
             synonyms=load_synonyms(args.synonyms) if args.synonyms else None,
-            codec=args.codec or "bitpacked",
-            resume=args.resume,
+            **store_options(args),
             progress=progress,
         )
     if release.labels is None:
@@ -117,8 +138,7 @@ def main(argv: list[str] | None = None) -> int:
             import_store(args)
         else:
             with progress_bar("copying") as progress:
-                codec = args.codec or "bitpacked"
-                copy_store(StoreReader(args.src), args.dst, codec=codec, resume=args.resume, progress=progress)
+                copy_store(StoreReader(args.src), args.dst, **store_options(args), progress=progress)
         store = StoreReader(args.dst)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

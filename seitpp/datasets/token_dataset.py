@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
-from seitpp.storage import SeitRelease, StoreReader, is_release
+from seitpp.storage import SeitRelease, StoreReader, expand_store, is_release
 from seitpp.structures import TokenBatch
 
 
@@ -38,6 +38,8 @@ class TokenDataset(BaseDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
+        expand_dir: Folder for an expanded copy of a store whose codec is slow to read at random (`rans`,
+            `rans-context`); made once and found again by content hash. Sizes and `metainfo` stay those of the store.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class TokenDataset(BaseDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
+        expand_dir: str | None = None,
     ) -> None:
         self.store_path = osp.join(data_root, store) if data_root else store
         self.label_path = osp.join(data_root, label_file) if label_file and data_root else label_file
@@ -60,6 +63,7 @@ class TokenDataset(BaseDataset):
         self.codebook_size = codebook_size
         self.subset = copy.deepcopy(subset)
         self.keep_length = keep_length
+        self.expand_dir = expand_dir
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -75,6 +79,7 @@ class TokenDataset(BaseDataset):
         if self._fully_initialized:
             return
         self.reader = self._open()
+        self._tokens = self._expanded()
         self._places = self._apply_indices(np.arange(len(self.reader)))
         self._full_length = len(self._places)
         labels = self.reader.labels
@@ -138,6 +143,17 @@ class TokenDataset(BaseDataset):
             )
         return reader
 
+    def _expanded(self) -> StoreReader | SeitRelease:
+        """What tokens are read from: the store itself, or its copy in `expand_dir`."""
+        if self.expand_dir is None:
+            return self.reader
+        if self.is_release:
+            raise ValueError(f"{self.store_path} is a release, which is held in memory; leave out expand_dir")
+        if self.reader.header["codec"]["name"] in ("raw", "bitpacked"):
+            return self.reader  # fast enough as it is
+        with progress_bar(f"expanding {self.store_path}") as progress:
+            return expand_store(self.reader, self.expand_dir, progress=progress)
+
     def _apply_indices(self, places: np.ndarray) -> np.ndarray:
         if self._indices is None:
             return places
@@ -169,7 +185,7 @@ class TokenDataset(BaseDataset):
             raise IndexError(f"sample {sample_idx[outside][0]} of a data set of {len(self)}")
         samples = sample_idx % len(self._places)  # beyond the subset only where `keep_length` repeats it
         batch: TokenBatch = {
-            "inputs": torch.from_numpy(self.reader.read(self._places[samples])),
+            "inputs": torch.from_numpy(self._tokens.read(self._places[samples])),
             "sample_idx": torch.from_numpy(sample_idx),
         }
         if self._labels is not None:

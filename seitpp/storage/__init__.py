@@ -3,39 +3,58 @@
 Needs only numpy and the standard library.
 """
 
-from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, build_codec, code_dtype
+from seitpp.storage.bounds import conditional_bits
+from seitpp.storage.code_table import codes_in_use, match_rows, restore_store, subset_store
+from seitpp.storage.codec_names import CODECS, Codec, build_codec
+from seitpp.storage.codecs import BitPackedCodec, RawCodec, code_dtype
+from seitpp.storage.expand import expand_store
 from seitpp.storage.format import NotAStoreError
+from seitpp.storage.numbering import CodeTable
+from seitpp.storage.rans_codecs import RansCodec, RansContextCodec
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release_bytes import decode_release_bytes, encode_release_bytes
 from seitpp.storage.release_transfer import ExportedFile, ReleaseImport, import_release, write_release
 from seitpp.storage.seit_release import SeitRelease, is_release
+from seitpp.storage.settings import StoreSettings, shard_entry
 from seitpp.storage.source import TokenSource, open_source
 from seitpp.storage.stats import StoreStats, store_stats
 from seitpp.storage.synonyms import load_synonyms
-from seitpp.storage.writer import StoreWriter, copy_store
+from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_store
 
 __all__ = [
     "CODECS",
+    "DEFAULT_SHARD_BYTES",
     "BitPackedCodec",
+    "CodeTable",
     "Codec",
     "ExportedFile",
     "NotAStoreError",
+    "RansCodec",
+    "RansContextCodec",
     "RawCodec",
     "ReleaseImport",
     "SeitRelease",
     "StoreReader",
+    "StoreSettings",
     "StoreStats",
     "StoreWriter",
     "TokenSource",
     "build_codec",
     "code_dtype",
+    "codes_in_use",
+    "conditional_bits",
     "copy_store",
     "decode_release_bytes",
     "encode_release_bytes",
+    "expand_store",
     "import_release",
     "is_release",
     "load_synonyms",
+    "match_rows",
     "open_source",
+    "restore_store",
+    "shard_entry",
     "store_stats",
+    "subset_store",
     "write_release",
 ]

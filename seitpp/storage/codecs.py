@@ -1,11 +1,12 @@
 """Codecs turn rows of codes into rows of bytes and back; a store names its codec in `header.json`.
 
-A codec is a frozen value without state: `encode` takes codes (n, T) and gives bytes (n, row_bytes), `decode` is its
-inverse. The byte layouts are specified in `docs/storage_format.md`.
+A codec is a frozen value without state. Those of this file give every row the same size: `encode` takes codes (n, T)
+and gives bytes (n, row_bytes), `decode` is its inverse. Those of `rans_codecs` give rows of variable length with tables
+that belong to a shard. The byte layouts are specified in `docs/storage_format.md`.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -13,13 +14,13 @@ MAX_CODEBOOK_SIZE = 2**18
 _CHUNK_WORDS = 2**13  # 64-bit words unpacked at a time: temporaries of 64 KiB stay in the cache
 
 
-class Codec(Protocol):
-    """What a store asks of a codec."""
+class FixedWidthCodec(Protocol):
+    """A codec whose rows all have the same size."""
 
     name: ClassVar[str]
 
     @classmethod
-    def for_codebook(cls, codebook_size: int) -> "Codec":
+    def for_codebook(cls, codebook_size: int) -> "FixedWidthCodec":
         """The codec with the parameters that fit codes in [0, codebook_size)."""
 
     def row_bytes(self, num_codes: int) -> int:
@@ -35,6 +36,22 @@ class Codec(Protocol):
 def code_dtype(codebook_size: int) -> np.dtype:
     """The type in which codes are handed out: the smallest of uint8, uint16 and int32 that holds K - 1."""
     return np.dtype(np.uint8 if codebook_size <= 2**8 else np.uint16 if codebook_size <= 2**16 else np.int32)
+
+
+def value_dtype(codebook_size: int, minimum: int) -> np.dtype:
+    """The type in which values in [minimum, minimum + codebook_size) are handed out.
+
+    The smallest of uint8, uint16 and int32 that holds them, of int8, int16 and int32 if some are negative.
+    """
+    highest = minimum + codebook_size - 1
+    candidates = (np.uint8, np.uint16, np.int32) if minimum >= 0 else (np.int8, np.int16, np.int32)
+    fitting = (kind for kind in candidates if np.iinfo(kind).min <= minimum and highest <= np.iinfo(kind).max)
+    return np.dtype(next(fitting))
+
+
+def samples_at_a_time(num_codes: int, most: int = 4096) -> int:
+    """Samples of `num_codes` codes to work on together: at most `most`, and 2^24 codes, which bounds the memory."""
+    return max(1, min(most, 2**24 // num_codes))
 
 
 def check_codebook_size(codebook_size: int) -> int:
@@ -156,34 +173,3 @@ def _spread(words: np.ndarray, bits: int, lane_bits: int) -> np.ndarray:
         words |= upper
         field_bits = half_field
     return words
-
-
-CODECS: dict[str, type[RawCodec] | type[BitPackedCodec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec)}
-
-
-def build_codec(name: str, codebook_size: int) -> Codec:
-    """The codec called `name` for codes in [0, codebook_size).
-
-    Raises:
-        ValueError: No codec has that name, or the codebook size is not one that a store can hold.
-    """
-    if name not in CODECS:
-        raise ValueError(f"codec is {name!r}, expected one of {', '.join(sorted(CODECS))}")
-    return CODECS[name].for_codebook(check_codebook_size(codebook_size))
-
-
-def codec_to_header(codec: Codec) -> dict[str, Any]:
-    """The header entry of a codec: its name and parameters."""
-    return {"name": codec.name, **asdict(codec)}  # type: ignore[call-overload]
-
-
-def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
-    """The codec that a header entry describes.
-
-    Raises:
-        ValueError: The codec is unknown, or its parameters do not belong to `codebook_size`.
-    """
-    codec = build_codec(entry.get("name", ""), codebook_size)
-    if (expected := codec_to_header(codec)) != entry:
-        raise ValueError(f"codec is {entry!r}, expected {expected!r} for a codebook of {codebook_size}")
-    return codec

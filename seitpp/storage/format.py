@@ -1,4 +1,4 @@
-"""The files of a token store: the JSON header with its checks, and the layout of a shard.
+"""The JSON header of a token store with its checks, the content hash, and writing files that appear whole.
 
 Every byte is specified in `docs/storage_format.md`; writer and reader share what is defined here.
 """
@@ -7,27 +7,25 @@ import hashlib
 import json
 import os
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seitpp.storage.codecs import check_codebook_size, codec_from_header
+from seitpp.storage.codec_names import codec_from_header
+from seitpp.storage.codecs import check_codebook_size
 
 FORMAT = "seitpp-token-store"
 VERSION = 1
 HEADER_FILE = "header.json"
 CODEBOOK_FILE = "codebook.npy"
 SYNONYMS_FILE = "synonyms.json"
+CODE_TABLE_FILE = "code_table.npy"
+SIDE_FILES = (CODEBOOK_FILE, SYNONYMS_FILE, CODE_TABLE_FILE)
 LABEL_KINDS = ("none", "class", "segmentation")
 LABEL_DTYPES = ("uint8", "uint16", "uint32")
-
-SHARD_MAGIC = b"SEITPPTS"
-SHARD_HEADER = struct.Struct("<8sIIQIIQQQQ")
+MAX_CHANNELS = 4096
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) while something long runs."""
@@ -51,61 +49,6 @@ _SHARD_FIELDS: dict[str, type] = {"file": str, "num_samples": int, "num_bytes": 
 
 class NotAStoreError(ValueError):
     """The path holds no token store at all, as opposed to a damaged one."""
-
-
-@dataclass(frozen=True)
-class ShardLayout:
-    """Where the sections of a shard lie; follows from three numbers.
-
-    Args:
-        num_samples: Samples in the shard, at least 1.
-        row_bytes: Bytes of one encoded token row.
-        label_bytes: Bytes of one label; 0 without labels.
-    """
-
-    num_samples: int
-    row_bytes: int
-    label_bytes: int
-
-    @property
-    def tokens_offset(self) -> int:
-        """Where the token rows start."""
-        return SHARD_HEADER.size
-
-    @property
-    def labels_offset(self) -> int:
-        """Where the labels start."""
-        return align(self.tokens_offset + self.num_samples * self.row_bytes)
-
-    @property
-    def checksums_offset(self) -> int:
-        """Where the checksums start."""
-        return align(self.labels_offset + self.num_samples * self.label_bytes)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the whole shard."""
-        return self.checksums_offset + 4 * self.num_samples
-
-    def pack(self) -> bytes:
-        """The 64-byte header that opens the shard."""
-        return SHARD_HEADER.pack(
-            SHARD_MAGIC,
-            VERSION,
-            0,  # flags
-            self.num_samples,
-            self.row_bytes,
-            self.label_bytes,
-            0,  # offset index: only for rows of variable length
-            self.tokens_offset,
-            self.labels_offset,
-            self.checksums_offset,
-        )
-
-
-def align(offset: int) -> int:
-    """The next multiple of 8: sections start there, so that every integer in them is aligned."""
-    return -(-offset // 8) * 8
 
 
 def shard_name(number: int) -> str:
@@ -151,7 +94,10 @@ def codebook_sha256(codebook: np.ndarray) -> str:
 
 def content_hash(header: dict[str, Any]) -> str:
     """SHA-256 over all that determines the contents: equal for equal stores, wherever they came from."""
-    codebook = header["codebook"]
+    codebook, table = header["codebook"], header.get("code_table")
+    optional = {key: header[key] for key in ("channels", "minimum") if key in header}
+    if table is not None:
+        optional["code_table"] = {key: table[key] for key in ("sha256", "codebook_size")}
     return sha256_hex(
         canonical_json(
             {
@@ -162,6 +108,7 @@ def content_hash(header: dict[str, Any]) -> str:
                 "labels": header["labels"],
                 "classes": header["classes"],
                 "shards": [[shard["num_samples"], shard["sha256"]] for shard in header["shards"]],
+                **optional,
             }
         )
     )
@@ -189,10 +136,15 @@ def header_checksum(header: dict[str, Any]) -> str:
     return sha256_hex(canonical_json({key: value for key, value in header.items() if key != "header_sha256"}))
 
 
+def header_bytes(header: dict[str, Any]) -> bytes:
+    """Content of `header.json`: the header with its own checksum."""
+    sealed = {**header, "header_sha256": header_checksum(header)}
+    return json.dumps(sealed, indent=1).encode("ascii") + b"\n"
+
+
 def write_header(folder: Path, header: dict[str, Any]) -> None:
     """Write `header.json` with its own checksum."""
-    sealed = {**header, "header_sha256": header_checksum(header)}
-    atomic_write(folder / HEADER_FILE, [json.dumps(sealed, indent=1).encode("ascii"), b"\n"])
+    atomic_write(folder / HEADER_FILE, [header_bytes(header)])
 
 
 def read_header(folder: Path) -> dict[str, Any]:
@@ -230,9 +182,10 @@ def _check_fields(header: dict[str, Any]) -> None:
             raise ValueError(f"{key} is {header.get(key)!r}, which is not of the expected JSON type")
     check_codebook_size(header["codebook_size"])
     check_grid(header["grid"])
+    check_values(header["codebook_size"], header.get("channels"), header.get("minimum", 0))
     codec_from_header(header["codec"], header["codebook_size"])
     check_labels_entry(header["labels"])
-    for entry in [header["codebook"], header.get("synonyms"), *header["shards"]]:
+    for entry in [header["codebook"], header.get("synonyms"), header.get("code_table"), *header["shards"]]:
         # A name that leaves the folder would let a header read any file.
         if entry is None:
             continue
@@ -253,6 +206,21 @@ def check_grid(grid: Any) -> tuple[int, int]:
     return values
 
 
+def check_values(codebook_size: int, channels: Any, minimum: Any) -> None:
+    """Raise `ValueError` unless samples can have `channels` (None: plain codes) and values from `minimum`."""
+    if channels is not None and (type(channels) is not int or not 1 <= channels <= MAX_CHANNELS):
+        raise ValueError(f"channels is {channels!r}, expected None or an integer in 1..{MAX_CHANNELS}")
+    if type(minimum) is not int or not -(2**31) <= minimum <= 2**31 - codebook_size:
+        raise ValueError(
+            f"minimum is {minimum!r}, expected an integer such that all {codebook_size} values from it fit into 32 bits"
+        )
+
+
+def sample_shape(header: dict[str, Any]) -> tuple[int, ...]:
+    """Shape of a sample: (H, W), or (H, W, C) with channels."""
+    return (*header["grid"], header["channels"]) if "channels" in header else tuple(header["grid"])
+
+
 def check_labels_entry(labels: dict[str, Any]) -> None:
     """Raise `ValueError` unless kind and type of the labels are known and belong together."""
     kind, dtype = labels.get("kind"), labels.get("dtype")
@@ -262,48 +230,3 @@ def check_labels_entry(labels: dict[str, Any]) -> None:
         raise ValueError(f"label dtype is {dtype!r}, expected one of {', '.join(LABEL_DTYPES)}")
     if kind != "class" and dtype is not None:
         raise ValueError(f"label dtype is {dtype!r}, expected null for labels of kind {kind!r}")
-
-
-def shard_layouts(header: dict[str, Any]) -> list[ShardLayout]:
-    """The layout that each shard must have according to the header."""
-    height, width = header["grid"]
-    row_bytes = codec_from_header(header["codec"], header["codebook_size"]).row_bytes(height * width)
-    label_bytes = label_layout(header["labels"])[1]
-    return [ShardLayout(shard["num_samples"], row_bytes, label_bytes) for shard in header["shards"]]
-
-
-def check_shards(folder: Path, header: dict[str, Any]) -> None:
-    """Compare size and header of every shard with `header.json`, without reading the contents.
-
-    Raises:
-        ValueError: Names every shard that is missing, has the wrong size, or the wrong header.
-    """
-    problems = []
-    for shard, layout in zip(header["shards"], shard_layouts(header), strict=True):
-        if problem := _shard_problem(folder / shard["file"], shard, layout):
-            problems.append(problem)
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
-def _shard_problem(path: Path, shard: dict[str, Any], layout: ShardLayout) -> str | None:
-    """What is wrong with size or header of one shard; None if nothing is."""
-    if not path.is_file():
-        return f"{path} is missing"
-    size = path.stat().st_size
-    if size != layout.num_bytes or shard["num_bytes"] != layout.num_bytes:
-        expected = f"expected {layout.num_bytes} for {layout.num_samples} samples"
-        return f"{path} has {size} bytes, {expected}: truncated or damaged"
-    with open(path, "rb") as file:
-        found = file.read(SHARD_HEADER.size)
-    if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
-        return f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard"
-    if found != layout.pack():
-        return f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {HEADER_FILE}"
-    return None
-
-
-def sample_checksums(rows: np.ndarray, label_bytes: np.ndarray) -> Iterable[int]:
-    """CRC-32 of each sample: its row (row_bytes,) followed by its label bytes, both uint8."""
-    for row, label in zip(rows, label_bytes, strict=True):
-        yield zlib.crc32(label, zlib.crc32(row))

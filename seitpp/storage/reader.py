@@ -1,7 +1,7 @@
 """Random access to the samples of a token store through memory-mapped shards, and its verification."""
 
 import hashlib
-import mmap
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from seitpp.storage import format as store_format
-from seitpp.storage.codecs import code_dtype, codec_from_header
+from seitpp.storage.codecs import samples_at_a_time, value_dtype
+from seitpp.storage.numbering import CodeTable, load_code_table
+from seitpp.storage.shard_file import open_shards
 from seitpp.storage.synonyms import SynonymTable, parse_synonyms
-
-_BATCH_SAMPLES = 4096
 
 
 class StoreReader:
@@ -40,13 +40,11 @@ class StoreReader:
             )
         if not len(self):
             raise ValueError(f"{self.path} holds no samples")
-        store_format.check_shards(self.path, self._header)
-        self._codec = codec_from_header(self._header["codec"], self.codebook_size)
-        self._layouts = store_format.shard_layouts(self._header)
-        self._starts = np.cumsum([0, *(layout.num_samples for layout in self._layouts)])
-        self._maps: dict[int, np.ndarray] = {}
+        self._shards = open_shards(self.path, self._header)
+        self._starts = np.cumsum([0, *map(len, self._shards)])
         self._codebook = self._load_codebook()
         self._synonyms = self._load_synonyms()
+        self._code_table = self._load_code_table()
         self._labels = self._load_labels()
 
     @property
@@ -66,6 +64,26 @@ class StoreReader:
         return self._header["codebook_size"]
 
     @property
+    def channels(self) -> int | None:
+        """Values of a cell C; None for plain codes."""
+        return self._header.get("channels")
+
+    @property
+    def minimum(self) -> int:
+        """Smallest value m: values are in [m, m + K)."""
+        return self._header.get("minimum", 0)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of a sample: (H, W), or (H, W, C) with channels."""
+        return store_format.sample_shape(self._header)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the values that are read: the smallest that holds them, signed if the minimum is negative."""
+        return value_dtype(self.codebook_size, self.minimum)
+
+    @property
     def codebook(self) -> np.ndarray | None:
         """Code vectors (K, D), float32."""
         return self._codebook
@@ -79,6 +97,11 @@ class StoreReader:
     def synonyms(self) -> SynonymTable | None:
         """Similar codes of each code, best first."""
         return self._synonyms
+
+    @property
+    def code_table(self) -> CodeTable | None:
+        """Which codes of a larger codebook the codes stand for."""
+        return self._code_table
 
     @property
     def classes(self) -> list[str] | None:
@@ -97,15 +120,31 @@ class StoreReader:
 
     @property
     def section_bytes(self) -> dict[str, int]:
-        """Bytes on disk by purpose; `other` is the header, shard headers with padding, codebook and synonyms."""
-        tokens = sum(layout.num_samples * layout.row_bytes for layout in self._layouts)
-        labels = sum(layout.num_samples * layout.label_bytes for layout in self._layouts)
+        """Bytes on disk by purpose.
+
+        `tables` and `index` (where each row starts) are those of codecs with rows of variable length; `other` is the
+        header, shard headers with padding, codebook, synonyms and code table.
+        """
+        layouts = [shard.layout for shard in self._shards]
+        tokens = sum(layout.token_bytes for layout in layouts)
+        variable = [layout for layout in layouts if not layout.row_bytes]
+        tables = sum(8 + layout.table_bytes for layout in variable)
+        index = sum(8 * (layout.num_samples + 1) for layout in variable)
+        labels = sum(layout.num_samples * layout.label_bytes for layout in layouts)
         checksums = 4 * len(self)
-        shards = sum(layout.num_bytes for layout in self._layouts)
+        shards = sum(layout.num_bytes for layout in layouts)
         beside = [store_format.HEADER_FILE]
-        beside += [entry["file"] for key in ("codebook", "synonyms") if (entry := self._header.get(key))]
-        other = shards - tokens - labels - checksums + sum((self.path / name).stat().st_size for name in beside)
-        return {"tokens": tokens, "labels": labels, "checksums": checksums, "other": other}
+        beside += [entry["file"] for key in ("codebook", "synonyms", "code_table") if (entry := self._header.get(key))]
+        other = shards - tokens - tables - index - labels - checksums
+        other += sum((self.path / name).stat().st_size for name in beside)
+        return {
+            "tokens": tokens,
+            "tables": tables,
+            "index": index,
+            "labels": labels,
+            "checksums": checksums,
+            "other": other,
+        }
 
     @property
     def num_bytes(self) -> int:
@@ -122,7 +161,8 @@ class StoreReader:
             indices: Integers in [0, N) in any order, with or without repetition, or a slice.
 
         Returns:
-            Codes (n, H, W) in the order of `indices`, in the smallest of uint8, uint16 and int32 for K.
+            Samples (n, H, W) or (n, H, W, C) in the order of `indices`, of type `dtype`: for plain codes the smallest
+            of uint8, uint16 and int32 that holds K - 1.
 
         Raises:
             IndexError: An index is out of range.
@@ -133,17 +173,17 @@ class StoreReader:
             if step == 1:
                 return self._read_range(start, max(start, stop))
         checked = check_indices(indices, len(self))
-        codes = np.empty((len(checked), self.grid[0] * self.grid[1]), code_dtype(self.codebook_size))
+        tokens = np.empty((len(checked), *self.sample_shape), self.dtype)
         shards = np.searchsorted(self._starts, checked, side="right") - 1
         for shard in np.unique(shards):
             positions = np.flatnonzero(shards == shard)
             samples = checked[positions]
-            codes[positions] = self._decode(int(shard), self._rows(int(shard))[samples - self._starts[shard]], samples)
-        return codes.reshape(-1, *self.grid)
+            tokens[positions] = self._decode(int(shard), samples - self._starts[shard])
+        return tokens
 
     def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
-        """Tokens of all samples (N, H, W); `progress` is called with samples done and their total."""
-        tokens = np.empty((len(self), *self.grid), code_dtype(self.codebook_size))
+        """Tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
+        tokens = np.empty((len(self), *self.sample_shape), self.dtype)
         done = 0
         for batch in self.iter_batches():
             tokens[done : done + len(batch)] = batch
@@ -153,9 +193,10 @@ class StoreReader:
         return tokens
 
     def iter_batches(self) -> Iterator[np.ndarray]:
-        """Tokens of all samples in order, some thousand at a time."""
-        for start in range(0, len(self), _BATCH_SAMPLES):
-            yield self._read_range(start, min(start + _BATCH_SAMPLES, len(self)))
+        """Tokens of all samples in order, up to some thousand at a time."""
+        step = samples_at_a_time(math.prod(self.sample_shape))
+        for start in range(0, len(self), step):
+            yield self._read_range(start, min(start + step, len(self)))
 
     def verify(self, progress: store_format.Progress | None = None) -> list[str]:
         """Compare every stored byte with its checksum, and every code with the codebook size.
@@ -167,95 +208,90 @@ class StoreReader:
             One line per problem, naming shard and sample; empty for a sound store.
         """
         problems = []
-        done, total = 0, sum(layout.num_bytes for layout in self._layouts)
+        done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
         for shard, entry in enumerate(self._header["shards"]):
-            content, digest = self._map(shard), hashlib.sha256()
+            content, digest = self._shards[shard].content, hashlib.sha256()
             for start in range(0, len(content), 2**23):
                 digest.update(content[start : start + 2**23])
                 if progress is not None:
                     progress(done + min(start + 2**23, len(content)), total)
             done += len(content)
-            if digest.hexdigest() != entry["sha256"]:
-                problems += self._damage(shard)
-            problems += self._codes_out_of_range(shard)
+            try:
+                damage = self._damage(shard) if digest.hexdigest() != entry["sha256"] else []
+                named = {line.partition(",")[0] for line in damage}  # not twice for the same sample
+                problems += damage
+                problems += [line for line in self._undecodable(shard) if line.partition(",")[0] not in named]
+            except ValueError as error:  # a row index or tables that make no sense
+                problems.append(str(error))
         return problems
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_maps": {}}
 
     def _read_range(self, start: int, stop: int) -> np.ndarray:
         """Tokens of samples start..stop-1, read straight from the shards."""
-        codes = np.empty((stop - start, self.grid[0] * self.grid[1]), code_dtype(self.codebook_size))
+        tokens = np.empty((stop - start, *self.sample_shape), self.dtype)
         first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        for shard in range(first, len(self._layouts)):
+        for shard in range(first, len(self._shards)):
             low, high = max(start, self._starts[shard]), min(stop, self._starts[shard + 1])
             if low >= high:
                 break
-            rows = self._rows(shard)[low - self._starts[shard] : high - self._starts[shard]]
-            codes[low - start : high - start] = self._decode(shard, rows, np.arange(low, high))
-        return codes.reshape(-1, *self.grid)
+            tokens[low - start : high - start] = self._decode(
+                shard, slice(low - self._starts[shard], high - self._starts[shard])
+            )
+            if high == self._starts[shard + 1]:
+                self._shards[shard].release()  # reading in order, the tables of all shards would add up
+        return tokens
 
-    def _decode(self, shard: int, rows: np.ndarray, samples: np.ndarray) -> np.ndarray:
-        """Decode rows (n, row_bytes) of one shard and check the codes; `samples` (n,) are their numbers."""
-        codes = self._codec.decode(rows, self.grid[0] * self.grid[1])
-        if codes.size and codes.max() >= self.codebook_size:
-            row, position = np.argwhere(codes >= self.codebook_size)[0]
-            raise ValueError(self._code_problem(shard, int(samples[row]), int(codes[row, position])))
-        return codes
+    def _decode(self, shard: int, places: np.ndarray | slice) -> np.ndarray:
+        """Checked samples (n, *sample_shape) at some places of one shard."""
+        codes, sound = self._shards[shard].decode(places)
+        if problems := self._decoding_problems(shard, places, codes, sound):
+            raise ValueError(problems[0])
+        if self.minimum:
+            codes = (codes.astype(np.int64) + self.minimum).astype(self.dtype)
+        return codes.reshape(-1, *self.sample_shape)
 
-    def _code_problem(self, shard: int, sample: int, code: int) -> str:
-        name = self._header["shards"][shard]["file"]
-        return f"{self.path / name}: sample {sample} holds code {code}, expected codes below {self.codebook_size}"
+    def _decoding_problems(
+        self, shard: int, places: np.ndarray | slice, codes: np.ndarray, sound: np.ndarray | None
+    ) -> list[str]:
+        """A line for each of some decoded samples that is no row of the codec, or holds a code that does not exist."""
+        if (sound is None or sound.all()) and not (codes.size and codes.max() >= self.codebook_size):
+            return []
+        numbers = np.arange(self._starts[shard], self._starts[shard + 1])[places]
+        path, lines = self._shards[shard].path, []
+        for row, number in enumerate(numbers):
+            if sound is not None and not sound[row]:
+                lines.append(
+                    f"{path}: sample {number} is damaged, its row does not decode to {codes.shape[1]} codes with the "
+                    "right CRC-32"
+                )
+            elif (wrong := codes[row][codes[row] >= self.codebook_size]).size:
+                lines.append(
+                    f"{path}: sample {number} holds code {wrong[0]}, expected codes below {self.codebook_size}"
+                )
+        return lines
 
-    def _codes_out_of_range(self, shard: int) -> list[str]:
-        problems, rows = [], self._rows(shard)
-        for start in range(0, len(rows), _BATCH_SAMPLES):
-            codes = self._codec.decode(rows[start : start + _BATCH_SAMPLES], self.grid[0] * self.grid[1])
-            highest = codes.max(axis=1)
-            for row in np.flatnonzero(highest >= self.codebook_size):
-                sample = int(self._starts[shard]) + start + int(row)
-                problems.append(self._code_problem(shard, sample, int(highest[row])))
+    def _undecodable(self, shard: int) -> list[str]:
+        """The lines of `_decoding_problems` for a whole shard."""
+        problems, step = [], samples_at_a_time(math.prod(self.sample_shape))
+        for start in range(0, len(self._shards[shard]), step):
+            places = slice(start, start + step)
+            problems += self._decoding_problems(shard, places, *self._shards[shard].decode(places))
         return problems
 
     def _damage(self, shard: int) -> list[str]:
         """Lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any."""
-        layout, path = self._layouts[shard], self.path / self._header["shards"][shard]["file"]
-        labels = self._section(shard, layout.labels_offset, layout.num_samples * layout.label_bytes)
-        stored = self._section(shard, layout.checksums_offset, 4 * layout.num_samples).view("<u4")
-        found = store_format.sample_checksums(self._rows(shard), labels.reshape(layout.num_samples, layout.label_bytes))
+        path, stored = self._shards[shard].path, self._shards[shard].stored_checksums()
         lines = [
             f"{path}: sample {self._starts[shard] + row} is damaged, CRC-32 is {crc:08x}, expected {stored[row]:08x}"
-            for row, crc in enumerate(found)
+            for row, crc in enumerate(self._shards[shard].found_checksums())
             if crc != stored[row]
         ]
         return lines or [f"{path}: SHA-256 differs from header.json, though every sample matches its own CRC-32"]
 
-    def _map(self, shard: int) -> np.ndarray:
-        """All bytes of a shard, memory-mapped."""
-        if shard not in self._maps:
-            with open(self.path / self._header["shards"][shard]["file"], "rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps[shard] = np.frombuffer(mapped, np.uint8)
-        return self._maps[shard]
-
-    def _section(self, shard: int, offset: int, num_bytes: int) -> np.ndarray:
-        return self._map(shard)[offset : offset + num_bytes]
-
-    def _rows(self, shard: int) -> np.ndarray:
-        """Encoded token rows of a shard (n, row_bytes), uint8."""
-        layout = self._layouts[shard]
-        section = self._section(shard, layout.tokens_offset, layout.num_samples * layout.row_bytes)
-        return section.reshape(layout.num_samples, layout.row_bytes)
-
     def _load_labels(self) -> np.ndarray | None:
-        dtype, label_bytes = store_format.label_layout(self._header["labels"])
+        dtype, _ = store_format.label_layout(self._header["labels"])
         if dtype is None:
             return None
-        sections = [
-            self._section(shard, layout.labels_offset, layout.num_samples * label_bytes).view(dtype)
-            for shard, layout in enumerate(self._layouts)
-        ]
-        return np.concatenate(sections).astype(np.int64)
+        return np.concatenate([shard.labels(dtype) for shard in self._shards]).astype(np.int64)
 
     def _load_codebook(self) -> np.ndarray | None:
         entry = self._header["codebook"]
@@ -274,6 +310,10 @@ class StoreReader:
         if (found := store_format.codebook_sha256(codebook)) != entry["sha256"]:
             raise ValueError(f"{path}: SHA-256 of the codebook is {found}, expected {entry['sha256']}")
         return codebook.astype(np.float32, copy=False)
+
+    def _load_code_table(self) -> CodeTable | None:
+        entry = self._header.get("code_table")
+        return entry and load_code_table(self.path / entry["file"], entry, self.codebook_size)
 
     def _load_synonyms(self) -> SynonymTable | None:
         entry = self._header.get("synonyms")

@@ -138,6 +138,11 @@ def write_release(
     Returns:
         The written files, in the order above; a store with synonyms adds `PREFIX-synonyms.json`.
     """
+    if not isinstance(source, np.ndarray) and (source.channels is not None or source.minimum):
+        raise ValueError(
+            f"samples have shape {source.sample_shape} and values from {source.minimum}; a release holds plain codes "
+            "(H, W) from 0, so this store cannot be exported as one"
+        )
     facts, stream_facts = _release_facts(source)
     labels = labels if isinstance(source, np.ndarray) else source.labels
     if labels is not None and len(labels) != len(source):

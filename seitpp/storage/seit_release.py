@@ -87,6 +87,21 @@ class SeitRelease:
         return self._codebook_size
 
     @property
+    def channels(self) -> int | None:
+        """None: a release holds plain codes."""
+        return None
+
+    @property
+    def minimum(self) -> int:
+        """0: a release holds plain codes."""
+        return 0
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of a sample, (H, W)."""
+        return self._grid
+
+    @property
     def codebook_sha256(self) -> str | None:
         """None: a release keeps its codebook in a file of its own."""
         return None
@@ -103,10 +118,11 @@ class SeitRelease:
 
     @property
     def section_bytes(self) -> dict[str, int]:
-        """Bytes on disk by purpose; `other` is the index."""
+        """Bytes on disk by purpose."""
         labels = 0 if self.label_path is None else self.label_path.stat().st_size
         index = self.index_path.stat().st_size
-        return {"tokens": self.data_path.stat().st_size, "labels": labels, "checksums": 0, "other": index}
+        data = self.data_path.stat().st_size
+        return {"tokens": data, "tables": 0, "index": index, "labels": labels, "checksums": 0, "other": 0}
 
     @property
     def num_bytes(self) -> int:

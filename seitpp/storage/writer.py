@@ -1,7 +1,9 @@
 """Append-only writer of a token store: shards appear whole or not at all, and a killed run can be continued."""
 
-import io
+import math
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -9,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seitpp.storage import format as store_format
-from seitpp.storage.codecs import build_codec, code_dtype, codec_to_header
-from seitpp.storage.format import ShardLayout
-from seitpp.storage.synonyms import dump_synonyms
+from seitpp.storage.codecs import code_dtype, samples_at_a_time
+from seitpp.storage.numbering import CodeTable
+from seitpp.storage.settings import StoreSettings, shard_entry
+from seitpp.storage.shard_file import open_shards
 
 if TYPE_CHECKING:
     from seitpp.storage.reader import StoreReader
 
 DEFAULT_SHARD_BYTES = 64 * 2**20
-_OWN_FILES = re.compile(r"(header\.json|codebook\.npy|synonyms\.json|shard-\d{5,}\.bin)(\.tmp)?")
+_OWN_FILES = re.compile(r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|shard-\d{5,}\.bin)(\.tmp)?")
 
 
 class StoreWriter:
@@ -29,18 +32,19 @@ class StoreWriter:
 
     Args:
         path: Folder of the store. It must not exist or be empty, unless `resume` is set.
-        codebook_size: Number of codes K, 1..2**18.
+        codebook_size: Number of codes K, 1..2**18; this and the following are those of `StoreSettings`.
         grid: Rows and columns of a token map (H, W).
-        tokenizer: What made the tokens: `name` and anything else as JSON, for example `preprocessing`.
-        codebook: Code vectors (K, D), kept as float32.
-        codec: How rows are stored, `bitpacked` or `raw`.
-        label_kind: `class` to append one index per sample; `none`; or `segmentation` for maps that the
-            application keeps under `labels/` in the folder.
-        classes: Class names; labels must then be below their number.
-        label_dtype: Stored type of class labels. By default the smallest for `classes`, or uint16 without names.
-        source: Where the samples come from, as JSON.
-        synonyms: Similar codes for each code, best first, kept beside the tokens; those of `load_synonyms` as the bytes
-            of their file.
+        tokenizer: What made the tokens.
+        codebook: Code vectors (K, D).
+        codec: How rows are stored, one of `CODECS`.
+        label_kind: `class`, `none` or `segmentation`.
+        classes: Class names.
+        label_dtype: Stored type of class labels.
+        source: Where the samples come from.
+        synonyms: Similar codes for each code.
+        channels: C for samples (H, W, C).
+        minimum: Smallest value of a sample.
+        code_table: Which codes of a larger codebook the codes stand for.
         shard_bytes: Size that a shard should not exceed.
         resume: Continue after the last committed sample if the store was begun before with the same settings.
     """
@@ -59,49 +63,43 @@ class StoreWriter:
         label_dtype: str | None = None,
         source: dict[str, Any] | None = None,
         synonyms: dict[int, list[int]] | None = None,
+        channels: int | None = None,
+        minimum: int = 0,
+        code_table: CodeTable | None = None,
         shard_bytes: int = DEFAULT_SHARD_BYTES,
         resume: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.codec = build_codec(codec, codebook_size)
-        self.codebook_size = int(codebook_size)
-        self.grid = store_format.check_grid(grid)
-        if label_kind == "class" and label_dtype is None:
-            label_dtype = "uint16" if classes is None else store_format.smallest_label_dtype(len(classes))
-        labels = {"kind": label_kind, "dtype": label_dtype}
-        store_format.check_labels_entry(labels)
-        self._label_dtype, label_bytes = store_format.label_layout(labels)
-        self._num_classes = len(classes) if classes is not None else None
-        self._row_bytes = self.codec.row_bytes(self.grid[0] * self.grid[1])
-        samples_per_shard = _samples_per_shard(shard_bytes, self._row_bytes, label_bytes)
-        codebook_file, codebook_entry = _codebook_file(codebook, self.codebook_size)
-        synonyms_file, synonyms_entry = _synonyms_file(synonyms, self.codebook_size)
-        settings = {
-            "format": store_format.FORMAT,
-            "version": store_format.VERSION,
-            "tokenizer": store_format.json_copy(tokenizer, "tokenizer"),
-            "codebook_size": self.codebook_size,
-            "codebook": codebook_entry,
-            "grid": list(self.grid),
-            "codec": codec_to_header(self.codec),
-            "labels": labels,
-            "classes": None if classes is None else [str(name) for name in classes],
-            **({} if synonyms_entry is None else {"synonyms": synonyms_entry}),
-            "source": store_format.json_copy(source or {}, "source"),
-            "samples_per_shard": samples_per_shard,
+        options: dict[str, Any] = {
+            "codebook_size": codebook_size,
+            "grid": grid,
+            "tokenizer": tokenizer,
+            "codebook": codebook,
+            "codec": codec,
+            "label_kind": label_kind,
+            "classes": classes,
+            "label_dtype": label_dtype,
+            "source": source,
+            "synonyms": synonyms,
+            "channels": channels,
+            "minimum": minimum,
+            "code_table": code_table,
         }
+        self.settings = StoreSettings(**options, samples_per_shard=1)
+        samples_per_shard = self.settings.samples_within(shard_bytes)
+        self.settings = replace(self.settings, samples_per_shard=samples_per_shard)
+        header = self.settings.header()
         self._updates: dict[str, Any] = {}
-        self._rows = np.zeros((samples_per_shard, self._row_bytes), np.uint8)
-        self._labels = np.zeros(samples_per_shard, self._label_dtype or np.uint8)
+        num_codes = math.prod(self.settings.sample_shape)
+        self._codes = np.zeros((samples_per_shard, num_codes), code_dtype(codebook_size))
+        self._labels = np.zeros(samples_per_shard, store_format.label_layout(header["labels"])[0] or np.uint8)
         self._fill = 0
         self._open = True
-        if not self._resume(settings, resume):
+        if not self._resume(header, resume):
             self.path.mkdir(parents=True, exist_ok=True)
-            if codebook_file is not None:
-                store_format.atomic_write(self.path / store_format.CODEBOOK_FILE, [codebook_file])
-            if synonyms_file is not None:
-                store_format.atomic_write(self.path / store_format.SYNONYMS_FILE, [synonyms_file])
-            self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
+            for name, content in self.settings.files().items():
+                store_format.atomic_write(self.path / name, [content])
+            self._header = {**header, "num_samples": 0, "complete": False, "shards": []}
             store_format.write_header(self.path, self._header)
 
     @property
@@ -123,7 +121,7 @@ class StoreWriter:
         """Add samples at the end.
 
         Args:
-            tokens: Codes (n, H, W) of any integer type, in [0, K).
+            tokens: Samples (n, H, W) or (n, H, W, C) of any integer type, in [m, m + K).
             labels: Class indices (n,) of any integer type; given exactly if the label kind is `class`.
 
         Raises:
@@ -136,17 +134,17 @@ class StoreWriter:
                 f"{self.path}: the store is complete, nothing can be appended; write a new one elsewhere, or "
                 "delete it first"
             )
-        codes = self._checked_codes(np.asarray(tokens))
-        checked_labels = self._checked_labels(labels, len(codes))
+        codes = self.settings.checked_codes(tokens, self.num_samples)
+        checked_labels = self.settings.checked_labels(labels, len(codes), self.num_samples)
         start = 0
         while start < len(codes):
-            stop = min(len(codes), start + len(self._rows) - self._fill)
+            stop = min(len(codes), start + len(self._codes) - self._fill)
             fill = self._fill + stop - start
-            self._rows[self._fill : fill] = self.codec.encode(codes[start:stop])
+            self._codes[self._fill : fill] = codes[start:stop]
             if checked_labels is not None:
                 self._labels[self._fill : fill] = checked_labels[start:stop]
             self._fill, start = fill, stop
-            if self._fill == len(self._rows):
+            if self._fill == len(self._codes):
                 self._commit()
 
     def update_source(self, facts: dict[str, Any]) -> None:
@@ -171,67 +169,21 @@ class StoreWriter:
             self.close()
         self._open = False  # after an exception the open shard is dropped and the store stays incomplete
 
-    def _checked_codes(self, tokens: np.ndarray) -> np.ndarray:
-        """Check tokens (n, H, W) and return them as (n, H * W) in the smallest type."""
-        if not np.issubdtype(tokens.dtype, np.integer):
-            raise ValueError(f"tokens have type {tokens.dtype}, expected integers")
-        if tokens.ndim != 3 or tokens.shape[1:] != self.grid:
-            raise ValueError(f"tokens have shape {tokens.shape}, expected (n, {self.grid[0]}, {self.grid[1]})")
-        if tokens.size and (tokens.min() < 0 or tokens.max() >= self.codebook_size):
-            sample, row, column = np.argwhere((tokens < 0) | (tokens >= self.codebook_size))[0]
-            raise ValueError(
-                f"sample {self.num_samples + sample}: code {tokens[sample, row, column]} at row {row}, column {column} "
-                f"is not in [0, {self.codebook_size})"
-            )
-        return tokens.reshape(len(tokens), -1).astype(code_dtype(self.codebook_size), copy=False)
-
-    def _checked_labels(self, labels: np.ndarray | None, num_samples: int) -> np.ndarray | None:
-        """Check class indices (n,) against the label kind, their type and the classes; None for a store without."""
-        kind = self._header["labels"]["kind"]
-        if self._label_dtype is None:
-            if labels is not None:
-                raise ValueError(f"labels were given, but the label kind of the store is {kind!r}")
-            return None
-        if labels is None:
-            raise ValueError("labels are missing: the label kind of the store is 'class'")
-        labels = np.asarray(labels)
-        if not np.issubdtype(labels.dtype, np.integer) or labels.shape != (num_samples,):
-            raise ValueError(f"labels are {labels.dtype} of shape {labels.shape}, expected integers ({num_samples},)")
-        limit = int(np.iinfo(self._label_dtype).max) + 1 if self._num_classes is None else self._num_classes
-        if (wrong := np.flatnonzero((labels < 0) | (labels >= limit))).size:
-            sample = wrong[0]
-            reason = f"{limit} classes" if self._num_classes is not None else f"label_dtype {self._label_dtype}"
-            raise ValueError(
-                f"sample {self.num_samples + sample}: label {labels[sample]} is not in [0, {limit}) ({reason})"
-            )
-        return labels
-
     def _commit(self) -> None:
         """Write the collected samples as one shard, then enter it into the header."""
-        rows = self._rows[: self._fill]
-        label_bytes = self._labels[: self._fill].view(np.uint8).reshape(self._fill, -1)
-        if self._label_dtype is None:
-            label_bytes = label_bytes[:, :0]
-        layout = ShardLayout(self._fill, self._row_bytes, label_bytes.shape[1])
-        checksums = np.fromiter(store_format.sample_checksums(rows, label_bytes), "<u4", count=self._fill)
-        content = bytearray(layout.num_bytes)
-        for offset, section in (
-            (0, layout.pack()),
-            (layout.tokens_offset, rows.data.cast("B")),
-            (layout.labels_offset, label_bytes.tobytes()),
-            (layout.checksums_offset, checksums.tobytes()),
-        ):
-            content[offset : offset + len(section)] = section
-        name = store_format.shard_name(len(self._header["shards"]))
+        labels = self._labels[: self._fill] if self.settings.label_kind == "class" else None
+        content = self.settings.encode_checked(self._codes[: self._fill], labels)
+        name = store_format.shard_name(self._next_number)
         store_format.atomic_write(self.path / name, [content])
-        shard = {
-            "file": name,
-            "num_samples": self._fill,
-            "num_bytes": len(content),
-            "sha256": store_format.sha256_hex(content),
-        }
+        shard = shard_entry(name, content, self._fill)
         self._write_header(num_samples=self.num_samples, shards=[*self._header["shards"], shard])
         self._fill = 0
+
+    @property
+    def _next_number(self) -> int:
+        """Number of the next shard file: above all that are listed, which another writer may have numbered freely."""
+        numbers = [int(number) for shard in self._header["shards"] for number in re.findall(r"\d+", shard["file"])]
+        return max(numbers, default=-1) + 1
 
     def _write_header(self, **changes: Any) -> None:
         """Replace the header on disk, then the one in memory."""
@@ -265,9 +217,10 @@ class StoreWriter:
                 raise ValueError(
                     f"{self.path}: cannot resume, {key} is {expected!r}, but the store was begun with {found!r}"
                 )
-        if "synonyms" in header and "synonyms" not in settings:
-            raise ValueError(f"{self.path}: cannot resume, the store was begun with synonyms, now there are none")
-        store_format.check_shards(self.path, header)
+        for key in ("synonyms", "channels", "minimum", "code_table"):
+            if key in header and key not in settings:
+                raise ValueError(f"{self.path}: cannot resume, the store was begun with {key}, now there are none")
+        open_shards(self.path, header)
         self._header = {key: value for key, value in header.items() if key != "header_sha256"}
         listed = {shard["file"] for shard in header["shards"]}
         for name in present:
@@ -315,53 +268,34 @@ def copy_store(
         label_dtype=reader.header["labels"]["dtype"],
         source={**reader.header["source"], "copied_from": reader.content_hash},
         synonyms=reader.synonyms,
+        channels=reader.channels,
+        minimum=reader.minimum,
+        code_table=reader.code_table,
         shard_bytes=shard_bytes,
         resume=resume,
     ) as writer:
-        labels = reader.labels
-        for start in range(writer.num_committed, len(reader), 4096):
-            batch = slice(start, start + 4096)
-            writer.append(reader.read(batch), None if labels is None else labels[batch])
-            if progress is not None:
-                progress(writer.num_samples, len(reader))
+        copy_samples(reader, writer, None, progress)
 
 
-def _samples_per_shard(shard_bytes: int, row_bytes: int, label_bytes: int) -> int:
-    """Samples that a shard holds when it is full: at least one, and not above `shard_bytes` otherwise."""
-    if shard_bytes < 1:
-        raise ValueError(f"shard_bytes is {shard_bytes}, expected a positive number")
-    fixed = store_format.SHARD_HEADER.size + 14  # the header, and at most 7 bytes of padding twice
-    return max(1, (shard_bytes - fixed) // (row_bytes + label_bytes + 4))
+def copy_samples(
+    reader: "StoreReader",
+    writer: StoreWriter,
+    change: Callable[[np.ndarray, int], np.ndarray] | None = None,
+    progress: store_format.Progress | None = None,
+) -> None:
+    """Append all samples of a store that a writer does not have yet, with their labels.
 
-
-def _codebook_file(codebook: np.ndarray | None, codebook_size: int) -> tuple[bytes | None, dict[str, Any] | None]:
-    """Content of `codebook.npy` and its header entry."""
-    if codebook is None:
-        return None, None
-    codebook = np.asarray(codebook)
-    if codebook.ndim != 2 or len(codebook) != codebook_size or not np.issubdtype(codebook.dtype, np.floating):
-        raise ValueError(
-            f"codebook is {codebook.dtype} of shape {codebook.shape}, expected floats ({codebook_size}, D)"
-        )
-    stored = np.ascontiguousarray(codebook, dtype="<f4")
-    file = io.BytesIO()
-    np.save(file, stored, allow_pickle=False)
-    return file.getvalue(), {
-        "file": store_format.CODEBOOK_FILE,
-        "shape": list(stored.shape),
-        "dtype": "float32",
-        "sha256": store_format.codebook_sha256(stored),
-    }
-
-
-def _synonyms_file(
-    synonyms: dict[int, list[int]] | None, codebook_size: int
-) -> tuple[bytes | None, dict[str, Any] | None]:
-    """Content of `synonyms.json` and its header entry."""
-    if synonyms is None:
-        return None, None
-    for code, similar in synonyms.items():
-        if not all(0 <= int(value) < codebook_size for value in (code, *similar)):
-            raise ValueError(f"synonyms of code {code} are {list(similar)!r}, expected codes in [0, {codebook_size})")
-    content = dump_synonyms(synonyms)
-    return content, {"file": store_format.SYNONYMS_FILE, "sha256": store_format.sha256_hex(content)}
+    Args:
+        reader: The store to read.
+        writer: Where to append; its first samples are those of the reader.
+        change: Applied to tokens (n, *sample_shape) and the number of the first of these samples.
+        progress: Called with the number of samples done and their total.
+    """
+    labels = reader.labels
+    step = samples_at_a_time(math.prod(reader.sample_shape))
+    for start in range(writer.num_committed, len(reader), step):
+        batch = slice(start, start + step)
+        tokens = reader.read(batch)
+        writer.append(tokens if change is None else change(tokens, start), None if labels is None else labels[batch])
+        if progress is not None:
+            progress(writer.num_samples, len(reader))

@@ -3,8 +3,10 @@
 import json
 import pickle
 import re
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +81,7 @@ def test_shard_size_equals_its_formula(tmp_path: Path) -> None:
 
 
 @given(indices=st.lists(st.integers(0, NUM - 1), max_size=40))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_random_access_equals_sequential(tmp_path_factory: pytest.TempPathFactory, indices: list[int]) -> None:
     path = tmp_path_factory.getbasetemp() / "random-access"
     reader = StoreReader(path if path.exists() else write(path))
@@ -542,10 +544,34 @@ def test_stats_of_a_single_code_without_labels(tmp_path: Path) -> None:
     assert (stats.entropy_bits, stats.perplexity, stats.samples_per_class_min) == (0.0, 1.0, None)
 
 
-def test_documented_reader_reads_a_store(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+def documented_readers() -> list[str]:
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    return blocks
+
+
+@pytest.mark.parametrize("codec", ["rans", "rans-context"])
+@pytest.mark.parametrize("channels", [None, 2])
+def test_documented_reader_reads_rans(tmp_path: Path, codec: str, channels: int | None) -> None:
     scope: dict[str, Any] = {}
-    exec(block, scope)
+    exec(documented_readers()[1], scope)
+    rng = np.random.default_rng(0)
+    tokens = np.cumsum(rng.integers(0, 2, (130, 6, 6, channels or 1)), axis=2) - 2  # neighbours tell something
+    tokens = tokens if channels else tokens[..., 0]
+    options = {"codebook_size": 9, "grid": (6, 6), "codebook": None, "label_kind": "none", "classes": None}
+    with begin(tmp_path / "s", **options, codec=codec, channels=channels, minimum=-2, shard_bytes=2500) as writer:
+        writer.append(tokens)
+    found = scope["read_rans_store"](tmp_path / "s")
+    np.testing.assert_array_equal(found.reshape(tokens.shape), tokens)
+    if codec == "rans-context":
+        first = (tmp_path / "s" / "shard-00000.bin").read_bytes()
+        (num,) = struct.unpack_from("<Q", first, 16)
+        assert max(zlib.decompress(first[64 + 8 * (num + 2) :])[1:3]) > 1  # contexts were used
+
+
+def test_documented_reader_reads_a_store(tmp_path: Path) -> None:
+    scope: dict[str, Any] = {}
+    exec(documented_readers()[0], scope)
     tokens, labels = scope["read_store"](write(tmp_path / "s"))
     np.testing.assert_array_equal(tokens, toy()[0])
     np.testing.assert_array_equal(labels, toy()[1])

@@ -62,6 +62,18 @@ def test_copy_with_another_codec(main: Callable, data: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(first.read_all(), second.read_all())
 
 
+@pytest.mark.parametrize("codec", ["rans", "rans-context"])
+def test_transcoding_with_small_shards(main: Callable, data: Path, tmp_path: Path, codec: str) -> None:
+    assert main([str(data), str(tmp_path / "a"), *SIZE, "--codec", codec, "--shard-bytes", "2500"]) == 0
+    assert main([str(data), str(tmp_path / "a"), *SIZE, "--codec", codec, "--shard-bytes", "2500", "--resume"]) == 0
+    first = StoreReader(tmp_path / "a")
+    assert len(first.header["shards"]) == 3 and first.header["codec"] == {"name": codec}
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--codec", "bitpacked"]) == 0
+    np.testing.assert_array_equal(StoreReader(tmp_path / "b").read_all(), first.read_all())
+    assert main([str(tmp_path / "a"), str(tmp_path / "out" / "toy")]) == 0
+    assert (tmp_path / "out" / data.name).read_bytes() == data.read_bytes()
+
+
 def test_labels_from_elsewhere(main: Callable, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (data.parent / "toy-label.txt").rename(tmp_path / "mine.txt")
     assert main([str(data), str(tmp_path / "a"), *SIZE]) == 0
@@ -128,6 +140,7 @@ def test_resume_from_another_source_is_refused(
         (["store", "out", "--grid", "4", "6"], "--grid belongs to the import of a release"),
         (["x.data.bin.gz", "out", "--to", "release"], "a release is written from a store"),
         (["store", "out", "--to", "release", "--codec", "raw"], "without --codec"),
+        (["store", "out", "--to", "release", "--shard-bytes", "9"], "without --codec, --shard-bytes"),
         (["store", "out", "--to", "store", "--name", "x"], "--name belongs to the import of a release"),
     ],
 )

@@ -1,0 +1,43 @@
+"""Every codec by its name, and its entry in `header.json`."""
+
+from dataclasses import asdict
+from typing import Any
+
+from seitpp.storage.codecs import BitPackedCodec, FixedWidthCodec, RawCodec, check_codebook_size
+from seitpp.storage.rans_codecs import RansCodec, RansContextCodec
+
+Codec = FixedWidthCodec | RansCodec
+
+CODECS: dict[str, type[RawCodec] | type[BitPackedCodec] | type[RansCodec]] = {
+    codec.name: codec for codec in (RawCodec, BitPackedCodec, RansCodec, RansContextCodec)
+}
+
+
+def build_codec(name: str, codebook_size: int) -> Codec:
+    """The codec called `name` for codes in [0, codebook_size).
+
+    Raises:
+        ValueError: No codec has that name, or the codebook size is not one that a store can hold.
+    """
+    if name not in CODECS:
+        raise ValueError(f"codec is {name!r}, expected one of {', '.join(sorted(CODECS))}")
+    return CODECS[name].for_codebook(check_codebook_size(codebook_size))
+
+
+def codec_to_header(codec: Codec) -> dict[str, Any]:
+    """The header entry of a codec: its name and parameters."""
+    if isinstance(codec, RansCodec):
+        return {"name": codec.name}  # its only parameter is K, and the tables lie in the shards
+    return {"name": codec.name, **asdict(codec)}  # type: ignore[call-overload]
+
+
+def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
+    """The codec that a header entry describes.
+
+    Raises:
+        ValueError: The codec is unknown, or its parameters do not belong to `codebook_size`.
+    """
+    codec = build_codec(entry.get("name", ""), codebook_size)
+    if (expected := codec_to_header(codec)) != entry:
+        raise ValueError(f"codec is {entry!r}, expected {expected!r} for a codebook of {codebook_size}")
+    return codec

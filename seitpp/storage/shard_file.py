@@ -1,0 +1,198 @@
+"""One shard on disk: checked against the header of its store when it is opened, then read through a memory map."""
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seitpp.storage import format as store_format
+from seitpp.storage.codec_names import Codec, codec_from_header
+from seitpp.storage.codecs import FixedWidthCodec
+from seitpp.storage.entropy_model import EntropyModel
+from seitpp.storage.rans_codecs import RansCodec
+from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, read_variable_layout, sample_checksums
+
+
+class ShardFile:
+    """Random access to the samples of one shard, by their place in it, where all rows have the same size.
+
+    It can be pickled and forked: the memory map is opened when first needed.
+
+    Args:
+        path: The file.
+        codec: How its rows are stored.
+        layout: Where its sections lie.
+        shape: Shape of the codes of a sample, (H, W, C).
+    """
+
+    codec: FixedWidthCodec
+
+    def __init__(self, path: Path, codec: FixedWidthCodec, layout: ShardLayout, shape: tuple[int, int, int]) -> None:
+        self.path = path
+        self.codec = codec
+        self.layout = layout
+        self.shape = shape
+        self._bytes: np.ndarray | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bytes": None}
+
+    def __len__(self) -> int:
+        return self.layout.num_samples
+
+    @property
+    def content(self) -> np.ndarray:
+        """All bytes of the file, memory-mapped."""
+        if self._bytes is None:
+            with open(self.path, "rb") as file:
+                self._bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        return self._bytes
+
+    def decode(self, places: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Samples at some places.
+
+        Returns:
+            Codes (n, T), not checked against the codebook size, and whether each row could be decoded (n,); None if
+            any bytes are codes.
+        """
+        rows = self.section(self.layout.tokens_offset, self.layout.token_bytes).reshape(len(self), -1)
+        return self.codec.decode(rows[places], int(np.prod(self.shape))), None
+
+    def rows(self) -> Iterable[np.ndarray]:
+        """The encoded row of every sample, uint8."""
+        return self.section(self.layout.tokens_offset, self.layout.token_bytes).reshape(len(self), -1)
+
+    def label_bytes(self) -> np.ndarray:
+        """Labels of all samples as they are stored, uint8 (n, L)."""
+        labels = self.section(self.layout.labels_offset, len(self) * self.layout.label_bytes)
+        return labels.reshape(len(self), self.layout.label_bytes)
+
+    def labels(self, dtype: np.dtype) -> np.ndarray:
+        """Labels (n,) of all samples."""
+        return self.section(self.layout.labels_offset, len(self) * self.layout.label_bytes).view(dtype)
+
+    def stored_checksums(self) -> np.ndarray:
+        """CRC-32 (n,) of every sample as the file has them."""
+        return self.section(self.layout.checksums_offset, 4 * len(self)).view("<u4")
+
+    def found_checksums(self) -> Iterable[int]:
+        """CRC-32 of every sample, computed from its bytes."""
+        return sample_checksums(self.rows(), self.label_bytes())
+
+    def release(self) -> None:
+        """Give back memory that decoding takes; it is taken again when needed."""
+
+    def section(self, offset: int, num_bytes: int) -> np.ndarray:
+        """A part of the file, uint8 (num_bytes,)."""
+        return self.content[offset : offset + num_bytes]
+
+
+class VariableShardFile(ShardFile):
+    """A shard with rows of variable length; its row index and tables are read when first needed."""
+
+    codec: RansCodec  # type: ignore[assignment]
+
+    def __init__(self, path: Path, codec: RansCodec, layout: ShardLayout, shape: tuple[int, int, int]) -> None:
+        super().__init__(path, codec, layout, shape)  # type: ignore[arg-type]
+        self._offsets: np.ndarray | None = None
+        self._model: EntropyModel | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_offsets": None, "_model": None}
+
+    def release(self) -> None:
+        """Drop the tables, up to 32 MiB once they are prepared for decoding."""
+        self._model = None
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each row starts within the rows, and their end (n + 1,), int64."""
+        if self._offsets is None:
+            stored = self.section(self.layout.index_offset, 8 * (len(self) + 1)).view("<u8")
+            if stored[0] or (stored[1:] < stored[:-1]).any() or stored[-1] != self.layout.token_bytes:
+                raise ValueError(f"{self.path}: the row index is damaged, its offsets do not rise from 0 to the end")
+            self._offsets = stored.astype(np.int64)
+        return self._offsets
+
+    @property
+    def model(self) -> EntropyModel:
+        """The frequencies of this shard."""
+        if self._model is None:
+            content = self.section(self.layout.tables_offset + 8, self.layout.table_bytes).tobytes()
+            try:
+                self._model = self.codec.load_tables(content, self.shape[2])
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
+        return self._model
+
+    def decode(self, places: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `ShardFile.decode`; a row whose CRC-32 is wrong is not sound either.
+
+        A damaged row usually ends in a wrong state, but may happen to be the row of other codes. Checksums cost little
+        next to decoding.
+        """
+        rows = self.section(self.layout.tokens_offset, self.layout.token_bytes)
+        starts, stops = self.offsets[:-1][places], self.offsets[1:][places]
+        codes, sound = self.codec.decode(rows, starts, stops, self.model, self.shape)
+        chosen = (rows[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
+        found = np.fromiter(sample_checksums(chosen, self.label_bytes()[places]), "<u4", count=len(starts))
+        return codes, sound & (found == self.stored_checksums()[places])
+
+    def rows(self) -> Iterable[np.ndarray]:
+        """The encoded row of every sample, uint8."""
+        rows = self.section(self.layout.tokens_offset, self.layout.token_bytes)
+        return (rows[start:stop] for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True))
+
+
+def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
+    """The shards of a store, after comparing size and header of each with `header.json`; contents are not read.
+
+    Raises:
+        ValueError: Names every shard that is missing, has the wrong size, or the wrong header.
+    """
+    shape = (*header["grid"], header.get("channels", 1))
+    codec = codec_from_header(header["codec"], header["codebook_size"])
+    label_bytes = store_format.label_layout(header["labels"])[1]
+    shards, problems = [], []
+    for entry in header["shards"]:
+        try:
+            layout = _checked_layout(folder / entry["file"], entry, codec, int(np.prod(shape)), label_bytes)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        kind = VariableShardFile if isinstance(codec, RansCodec) else ShardFile
+        shards.append(kind(folder / entry["file"], codec, layout, shape))  # type: ignore[arg-type]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return shards
+
+
+def _checked_layout(path: Path, entry: dict[str, Any], codec: Codec, num_codes: int, label_bytes: int) -> ShardLayout:
+    """The layout of a shard; `ValueError` if size or header of the file are not those that follow from it."""
+    num_samples = entry["num_samples"]
+    if not path.is_file():
+        raise ValueError(f"{path} is missing")
+    size, expected = path.stat().st_size, entry["num_bytes"]
+    layout = None
+    if row_bytes := codec.row_bytes(num_codes):
+        layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
+        expected = layout.num_bytes
+    if size != expected or entry["num_bytes"] != expected:
+        raise ValueError(
+            f"{path} has {size} bytes, expected {expected} for {num_samples} samples: truncated or damaged"
+        )
+    with open(path, "rb") as file:
+        found = file.read(SHARD_HEADER.size)
+        if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
+            raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
+        try:
+            layout = layout or read_variable_layout(file, num_samples, label_bytes)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if layout.num_bytes != size:
+        raise ValueError(f"{path} has {size} bytes, but row index and tables ask for {layout.num_bytes}: damaged")
+    if found != layout.pack():
+        raise ValueError(f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {store_format.HEADER_FILE}")
+    return layout

@@ -1,0 +1,116 @@
+"""Cut a store down to the codes in use, map it back, or find out which codes a smaller codebook was taken from.
+
+python tools/remap_codes.py subset STORE OUT [--min-count N | --table TABLE.npy] [--nearest]
+python tools/remap_codes.py restore SUBSET OUT [--codebook FULL_CODEBOOK]
+python tools/remap_codes.py match SUBSET_CODEBOOK FULL_CODEBOOK TABLE.npy
+
+A codebook is a store, a .npy file, or a torch file with one tensor. Code i of a subset is code TABLE[i] of the
+original.
+"""
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from seitpp.progress import progress_bar
+from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
+from seitpp.storage.format import atomic_write
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """The options; ones that contradict each other end the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    stores = argparse.ArgumentParser(add_help=False)
+    stores.add_argument("src", type=Path, metavar="STORE", help="folder of the store to read")
+    stores.add_argument("dst", type=Path, metavar="OUT", help="folder of the new store")
+    stores.add_argument("--codec", choices=sorted(CODECS), default="bitpacked", help="codec of the new store")
+    stores.add_argument("--resume", action="store_true", help="continue where an interrupted run stopped")
+    subset = actions.add_parser("subset", parents=[stores], help="keep the codes in use, the most frequent first")
+    which = subset.add_mutually_exclusive_group()
+    which.add_argument("--min-count", type=int, default=1, help="occurrences that a code needs to be kept (default: 1)")
+    which.add_argument("--table", type=Path, metavar="FILE", help=".npy file of the codes to keep, in their new order")
+    subset.add_argument("--nearest", action="store_true", help="replace other codes by the nearest kept one")
+    subset.add_argument("--distance", choices=["cosine", "euclidean"], help="for --nearest (default: the tokenizer's)")
+    restore = actions.add_parser("restore", parents=[stores], help="give the codes their original numbers again")
+    restore.add_argument("--codebook", type=Path, metavar="FILE", help="the original codebook, to be kept in the store")
+    match = actions.add_parser("match", help="find the rows of a codebook that a smaller one holds")
+    match.add_argument("subset", type=Path, metavar="SUBSET_CODEBOOK")
+    match.add_argument("full", type=Path, metavar="FULL_CODEBOOK")
+    match.add_argument("table", type=Path, metavar="TABLE", help="where to write the table, a .npy file")
+    args = parser.parse_args(argv)
+    if args.action == "subset" and args.distance and not args.nearest:
+        parser.error("--distance belongs to --nearest")
+    return args
+
+
+def subset(args: argparse.Namespace) -> None:
+    """Write the subset of a store."""
+    reader = StoreReader(args.src)
+    if args.table is not None:
+        table = load_table(args.table)
+    else:
+        with progress_bar("counting codes") as progress:
+            table = codes_in_use(reader, args.min_count, progress)
+    options = {"nearest": args.nearest, "distance": args.distance, "codec": args.codec, "resume": args.resume}
+    with progress_bar("renumbering") as progress:
+        subset_store(reader, args.dst, table, **options, progress=progress)
+    print(f"{len(table)} of {reader.codebook_size} codes kept")
+
+
+def restore(args: argparse.Namespace) -> None:
+    """Write a subset with its original codes."""
+    codebook = None
+    if args.codebook is not None:
+        from seitpp.codebook import load_codebook  # needs torch
+
+        codebook = load_codebook(args.codebook)
+    with progress_bar("renumbering") as progress:
+        restore_store(
+            StoreReader(args.src), args.dst, codebook, codec=args.codec, resume=args.resume, progress=progress
+        )
+
+
+def match(args: argparse.Namespace) -> None:
+    """Write the table from two codebooks, and say how sure it is."""
+    from seitpp.codebook import load_codebook
+
+    table, exact, cosines = match_rows(load_codebook(args.subset), load_codebook(args.full))
+    content = io.BytesIO()
+    np.save(content, table, allow_pickle=False)
+    args.table.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(args.table, [content.getvalue()])
+    worst = int(np.argmin(cosines))
+    print(
+        f"{args.table}: {exact.sum()} of {len(table)} rows are equal; the lowest cosine is {cosines[worst]:.6f}, of "
+        f"row {worst} with code {table[worst]}"
+    )
+
+
+def load_table(path: Path) -> np.ndarray:
+    """Read a table of codes, `ValueError` if the file is none."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable .npy file of codes: {error}") from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error."""
+    args = parse_args(argv)
+    try:
+        {"subset": subset, "restore": restore, "match": match}[args.action](args)
+        if args.action != "match":
+            store = StoreReader(args.dst)
+            print(f"{args.dst}: {len(store)} samples, {store.num_bytes} bytes, content hash {store.content_hash}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
