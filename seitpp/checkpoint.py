@@ -16,9 +16,11 @@ from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
 from seitpp.codebook import UNREADABLE_ERRORS
+from seitpp.files import written_whole
 
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
+SAFETENSORS_SUFFIX = ".safetensors"
 
 
 def forbid_pickled_code() -> None:
@@ -27,7 +29,10 @@ def forbid_pickled_code() -> None:
 
 
 def load_checkpoint_file(path: str | Path) -> Any:
-    """Read a torch checkpoint without running anything in it.
+    """Read a torch or safetensors checkpoint without running anything in it.
+
+    Returns:
+        What the file holds; of a `.safetensors` file its text metadata as `meta` and its tensors as `state_dict`.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
@@ -37,6 +42,8 @@ def load_checkpoint_file(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
+    if path.suffix == SAFETENSORS_SUFFIX:
+        return _load_safetensors(path)
     try:
         with torch.serialization.safe_globals(get_torch_safe_globals()):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -47,6 +54,34 @@ def load_checkpoint_file(path: str | Path) -> Any:
         ) from error
     except UNREADABLE_ERRORS as error:
         raise ValueError(f"checkpoint {path} is not a readable torch file: {error!r}") from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = dict(file.metadata() or {})
+            return {"meta": meta, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
+
+
+def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
+    """Write weights and facts about them as `{"meta", "state_dict"}`, or as `.safetensors` by the suffix.
+
+    Only tensors and text enter the file; it is written aside, then renamed.
+    """
+    path = Path(path)
+    # Contiguous copies: a view would drag its whole storage into the file.
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    with written_whole(path) as temporary:
+        if path.suffix == SAFETENSORS_SUFFIX:
+            from safetensors.torch import save_file
+
+            save_file(weights, temporary, metadata=dict(meta))
+        else:
+            torch.save({"meta": dict(meta), "state_dict": weights}, temporary)
 
 
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:

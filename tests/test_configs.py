@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
@@ -28,7 +28,28 @@ REQUIRED = [
 MTM, MTM_ACCUMULATED, FINETUNE = REQUIRED[1:]
 ALIASES = {"seitpp/mtm_vitb.py": MTM}
 
+# Configs of tokenizers alone, which nothing here trains; tests/tokenizers/test_tokenizer_configs.py runs them.
+TOKENIZERS = {
+    "block_dct_q50",
+    "ldm_vq_f16",
+    "ldm_vq_f4",
+    "ldm_vq_f8",
+    "ldm_vq_f8_n256",
+    "llamagen_vq16",
+    "llamagen_vq8",
+    "seit_vitvqgan",
+    "vitvqgan_base",
+    "vitvqgan_small",
+    "vqgan_f16_1024",
+    "vqgan_f16_16384",
+    "vqgan_gumbel_f8",
+}
+KEYS = {path: Config.fromfile(path).keys() for path in LEAVES}
+TOKENIZER_LEAVES = [path for path in LEAVES if "tokenizer" in KEYS[path] and "model" not in KEYS[path]]
+MODEL_LEAVES = [path for path in LEAVES if path not in TOKENIZER_LEAVES]
+
 every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+every_model = pytest.mark.parametrize("path", MODEL_LEAVES, ids=lambda path: path.stem)
 
 
 def load(name: str) -> Config:
@@ -36,7 +57,9 @@ def load(name: str) -> Config:
 
 
 def test_leaves_are_found() -> None:
-    assert set(REQUIRED) <= {path.relative_to(CONFIGS).as_posix() for path in LEAVES}
+    assert set(REQUIRED) <= {path.relative_to(CONFIGS).as_posix() for path in MODEL_LEAVES}
+    assert {path.stem for path in TOKENIZER_LEAVES if path.parent.name == "tokenizers"} >= TOKENIZERS
+    assert all("model" in KEYS[path] for path in MODEL_LEAVES)
 
 
 @every_leaf
@@ -53,21 +76,23 @@ def test_alias_loads_the_same_content(alias: str, full: str) -> None:
     assert len(ast.parse((CONFIGS / alias).read_text()).body) == 2  # the docstring and `_base_`
 
 
-@every_leaf
+@every_model
 def test_full_size_model_and_its_parameter_groups_build(path: Path, tmp_path: Path) -> None:
     cfg = with_synthetic_data(Config.fromfile(path), tmp_path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         preprocessor = MODELS.build(cfg.data_preprocessor)
         with torch.device("meta"):
             model = MODELS.build({**cfg.model, "data_preprocessor": preprocessor})
-        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
-    grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    wrappers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    groups = [group for one in wrappers for group in one.optimizer.param_groups]
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
     trained = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
     assert sorted(grouped) == sorted(trained)
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of .scheduler.step:UserWarning")  # at accumulated batches
-@every_leaf
+@every_model
 def test_shrunken_leaf_trains_and_validates(
     path: Path, tmp_path: Path, build_runner: Callable[[Config], Runner]
 ) -> None:
@@ -88,7 +113,7 @@ def key_paths(node: Any, prefix: str = "") -> Iterator[str]:
             yield from key_paths(value, f"{prefix}.{key}")
 
 
-@every_leaf
+@every_model
 def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
     cfg = Config.fromfile(path)
     assert set(key_paths(cfg._cfg_dict)) <= set(key_paths(shrink(cfg, tmp_path)._cfg_dict))

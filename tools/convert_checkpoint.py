@@ -1,7 +1,14 @@
-"""Convert checkpoints of the SeiT++ release to ours, or ours to the release's layout.
+"""Convert published checkpoints to ours, or ours to the layout they were published in.
 
 python tools/convert_checkpoint.py mtm mtm_vitb.pth work_dirs/mtm_vitb.pth
 python tools/convert_checkpoint.py mtm-classifier work_dirs/ours/epoch_100.pth release.pth --to-release
+python tools/convert_checkpoint.py vqgan_f16_1024 last.ckpt checkpoints/vqgan_f16_1024.pth
+python tools/convert_checkpoint.py seit_vitvqgan tokenizer.ckpt checkpoints/seit_vitvqgan.pth --codebook codebook.ckpt
+python tools/convert_checkpoint.py codebook last.ckpt codebook.npy
+
+Layouts are the SeiT++ release's models, the tokenizers of docs/tokenizers.md, and `codebook`: the vectors alone, from a
+tensor, a token store or any of those files. Nothing in a file is run: of a pickled module or of a training checkpoint
+the tensors are taken, the rest stays unread.
 """
 
 import argparse
@@ -10,38 +17,106 @@ from pathlib import Path
 
 import torch
 
-from seitpp.checkpoint import load_checkpoint_file, shorten, state_dict_of
-from seitpp.converters import LAYOUTS, from_release, to_release
+from seitpp.checkpoint import load_checkpoint_file, save_weights, shorten, state_dict_of
+from seitpp.codebook import save_codebook
+from seitpp.converters import (
+    LAYOUTS,
+    PRESETS,
+    convert_tokenizer,
+    from_release,
+    read_codebook,
+    to_published,
+    to_release,
+)
 from seitpp.files import written_whole
+
+_CODEBOOK = "codebook"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("layout", choices=sorted(LAYOUTS), help="what the checkpoint is")
-    parser.add_argument("src", type=Path, metavar="SRC", help="checkpoint to read; tensors only, nothing in it is run")
-    parser.add_argument("dst", type=Path, metavar="DST", help="checkpoint to write")
-    parser.add_argument("--to-release", action="store_true", help="from ours to the release's layout")
-    return parser.parse_args(argv)
+    choices = [*sorted(LAYOUTS), *sorted(PRESETS), _CODEBOOK]
+    parser.add_argument("layout", choices=choices, metavar="LAYOUT", help=f"what SRC is: {', '.join(choices)}")
+    parser.add_argument("src", type=Path, metavar="SRC", help="checkpoint to read; nothing in it is run")
+    parser.add_argument("dst", type=Path, metavar="DST", help="checkpoint to write; a tokenizer's may be .safetensors")
+    parser.add_argument("--to-release", action="store_true", help="from ours to the published layout")
+    parser.add_argument("--codebook", type=Path, metavar="FILE", help="(tokenizers) use this codebook, not SRC's")
+    parser.add_argument("--no-probe", action="store_true", help="(tokenizers) do not check the range of pixel values")
+    args = parser.parse_args(argv)
+    if args.layout not in PRESETS and (args.codebook or args.no_probe):
+        parser.error(f"--codebook and --no-probe are for tokenizers, not for {args.layout}")
+    if args.to_release and (args.codebook or args.no_probe or args.layout == _CODEBOOK):
+        parser.error("--to-release goes with neither --codebook nor --no-probe nor the layout codebook")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert one file; unknown and missing keys are errors, keys dropped on purpose are printed."""
     args = parse_args(argv)
     try:
-        weights = state_dict_of(load_checkpoint_file(args.src), args.src)
-        renamed, dropped = (to_release if args.to_release else from_release)(weights, args.layout)
+        if args.layout == _CODEBOOK:
+            convert_codebook(args)
+        elif args.layout in LAYOUTS:
+            convert_model(args)
+        elif args.to_release:
+            export_tokenizer(args)
+        else:
+            import_tokenizer(args)
     except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(f"{args.src}: {error}") from error
+        message = str(error)
+        raise SystemExit(message if message.startswith(str(args.src)) else f"{args.src}: {message}") from error
+    return 0
+
+
+def convert_model(args: argparse.Namespace) -> None:
+    """A model of the SeiT++ release, in either direction."""
+    weights = state_dict_of(load_checkpoint_file(args.src), args.src)
+    renamed, dropped = (to_release if args.to_release else from_release)(weights, args.layout)
     content = (
         {"model": renamed} if args.to_release else {"meta": {"converted_from": args.layout}, "state_dict": renamed}
     )
     with written_whole(args.dst) as temporary:
         torch.save(content, temporary)
-    print(f"{args.dst}: {len(renamed)} tensors, {sum(value.numel() for value in renamed.values()):,} values")
+    print_result(args.dst, renamed, dropped)
+
+
+def import_tokenizer(args: argparse.Namespace) -> None:
+    """A published tokenizer to ours."""
+    result = convert_tokenizer(args.layout, args.src, args.dst, args.codebook, probe=not args.no_probe)
+    converted = result.converted
+    print_result(args.dst, converted.weights, converted.dropped)
+    print(f"{len(converted.weights)} keys loaded, 0 missing, {len(converted.dropped)} ignored")
+    if not converted.has_decoder:
+        print("no decoder in the file: it can encode, not decode; the range of pixel values was not checked")
+    elif result.probe is None:
+        print("the range of pixel values was not checked")
+    else:
+        print(f"reconstructs a ramp with {result.probe}")
+    if result.subset_file is not None:
+        print(f"the file lists {len(converted.used_codes)} codes in use: {result.subset_file}, a code_subset")
+
+
+def export_tokenizer(args: argparse.Namespace) -> None:
+    """Our tokenizer to its published names."""
+    weights = state_dict_of(load_checkpoint_file(args.src), args.src)
+    renamed = to_published(weights, args.layout)
+    save_weights(args.dst, renamed, {"exported_as": args.layout})
+    print_result(args.dst, renamed, [])
+
+
+def convert_codebook(args: argparse.Namespace) -> None:
+    """The codebook of a file to a file of its own."""
+    codebook = read_codebook(args.src)
+    save_codebook(args.dst, codebook)
+    print(f"{args.dst}: K x D = {' x '.join(map(str, codebook.shape))}")
+
+
+def print_result(path: Path, weights: dict[str, torch.Tensor], dropped: Sequence[str]) -> None:
+    """One line on what was written, one on what was not."""
+    print(f"{path}: {len(weights)} tensors, {sum(value.numel() for value in weights.values()):,} values")
     if dropped:
         print(f"dropped, as they have no counterpart: {shorten(dropped, 20)}")
-    return 0
 
 
 if __name__ == "__main__":

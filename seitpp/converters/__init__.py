@@ -1,5 +1,21 @@
 """Released checkpoints to ours and back, one name table a release."""
 
 from seitpp.converters.seitpp_release import LAYOUTS, Layout, from_release, to_release
+from seitpp.converters.tokenizer_files import Conversion, convert_tokenizer, read_codebook, read_published
+from seitpp.converters.tokenizers import PRESETS, Converted, Preset, from_published, to_published
 
-__all__ = ["LAYOUTS", "Layout", "from_release", "to_release"]
+__all__ = [
+    "LAYOUTS",
+    "PRESETS",
+    "Conversion",
+    "Converted",
+    "Layout",
+    "Preset",
+    "convert_tokenizer",
+    "from_published",
+    "from_release",
+    "read_codebook",
+    "read_published",
+    "to_published",
+    "to_release",
+]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from seitpp.checkpoint import shorten
-from seitpp.models.mtm import sincos_position_table
+from seitpp.positions import sincos_position_table
 
 
 @dataclass(frozen=True)

@@ -13,31 +13,14 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleList
 from mmpretrain.models import BaseSelfSupervisor
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
-from mmpretrain.models.utils import build_2d_sincos_position_embedding, build_norm_layer
+from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from seitpp.models.masking import Masks, TruncatedNormalRatio, count_patches, draw_masks, hashed_uniform
 from seitpp.models.token_vit import TokenViT
+from seitpp.positions import sincos_position_table
 from seitpp.registry import MODELS
-
-
-def sincos_position_table(grid: tuple[int, int], dims: int, cls_token: bool = False) -> Tensor:
-    """Fixed 2-d sine-cosine positions, places row by row, the column index in the first half of the values.
-
-    Args:
-        grid: Rows and columns.
-        dims: Values a place, divisible by 4.
-        cls_token: Whether a row of zeros comes first.
-
-    Returns:
-        (1, [1 +] rows * columns, dims), float32.
-    """
-    rows, columns = grid
-    # mmpretrain's table runs column by column; the checkpoints we read run row by row.
-    table = build_2d_sincos_position_embedding((rows, columns), dims)
-    table = table.view(columns, rows, dims).transpose(0, 1).reshape(1, rows * columns, dims)
-    return torch.cat((table.new_zeros(1, 1, dims), table), dim=1) if cls_token else table
 
 
 def patchify_codes(codes: Tensor, patch_size: int) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seitpp.images import cover_size
+
 ResizeMode = Literal["exact", "center-crop"]
 
 _RESIZE_RULES = {
@@ -31,6 +33,7 @@ class Tokenizer(nn.Module, ABC):
         resize_mode: How: to the exact size without keeping the aspect, or covering it and cut from the centre.
         pixel_range: Smallest and largest pixel value that `encode` expects and `decode` aims at.
         spatial: Whether codes lie on a grid that covers the image; geometric augmentation needs one.
+        can_decode: Whether `decode` works; networks loaded without their decoder cannot.
     """
 
     codebook: Tensor | None
@@ -42,6 +45,7 @@ class Tokenizer(nn.Module, ABC):
     resize_mode: ResizeMode = "exact"
     pixel_range: tuple[float, float] = (0.0, 1.0)
     spatial: bool = True
+    can_decode: bool = True
 
     @property
     def codebook_size(self) -> int:
@@ -106,7 +110,7 @@ class Tokenizer(nn.Module, ABC):
     def resize(self, images: Tensor) -> Tensor:
         """Bring images (B, C, H, W) to `image_size` as `resize_mode` says, bicubic, kept in `pixel_range`.
 
-        Files are resized as 8-bit images by `seitpp.tokenization.images.fit_image`, which follows the same rule and rounds.
+        Files are resized as 8-bit images by `seitpp.images.fit_image`, which follows the same rule and rounds.
         """
         height, width = self.image_size
         if tuple(images.shape[-2:]) == (height, width):
@@ -122,9 +126,3 @@ class Tokenizer(nn.Module, ABC):
     def tokenize(self, images: Tensor, batch_size: int = 256) -> Tensor:
         """Resize and encode any number of images, a batch at a time."""
         return torch.cat([self.encode(self.resize(batch)) for batch in images.split(batch_size)])
-
-
-def cover_size(size: tuple[int, int] | torch.Size, target: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of an image scaled, aspect kept, until it just covers the target."""
-    scale = max(target[0] / size[0], target[1] / size[1])
-    return max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))

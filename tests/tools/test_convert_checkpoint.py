@@ -11,6 +11,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from seitpp.codebook import load_codebook
+from seitpp.converters import PRESETS, Preset, read_published, to_published
 from seitpp.registry import MODELS
 from seitpp.testing import load_golden
 
@@ -190,3 +192,111 @@ def test_unknown_layout_is_refused(main: Callable, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit, match="2"):
         main(["deit", "a.pth", "b.pth"])
     assert "invalid choice: 'deit'" in capsys.readouterr().err
+
+
+# Tokenizers.
+
+STACK = {"dims": 16, "depth": 1, "num_heads": 2, "mlp_dims": 32}
+TINY = dict(
+    type="seitpp.ViTVQGAN",
+    arch={"encoder": STACK, "decoder": STACK},
+    codebook_size=30,
+    code_dim=6,
+    image_size=16,
+    tile_size=16,
+    patch_size=4,
+)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training checkpoint of a small ViT-VQGAN as published, random weights."""
+    monkeypatch.setitem(PRESETS, "vitvqgan_base", Preset(TINY, PRESETS["vitvqgan_base"].family))
+    torch.manual_seed(0)
+    tokenizer = MODELS.build(dict(TINY))
+    weights = {**to_published(tokenizer.state_dict(), "vitvqgan_base", tokenizer), "loss.x": torch.zeros(1)}
+    torch.save({"state_dict": weights, "callbacks": {Payload: 1}}, tmp_path / "last.ckpt")
+    return tmp_path / "last.ckpt"
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_tokenizer_is_converted_and_counted(
+    main: Callable, published: Path, suffix: str, capsys: pytest.CaptureFixture
+) -> None:
+    target = published.with_name(f"ours{suffix}")
+    assert main(["vitvqgan_base", str(published), str(target), "--no-probe"]) == 0
+    tokenizer = MODELS.build({**TINY, "checkpoint": str(target)})
+    count = len(tokenizer.state_dict())
+    values = sum(value.numel() for value in tokenizer.state_dict().values())
+    printed = capsys.readouterr().out
+    assert f"{target}: {count} tensors, {values:,} values" in printed
+    assert f"{count} keys loaded, 0 missing, 3 ignored" in printed and "loss.x" in printed
+    assert "the range of pixel values was not checked" in printed
+
+
+def test_tokenizer_goes_back_to_its_published_names(main: Callable, published: Path) -> None:
+    ours, back = published.with_name("ours.pth"), published.with_name("back.pth")
+    main(["vitvqgan_base", str(published), str(ours), "--no-probe"])
+    assert main(["vitvqgan_base", str(ours), str(back), "--to-release"]) == 0
+    found = torch.load(back, weights_only=True)["state_dict"]
+    main(["vitvqgan_base", str(back), str(published.with_name("again.pth")), "--no-probe"])
+    again = torch.load(published.with_name("again.pth"), weights_only=True)["state_dict"]
+    assert "quantizer.embedding.weight" in found and "loss.x" not in found
+    for name, value in torch.load(ours, weights_only=True)["state_dict"].items():
+        assert torch.equal(again[name], value), name
+
+
+def test_probe_result_is_printed(
+    main: Callable, published: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seitpp.tokenizers.pixel_range.RangeProbe.fits", True)
+    main(["vitvqgan_base", str(published), str(published.with_name("ours.pth"))])
+    assert "reconstructs a ramp with pixels in [0.0, 1.0]: error " in capsys.readouterr().out
+
+
+def test_random_weights_are_refused_and_nothing_is_written(main: Callable, published: Path) -> None:
+    message = refused(main, ["vitvqgan_base", str(published), str(published.with_name("ours.pth"))])
+    assert message.startswith(f"{published} as vitvqgan_base: ViTVQGAN reconstructs a ramp no better")
+    assert os.listdir(published.parent) == ["last.ckpt"]
+
+
+def test_file_of_another_tokenizer_is_refused(main: Callable, published: Path) -> None:
+    message = refused(main, ["ldm_vq_f8", str(published), str(published.with_name("ours.pth"))])
+    assert "is not a ldm_vq_f8 as published" in message and "unknown keys: " in message
+
+
+def test_encoder_alone_is_converted_with_a_note(main: Callable, published: Path, capsys: pytest.CaptureFixture) -> None:
+    content = read_published(published)
+    weights = {name: value for name, value in content.items() if not name.startswith(("decoder", "post_quant"))}
+    torch.save(weights, published)
+    main(["vitvqgan_base", str(published), str(published.with_name("ours.pth"))])
+    assert "no decoder in the file: it can encode, not decode" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".ckpt"])
+def test_codebook_alone_is_taken_out(
+    main: Callable, published: Path, suffix: str, capsys: pytest.CaptureFixture
+) -> None:
+    target = published.with_name(f"codebook{suffix}")
+    assert main(["codebook", str(published), str(target)]) == 0
+    assert f"{target}: K x D = 30 x 6" in capsys.readouterr().out
+    main(["vitvqgan_base", str(published), str(published.with_name("a.pth")), "--no-probe", "--codebook", str(target)])
+    weights = torch.load(published.with_name("a.pth"), weights_only=True)["state_dict"]
+    assert weights["codebook"].tolist() == load_codebook(target).tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mtm", "a", "b", "--no-probe"], "are for tokenizers, not for mtm"),
+        (["codebook", "a", "b", "--codebook", "c"], "are for tokenizers, not for codebook"),
+        (["codebook", "a", "b", "--to-release"], "--to-release goes with neither"),
+        (["ldm_vq_f8", "a", "b", "--to-release", "--no-probe"], "--to-release goes with neither"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(
+    main: Callable, arguments: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert message in capsys.readouterr().err

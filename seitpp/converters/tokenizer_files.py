@@ -1,0 +1,125 @@
+"""Files of published tokenizers: reading them without running anything, checking, and writing ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seitpp.checkpoint import SAFETENSORS_SUFFIX, load_checkpoint_file, save_weights, state_dict_of
+from seitpp.codebook import load_codebook
+from seitpp.converters.inert_pickle import Inert, is_module, is_torch_zip, load_inert, weights_of_module
+from seitpp.converters.tokenizers import PRESETS, Converted, codebook_name, from_published
+from seitpp.files import written_whole
+from seitpp.tokenizers.pixel_range import RangeProbe, probe_pixel_range
+
+_CODEBOOK_NAMES = (
+    "codebook",
+    "tokenizer.codebook",
+    "quantizer.embedding.weight",
+    "quantize.embedding.weight",
+    "quantize.embed.weight",
+)
+_MODULE_KEYS = ("state_dict", "model", "module", "tokenizer")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert_tokenizer` did.
+
+    Attributes:
+        converted: The weights, and what was left out.
+        probe: Errors in both pixel ranges, or None where it was not run.
+        subset_file: File of the codes in use, where the source listed them.
+    """
+
+    converted: Converted
+    probe: RangeProbe | None
+    subset_file: Path | None
+
+
+def read_published(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
+
+    Nothing in the file is run: where it holds more than tensors, as Lightning's checkpoints do, the rest is skipped.
+
+    Raises:
+        FileNotFoundError: Nothing lies at `path`.
+        ValueError: The file is damaged or holds no weights.
+    """
+    content = _read(Path(path))
+    for key in _MODULE_KEYS if isinstance(content, Mapping) else ():
+        if isinstance(content.get(key), (Mapping, Inert)):
+            content = content[key]
+            break
+    if is_module(content):
+        return weights_of_module(content)
+    if isinstance(content, Inert):
+        raise ValueError(f"{path} holds a pickled {content.name[:100]}, which is no torch module; it has no weights")
+    return state_dict_of(content, path)
+
+
+def read_codebook(path: str | Path) -> Tensor:
+    """The codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset is read from.
+
+    Raises:
+        FileNotFoundError: Nothing lies at `path`.
+        ValueError: No codebook is in it.
+    """
+    path = Path(path)
+    if path.is_dir() or path.suffix == ".npy" or not path.is_file() or isinstance(_read(path), Tensor):
+        return torch.from_numpy(load_codebook(path))
+    weights = read_published(path)
+    found = [name for name in _CODEBOOK_NAMES if name in weights]
+    if not found:
+        raise ValueError(f"{path} holds no codebook; expected a tensor, or one named {', '.join(_CODEBOOK_NAMES)}")
+    return weights[found[0]].float()
+
+
+def convert_tokenizer(
+    preset: str, source: str | Path, target: str | Path, codebook: str | Path | None = None, probe: bool = True
+) -> Conversion:
+    """Convert the published file of a tokenizer to ours.
+
+    Args:
+        preset: Key of `PRESETS`.
+        source: Published file: `.pth`, `.ckpt` or whatever torch wrote, or `.safetensors`.
+        target: File to write, tensors only; `.safetensors`, or torch's format with any other suffix.
+        codebook: File of a codebook that takes the place of the source's, such as SeiT's of 391 codes.
+        probe: Whether to check the range of pixel values by reconstructing a ramp, where there is a decoder.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: The source is not the preset's, or the probe failed; nothing is written.
+    """
+    weights = read_published(source)
+    if codebook is not None:
+        weights[codebook_name(preset)] = read_codebook(codebook)
+    converted = from_published(weights, preset, source=source)
+    result = _probed(preset, converted, source) if probe and converted.has_decoder else None
+    save_weights(target, converted.weights, {"preset": preset, "converted_from": Path(source).name})
+    subset_file = None
+    if converted.used_codes is not None:
+        subset_file = Path(target).with_suffix(".code_subset.npy")
+        with written_whole(subset_file) as temporary, temporary.open("wb") as file:
+            np.save(file, converted.used_codes.numpy())
+    return Conversion(converted, result, subset_file)
+
+
+def _probed(preset: str, converted: Converted, source: str | Path) -> RangeProbe:
+    tokenizer = PRESETS[preset].build().eval()
+    tokenizer.load_weights(converted.weights, source)
+    try:
+        return probe_pixel_range(tokenizer)
+    except ValueError as error:
+        raise ValueError(f"{source} as {preset}: {error}. --no-probe converts it all the same") from error
+
+
+def _read(path: Path) -> Any:
+    """A file's content; torch's zip files through the inert reader."""
+    if path.suffix == SAFETENSORS_SUFFIX or not path.is_file() or not is_torch_zip(path):
+        return load_checkpoint_file(path)
+    return load_inert(path)

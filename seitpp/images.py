@@ -1,0 +1,178 @@
+"""Image files to the 8-bit pixels that tokenizers take: orientation, colour modes, size. Pillow only, no torch.
+
+Runs in loader workers, one image at a time; what cannot be read raises `UnreadableImageError` with the reason.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+_MAX_RESIZED_PIXELS = 2**26
+
+
+class UnreadableImageError(ValueError):
+    """An image that cannot become pixels; the message says why, without the image's name."""
+
+
+def decode_image(content: bytes, in_channels: int = 3) -> Image.Image:
+    """The image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits a channel.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, of an animation the
+    first frame is taken. Colour profiles are ignored, as ImageNet pipelines do.
+
+    Raises:
+        UnreadableImageError: The bytes are damaged, cut off, of no known format, or have values without a known scale.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
+            with Image.open(io.BytesIO(content)) as image:
+                image.load()
+                return to_eight_bit(ImageOps.exif_transpose(image), in_channels)
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise UnreadableImageError(_reason(error, content)) from error
+
+
+def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
+    """Any Pillow image as RGB (3 channels) or L (1 channel)."""
+    if image.mode == "F":
+        raise UnreadableImageError("it holds 32-bit floats, whose range is not known; convert it to 8 or 16 bits")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = _from_sixteen_bit(np.asarray(image))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image.convert("RGB" if in_channels == 3 else "L")
+
+
+def _from_sixteen_bit(values: np.ndarray) -> Image.Image:
+    """Grey values (H, W) in [0, 65535] to 8 bits; 65535 / 255 = 257."""
+    if values.min() < 0 or values.max() > 65535:
+        raise UnreadableImageError(
+            f"it holds integers from {values.min()} to {values.max()}, more than 16 bits; convert it to 8 or 16 bits"
+        )
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _reason(error: BaseException, content: bytes) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is of no known image format, or its header is damaged"
+    return f"{type(error).__name__}: {error}".strip(": ")
+
+
+def fit_image(
+    image: Image.Image,
+    size: tuple[int, int],
+    mode: str = "exact",
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """Bring an image to `size` (height, width) by a tokenizer's resize rule; antialiased where it shrinks.
+
+    Args:
+        image: The image.
+        size: Height and width wanted.
+        mode: `exact` (aspect not kept) or `center-crop` (scaled until `size` is covered, then cut from the centre).
+        resample: Filter; nearest for label maps.
+
+    Raises:
+        UnreadableImageError: It is so long and thin that covering `size` would take gigabytes.
+    """
+    height, width = size
+    if mode == "exact":
+        return image if image.size == (width, height) else image.resize((width, height), resample)
+    if mode != "center-crop":
+        raise ValueError(f"resize mode is {mode!r}, expected 'exact' or 'center-crop'")
+    rows, columns = cover_size((image.height, image.width), size)
+    if rows * columns > _MAX_RESIZED_PIXELS:
+        raise UnreadableImageError(
+            f"it has {image.width} x {image.height} pixels, too long a strip to be scaled until it covers {width} x "
+            f"{height}"
+        )
+    if image.size != (columns, rows):
+        image = image.resize((columns, rows), resample)
+    left, top = (columns - width) // 2, (rows - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def cover_size(size: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
+    """Height and width of an image scaled, aspect kept, until it just covers the target."""
+    scale = max(target[0] / size[0], target[1] / size[1])
+    return max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))
+
+
+def check_not_smaller_than_patch(image: Image.Image, patch: int) -> None:
+    """Refuse an image that is smaller than one patch of `patch` pixels a side: blowing it up would invent it."""
+    if min(image.size) < patch:
+        raise UnreadableImageError(
+            f"it has {image.width} x {image.height} pixels, less than one patch of {patch} x {patch}"
+        )
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """Pixels (C, H, W), uint8, of an RGB or grey image."""
+    array = np.asarray(image)
+    return np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None])
+
+
+def label_map_png(
+    content: bytes,
+    size: tuple[int, int] | None,
+    mode: str,
+    reduce_zero_label: bool,
+    image_size: tuple[int, int] | None = None,
+) -> bytes:
+    """A label map as the greyscale PNG that a store keeps.
+
+    Args:
+        content: Bytes of a PNG (or other lossless image) whose pixels are class indices: grey or palette.
+        size: Height and width to bring it to, by nearest neighbour; None keeps its size.
+        mode: Resize rule, that of the image.
+        reduce_zero_label: Whether 0 means "ignore": it becomes the type's largest value (255, or 65535 where pixels
+            have 16 bits), and k becomes k - 1.
+        image_size: Width and height of the upright image, which may have another resolution but not another shape.
+
+    Raises:
+        UnreadableImageError: It is damaged, its pixels are colours and not indices, or it does not fit the image.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except Exception as error:  # as above
+        raise UnreadableImageError(f"its annotation: {_reason(error, content)}") from error
+    if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
+        raise UnreadableImageError(
+            f"its annotation has colours (mode {image.mode}) where class indices are expected; map the colours to "
+            "indices and save it as an 8-bit grey PNG"
+        )
+    if image_size is not None and not _same_shape(image.size, image_size):
+        raise UnreadableImageError(
+            f"its annotation has {image.width} x {image.height} pixels, which does not fit the image's {image_size[0]} "
+            f"x {image_size[1]} (upright, as EXIF says)"
+        )
+    indices = np.asarray(image).astype(np.int64)
+    wide = image.mode not in ("L", "P", "1")  # by type, so that "ignore" is the same in all maps of a data set
+    if indices.min(initial=0) < 0 or indices.max(initial=0) > 65535:
+        raise UnreadableImageError("its annotation has values outside [0, 65535]")
+    if reduce_zero_label:
+        ignore = 65535 if wide else 255
+        indices = np.where((indices == 0) | (indices == ignore), ignore, indices - 1)
+    plain = Image.fromarray(indices.astype(np.uint16 if wide else np.uint8))
+    if size is not None:
+        plain = fit_image(plain, size, mode, Image.Resampling.NEAREST)
+    file = io.BytesIO()
+    plain.save(file, format="PNG", optimize=False, compress_level=6)
+    return file.getvalue()
+
+
+def _same_shape(small: tuple[int, int], large: tuple[int, int]) -> bool:
+    """Whether two sizes (width, height) have the same aspect, up to a pixel of the first."""
+    return abs(small[0] * large[1] - small[1] * large[0]) <= max(large)

@@ -1,0 +1,63 @@
+"""The transformer of ViT-VQGAN (Yu et al., 2021; thuanz123/enhancing-transformers), with tanh in its MLP.
+
+Encoder and decoder of ViT-VQGAN are made of it, and so are the modules of TokenAdapt.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TanhBlock(nn.Module):
+    """One pre-norm block: x + out(attention(norm1(x))), then x + fc2(tanh(fc1(norm2(x)))).
+
+    Args:
+        dims: Width C.
+        num_heads: Attention heads.
+        mlp_dims: Hidden width of the MLP.
+        head_dims: Width of a head, whatever C is.
+    """
+
+    def __init__(self, dims: int, num_heads: int, mlp_dims: int, head_dims: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        inner = num_heads * head_dims
+        self.norm1 = nn.LayerNorm(dims)
+        self.qkv = nn.Linear(dims, 3 * inner, bias=False)
+        # The published code leaves the projection out of a single head that is as wide as the block.
+        self.out = nn.Identity() if num_heads == 1 and head_dims == dims else nn.Linear(inner, dims)
+        self.norm2 = nn.LayerNorm(dims)
+        self.fc1 = nn.Linear(dims, mlp_dims)
+        self.fc2 = nn.Linear(mlp_dims, dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        x = x + self.attend(self.norm1(x))
+        return x + self.fc2(self.fc1(self.norm2(x)).tanh())
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attention of every place to every place, scores scaled by head_dims^-0.5; (B, N, C) to (B, N, C)."""
+        heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, head_dims)
+        return self.out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
+
+
+class TanhTransformer(nn.Module):
+    """A stack of `TanhBlock`s and a last LayerNorm; every LayerNorm has epsilon 1e-5.
+
+    Args:
+        dims: Width C.
+        depth: Blocks.
+        num_heads: Attention heads.
+        mlp_dims: Hidden width of the MLP.
+        head_dims: Width of a head; 64 in every published model.
+    """
+
+    def __init__(self, dims: int, depth: int, num_heads: int, mlp_dims: int, head_dims: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TanhBlock(dims, num_heads, mlp_dims, head_dims) for _ in range(depth))
+        self.norm = nn.LayerNorm(dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) to (B, N, C)."""
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)

@@ -1,0 +1,92 @@
+"""Whether a tokenizer expects pixels in the range that it states: a wrong range gives poor codes and no error."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seitpp.tokenizers.base import Tokenizer
+
+_RANGES = ((0.0, 1.0), (-1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class RangeProbe:
+    """Root mean square errors of a reconstructed ramp, in units of 8-bit pixels, 0 to 255.
+
+    Attributes:
+        stated: The tokenizer's own range.
+        other: The other common range.
+        stated_error: Error with pixels in the stated range.
+        other_error: Error with pixels in the other.
+        flat_error: Error of a flat image of the ramp's mean; trained networks stay far below.
+    """
+
+    stated: tuple[float, float]
+    other: tuple[float, float]
+    stated_error: float
+    other_error: float
+    flat_error: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the stated range reconstructs better than the other, and at all."""
+        return self.stated_error < min(self.other_error, self.flat_error)
+
+    def __str__(self) -> str:
+        return (
+            f"pixels in {list(self.stated)}: error {self.stated_error:.2f} of 255, "
+            f"in {list(self.other)}: {self.other_error:.2f}, a flat image: {self.flat_error:.2f}"
+        )
+
+
+def ramp_image(size: tuple[int, int], channels: int = 3) -> Tensor:
+    """A smooth image from black to white with slow changes of colour, (1, C, H, W), uint8.
+
+    Smooth on purpose: with texture, a network for [-1, 1] that is given [0, 1] sees a paler image and makes smaller
+    errors in proportion, and the two ranges would tie. What is left on a ramp is the error of a colour, the same in
+    the network's own units, which counts double in the narrower range. A network for [0, 1] given [-1, 1] fails on the
+    dark half.
+    """
+    down = torch.linspace(0, 1, size[0])[:, None].expand(size)
+    across = torch.linspace(0, 1, size[1])[None].expand(size)
+    phases = torch.arange(channels)[:, None, None] * (2 * torch.pi / 3)
+    colour = 0.15 * (2 * torch.pi * across + phases).sin() * (down * (1 - down) * 4)
+    return ((down + colour).clamp(0, 1) * 255).round().to(torch.uint8)[None]
+
+
+def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
+    """Encode and decode a ramp with pixels in the tokenizer's range, and in the other common one.
+
+    Raises:
+        ValueError: The tokenizer cannot decode.
+    """
+    if not tokenizer.can_decode:
+        raise ValueError(f"the pixel range of {type(tokenizer).__name__} cannot be probed: it has no decoder")
+    stated = tuple(tokenizer.pixel_range)
+    other = _RANGES[1] if stated == _RANGES[0] else _RANGES[0]
+    weight = next(iter(tokenizer.parameters()), torch.zeros(()))
+    pixels = ramp_image(tokenizer.image_size, tokenizer.in_channels).to(weight.device)
+    errors = []
+    for low, high in (stated, other):
+        unit = (high - low) / 255
+        images = pixels.float() * unit + low
+        with torch.no_grad():
+            decoded = tokenizer.decode(tokenizer.encode(images))
+        errors.append(((decoded.float() - images) / unit).square().mean().sqrt().item())
+    return RangeProbe(stated, other, *errors, flat_error=pixels.float().std(correction=0).item())
+
+
+def probe_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
+    """`measure_pixel_range`, and an error where the stated range is not the better one.
+
+    Raises:
+        ValueError: With both errors; or the tokenizer cannot decode.
+    """
+    probe = measure_pixel_range(tokenizer)
+    if not probe.fits:
+        raise ValueError(
+            f"{type(tokenizer).__name__} reconstructs a ramp no better in the range that it states ({probe}): its "
+            "weights are for the other range, damaged, or not trained"
+        )
+    return probe

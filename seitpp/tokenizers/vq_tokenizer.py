@@ -1,0 +1,352 @@
+"""Tokenizers made of networks around a codebook: embed, quantise, look up, reconstruct; loading and identity.
+
+An encoder turns an image into a grid of vectors, each is replaced by the nearest row of the codebook, a decoder turns
+the rows into an image again (van den Oord et al., 2017). `ViTVQGAN` and `VQGAN` say what the networks are.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
+from seitpp.storage.numbering import CodeTable
+from seitpp.tokenizers.base import ResizeMode, Tokenizer
+from seitpp.tokenizers.code_subset import CodeSubset, check_code_subset, read_code_subset
+from seitpp.tokenizers.precision import exact_float32, network_precision
+
+Distance = Literal["cosine", "euclidean"]
+Precision = Literal["float32", "bfloat16"]
+
+# Under which a run that trains a tokenizer keeps its weights.
+_TRAINED_PREFIX = "tokenizer."
+_DECODER = "decoder."
+
+
+class VQTokenizer(Tokenizer):
+    """Base of tokenizers whose codes index a codebook of vectors that a network makes.
+
+    A subclass builds its networks and hands them over; everything else is here. Files are read, and the codebook cut
+    down, by `load_options`, which a subclass calls last.
+
+    `encode` and `decode` are for use: without gradient, at the tokenizer's `precision` whatever autocast surrounds
+    them. `embed`, `quantize`, `lookup` and `reconstruct` are their steps, for training: with gradient, in the
+    autocast that surrounds them, except for distances, which are float32 always.
+
+    Args:
+        encoder: Images (B, C, H, W) in `pixel_range` to vectors (B, D, h, w).
+        decoder: Vectors (B, D, h, w) to images (B, C, H, W).
+        codebook_size: Number of codes K, before a subset is taken.
+        code_dim: Values a code, D.
+        distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` gives.
+        image_size: Height and width that images are resized to.
+        resize_mode: How they are resized.
+        precision: Of the networks in `encode` and `decode`.
+
+    Attributes:
+        codebook: Rows as the checkpoint stores them, not normalised, (K, D).
+        code_subset: Original numbers of the codes in use, (K',), int64, or None for all.
+        checkpoint: Path of the file that the weights came from, as given, or None for random weights.
+    """
+
+    codebook: nn.Parameter
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        codebook_size: int,
+        code_dim: int,
+        distance: Distance,
+        image_size: int | Sequence[int],
+        resize_mode: ResizeMode,
+        precision: Precision = "float32",
+    ) -> None:
+        super().__init__()
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+        if resize_mode not in ("exact", "center-crop"):
+            raise ValueError(f"resize_mode must be 'exact' or 'center-crop', got {resize_mode!r}")
+        if distance not in ("cosine", "euclidean"):
+            raise ValueError(f"distance must be 'cosine' or 'euclidean', got {distance!r}")
+        self.image_size = as_size(image_size)
+        self.resize_mode = resize_mode
+        self.precision = precision
+        self.distance = distance
+        self.code_subset: Tensor | None = None
+        self.checkpoint: str | None = None
+        self.encoder = encoder
+        self.decoder: nn.Module | None = decoder
+        self.codebook = nn.Parameter(torch.randn(codebook_size, code_dim) / code_dim**0.5)
+        self._whole_size = codebook_size
+        self._hash: tuple[Any, str] | None = None
+
+    def load_options(
+        self,
+        checkpoint: str | Path | None = None,
+        code_subset: CodeSubset | None = None,
+        codebook: Tensor | np.ndarray | None = None,
+    ) -> None:
+        """What the constructors' options of these names ask for, in this order.
+
+        Args:
+            checkpoint: A file of tools/convert_checkpoint.py (`.pth`, `.safetensors`), or a checkpoint of a run that
+                trained a tokenizer: keys under `tokenizer.` are taken then, all others ignored.
+            code_subset: Original numbers of the codes to use: integers, a `.npy` file of them, or a token store that
+                records a code table.
+            codebook: What a store says the codebook is, after the subset; without a checkpoint it is set.
+
+        Raises:
+            FileNotFoundError: A file is missing.
+            ValueError: The file is another tokenizer's, or one of the three contradicts another.
+        """
+        table = None if code_subset is None else read_code_subset(code_subset)
+        if checkpoint is not None:
+            self._load(Path(checkpoint), table)
+        elif table is not None:
+            self.take_subset(table)
+        if codebook is not None and checkpoint is None:
+            self._set_codebook(codebook)
+        elif codebook is not None:
+            self.expect_codebook(codebook)
+
+    @property
+    def can_decode(self) -> bool:
+        """Whether the decoder is there; a checkpoint for tokenising alone may lack its weights."""
+        return self.decoder is not None
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in `pixel_range` to codes (B, h, w), int64; no gradient."""
+        with torch.no_grad(), network_precision(images.device.type, self.precision):
+            return self.quantize(self.embed(images))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes (B, h, w) to images (B, C, h * stride, w * stride), float32, not clamped; no gradient.
+
+        Raises:
+            ValueError: A code is not in [0, K), or the tokenizer has no decoder.
+        """
+        if codes.ndim != 3 or codes.is_floating_point() or codes.dtype == torch.bool:
+            raise ValueError(f"codes are {codes.dtype} of shape {tuple(codes.shape)}; expected integers (B, h, w)")
+        if codes.numel() and (codes.min() < 0 or codes.max() >= self.codebook_size):
+            raise ValueError(
+                f"codes lie in [{codes.min()}, {codes.max()}]; this tokenizer has codes in [0, {self.codebook_size})"
+            )
+        with torch.no_grad(), network_precision(codes.device.type, self.precision):
+            return self.reconstruct(self.lookup(codes)).float()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
+        self.check_images(images)
+        return self.encoder(images)
+
+    def quantize(self, vectors: Tensor) -> Tensor:
+        """Nearest code of each vector, in float32: (B, D, h, w) to (B, h, w), int64; no gradient."""
+        nearest = nearest_codes if self.distance == "cosine" else nearest_codes_euclidean
+        with exact_float32(vectors.device.type):
+            return nearest(vectors.detach().movedim(1, -1), self.codebook.detach())
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Codes (B, h, w) to rows of the codebook (B, D, h, w), float32, unit vectors where distance is `cosine`."""
+        rows = F.normalize(self.codebook, dim=-1) if self.distance == "cosine" else self.codebook
+        return F.embedding(codes.long(), rows).movedim(-1, 1)
+
+    def reconstruct(self, vectors: Tensor) -> Tensor:
+        """Quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`.
+
+        Raises:
+            ValueError: The checkpoint had no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot decode: checkpoint {self.checkpoint} holds no decoder weights. Convert "
+                "the published file again with its decoder"
+            )
+        return self.decoder(vectors)
+
+    def take_subset(self, table: CodeSubset) -> None:
+        """Keep only these codes, in this order: code i stands for `table[i]` from now on.
+
+        New images are matched against the kept rows alone, so a vector whose nearest code was left out goes to its
+        nearest neighbour among the kept ones (as in SeiT, which keeps 391 of 8,192).
+
+        Raises:
+            ValueError: The table is not a list of different codes of this tokenizer.
+        """
+        table = check_code_subset(read_code_subset(table), self.codebook_size)
+        rows = table.to(self.codebook.device)
+        self._keep_rows(rows)
+        self.code_subset = table if self.code_subset is None else self.code_subset[table]
+
+    def _keep_rows(self, rows: Tensor) -> None:
+        """Cut what has one row a code down to these codes (K',)."""
+        self.codebook = nn.Parameter(self.codebook.detach()[rows], requires_grad=self.codebook.requires_grad)
+
+    @property
+    def code_table(self) -> CodeTable | None:
+        """What a store records of a subset: its codes among those of the whole codebook."""
+        return None if self.code_subset is None else CodeTable(self.code_subset.numpy(), self._whole_size)
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 (hex) over names, types, shapes and values of all weights: the identity that stores record.
+
+        Kept while the tokenizer is in evaluation mode and its tensors are the same; in training mode made each time.
+        """
+        state = self.state_dict()
+        key = [(name, value.data_ptr(), value._version) for name, value in state.items()]
+        # An optimizer may write past the version counters, through `.data`.
+        if self.training or self._hash is None or self._hash[0] != key:
+            self._hash = key, weights_sha256(state)
+        return self._hash[1]
+
+    def train(self, mode: bool = True) -> "VQTokenizer":
+        """Switch between training and evaluation."""
+        self._hash = None
+        return super().train(mode)
+
+    @property
+    def preset(self) -> str | None:
+        """Name of the published model that the networks are sized for, which converted files carry; or None."""
+        return None
+
+    def describe_networks(self) -> dict:
+        """Options that build the networks again, for `describe`."""
+        raise NotImplementedError
+
+    def describe(self) -> dict:
+        """Facts for a store's header. `checkpoint` None says that the weights are random."""
+        facts = {
+            "type": type(self).__name__,
+            **self.describe_networks(),
+            "image_size": list(self.image_size),
+            "resize_mode": self.resize_mode,
+            "precision": self.precision,
+            "distance": self.distance,
+        }
+        if self.code_subset is not None:
+            facts["code_subset"] = self.code_subset.tolist()
+        return {
+            **facts,
+            "checkpoint": self.checkpoint,
+            "weights_sha256": self.weights_sha256,
+            "preprocessing": self.describe_preprocessing(),
+        }
+
+    def _load(self, path: Path, table: Tensor | None) -> None:
+        """Weights from a file; the subset is taken before where the file holds a cut-down codebook, else after."""
+        content = load_checkpoint_file(path)
+        weights = state_dict_of(content, path)
+        trained = {
+            name.removeprefix(_TRAINED_PREFIX): value
+            for name, value in weights.items()
+            if name.startswith(_TRAINED_PREFIX)
+        }
+        if not trained:
+            check_preset(content, self.preset, path)
+        weights = trained or weights
+        stored = weights.get("codebook")
+        is_cut = table is not None and stored is not None and len(stored) == len(table) != self.codebook_size
+        if is_cut:
+            self.take_subset(table)
+        self.load_weights(weights, path)
+        if table is not None and not is_cut:
+            self.take_subset(table)
+        self.checkpoint = str(path)
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: str | Path) -> None:
+        """Take weights by our names; without any of the decoder's, the tokenizer can only encode.
+
+        Raises:
+            ValueError: Names or shapes are not those of the networks; of the codebook both sizes are named.
+        """
+        expected = self.state_dict()
+        stored = weights.get("codebook")
+        if stored is not None and stored.shape != self.codebook.shape:
+            raise ValueError(
+                f"checkpoint {source} has a codebook of K x D = {' x '.join(map(str, stored.shape))}; the tokenizer "
+                f"is built for {' x '.join(map(str, self.codebook.shape))}"
+            )
+        of_decoder = [name for name in expected if name.startswith(_DECODER)]
+        no_decoder = not any(name.startswith(_DECODER) for name in weights)
+        check_state_dict(weights, expected, source, may_miss=of_decoder if no_decoder else ())
+        if no_decoder:
+            self.decoder = None
+        self.load_state_dict(weights)
+
+    def expect_codebook(self, codebook: Tensor | np.ndarray) -> None:
+        """Compare the codebook with the one that a store carries.
+
+        Raises:
+            ValueError: They differ: the store was made by another tokenizer.
+        """
+        theirs, ours = torch.as_tensor(codebook, dtype=torch.float32), self.codebook.detach().cpu().float()
+        if theirs.shape != ours.shape:
+            raise ValueError(
+                f"the store's codebook is {tuple(theirs.shape)} where this tokenizer has {tuple(ours.shape)}: the "
+                "store was made by another tokenizer"
+            )
+        if not torch.equal(theirs, ours):
+            raise ValueError(
+                f"the store's codebook (SHA-256 {codebook_sha256(theirs)}) is not that of checkpoint "
+                f"{self.checkpoint} (SHA-256 {codebook_sha256(ours)}): the store was made by another tokenizer"
+            )
+
+    def _set_codebook(self, codebook: Tensor | np.ndarray) -> None:
+        values = torch.as_tensor(codebook, dtype=torch.float32)
+        if values.shape != self.codebook.shape:
+            raise ValueError(
+                f"codebook of shape {tuple(values.shape)} does not fit; expected K x D = {tuple(self.codebook.shape)}"
+            )
+        self.codebook = nn.Parameter(values.clone(), requires_grad=self.codebook.requires_grad)
+
+
+def as_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """One number or two as (height, width)."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over names, types, shapes and values of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def check_preset(content: Any, preset: str | None, path: str | Path) -> None:
+    """Refuse a converted file of another published model than the networks are sized for.
+
+    Raises:
+        ValueError: With both names.
+    """
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    found = meta.get("preset") if isinstance(meta, Mapping) else None
+    if found is not None and preset is not None and found != preset:
+        raise ValueError(
+            f"checkpoint {path} was converted as {found!r}, the tokenizer is configured as {preset!r}; give it the "
+            f"config of {found!r}, or the file of {preset!r}"
+        )
+
+
+@torch.no_grad()
+def changed_share(tokenizer: VQTokenizer, images: Tensor) -> float:
+    """Share of codes that are different when the networks run in bfloat16 instead of float32, in [0, 1]."""
+    before = tokenizer.precision
+    try:
+        codes = {}
+        for precision in ("float32", "bfloat16"):
+            tokenizer.precision = precision
+            codes[precision] = tokenizer.encode(images)
+    finally:
+        tokenizer.precision = before
+    return (codes["float32"] != codes["bfloat16"]).float().mean().item()

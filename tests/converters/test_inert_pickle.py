@@ -1,0 +1,436 @@
+"""The inert reader: real modules of torch, and files that try to run something or to exhaust the reader."""
+
+import io
+import os
+import pickle
+import struct
+import sys
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seitpp.converters.inert_pickle import Inert, InertName, _Records, is_module, load_inert, weights_of_module
+
+PROTOCOL_2 = b"\x80\x02"
+
+
+def write_zip(path: Path, stream: bytes, storages: dict[str, bytes] | None = None, compression: int = 0) -> Path:
+    """A file as torch writes it, with this pickle stream."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", stream)
+        archive.writestr("archive/byteorder", b"little")
+        for key, content in (storages or {}).items():
+            archive.writestr(f"archive/data/{key}", content)
+    return path
+
+
+def load_stream(stream: bytes, tmp_path: Path, storages: dict[str, bytes] | None = None) -> Any:
+    return load_inert(write_zip(tmp_path / "a.pth", stream, storages))
+
+
+def refusal(stream: bytes, tmp_path: Path, storages: dict[str, bytes] | None = None) -> str:
+    with pytest.raises(ValueError, match="cannot be read, and nothing in it was run: ") as caught:
+        load_stream(stream, tmp_path, storages)
+    return str(caught.value)
+
+
+# Real files.
+
+
+class Settings:
+    """Something that no state dict holds."""
+
+    def __init__(self) -> None:
+        self.ratio = 0.5
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.nothing = None
+        self.register_parameter("absent", None)
+        self.register_buffer("table", torch.arange(6.0).view(2, 3).T)  # not contiguous
+        self.register_buffer("passing", torch.ones(1), persistent=False)
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.norm = nn.BatchNorm1d(2)
+        self.tied = self.blocks[0].linear
+        self.settings = Settings()
+        self.halved = nn.Parameter(torch.randn(3).half(), requires_grad=False)
+        self.brained = nn.Parameter(torch.randn(3).bfloat16())
+        self.register_buffer("mask", torch.tensor([True, False]))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_module_of_an_unknown_class_gives_its_state_dict(
+    protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = Network()
+    torch.save(module, tmp_path / "a.pth", pickle_protocol=protocol)
+    monkeypatch.setattr(sys.modules[Network.__module__], "Network", None)  # the class is not there any more
+    value = load_inert(tmp_path / "a.pth")
+    assert is_module(value) and value.name.endswith(".Network")
+    weights = weights_of_module(value)
+    expected = module.state_dict()
+    assert weights.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert weights[name].dtype == tensor.dtype and torch.equal(weights[name], tensor), name
+
+
+def test_training_checkpoint_gives_its_plain_parts(tmp_path: Path) -> None:
+    weights = nn.Linear(3, 2).state_dict()
+    content = {
+        "state_dict": weights,
+        "callbacks": {Settings: Settings()},
+        "epoch": 7,
+        "rates": [0.1, 1e-4],
+        "nested": OrderedDict(a=(1, None, True)),
+        "device": torch.device("cpu"),
+    }
+    torch.save(content, tmp_path / "a.pth")
+    found = load_inert(tmp_path / "a.pth")
+    assert found["epoch"] == 7 and found["rates"] == [0.1, 1e-4] and found["nested"] == {"a": (1, None, True)}
+    ((key, value),) = found["callbacks"].items()
+    assert isinstance(key, InertName) and isinstance(value, Inert) and value.state == {"ratio": 0.5}
+    assert found["device"].name == "torch.device" and found["device"].args == ("cpu",)
+    assert all(torch.equal(found["state_dict"][name], tensor) for name, tensor in weights.items())
+
+
+def test_views_of_one_storage_and_empty_tensors_are_what_they_were(tmp_path: Path) -> None:
+    base = torch.arange(24.0).view(4, 6)
+    content = {
+        "row": base[2],
+        "part": base[1:3, ::2],
+        "whole": base,
+        "empty": torch.zeros(0, 3),
+        "one": torch.tensor(2),
+    }
+    torch.save(content, tmp_path / "a.pth")
+    found = load_inert(tmp_path / "a.pth")
+    assert all(torch.equal(found[name], value) and found[name].shape == value.shape for name, value in content.items())
+
+
+# Files that want to run something.
+
+
+class Attack:
+    """Pickles as the call of any function."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+def attacks(target: Path) -> dict[str, Any]:
+    code = f"open({str(target)!r}, 'w').close()"
+    return {
+        "system": Attack(os.system, (f"touch {target}",)),
+        "eval": Attack(eval, (code,)),
+        "exec": Attack(exec, (code,)),
+        "open": Attack(open, (str(target), "w")),
+        "mkdir": Attack(os.mkdir, (str(target),)),
+        "import": Attack(__import__, ("antigravity",)),
+        "nested": Attack(eval, (Attack(str, (code,)),)),
+        "getattr": Attack(getattr, (Settings, "x", None)),
+        "setstate": Attack(Settings, (), {"__setstate__": 3, "x": Attack(os.mkdir, (str(target),))}),
+        "items": Attack(dict, (), None, None, iter([(Attack(os.mkdir, (str(target),)), 1)])),
+        "partial": Attack(__import__("functools").partial, (os.mkdir, str(target))),
+        "map": Attack(map, (eval, [code])),
+    }
+
+
+@pytest.mark.parametrize("name", attacks(Path("x")))
+@pytest.mark.parametrize("where", ["alone", "beside weights", "in a module"])
+def test_nothing_that_a_file_names_is_run(name: str, where: str, tmp_path: Path) -> None:
+    target = tmp_path / "ran"
+    attack = attacks(target)[name]
+    module = nn.Linear(2, 2)
+    module.extra = attack
+    content = {"alone": attack, "beside weights": {"x": attack, "w": torch.ones(2)}, "in a module": module}[where]
+    torch.save(content, tmp_path / "a.pth")
+    found = load_inert(tmp_path / "a.pth")
+    if where == "alone":
+        assert isinstance(found, Inert)
+    elif where == "beside weights":
+        assert torch.equal(found["w"], torch.ones(2))
+    else:
+        assert torch.equal(weights_of_module(found)["weight"], module.weight)
+    assert os.listdir(tmp_path) == ["a.pth"] and "antigravity" not in sys.modules
+
+
+SYSTEM = b"cposix\nsystem\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "name"),
+    [
+        (SYSTEM + b"(S'touch ran'\ntR.", "posix.system"),  # GLOBAL, REDUCE
+        (b"(S'touch ran'\niposix\nsystem\n.", "posix.system"),  # INST
+        (b"(" + SYSTEM + b"S'touch ran'\no.", "posix.system"),  # OBJ
+        (PROTOCOL_2 + SYSTEM + b"(S'touch ran'\nt\x81.", "posix.system"),  # NEWOBJ
+        (b"\x80\x04" + SYSTEM + b"(S'touch ran'\nt}\x92.", "posix.system"),  # NEWOBJ_EX
+        (b"\x80\x04\x8c\x05posix\x8c\x06system\x93(S'touch ran'\ntR.", "posix.system"),  # STACK_GLOBAL
+        (b"\x80\x04\x8c\x02os\x8c\x10path.os.system.x\x93)R.", "os.path.os.system.x"),  # a dotted name
+        (b"cbuiltins\ngetattr\n(cos\npath\nS'x'\ntR(S'touch ran'\ntR.", "builtins.getattr()"),  # a call's result
+        (PROTOCOL_2 + b"\x82\x07)R.", "copyreg extension 7"),  # EXT1
+        (SYSTEM + b"(S'touch ran'\ntR}S'__setstate__'\n" + SYSTEM + b"sb.", "posix.system"),  # BUILD
+    ],
+    ids=["reduce", "inst", "obj", "newobj", "newobj_ex", "stack_global", "dotted", "result", "extension", "build"],
+)
+def test_every_way_to_call_gives_an_inert_record(
+    stream: bytes, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = load_stream(stream, tmp_path)
+    assert isinstance(found, Inert) and found.name == name
+    assert os.listdir(tmp_path) == ["a.pth"]
+
+
+def test_names_are_not_looked_up(tmp_path: Path) -> None:
+    found = load_stream(b"cseitpp_no_such_module\nThing\n.", tmp_path)
+    assert isinstance(found, InertName) and found.name == "seitpp_no_such_module.Thing"
+    assert "seitpp_no_such_module" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (b"S'a'\n)R.", "a str is called with a tuple"),
+        (SYSTEM + b"S'a'\nR.", "posix.system is called with a str"),
+        (b"I1\nI2\nb.", "attributes are set on a int"),
+        (SYSTEM + b"}b.", "attributes are set on a posix.system"),
+        (b"](I1\nI2\nu.", "entries are set on a list"),
+        (b"}(I1\nu.", "entries are set on a dict"),
+        (b"}I1\na.", "elements are added to a dict"),
+        (b"I1\nt.", "a mark is missing"),
+        (b"(.", "a value is missing"),
+        (b"(2.", "a value is missing"),
+        (b".", "pop from empty list"),
+        (b"g7\n.", "7"),
+        (b"Pline\n.", "a line of text"),
+        (b"\x80\x05\x97.", "NEXT_BUFFER"),
+        (b"\x80\x04I1\nI2\n\x93.", "not text"),
+        (b"I1\n", "pickle exhausted before seeing STOP"),
+        (b"\xff\xff.", "opcode"),
+        (b"", "pickle exhausted before seeing STOP"),
+        (b"X\xff\xff\xff\x7fabc.", "expected 2147483647 bytes"),
+        (b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "expected|but"),
+        (b"I" + b"9" * 5000 + b"\n.", "4300"),
+        (b"(cbuiltins\nint\nI3\n\x85Q.", "a persistent id is not that of a storage"),
+    ],
+)
+def test_streams_that_make_no_sense_are_refused(stream: bytes, message: str, tmp_path: Path) -> None:
+    assert any(part in refusal(stream, tmp_path) for part in message.split("|"))
+
+
+# Memory and time.
+
+
+def test_memo_of_a_huge_number_takes_no_memory(tmp_path: Path) -> None:
+    stream = b"I5\nr" + struct.pack("<I", 2**32 - 1) + b"0j" + struct.pack("<I", 2**32 - 1) + b"."
+    assert load_stream(stream, tmp_path) == 5
+
+
+def test_memo_can_hold_what_contains_it(tmp_path: Path) -> None:
+    found = load_stream(b"]q\x00h\x00a.", tmp_path)  # a list that is its own element
+    assert found[0] is found
+
+
+def test_keys_nested_too_deep_for_the_stack_are_not_hashed(tmp_path: Path) -> None:
+    found = load_stream(PROTOCOL_2 + b"}I1\n" + b"\x85" * 200_000 + b"I2\ns.", tmp_path)
+    assert list(found.values()) == [2]
+
+
+def test_doubling_keys_are_not_hashed(tmp_path: Path) -> None:
+    found = load_stream(PROTOCOL_2 + b"}I1\n" + b"2\x86" * 60 + b"I2\ns.", tmp_path)
+    assert list(found.values()) == [2]
+
+
+def test_names_do_not_grow_with_nested_calls(tmp_path: Path) -> None:
+    found = load_stream(SYSTEM + b")R" * 10_000 + b".", tmp_path)
+    assert len(found.name) < 300
+
+
+def module_stream(inner: bytes) -> bytes:
+    """A module whose one child is pushed by `inner`, at memo 0 itself."""
+    opening = b"cmine\nNet\n)\x81q\x00}(U\x0b_parameters}U\x08_modules}U\x05child"
+    return PROTOCOL_2 + opening + inner + b"sub."
+
+
+def test_module_that_contains_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="contains itself"):
+        weights_of_module(load_stream(module_stream(b"h\x00"), tmp_path))
+
+
+def test_modules_that_double_at_each_level_are_refused(tmp_path: Path) -> None:
+    parts = [Inert("leaf", state={"_parameters": {}, "_modules": {}})]
+    for _ in range(60):
+        parts.append(Inert("pair", state={"_parameters": {}, "_modules": {"a": parts[-1], "b": parts[-1]}}))
+    with pytest.raises(ValueError, match="more than 100000 parts"):
+        weights_of_module(parts[-1])
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"_parameters": {"w": 3}, "_modules": {}}, "w is a int, not a plain tensor"),
+        ({"_parameters": [], "_modules": {}}, "_parameters of a module is a list"),
+        ({"_parameters": {3: torch.ones(1)}, "_modules": {}}, "_parameters of a module is a dict"),
+        ({"_parameters": {}}, "is not a pickled torch module"),
+        (7, "is not a pickled torch module"),
+        ({"_parameters": {}, "_modules": {"a": 3}}, None),
+    ],
+)
+def test_modules_of_wrong_parts_are_refused_or_empty(state: Any, message: str | None) -> None:
+    module = Inert("mine.Net", state=state)
+    if message is None:
+        assert weights_of_module(module) == {}
+    else:
+        with pytest.raises(ValueError, match=message):
+            weights_of_module(module)
+
+
+# Tensors and storages.
+
+
+def tensor_stream(
+    kind: str = "FloatStorage",
+    key: str = "0",
+    count: int = 6,
+    offset: Any = 0,
+    size: Any = (2, 3),
+    stride: Any = (3, 1),
+) -> bytes:
+    """A tensor as torch pickles it, with any of the parts replaced."""
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: Any) -> Any:
+            return ("storage", getattr(torch, kind), key, "cpu", count) if value == "the storage" else None
+
+    buffer = io.BytesIO()
+    args = ("the storage", offset, size, stride, False, OrderedDict())
+    Pickler(buffer, 2).dump(Attack(torch._utils._rebuild_tensor_v2, args))
+    return buffer.getvalue()
+
+
+SIX = {"0": struct.pack("<6f", *range(6))}
+
+
+def test_stream_of_the_helper_is_a_tensor(tmp_path: Path) -> None:
+    found = load_stream(tensor_stream(), tmp_path, SIX)
+    assert isinstance(found, Tensor) and torch.equal(found, torch.arange(6.0).view(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (dict(size=(2, 4)), "reaches beyond its storage of 6 values"),
+        (dict(offset=1), "reaches beyond its storage"),
+        (dict(stride=(4, 1)), "reaches beyond its storage"),
+        (dict(size=(10**12, 10**12), stride=(0, 0)), "reaches beyond its storage"),
+        (dict(size=(2**70,), stride=(1,)), "reaches beyond its storage"),
+        (dict(offset=-1), "not made of non-negative integers"),
+        (dict(size=(-2, 3)), "not made of non-negative integers"),
+        (dict(stride=(3, 1, 1)), "not made of non-negative integers"),
+        (dict(size=(2.0, 3)), "not made of non-negative integers"),
+        (dict(size=(True, 3)), "not made of non-negative integers"),
+        (dict(size=(1,) * 40, stride=(1,) * 40), "not made of non-negative integers"),
+        (dict(size=7), "int"),
+        (dict(count=7), "24 bytes where 28 are declared"),
+        (dict(count=5, size=(5,), stride=(1,)), "has 24 bytes, expected at most 20"),
+        (dict(count=10**15), "24 bytes where 4000000000000000 are declared"),
+        (dict(count=-1), "its size not a number"),
+        (dict(key="1"), "no item named 'archive/data/1'"),
+        (dict(key="../data.pkl"), "no item named"),
+        (dict(kind="DoubleStorage"), "24 bytes where 48 are declared"),
+        (dict(kind="ComplexFloatStorage"), "storage type torch.ComplexFloatStorage is not known"),
+    ],
+)
+def test_tensors_that_the_file_does_not_hold_are_refused(parts: dict, message: str, tmp_path: Path) -> None:
+    assert message in refusal(tensor_stream(**parts), tmp_path, SIX)
+
+
+def test_storage_that_is_no_storage_is_refused(tmp_path: Path) -> None:
+    stream = b"ctorch._utils\n_rebuild_tensor_v2\n(I1\nI0\n(I1\nt(I1\nttR."
+    assert "lies on a int" in refusal(stream, tmp_path)
+
+
+# The zip file.
+
+
+def test_what_is_no_zip_file_of_torch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
+        load_inert(tmp_path / "none.pth")
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match=r"a\.pth is not a zip file of torch\.save"):
+        load_inert(tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
+        archive.writestr("other", b"")
+    with pytest.raises(ValueError, match=r"has one data\.pkl, this one has 0"):
+        load_inert(tmp_path / "b.pth")
+
+
+def test_compressed_parts_are_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.pth", b"N." + b"\0" * 10_000_000, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match=r"is compressed, which torch\.save never does"):
+        load_inert(path)
+
+
+def test_more_bytes_than_the_file_has_are_not_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.pth", b"N.")
+    with zipfile.ZipFile(path) as archive, pytest.raises(ValueError, match="more bytes than the file has"):
+        _Records(archive, 1)
+
+
+def damaged(change: Callable[[bytearray], Any], path: Path) -> Path:
+    torch.save({"a": torch.arange(100.0)}, path)
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.7, 0.9])
+def test_truncated_file_is_refused(place: float, tmp_path: Path) -> None:
+    path = damaged(lambda content: content.__delitem__(slice(int(len(content) * place), None)), tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth"):
+        load_inert(path)
+
+
+def test_damaged_directory_is_refused(tmp_path: Path) -> None:
+    def change(content: bytearray) -> None:
+        locator = content.rindex(b"PK\x06\x07")
+        content[locator + 16] = 7  # a part of seven disks
+
+    with pytest.raises(ValueError, match=r"a\.pth"):
+        load_inert(damaged(change, tmp_path / "a.pth"))
+
+
+def test_flipped_byte_in_a_tensor_is_noticed(tmp_path: Path) -> None:
+    def flip(content: bytearray) -> None:
+        content[content.index(struct.pack("<f", 57.0))] ^= 1
+
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        load_inert(damaged(flip, tmp_path / "a.pth"))
+
+
+def test_big_endian_numbers_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("archive/data.pkl", b"N.")
+        archive.writestr("archive/byteorder", b"big")
+    with pytest.raises(ValueError, match="not little-endian"):
+        load_inert(tmp_path / "a.pth")

@@ -1,0 +1,232 @@
+"""Files of published tokenizers: what is read from them, and what is written."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seitpp.converters import PRESETS, Preset, convert_tokenizer, read_codebook, read_published, to_published
+from seitpp.registry import TOKENIZERS
+from seitpp.tokenizers import VQTokenizer
+from seitpp.tokenizers.pixel_range import RangeProbe
+
+STACK = {"dims": 16, "depth": 1, "num_heads": 2, "mlp_dims": 32}
+VIT = dict(
+    type="seitpp.ViTVQGAN",
+    arch={"encoder": STACK, "decoder": STACK},
+    codebook_size=30,
+    code_dim=6,
+    image_size=16,
+    tile_size=16,
+    patch_size=4,
+)
+CONVOLUTIONAL = dict(
+    type="seitpp.VQGAN",
+    image_size=16,
+    arch={
+        "channels": 32,
+        "multipliers": (1, 1),
+        "num_res_blocks": 1,
+        "attention_at": (),
+        "resolution": 16,
+        "z_channels": 6,
+        "codebook_size": 30,
+        "code_dim": 5,
+    },
+)
+
+
+@pytest.fixture(autouse=True)
+def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presets with small networks."""
+    for name, config in (("vitvqgan_base", VIT), ("seit_vitvqgan", VIT), ("vqgan_f16_1024", CONVOLUTIONAL)):
+        monkeypatch.setitem(PRESETS, name, Preset(config, PRESETS[name].family))
+
+
+@pytest.fixture
+def passing_probe(monkeypatch: pytest.MonkeyPatch) -> list[VQTokenizer]:
+    """A probe that is content with random weights, and what it was called with."""
+    calls: list[VQTokenizer] = []
+
+    def probe(tokenizer: VQTokenizer) -> RangeProbe:
+        calls.append(tokenizer)
+        return RangeProbe((0.0, 1.0), (-1.0, 1.0), 1.0, 2.0, 70.0)
+
+    monkeypatch.setattr("seitpp.converters.tokenizer_files.probe_pixel_range", probe)
+    return calls
+
+
+def random_tokenizer(preset: str, seed: int = 0) -> VQTokenizer:
+    torch.manual_seed(seed)
+    return PRESETS[preset].build()
+
+
+def theirs(preset: str, tokenizer: VQTokenizer) -> dict[str, Tensor]:
+    return to_published(tokenizer.state_dict(), preset, tokenizer)
+
+
+class Callback:
+    """An object of a training script, as Lightning's checkpoints hold them."""
+
+    def __init__(self) -> None:
+        self.best = 3.0
+
+
+def write(weights: dict[str, Tensor], path: Path, form: str) -> Path:
+    content = {
+        "plain": weights,
+        "lightning": {"state_dict": weights, "callbacks": {Callback: Callback()}, "epoch": 3},
+        "model": {"model": weights, "steps": 7},
+        "legacy": {"state_dict": weights},
+    }
+    if form == "safetensors":
+        path = path.with_suffix(".safetensors")
+        save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    else:
+        torch.save(content[form], path, _use_new_zipfile_serialization=form != "legacy")
+    return path
+
+
+@pytest.mark.parametrize("form", ["plain", "lightning", "model", "legacy", "safetensors"])
+@pytest.mark.parametrize("preset", ["vitvqgan_base", "vqgan_f16_1024"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_every_form_of_file_gives_the_same_tokenizer(
+    form: str, preset: str, suffix: str, tmp_path: Path, passing_probe: list
+) -> None:
+    tokenizer = random_tokenizer(preset)
+    source = write(theirs(preset, tokenizer), tmp_path / "last.ckpt", form)
+    result = convert_tokenizer(preset, source, tmp_path / "new" / f"ours{suffix}")
+    assert result.converted.has_decoder and result.probe.fits and result.subset_file is None
+    (probed,) = passing_probe
+    assert probed.weights_sha256 == tokenizer.weights_sha256
+    again = TOKENIZERS.build({**PRESETS[preset].tokenizer, "checkpoint": tmp_path / "new" / f"ours{suffix}"})
+    assert again.weights_sha256 == tokenizer.weights_sha256
+    assert os.listdir(tmp_path / "new") == [f"ours{suffix}"]
+
+
+def test_written_files_hold_tensors_and_text_alone(tmp_path: Path, passing_probe: list) -> None:
+    source = write(theirs("vitvqgan_base", random_tokenizer("vitvqgan_base")), tmp_path / "last.ckpt", "lightning")
+    meta = {"preset": "vitvqgan_base", "converted_from": "last.ckpt"}
+    convert_tokenizer("vitvqgan_base", source, tmp_path / "a.pth")
+    content = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert content.keys() == {"meta", "state_dict"} and content["meta"] == meta
+    convert_tokenizer("vitvqgan_base", source, tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert file.metadata() == meta and set(file.keys()) == content["state_dict"].keys()
+
+
+class Wrapped(nn.Module):
+    """A tokenizer as its authors pickle it whole, with published names."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        for name, value in weights.items():
+            *path, last = name.split(".")
+            part = self
+            for step in path:
+                if step not in part._modules:
+                    part.add_module(step, nn.Module())
+                part = part._modules[step]
+            if "pos_embedding" in last:
+                part.register_buffer(last, value)
+            else:
+                part.register_parameter(last, nn.Parameter(value))
+        self.settings = Callback()
+
+
+@pytest.mark.parametrize("inside", [None, "model", "tokenizer"])
+def test_whole_pickled_module_is_converted_without_its_class(
+    inside: str | None, tmp_path: Path, passing_probe: list
+) -> None:
+    tokenizer = random_tokenizer("seit_vitvqgan")
+    module = Wrapped(theirs("seit_vitvqgan", tokenizer))
+    torch.save(module if inside is None else {inside: module}, tmp_path / "tokenizer.ckpt")
+    result = convert_tokenizer("seit_vitvqgan", tmp_path / "tokenizer.ckpt", tmp_path / "a.pth")
+    assert sorted(result.converted.dropped) == ["decoder.de_pos_embedding", "encoder.en_pos_embedding"]
+    loaded = TOKENIZERS.build({**VIT, "checkpoint": tmp_path / "a.pth"})
+    assert loaded.weights_sha256 == tokenizer.weights_sha256
+
+
+def test_codebook_of_a_file_of_its_own_takes_the_place(tmp_path: Path, passing_probe: list) -> None:
+    tokenizer = random_tokenizer("seit_vitvqgan")
+    weights = theirs("seit_vitvqgan", tokenizer)
+    whole = torch.randn(100, 6)
+    torch.save({**weights, "quantizer.embedding.weight": whole}, tmp_path / "tokenizer.ckpt")
+    torch.save(tokenizer.codebook.detach(), tmp_path / "codebook.ckpt")
+    with pytest.raises(ValueError, match=r"K x D = 100 x 6, seit_vitvqgan has 30 x 6; .*--codebook"):
+        convert_tokenizer("seit_vitvqgan", tmp_path / "tokenizer.ckpt", tmp_path / "a.pth")
+    convert_tokenizer("seit_vitvqgan", tmp_path / "tokenizer.ckpt", tmp_path / "a.pth", tmp_path / "codebook.ckpt")
+    assert TOKENIZERS.build({**VIT, "checkpoint": tmp_path / "a.pth"}).weights_sha256 == tokenizer.weights_sha256
+
+
+def test_list_of_used_codes_becomes_a_file(tmp_path: Path, passing_probe: list) -> None:
+    weights = theirs("vqgan_f16_1024", random_tokenizer("vqgan_f16_1024"))
+    source = write({**weights, "quantize.used": torch.tensor([3, 1])}, tmp_path / "last.ckpt", "plain")
+    result = convert_tokenizer("vqgan_f16_1024", source, tmp_path / "a.pth")
+    assert result.subset_file == tmp_path / "a.code_subset.npy"
+    options = {"checkpoint": tmp_path / "a.pth", "code_subset": result.subset_file}
+    assert TOKENIZERS.build({**CONVOLUTIONAL, **options}).codebook_size == 2
+
+
+def test_file_without_a_decoder_is_converted_without_the_probe(tmp_path: Path) -> None:
+    weights = theirs("vqgan_f16_1024", random_tokenizer("vqgan_f16_1024"))
+    kept = {name: value for name, value in weights.items() if not name.startswith(("decoder", "post_quant"))}
+    result = convert_tokenizer("vqgan_f16_1024", write(kept, tmp_path / "a.ckpt", "plain"), tmp_path / "a.pth")
+    assert result.probe is None and not result.converted.has_decoder
+    assert not TOKENIZERS.build({**CONVOLUTIONAL, "checkpoint": tmp_path / "a.pth"}).can_decode
+
+
+@pytest.mark.parametrize("preset", ["vitvqgan_base", "vqgan_f16_1024"])
+def test_weights_that_reconstruct_nothing_are_refused_unless_told_otherwise(preset: str, tmp_path: Path) -> None:
+    source = write(theirs(preset, random_tokenizer(preset)), tmp_path / "a.ckpt", "plain")
+    with pytest.raises(ValueError, match=rf"a\.ckpt as {preset}: .* no better .*--no-probe converts it"):
+        convert_tokenizer(preset, source, tmp_path / "a.pth")
+    assert os.listdir(tmp_path) == ["a.ckpt"]
+    assert convert_tokenizer(preset, source, tmp_path / "a.pth", probe=False).probe is None
+
+
+def test_files_without_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt does not exist"):
+        read_published(tmp_path / "none.ckpt")
+    torch.save(Callback(), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt holds a pickled .*Callback, which is no torch module"):
+        read_published(tmp_path / "a.ckpt")
+    torch.save({"epoch": 3}, tmp_path / "b.ckpt")
+    with pytest.raises(ValueError, match=r"b\.ckpt holds entries that are not tensors: epoch"):
+        read_published(tmp_path / "b.ckpt")
+    (tmp_path / "c.ckpt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"c\.ckpt"):
+        read_published(tmp_path / "c.ckpt")
+
+
+@pytest.mark.parametrize("form", ["tensor", "npy", "ours", "lightning", "safetensors", "gumbel"])
+def test_codebook_is_read_from_any_of_them(form: str, tmp_path: Path) -> None:
+    tokenizer = random_tokenizer("vqgan_f16_1024")
+    weights, rows = theirs("vqgan_f16_1024", tokenizer), tokenizer.codebook.detach()
+    path = tmp_path / "a.ckpt"
+    if form == "tensor":
+        torch.save(rows, path)
+    elif form == "npy":
+        path = tmp_path / "a.npy"
+        np.save(path, rows.numpy())
+    elif form == "ours":
+        torch.save({"meta": {}, "state_dict": tokenizer.state_dict()}, path)
+    elif form == "gumbel":
+        torch.save({"quantize.embed.weight": rows.half()}, path)
+        rows = rows.half().float()
+    else:
+        path = write(weights, path, form)
+    assert torch.equal(read_codebook(path), rows)
+
+
+def test_file_without_a_codebook_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth holds no codebook; expected a tensor, or one named codebook, "):
+        read_codebook(tmp_path / "a.pth")
+    with pytest.raises(FileNotFoundError, match=r"none\.pth does not exist"):
+        read_codebook(tmp_path / "none.pth")
