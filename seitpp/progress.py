@@ -4,13 +4,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+from rich.text import Text
+
+
+class _RateColumn(ProgressColumn):
+    """Work done a second, over the last half minute."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.1f} {self._unit}/s", style="progress.data.speed")
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on the error stream; yields a function to call with the work done and its total."""
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+def progress_bar(description: str, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on the error stream; yields a function to call with the work done and its total.
+
+    Args:
+        description: What is being done.
+        unit: What is counted, to show how many a second; None shows no rate.
+    """
+    rate = () if unit is None else (_RateColumn(unit),)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), *rate, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

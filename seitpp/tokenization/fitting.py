@@ -1,0 +1,98 @@
+"""Tokenizers without a network are fitted to a sample of the images they are to tokenise."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from seitpp.storage.format import CODEBOOK_FILE, canonical_json
+from seitpp.tokenization import merging
+from seitpp.tokenization.job import TokenizeJob, source_facts
+from seitpp.tokenization.loading import Fitting, load_batches
+from seitpp.tokenization.output import STAGING, OutputFolder
+from seitpp.tokenization.processes import Processes
+from seitpp.tokenization.shard_worker import unreadable_error
+from seitpp.tokenization.sources import ImageSource
+from seitpp.tokenizers.base import Tokenizer
+
+_FITTED = f"{STAGING}/fitted_codebook.npz"
+
+
+def fitted_codebook(job: TokenizeJob, source: ImageSource, processes: Processes) -> np.ndarray | None:
+    """The codebook of a tokenizer whose config has a `fit` entry, fitted once by the first process and kept.
+
+    Args:
+        job: The run. `tokenizer["fit"]` holds `codebook_size`, `num_images` (default 1,000, evenly spread over the
+            source) and `seed`.
+        source: The images.
+        processes: This process among those of the run.
+
+    Returns:
+        (K, D), float32; None if the tokenizer is not fitted.
+
+    Raises:
+        ValueError: Another run's store lies there, or the tokenizer cannot be fitted to these images.
+    """
+    if "fit" not in job.tokenizer:
+        return None
+    output, tokenizer = OutputFolder(job.out), job.build_tokenizer()
+    facts = {"tokenizer": tokenizer.describe(), "source": source_facts(job, source)}
+    if processes.is_first:
+        merging.refuse_other_store(job.out, facts)
+        if _kept(output, facts) is None:
+            file = io.BytesIO()
+            np.savez(file, codebook=_fit(job, source, tokenizer), facts=np.array(canonical_json(facts).decode()))
+            output.write(_FITTED, file.getvalue())
+    processes.wait()
+    return _kept(output, facts)
+
+
+def _kept(output: OutputFolder, facts: dict[str, Any]) -> np.ndarray | None:
+    """The codebook that an earlier run of the same kind fitted: in the store that it began, or put aside before."""
+    if output.names() and merging.read_header(output) is not None:
+        content = output.read(CODEBOOK_FILE)
+        return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+    content = output.read(_FITTED)
+    if content is None:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return arrays["codebook"] if str(arrays["facts"]) == canonical_json(facts).decode() else None
+
+
+def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndarray:
+    options = dict(job.tokenizer["fit"])
+    numbers = spread(len(source), options.pop("num_images", 1000))
+    chunks = [numbers[start : start + 64] for start in range(0, len(numbers), 64)]
+    pixels = []
+    for batch in load_batches(source, Fitting.of(tokenizer, None, False), chunks, job.num_workers):
+        pixels.append(batch.pixels[torch.from_numpy(batch.readable)])
+        if batch.failures and not job.skip_unreadable:
+            raise unreadable_error(batch.failures)
+    images = tokenizer.from_bytes(torch.cat(pixels))
+    if not len(images):
+        raise ValueError(f"none of the {len(numbers)} images to fit the tokenizer to could be read")
+    with _one_thread():
+        return tokenizer.to("cpu").fit(images, **options).codebook.numpy()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread: several add up in an order that differs from run to run, and so would the codebook."""
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """At most `count` numbers, evenly spread over 0..total-1."""
+    count = min(count, total)
+    return [place * total // count for place in range(count)]

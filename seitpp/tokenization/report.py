@@ -1,0 +1,159 @@
+"""What a finished run tells: how well codes are used, what an image costs, how good it looks when it comes back."""
+
+import io
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seitpp.pictures import reconstruction_grid
+from seitpp.storage import StoreReader, store_stats
+from seitpp.tokenization.fitting import spread
+from seitpp.tokenization.job import Plan
+from seitpp.tokenization.loading import ImageBatches
+from seitpp.tokenization.merging import Totals
+from seitpp.tokenization.output import OutputFolder
+from seitpp.tokenization.shard_worker import ShardWorker
+from seitpp.tokenizers.base import Tokenizer
+
+_SAMPLE_IMAGES = 64
+_PICTURE_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class TokenizeReport:
+    """Facts about a finished store; fields that were not measured are None.
+
+    Attributes:
+        num_samples: Images in the store.
+        num_unreadable: Images of the source that are not.
+        token_bytes_per_image: Bytes of an image's codes.
+        bytes_per_image: Bytes of the whole store, codebook included, over its images.
+        source_bytes_per_image: Bytes of an image in the source, mean.
+        share_of_source: Bytes of the store over bytes of the source.
+        codes_used: Codes that occur.
+        codebook_size: Codes that there are.
+        entropy_bits: Bits a code, order 0.
+        sample_images: Images that the following fields were measured on, evenly spread over the store.
+        psnr_db: Peak signal-to-noise ratio of decoded against original 8-bit images, mean over the sample.
+        psnr_db_min: The smallest one.
+        codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
+        codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
+    """
+
+    num_samples: int
+    num_unreadable: int
+    token_bytes_per_image: float | None
+    bytes_per_image: float | None
+    source_bytes_per_image: float
+    share_of_source: float | None
+    codes_used: int | None
+    codebook_size: int
+    entropy_bits: float | None
+    sample_images: int
+    psnr_db: float | None
+    psnr_db_min: float | None
+    codes_reproduced: float | None
+    codes_changed_by_precision: float | None
+
+
+def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
+    """Measure a finished store and write `report/` into it: `report.json`, `unreadable.txt`, `reconstructions.png`.
+
+    A store that is not on this machine is not read again; what would need that is None.
+    """
+    output = OutputFolder(plan.job.out)
+    reader = StoreReader(output.path) if output.is_local else None
+    stats = None if reader is None else store_stats(reader)
+    samples, pixels = _sample(plan, totals)
+    tokens = _encode(plan, pixels)
+    decoded = _decode(plan.tokenizer, tokens, plan.job.device)
+    psnr = None if decoded is None else psnr_of(pixels, decoded)
+    source_bytes = totals.source_bytes / totals.num_samples
+    report = TokenizeReport(
+        num_samples=totals.num_samples,
+        num_unreadable=len(totals.unreadable),
+        token_bytes_per_image=stats and stats.token_bytes,
+        bytes_per_image=stats and stats.total_bytes,
+        source_bytes_per_image=source_bytes,
+        share_of_source=stats and stats.total_bytes / source_bytes,
+        codes_used=stats and stats.codes_used,
+        codebook_size=plan.tokenizer.codebook_size,
+        entropy_bits=stats and stats.entropy_bits,
+        sample_images=len(samples),
+        psnr_db=None if psnr is None else float(psnr.mean()),
+        psnr_db_min=None if psnr is None else float(psnr.min()),
+        codes_reproduced=None if reader is None else float((reader.read(samples) == tokens.numpy()).mean()),
+        codes_changed_by_precision=_changed_by_precision(plan, pixels),
+    )
+    output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")
+    output.write("report/unreadable.txt", unreadable_list(totals))
+    if decoded is not None:
+        output.write("report/reconstructions.png", _picture(pixels, decoded))
+    return report
+
+
+def unreadable_list(totals: Totals) -> bytes:
+    """Name, tab and reason of each image that was left out, one a line.
+
+    Names are those of the file system, with blanks for tabs and line breaks.
+    """
+    lines = (
+        "\t".join(" ".join(re.split(r"[\t\r\n]+", text)).strip() for text in (name, reason)) + "\n"
+        for _, name, reason in totals.unreadable
+    )
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def psnr_of(images: Tensor, decoded: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each 8-bit image (B, C, H, W), (B,), in dB; at most 88, for equal ones too."""
+    error = (images.double() - decoded.double()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp_min(1e-4))
+
+
+def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
+    """Numbers in the store of evenly spread images, and their pixels (n, C, H, W), uint8."""
+    left_out = {number for number, _, _ in totals.unreadable}
+    kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
+    samples = spread(len(kept), _SAMPLE_IMAGES)
+    batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
+    return samples, batch.pixels
+
+
+def _encode(plan: Plan, pixels: Tensor) -> Tensor:
+    worker = ShardWorker(plan)
+    return torch.cat([worker.encode_pixels(chunk).cpu() for chunk in pixels.split(plan.job.batch_size)])
+
+
+def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
+    file = io.BytesIO()
+    reconstruction_grid(pixels[:_PICTURE_IMAGES], decoded[:_PICTURE_IMAGES]).save(file, format="PNG")
+    return file.getvalue()
+
+
+@torch.inference_mode()
+def _decode(tokenizer: Tokenizer, tokens: Tensor, device: str) -> Tensor | None:
+    """Images of tokens (n, C, H, W), uint8; None if the tokenizer has no decoder."""
+    if not getattr(tokenizer, "can_decode", True):
+        return None
+    chunks = tokens.long().split(_PICTURE_IMAGES)
+    return torch.cat([tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu() for chunk in chunks])
+
+
+def _changed_by_precision(plan: Plan, pixels: Tensor) -> float | None:
+    if getattr(plan.tokenizer, "precision", "float32") == "float32":
+        return None
+    from seitpp.tokenizers import changed_share
+
+    images = plan.tokenizer.from_bytes(pixels[: plan.job.batch_size].to(plan.job.device))
+    return changed_share(plan.tokenizer, images)
+
+
+def report_folder(out: str) -> str:
+    """Where the report of a store lies."""
+    output = OutputFolder(out)
+    return str(Path(output.path) / "report") if output.is_local else f"{out.rstrip('/')}/report"

@@ -1,0 +1,213 @@
+"""Images to finished shards: the part of a run that every process does, with one process or with many.
+
+A shard is a function of the source, the tokenizer and its number alone. Its codes are put aside every so often, so that
+a killed process loses seconds; when all are there, the shard is written, then a record that says so.
+"""
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seitpp.storage.format import shard_name
+from seitpp.storage.settings import shard_entry
+from seitpp.tokenization.job import Plan, ShardPlan
+from seitpp.tokenization.loading import LoadedBatch, load_batches
+from seitpp.tokenization.output import STAGING, OutputFolder
+
+Progress = Callable[[int], None]
+"""Called with the number of images done since the last call."""
+
+
+def record_name(number: int) -> str:
+    """File that says that a shard is finished."""
+    return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.json"
+
+
+def partial_name(number: int) -> str:
+    """File with the codes of an unfinished shard."""
+    return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.partial.npz"
+
+
+def label_map_name(number: int) -> str:
+    """File that keeps the label map of an image until samples are numbered."""
+    return f"{STAGING}/labels/{number:08d}.png"
+
+
+@dataclass
+class ShardState:
+    """What is known of the images of an unfinished shard, in their order.
+
+    Attributes:
+        tokens: Tokens of each image, read or not, one array a batch.
+        readable: Whether each could be read, one array a batch.
+        source_bytes: Bytes that the readable ones take in the source.
+        failures: Number, name and reason of each that could not be read.
+    """
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    readable: list[np.ndarray] = field(default_factory=list)
+    source_bytes: int = 0
+    failures: list[tuple[int, str, str]] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Images dealt with."""
+        return sum(len(batch) for batch in self.readable)
+
+    def add(self, batch: LoadedBatch, tokens: np.ndarray) -> None:
+        """Take in a batch and its tokens (B, H, W) or (B, H, W, C)."""
+        self.tokens.append(tokens)
+        self.readable.append(batch.readable)
+        self.source_bytes += int(batch.num_bytes.sum())
+        self.failures += batch.failures
+
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of the readable images, and the places in the shard of those images."""
+        kept = np.concatenate(self.readable)
+        return np.concatenate(self.tokens)[kept], np.flatnonzero(kept)
+
+    def pack(self) -> bytes:
+        """The state as the bytes of an `.npz` file."""
+        facts = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
+        file = io.BytesIO()
+        np.savez(
+            file, tokens=np.concatenate(self.tokens), readable=np.concatenate(self.readable), facts=np.array(facts)
+        )
+        return file.getvalue()
+
+    @classmethod
+    def unpack(cls, content: bytes | None) -> "ShardState":
+        """Inverse of `pack`; a new state for None."""
+        if content is None:
+            return cls()
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            facts = json.loads(str(arrays["facts"]))
+            failures = [tuple(failure) for failure in facts["failures"]]
+            return cls([arrays["tokens"]], [arrays["readable"]], facts["source_bytes"], failures)
+
+
+class ShardWorker:
+    """Writes the shards it is given.
+
+    Args:
+        plan: The run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.job = plan, plan.job
+        self.output = OutputFolder(plan.job.out)
+
+    def run(self, shards: Sequence[ShardPlan], progress: Progress | None = None) -> None:
+        """Finish shards, from where an earlier run left them.
+
+        Raises:
+            ValueError: An image cannot be read, and the job does not skip such.
+            OSError: The store cannot be written.
+        """
+        states = {shard.number: self._load_state(shard) for shard in shards}
+        todo = [(shard, numbers) for shard in shards for numbers in self._batches(shard, states[shard.number])]
+        if progress is not None:
+            progress(sum(state.done for state in states.values()))
+        for shard in shards:
+            self._finish_if_done(shard, states)
+        batches = load_batches(
+            self.plan.source, self.plan.fitting, [numbers for _, numbers in todo], self.job.num_workers
+        )
+        saved = time.monotonic()
+        for (shard, _), (batch, tokens) in zip(todo, self._encode(batches), strict=True):
+            state = states[shard.number]
+            if batch.failures and not self.job.skip_unreadable:
+                self._save(shard, state)
+                raise unreadable_error(batch.failures)
+            self._keep_label_maps(batch, shard.start + state.done)
+            state.add(batch, tokens)
+            if progress is not None:
+                progress(len(batch.readable))
+            if self._finish_if_done(shard, states):
+                saved = time.monotonic()
+            elif time.monotonic() - saved >= self.job.save_seconds:
+                self._save(shard, state)
+                saved = time.monotonic()
+
+    def _batches(self, shard: ShardPlan, state: ShardState) -> Iterator[range]:
+        return shard.batches(self.job.batch_size, state.done)
+
+    def _encode(self, batches: Iterator[LoadedBatch]) -> Iterator[tuple[LoadedBatch, np.ndarray]]:
+        """Tokens of each batch, one batch behind: the device works on the next while this one is dealt with."""
+        waiting: tuple[LoadedBatch, Tensor] | None = None
+        for batch in batches:
+            tokens = self.encode_pixels(batch.pixels)
+            if waiting is not None:
+                yield waiting[0], waiting[1].cpu().numpy()
+            waiting = batch, tokens
+        if waiting is not None:
+            yield waiting[0], waiting[1].cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """Tokens of up to `batch_size` images, pixels (B, C, H, W) uint8, int32 on the device.
+
+        Matrix products may round otherwise for other batch sizes, so the batch is filled up with zeros.
+        """
+        tokenizer, count = self.plan.tokenizer, len(pixels)
+        if count < self.job.batch_size:
+            pixels = torch.cat([pixels, pixels.new_zeros(self.job.batch_size - count, *pixels.shape[1:])])
+        images = tokenizer.from_bytes(pixels.to(self.job.device, non_blocking=True))
+        return tokenizer.encode(images)[:count].int()
+
+    def _load_state(self, shard: ShardPlan) -> ShardState:
+        state = ShardState.unpack(self.output.read(partial_name(shard.number)))
+        if state.failures and not self.job.skip_unreadable:
+            return ShardState()  # an image that could not be read may be there by now
+        return state
+
+    def _save(self, shard: ShardPlan, state: ShardState) -> None:
+        if state.done:
+            self.output.write(partial_name(shard.number), state.pack())
+
+    def _keep_label_maps(self, batch: LoadedBatch, first: int) -> None:
+        for place, label_map in enumerate(batch.label_maps):
+            if label_map is not None:
+                self.output.write(label_map_name(first + place), label_map)
+
+    def _finish_if_done(self, shard: ShardPlan, states: dict[int, ShardState]) -> bool:
+        state = states[shard.number]
+        if state.done < shard.stop - shard.start:
+            return False
+        record = {
+            "entry": self._write_shard(shard, state),
+            "num_images": shard.stop - shard.start,
+            "source_bytes": state.source_bytes,
+            "unreadable": state.failures,
+        }
+        self.output.write(record_name(shard.number), json.dumps(record).encode())
+        self.output.remove(partial_name(shard.number))
+        states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
+        return True
+
+    def _write_shard(self, shard: ShardPlan, state: ShardState) -> dict[str, Any] | None:
+        """Write the shard's file and return its entry for the header; None if none of its images could be read."""
+        tokens, places = state.samples()
+        if not len(tokens):
+            return None
+        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.start + places]
+        name = shard_name(shard.number)
+        content = self.plan.settings.encode_shard(tokens, labels)
+        self.output.write(name, content)
+        return shard_entry(name, content, len(tokens))
+
+
+def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:
+    """The error that ends a run at an image that cannot be read."""
+    _, name, reason = failures[0]
+    return ValueError(
+        f"{name} cannot be read: {reason}. Repair or remove it, or pass --on-error skip to leave such images out; what "
+        "was done so far is kept"
+    )

@@ -1,0 +1,121 @@
+"""What every source of images offers: their names in a fixed order, their bytes, and labels if there are any."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seitpp.images import IMAGE_SUFFIXES, decode_image
+from seitpp.storage.format import canonical_json
+from seitpp.tokenization.sources.files import local_path, read_file
+
+LARGEST_LABEL = 2**32 - 1
+"""Class labels of a store take at most 32 bits."""
+
+
+class ImageSource(ABC):
+    """Images in a fixed order that does not depend on the file system; can be pickled and sent to workers.
+
+    Attributes:
+        kind: What sort of source, such as `folder`; goes into the store's header.
+        names: One name an image, unique, with forward slashes.
+        labels: Class index of each image, (N,), int64, or None.
+        classes: Class names in the order of their indices, or None.
+        annotated: Whether each image has a label map.
+        reduce_zero_label: Whether label maps mean "ignore" by 0.
+        folders: Folders that were searched for images; nothing may be written into them.
+    """
+
+    kind: str
+    names: list[str]
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+    annotated: bool = False
+    reduce_zero_label: bool = False
+    folders: tuple[str, ...] = ()
+    _fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abstractmethod
+    def read(self, index: int) -> bytes:
+        """Bytes of an image's file."""
+
+    def read_annotation(self, index: int) -> bytes:
+        """Bytes of an image's label map; only where `annotated`."""
+        raise NotImplementedError(f"{self.kind} sources have no label maps")
+
+    def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
+        """An image as RGB or grey, and the bytes it took in its source.
+
+        Raises:
+            UnreadableImageError: It cannot be decoded.
+            OSError: Its file cannot be read.
+        """
+        content = self.read(index)
+        return decode_image(content, in_channels), len(content)
+
+    @property
+    def label_kind(self) -> str:
+        """Kind of labels in the words of a store."""
+        return "segmentation" if self.annotated else "none" if self.labels is None else "class"
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for a store's header; a hash stands for the list of images."""
+        return {"kind": self.kind, "num_images": len(self), "images_sha256": self.fingerprint()}
+
+    def warnings(self) -> list[str]:
+        """What a person may want to know before a long run; classes with a single image, for one."""
+        if self.labels is None or not len(self.labels):
+            return []
+        present, counts = np.unique(self.labels, return_counts=True)
+        if not (single := present[counts == 1]).size:
+            return []
+        name = repr(self.classes[single[0]]) if self.classes else int(single[0])
+        return [f"classes with a single image: {len(single)}, such as {name}"]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and labels in their order."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(canonical_json(self.names))
+            if self.labels is not None:
+                digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def refuse_inside(self, out: str) -> None:
+        """Refuse an output folder that a later run would search for images.
+
+        Raises:
+            ValueError: It is one of `folders`, or lies in one.
+        """
+        inner = local_path(out)
+        for folder in self.folders:
+            outer = local_path(folder)
+            if (inner is None) != (outer is None):
+                continue
+            if inner is None or outer is None:
+                inside = f"{out.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+            else:
+                inner_path, outer_path = os.path.realpath(inner), os.path.realpath(outer)
+                inside = os.path.commonpath([inner_path, outer_path]) == outer_path
+            if inside:
+                raise ValueError(f"{out} lies inside {folder}, where images are looked for; name a folder elsewhere")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's ending is that of an image format we read."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def read_class_names(path: str) -> list[str]:
+    """Class names, one a line, in the order of their indices."""
+    names = read_file(path).decode("utf-8").splitlines()
+    if len(set(names)) != len(names) or not all(name.strip() for name in names):
+        raise ValueError(f"{path}: class names must differ and not be empty, one a line")
+    return names

@@ -1,0 +1,128 @@
+"""Files on this machine, or, for paths with `://`, in an object storage through fsspec."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+URL_SIGN = "://"
+_FILE_URL = "file://"
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path goes through fsspec, as `s3://bucket/images` does."""
+    return URL_SIGN in str(path)
+
+
+def local_path(path: str) -> str | None:
+    """The path on this machine that a path or `file://` URL means; None for other URLs."""
+    if not is_url(path):
+        return path
+    return file_system(path)[1] if path.startswith(_FILE_URL) else None
+
+
+def parent(path: str) -> str:
+    """The folder that a file lies in; of a URL, without the last slash unless nothing else is left."""
+    if not is_url(path):
+        return os.path.dirname(path) or "."
+    scheme, _, inner = path.partition(URL_SIGN)
+    return f"{scheme}{URL_SIGN}{inner.rpartition('/')[0]}"
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        ImportError: fsspec, or its driver for this kind of URL, is not installed.
+    """
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise ImportError(
+            f"{url} needs fsspec: pip install fsspec, and the driver of the storage (s3fs, gcsfs)"
+        ) from error
+    return url_to_fs(str(url))
+
+
+def join(root: str, *names: str) -> str:
+    """A path below `root`, local or URL; an absolute name stands alone."""
+    if names and (is_url(names[-1]) or (not is_url(root) and os.path.isabs(names[-1]))):
+        return names[-1]
+    if not is_url(root):
+        return os.path.join(root, *names)
+    return "/".join([root if root.endswith(URL_SIGN) else root.rstrip("/"), *names])
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
+    if is_url(path):
+        system, inner = file_system(path)
+        return system.exists(inner)
+    return os.path.exists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder is there."""
+    if is_url(path):
+        system, inner = file_system(path)
+        return system.isdir(inner)
+    return os.path.isdir(path)
+
+
+def list_files(root: str) -> list[str]:
+    """Every file below a folder, as paths relative to it with forward slashes, in code-point order.
+
+    Links to folders are followed, but for one to a folder that it lies in. Hidden files and folders (a leading dot) are
+    left out.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    if is_url(root):
+        system, inner = file_system(root)
+        inner = inner.rstrip("/")
+        found = [name[len(inner) :].lstrip("/") for name in system.find(inner)]
+    else:
+        found = _walk(root)
+    return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+
+
+def list_folders(root: str) -> list[str]:
+    """Names of the folders right below a folder, hidden ones left out, in code-point order."""
+    if is_url(root):
+        system, inner = file_system(root)
+        entries = system.ls(inner, detail=True)
+        found = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
+    else:
+        with os.scandir(root) as entries:
+            found = [entry.name for entry in entries if entry.is_dir()]
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def _walk(root: str) -> list[str]:
+    found: list[str] = []
+    waiting = [(root, "", frozenset[tuple[int, int]]())]
+    while waiting:
+        folder, inner, above = waiting.pop()
+        status = os.stat(folder)
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:  # a link back up would go round for ever
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    waiting.append((entry.path, f"{inner}{entry.name}/", above | {identity}))
+                else:
+                    found.append(inner + entry.name)
+    return found
+
+
+def read_file(path: str, offset: int = 0, size: int | None = None) -> bytes:
+    """Bytes of a file, or `size` of them from `offset`."""
+    if is_url(path):
+        system, inner = file_system(path)
+        return system.cat_file(inner, start=offset, end=None if size is None else offset + size)
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(size)

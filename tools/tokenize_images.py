@@ -1,0 +1,184 @@
+"""Turn images into a token store.
+
+python tools/tokenize_images.py configs/tokenizers/block_dct_q50.py data/imagenet data/in1k-dct-train --split train
+torchrun --nproc_per_node 8 tools/tokenize_images.py configs/tokenizers/vitvqgan_base.py data/imagenet OUT --split train
+
+SOURCE is a folder of class folders or of images, a folder with `images/` and `annotations/`, a .txt or .csv list, .tar
+files, or an OpenMMLab config; see docs/tokenizers.md. A run that was killed continues when it is started again.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from mmengine.config import Config, DictAction
+from rich.console import Console
+from rich.table import Table
+
+from seitpp.checkpoint import forbid_pickled_code
+from seitpp.progress import progress_bar
+from seitpp.storage import CODECS
+from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
+from seitpp.tokenization.processes import Processes
+from seitpp.tokenization.report import TokenizeReport
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
+    parser.add_argument("source", metavar="SOURCE", help="images; a path or a URL that fsspec knows")
+    parser.add_argument("out", metavar="OUT_STORE", help="folder of the store, new or unfinished; or a URL")
+    parser.add_argument("--split", help="sub-folder of the source, or split of a config (default there: train)")
+    parser.add_argument("--root", help="folder of the paths in a list (default: that of the list)")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one a line, in the order of their indices")
+    parser.add_argument("--unlabelled", action="store_true", help="leave labels out, whatever folders or tars say")
+    parser.add_argument(
+        "--on-error", choices=["skip", "fail"], default="skip", help="leave out images that cannot be read, or stop"
+    )
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="changes of the config, key=value")
+    maps = parser.add_argument_group("label maps")
+    maps.add_argument("--annotations", metavar="DIR", help="label maps for the images in SOURCE")
+    maps.add_argument(
+        "--reduce-zero-label", action="store_true", help="0 means ignore and becomes 255, k becomes k - 1"
+    )
+    maps.add_argument(
+        "--label-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="size of label maps (default: the tokenizer's; 0 0: kept)",
+    )
+    work = parser.add_argument_group("work")
+    work.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if there is one; one GPU for each process)")
+    work.add_argument("--workers", type=int, default=2, help="processes that decode images, per encoder (default: 2)")
+    work.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: 64)")
+    work.add_argument("--executor", choices=["local", "ray"], default="local", help="ray: a cluster, through Ray Data")
+    work.add_argument("--ray-workers", type=int, default=1, help="encoding processes under Ray (default: 1)")
+    store = parser.add_argument_group("store")
+    store.add_argument("--codec", choices=sorted(CODECS), default="bitpacked", help="default: bitpacked")
+    store.add_argument(
+        "--samples-per-shard", type=int, default=4096, help="images of the source a shard (default: 4096)"
+    )
+    store.add_argument(
+        "--min-psnr", type=float, default=18.0, help="warn if the round trip is below, in dB (default: 18)"
+    )
+    return parser.parse_args(argv)
+
+
+def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
+    """The run that the command line describes."""
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options or {})
+    if "tokenizer" not in config:
+        raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
+    return TokenizeJob(
+        tokenizer=config.tokenizer.to_dict(),
+        source={
+            "path": args.source,
+            "split": args.split,
+            "root": args.root,
+            "classes_file": args.classes,
+            "annotations": args.annotations,
+            "reduce_zero_label": args.reduce_zero_label,
+            "unlabelled": args.unlabelled,
+        },
+        out=args.out,
+        codec=args.codec,
+        batch_size=args.batch_size,
+        samples_per_shard=args.samples_per_shard,
+        num_workers=args.workers,
+        device=device_of(args.device, processes),
+        skip_unreadable=args.on_error == "skip",
+        label_size=None if args.label_size is None else tuple(args.label_size),
+    )
+
+
+def device_of(name: str | None, processes: Processes) -> str:
+    """The device of this process."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name} is no device; expected cpu, cuda or cuda:N") from error
+    if not name.startswith("cuda"):
+        return name
+    if not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: no GPU is available here; pass --device cpu")
+    if name != "cuda" and torch.device(name).index >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: there are {torch.cuda.device_count()} GPUs here, counted from 0")
+    return f"cuda:{processes.local_rank % torch.cuda.device_count()}" if name == "cuda" else name
+
+
+def show(report: TokenizeReport, args: argparse.Namespace) -> None:
+    """Print the report as a table, then what a person should look at."""
+    table = Table(show_header=False)
+    for key, value in report.__dict__.items():
+        shown = f"{value:.2%}" if key.startswith(("share", "codes_rep", "codes_ch")) and value is not None else value
+        table.add_row(
+            key.replace("_", " "),
+            f"{shown:,.2f}" if isinstance(shown, float) else str(shown or 0 if shown is not None else "-"),
+        )
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    folder = report_folder(args.out)
+    if report.num_unreadable:
+        print(
+            f"{report.num_unreadable} images were left out, with the reasons: {folder}/unreadable.txt", file=sys.stderr
+        )
+    if report.psnr_db is not None:
+        print(f"Look at {folder}/reconstructions.png")
+        if report.psnr_db < args.min_psnr:
+            print(
+                f"warning: the round trip reaches {report.psnr_db:.1f} dB, below {args.min_psnr}; is this the right "
+                "checkpoint, with the right pixel range, for images of this kind?",
+                file=sys.stderr,
+            )
+
+
+def run(args: argparse.Namespace, processes: Processes) -> None:
+    """Tokenise, then report."""
+    job = job_of(args, processes)
+    plan = make_plan(job, processes)
+    if processes.is_first:
+        for warning in plan.source.warnings():
+            print(f"warning: {warning}", file=sys.stderr)
+    executor = None
+    if args.executor == "ray":
+        from seitpp.tokenization.ray_executor import ray_executor
+
+        executor = ray_executor(args.ray_workers, num_gpus=float(job.device.startswith("cuda")))
+    name = "tokenizing" if processes.world_size == 1 else f"tokenizing, process 0 of {processes.world_size}"
+    with progress_bar(name, unit="images") if processes.is_first else nullcontext(lambda done, total: None) as progress:
+        totals = tokenize(plan, processes, progress, lambda text: print(f"warning: {text}", file=sys.stderr), executor)
+    if not processes.is_first:
+        return
+    if totals is None:
+        print(f"{args.out} is complete already; nothing was done")
+        return
+    show(make_report(plan, totals), args)
+    clean(args.out)
+    print(f"{args.out}: {totals.num_samples} images in {len(plan.shards)} shards")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error, or 130 after an interrupt from the keyboard."""
+    args = parse_args(argv)
+    forbid_pickled_code()
+    processes = Processes.join()
+    try:
+        run(args, processes)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    finally:
+        processes.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
