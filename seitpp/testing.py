@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from seitpp.codebook import save_codebook
 from seitpp.registry import MODELS
@@ -25,8 +26,14 @@ _RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
 
 # What `shrink` makes of a network: widths and heads where a config names them, and the blocks of every stack.
 _SMALL_WIDTH, _SMALL_HEADS, _SMALL_DEPTH = 16, 2, 2
-_WIDTH_KEYS = ("embed_dims", "decoder_embed_dims", "in_channels", "channels", "feedforward_channels")
+_WIDTH_KEYS = ("embed_dims", "decoder_embed_dims", "in_channels", "channels", "feedforward_channels", "base_channels")
 _DEPTH_KEYS = ("num_layers", "depth")
+# Of a tokenizer's stacks, which say `dims`; and of its images and codes.
+_SMALL_STACK = {"dims": _SMALL_WIDTH, "depth": _SMALL_DEPTH, "num_heads": _SMALL_HEADS, "head_dims": 8, "mlp_dims": 32}
+_SMALL_IMAGE, _SMALL_CODEBOOK = 32, 16
+# Networks that have few depths to choose from, and stay as they are.
+_FIXED_NETWORKS = ("VGG", "ResNet")
+_PERCEPTUAL = "perceptual.backbone"
 
 
 def golden_path(name: str) -> Path:
@@ -166,6 +173,10 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     grid = backbone.get("grid_size", 28) if crop is None else crop * 8 // 7
     for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader")):
         for dataset in _dicts(cfg.get(name)):
+            if str(dataset.get("type")).endswith("CustomDataset"):
+                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+                count = num_samples if name.startswith("train") else num_samples + 1
+                make_images(Path(dataset.data_root, dataset.data_prefix), count, cfg.model.tokenizer.image_size, seed)
             if not str(dataset.get("type")).endswith("TokenDataset"):
                 continue
             dataset.data_root = str(data_dir / dataset.get("data_root", ""))
@@ -183,6 +194,19 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
         cfg.data_preprocessor.codebook = str(data_dir / cfg.data_preprocessor.codebook)
         _make_codebook_file(Path(cfg.data_preprocessor.codebook), sizes["codebook_size"], sizes["code_dim"])
     return cfg
+
+
+def make_images(folder: str | Path, num_images: int, size: int, seed: int = 0) -> Path:
+    """Write smooth random RGB images `size` pixels square as PNG files; an existing folder is used as it is."""
+    folder = Path(folder)
+    if folder.exists():
+        return folder
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for number in range(num_images):
+        colours = Image.fromarray(rng.integers(256, size=(4, 4, 3), dtype=np.uint8))
+        colours.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{number:04d}.png")
+    return folder
 
 
 def _make_data(path: Path, **sizes: Any) -> None:
@@ -227,7 +251,10 @@ def shrink(
     """
     cfg = with_synthetic_data(cfg, data_dir, num_samples)
     for part in _dicts(cfg.model):
-        _shrink_network(part)
+        if str(part.get("type")).split(".")[-1] not in _FIXED_NETWORKS:
+            _shrink_network(part)
+    if "tokenizer" in cfg.model:
+        _shrink_images(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if cfg.get(name) is not None:
             cfg[name].batch_size = batch_size
@@ -250,9 +277,28 @@ def _dicts(node: Any) -> Iterator[dict]:
             yield from _dicts(child)
 
 
+def _shrink_images(cfg: Config) -> None:
+    """Fewer pixels and codes where images are read."""
+    for part in _dicts(
+        [cfg.model.tokenizer, cfg.train_dataloader, cfg.get("val_dataloader"), cfg.get("test_dataloader")]
+    ):
+        for key, small in (
+            ("image_size", _SMALL_IMAGE),
+            ("crop_size", _SMALL_IMAGE),
+            ("scale", _SMALL_IMAGE),
+            ("codebook_size", _SMALL_CODEBOOK),
+        ):
+            if isinstance(part.get(key), int):
+                part[key] = min(part[key], small)
+        if "num_workers" in part:
+            part["num_workers"] = 0
+
+
 def _shrink_network(part: dict) -> None:
     depth = max(_SMALL_DEPTH, len(part["out_indices"]) if isinstance(part.get("out_indices"), (list, tuple)) else 0)
-    if "arch" in part:
+    if str(part.get("type")).endswith("ViTVQGAN"):
+        part["arch"] = {"encoder": dict(_SMALL_STACK), "decoder": dict(_SMALL_STACK)}
+    elif "arch" in part:
         sizes = {"embed_dims": _SMALL_WIDTH, "num_heads": _SMALL_HEADS, "feedforward_channels": 2 * _SMALL_WIDTH}
         part["arch"] = {**sizes, "num_layers": depth}
     if isinstance(part.get("out_indices"), (list, tuple)):
@@ -298,8 +344,9 @@ def _replace_checkpoints(cfg: Config, data_dir: Path, given: str | Path | None) 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain = copy.deepcopy(cfg)
-        for _, part in _pretrained_parts(plain.model):
-            part.init_cfg = None
+        for name, part in _pretrained_parts(plain.model):
+            if name != _PERCEPTUAL:  # without weights it is refused, and building it reads none
+                part.init_cfg = None
         model = build_model(plain)
     for name, part in owners.items():
         weights = {part.init_cfg.get("prefix", "") + key: value for key, value in _state_of(model, name).items()}
@@ -319,6 +366,8 @@ def _pretrained_parts(node: Any, name: str = "") -> Iterator[tuple[str, ConfigDi
 
 
 def _state_of(model: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
+    if name == _PERCEPTUAL:  # not among the modules
+        return model.perceptual.network.state_dict()
     return model.get_submodule(name).state_dict()
 
 

@@ -4,5 +4,6 @@ from seitpp.datasets.collate import identity_collate
 from seitpp.datasets.samplers import WholeStepSampler
 from seitpp.datasets.subset import choose_subset
 from seitpp.datasets.token_dataset import TokenDataset
+from seitpp.datasets.worker_seed import seed_worker
 
-__all__ = ["TokenDataset", "WholeStepSampler", "choose_subset", "identity_collate"]
+__all__ = ["TokenDataset", "WholeStepSampler", "choose_subset", "identity_collate", "seed_worker"]

@@ -1,7 +1,18 @@
 """What training needs beside mmengine: seeds, checks, the schedule, bfloat16, and launching on any device."""
 
+from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper
+from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
 
-__all__ = ["AutocastOptimWrapper", "CheckpointGuardHook", "DataGuardHook", "StepSeedHook", "WarmupCosineLR"]
+__all__ = [
+    "AdversarialOptimWrapperConstructor",
+    "AutocastOptimWrapper",
+    "CheckpointGuardHook",
+    "DataGuardHook",
+    "JointOptimWrapper",
+    "ReconstructionImageHook",
+    "StepSeedHook",
+    "WarmupCosineLR",
+]

@@ -23,6 +23,11 @@ def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
+def _flat(schedules: list | dict | None) -> list:
+    """Schedules of all optimizers; mmengine keeps a dict where there are several."""
+    return [one for many in schedules.values() for one in many] if isinstance(schedules, dict) else schedules or []
+
+
 @HOOKS.register_module()
 class StepSeedHook(Hook):
     """Make every draw of a step a function of (seed, step, rank), not of what was drawn before.
@@ -32,6 +37,10 @@ class StepSeedHook(Hook):
     """
 
     priority = "VERY_HIGH"
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Reseed before the first batch is loaded: data sets that augment draw here or in processes seeded here."""
+        set_random_seed(step_seed(runner.seed, -1 - runner.epoch, get_rank()))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Reseed all generators."""
@@ -110,7 +119,8 @@ class CheckpointGuardHook(Hook):
     @staticmethod
     def _check_schedule(runner: Runner, checkpoint: dict) -> None:
         """mmengine goes on with the checkpoint's schedule, whatever the config says; that must not surprise."""
-        for old, new in zip(checkpoint.get("param_schedulers", []), runner.param_schedulers or [], strict=False):
+        before, now = (_flat(schedules) for schedules in (checkpoint.get("param_schedulers"), runner.param_schedulers))
+        for old, new in zip(before, now, strict=False):
             changed = [
                 f"{key} {old[key]} (config: {getattr(new, key)})"
                 for key in ("begin", "end", "warmup", "eta_min_ratio")

@@ -7,15 +7,19 @@ warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformable
 
 from seitpp.models.data_preprocessor import TokenDataPreprocessor
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
+from seitpp.models.patch_discriminator import PatchDiscriminator
 from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.models.token_vit import TokenViT
+from seitpp.models.vq_trainer import VQTokenizerTrainer
 
 __all__ = [
     "MTM",
     "MTMPretrainDecoder",
     "MTMPretrainHead",
     "MTMViT",
+    "PatchDiscriminator",
     "TokenDataPreprocessor",
     "TokenEmbedding",
     "TokenViT",
+    "VQTokenizerTrainer",
 ]

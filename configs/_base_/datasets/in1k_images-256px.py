@@ -1,0 +1,57 @@
+"""ImageNet-1k as images, 256 x 256 pixels: random crops of the shorter side in training, the centre at validation.
+
+Expects image files anywhere below data/imagenet/train/ and data/imagenet/val/; labels play no part.
+"""
+
+data_root = "data/imagenet/"
+
+# Bytes to [0, 1], RGB; no normalisation by ImageNet's mean, as the published tokenizer.
+data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True)
+
+train_pipeline = [
+    dict(type="mmcv.LoadImageFromFile"),
+    dict(type="mmpretrain.ResizeEdge", scale=256, edge="short", backend="pillow", interpolation="bicubic"),
+    dict(type="mmpretrain.RandomCrop", crop_size=256),
+    dict(type="mmpretrain.RandomFlip", prob=0.5),
+    dict(type="mmpretrain.PackInputs"),
+]
+val_pipeline = [
+    dict(type="mmcv.LoadImageFromFile"),
+    dict(type="mmpretrain.ResizeEdge", scale=256, edge="short", backend="pillow", interpolation="bicubic"),
+    dict(type="mmpretrain.CenterCrop", crop_size=256),
+    dict(type="mmpretrain.PackInputs"),
+]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=8,
+    # Anew at every epoch, so that each has its own crops.
+    persistent_workers=False,
+    worker_init_fn=dict(type="seitpp.seed_worker"),
+    dataset=dict(
+        type="mmpretrain.CustomDataset",
+        data_root=data_root,
+        data_prefix="train",
+        with_label=False,  # any folder of images will do
+        pipeline=train_pipeline,
+    ),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    drop_last=True,
+    pin_memory=True,
+)
+val_dataloader = dict(
+    batch_size=32,
+    num_workers=8,
+    dataset=dict(
+        type="mmpretrain.CustomDataset",
+        data_root=data_root,
+        data_prefix="val",
+        with_label=False,  # any folder of images will do
+        pipeline=val_pipeline,
+    ),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    pin_memory=True,
+)
+test_dataloader = val_dataloader

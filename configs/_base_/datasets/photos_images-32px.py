@@ -1,0 +1,47 @@
+"""Crops of scikit-learn's two photographs, 32 x 32 pixels; made by tools/dataset_converters/sample_photos.py."""
+
+data_root = "data/photos/"
+
+# Bytes to [0, 1], RGB.
+data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True)
+
+train_pipeline = [
+    dict(type="mmcv.LoadImageFromFile"),
+    dict(type="mmpretrain.RandomCrop", crop_size=32),
+    dict(type="mmpretrain.RandomFlip", prob=0.5),
+    dict(type="mmpretrain.PackInputs"),
+]
+val_pipeline = [
+    dict(type="mmcv.LoadImageFromFile"),
+    dict(type="mmpretrain.CenterCrop", crop_size=32),
+    dict(type="mmpretrain.PackInputs"),
+]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    dataset=dict(
+        type="mmpretrain.CustomDataset",
+        data_root=data_root,
+        data_prefix="train",
+        with_label=False,
+        pipeline=train_pipeline,
+    ),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    drop_last=True,
+)
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=0,
+    dataset=dict(
+        type="mmpretrain.CustomDataset",
+        data_root=data_root,
+        data_prefix="val",
+        with_label=False,
+        pipeline=val_pipeline,
+    ),
+    sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+)
+test_dataloader = val_dataloader

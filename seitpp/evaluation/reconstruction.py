@@ -1,0 +1,104 @@
+"""How much of an image a tokenizer keeps, and how much of its codebook it uses."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from seitpp.registry import METRICS
+
+# What an exact reconstruction counts as; its ratio is infinite, and one such image would make the mean so.
+_MOST_DECIBELS = 100.0
+
+
+class _Sample(NamedTuple):
+    """What the data set's scores need of one image."""
+
+    psnr: float
+    ssim: float
+    mse: float
+    codes: np.ndarray  # (h * w,)
+    codebook_size: int
+
+
+def image_psnr(reconstructed: Tensor, images: Tensor, data_range: float) -> Tensor:
+    """Peak signal-to-noise ratio of each image, (B,), in dB, at most 100; images (B, C, H, W)."""
+    ratio = peak_signal_noise_ratio(
+        reconstructed, images, data_range=float(data_range), reduction="none", dim=(1, 2, 3)
+    )
+    return ratio.clamp(max=_MOST_DECIBELS)
+
+
+def image_ssim(reconstructed: Tensor, images: Tensor, data_range: float) -> Tensor:
+    """Structural similarity of each image, (B,), at most 1 (Wang et al. 2004); images (B, C, H, W), 11 pixels or more.
+
+    Gaussian window of 11 pixels and deviation 1.5 around each pixel of each colour channel, images mirrored at their
+    borders; as torchmetrics does.
+    """
+    if min(images.shape[-2:]) < 11:
+        raise ValueError(f"SSIM needs images of 11 x 11 pixels or more, got {tuple(images.shape[-2:])}")
+    similarity = structural_similarity_index_measure(
+        reconstructed, images, data_range=float(data_range), reduction="none"
+    )
+    return similarity.reshape(len(images))
+
+
+@METRICS.register_module()
+class ReconstructionMetric(BaseMetric):
+    """Scores of reconstructions, and the use of codes, over the whole data set.
+
+    Exact for any batch size and number of processes, also where they do not divide the data. Reconstructions are
+    clamped to the pixel range first, as when they are saved.
+
+    Results: `psnr` in dB and `ssim`, means over images; `mse`, mean squared error of pixels scaled to [0, 1];
+    `codebook_use`, per cent of all codes that occur; `code_perplexity`, the exponential of the entropy of their
+    frequencies: K if all were equally frequent.
+
+    Args:
+        collect_device: mmengine's.
+        prefix: Put before the result's names.
+    """
+
+    default_prefix = "reconstruction"
+
+    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Score a batch; one entry a sample is what lets mmengine cut off padding."""
+        low, high = data_samples[0]["pixel_range"]
+        images = torch.stack([sample["image"] for sample in data_samples]).float()
+        reconstructed = torch.stack([sample["reconstruction"] for sample in data_samples]).float().clamp(low, high)
+        scores = torch.stack(
+            (
+                image_psnr(reconstructed, images, high - low),
+                image_ssim(reconstructed, images, high - low),
+                ((reconstructed - images) / (high - low)).square().mean(dim=(1, 2, 3)),
+            ),
+            dim=1,
+        ).tolist()
+        size = data_samples[0]["codebook_size"]
+        # The smallest type, since the codes of the whole data set are gathered.
+        codes = torch.stack([sample["codes"].flatten() for sample in data_samples]).cpu().numpy()
+        codes = codes.astype(np.min_scalar_type(size - 1))
+        self.results.extend(
+            _Sample(*sample, codes=own, codebook_size=size) for sample, own in zip(scores, codes, strict=True)
+        )
+
+    def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:
+        """Means and code frequencies over the data set."""
+        psnr, ssim, mse, codes, sizes = zip(*results, strict=True)
+        counts = np.bincount(np.concatenate(codes), minlength=sizes[0])
+        shares = counts[counts > 0] / counts.sum()
+        return {
+            "psnr": math.fsum(psnr) / len(psnr),
+            "ssim": math.fsum(ssim) / len(ssim),
+            "mse": math.fsum(mse) / len(mse),
+            "codebook_use": 100 * len(shares) / sizes[0],
+            "code_perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
+        }

@@ -1,0 +1,68 @@
+"""The terms that a VQ tokenizer is trained with, as functions of tensors.
+
+VQ-VAE's two (van den Oord et al. 2017, eq. 3) with its straight-through gradient, and VQGAN's adversarial ones (Esser
+et al. 2021, eq. 5 to 7) in their hinge form. All are means, in float32.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from torch import Tensor
+
+
+def straight_through(vectors: Tensor, quantized: Tensor) -> Tensor:
+    """The quantized vectors, with the gradient of the vectors that they stand for; any shape."""
+    return vectors + (quantized - vectors).detach()
+
+
+def commitment_loss(vectors: Tensor, quantized: Tensor) -> Tensor:
+    """Squared distance that pulls the encoder's vectors to their codes; no gradient to the codebook."""
+    return F.mse_loss(vectors.float(), quantized.detach().float())
+
+
+def codebook_loss(vectors: Tensor, quantized: Tensor) -> Tensor:
+    """Squared distance that pulls the codes to the vectors that chose them; no gradient to the encoder."""
+    return F.mse_loss(quantized.float(), vectors.detach().float())
+
+
+def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """What the discriminator minimises: zero once real scores exceed 1 and fake ones fall below -1.
+
+    Args:
+        real_logits: Scores of patches of images, any shape.
+        fake_logits: Scores of patches of reconstructions.
+
+    Returns:
+        Scalar, the mean of the two hinges.
+    """
+    return (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()) / 2
+
+
+def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
+    """What the tokenizer minimises: the negative mean score of its reconstructions."""
+    return -fake_logits.float().mean()
+
+
+def adaptive_weight(
+    reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, delta: float = 1e-4, largest: float = 1e4
+) -> Tensor:
+    """Weight at which both losses move the decoder's last layer equally (Esser et al. 2021, eq. 7).
+
+    With several processes the gradients are those of the mean over all, so that ranks agree.
+
+    Args:
+        reconstruction: Scalar loss, perceptual term included.
+        adversarial: Scalar loss.
+        last_layer: The decoder's last weight, on which both depend.
+        delta: Added to the divisor.
+        largest: Upper bound of the weight.
+
+    Returns:
+        Scalar without gradient.
+    """
+    norms = []
+    for loss in (reconstruction, adversarial):
+        (gradient,) = torch.autograd.grad(loss, last_layer, retain_graph=True)
+        all_reduce(gradient, op="mean")
+        norms.append(gradient.norm())
+    return (norms[0] / (norms[1] + delta)).clamp(0, largest)

@@ -1,0 +1,72 @@
+"""What k-means on patches scores on the images of a tokenizer's config, with the same patches and number of codes.
+
+    python tools/analysis_tools/patch_kmeans_baseline.py CONFIG
+
+Fits `seitpp.PatchKMeans` on one epoch of the config's training images, as augmented there, and scores it on the
+validation images with `ReconstructionMetric`: the number that a trained tokenizer should beat.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
+
+from seitpp.evaluation import ReconstructionMetric
+from seitpp.progress import progress_bar
+from seitpp.registry import MODELS, TOKENIZERS
+
+
+def load_images(cfg: Config, loader: str) -> Iterator[Tensor]:
+    """Batches (B, C, H, W) of one of the config's loaders, as its model would see them."""
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    batches = Runner.build_dataloader(dict(cfg[loader], num_workers=0, persistent_workers=False, pin_memory=False))
+    with progress_bar(loader.replace("_", " ")) as advance:
+        for number, batch in enumerate(batches, start=1):
+            yield preprocessor(batch)["inputs"]
+            advance(number, len(batches))
+
+
+def measure(cfg: Config, seed: int) -> dict[str, float]:
+    """Fit and score."""
+    set_random_seed(seed)
+    options = cfg.model.tokenizer
+    tokenizer = TOKENIZERS.build(
+        dict(type="seitpp.PatchKMeans", image_size=options.image_size, patch_size=options.patch_size)
+    )
+    tokenizer.fit(torch.cat(list(load_images(cfg, "train_dataloader"))), options.codebook_size, seed)
+    metric, number = ReconstructionMetric(), 0
+    for images in load_images(cfg, "val_dataloader"):
+        codes = tokenizer.encode(images)
+        facts = {"pixel_range": tokenizer.pixel_range, "codebook_size": tokenizer.codebook_size}
+        triples = zip(images, tokenizer.decode(codes), codes, strict=True)
+        metric.process(
+            {}, [{"image": image, "reconstruction": again, "codes": own, **facts} for image, again, own in triples]
+        )
+        number += len(images)
+    return metric.evaluate(number)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config of a tokenizer's training, with pixels in [0, 1]")
+    parser.add_argument("--seed", type=int, default=0, help="of the crops and of k-means (default: 0)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the scores."""
+    args = parse_args(argv)
+    cfg = Config.fromfile(args.config)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        for name, value in measure(cfg, args.seed).items():
+            print(f"{name}: {value:.4f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
