@@ -12,12 +12,12 @@ from torch import Tensor
 
 from seitpp.pictures import reconstruction_grid
 from seitpp.storage import StoreReader, store_stats
+from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.fitting import spread
 from seitpp.tokenization.job import Plan
 from seitpp.tokenization.loading import ImageBatches
 from seitpp.tokenization.merging import Totals
 from seitpp.tokenization.output import OutputFolder
-from seitpp.tokenization.shard_worker import ShardWorker
 from seitpp.tokenizers.base import Tokenizer
 
 _SAMPLE_IMAGES = 64
@@ -70,7 +70,7 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     reader = StoreReader(output.path) if output.is_local else None
     stats = None if reader is None else store_stats(reader)
     samples, pixels = _sample(plan, totals)
-    tokens = _encode(plan, pixels)
+    tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
     decoded = _decode(plan.tokenizer, tokens, plan.job.device)
     psnr = None if decoded is None else psnr_of(pixels, decoded)
     source_bytes = totals.source_bytes / totals.num_samples
@@ -122,11 +122,6 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
     samples = spread(len(kept), _SAMPLE_IMAGES)
     batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
     return samples, batch.pixels
-
-
-def _encode(plan: Plan, pixels: Tensor) -> Tensor:
-    worker = ShardWorker(plan)
-    return torch.cat([worker.encode_pixels(chunk).cpu() for chunk in pixels.split(plan.job.batch_size)])
 
 
 def _picture(pixels: Tensor, decoded: Tensor) -> bytes:

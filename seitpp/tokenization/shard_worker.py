@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from seitpp.storage.format import shard_name
 from seitpp.storage.settings import shard_entry
+from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.job import Plan, ShardPlan
 from seitpp.tokenization.loading import LoadedBatch, load_batches
 from seitpp.tokenization.output import STAGING, OutputFolder
@@ -143,24 +143,16 @@ class ShardWorker:
         """Tokens of each batch, one batch behind: the device works on the next while this one is dealt with."""
         waiting: tuple[LoadedBatch, Tensor] | None = None
         for batch in batches:
-            tokens = self.encode_pixels(batch.pixels)
+            tokens = self.encode(batch.pixels)
             if waiting is not None:
                 yield waiting[0], waiting[1].cpu().numpy()
             waiting = batch, tokens
         if waiting is not None:
             yield waiting[0], waiting[1].cpu().numpy()
 
-    @torch.inference_mode()
-    def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Tokens of up to `batch_size` images, pixels (B, C, H, W) uint8, int32 on the device.
-
-        Matrix products may round otherwise for other batch sizes, so the batch is filled up with zeros.
-        """
-        tokenizer, count = self.plan.tokenizer, len(pixels)
-        if count < self.job.batch_size:
-            pixels = torch.cat([pixels, pixels.new_zeros(self.job.batch_size - count, *pixels.shape[1:])])
-        images = tokenizer.from_bytes(pixels.to(self.job.device, non_blocking=True))
-        return tokenizer.encode(images)[:count].int()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Tokens of images (B, C, H, W), uint8, int32 on the device."""
+        return encode_pixels(self.plan.tokenizer, pixels, self.job.device, self.job.batch_size)
 
     def _load_state(self, shard: ShardPlan) -> ShardState:
         state = ShardState.unpack(self.output.read(partial_name(shard.number)))

@@ -1,0 +1,150 @@
+"""Images/s of encoding: whole batches against a plain loop over single images of the same network, and bfloat16.
+
+    python tools/analysis_tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_small.py [--images 32] [--json FILE]
+
+Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
+medians, and ratios of medians. Images are crops of the two photographs that scikit-learn brings. A tokenizer whose
+checkpoint is not there gets random weights, which cost the same time; its share of changed codes is then that of a
+random network.
+"""
+
+import argparse
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_sample_images
+from torch import Tensor
+
+from seitpp.images import decode_image, fit_image, pixels_of
+from seitpp.registry import TOKENIZERS
+from seitpp.tokenization.encoding import encode_pixels
+from seitpp.tokenization.loading import Fitting, load_batches
+from seitpp.tokenization.sources import ImageSource, open_image_source
+from seitpp.tokenizers import Tokenizer
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
+    parser.add_argument("--images", type=int, default=32, help="images a round")
+    parser.add_argument("--batch-size", type=int, default=16, help="images encoded at once")
+    parser.add_argument("--workers", type=int, default=2, help="decoding processes of the batched run from files")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="changes of the config, key=value")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser.parse_args(argv)
+
+
+def build(args: argparse.Namespace, **options: str) -> Tokenizer:
+    """The config's tokenizer; with random weights where its checkpoint is not there."""
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options or {})
+    settings = {**config.tokenizer, **options}
+    fit = settings.pop("fit", None)
+    if settings.get("checkpoint") and not Path(settings["checkpoint"]).is_file():
+        print(f"{settings['checkpoint']} is not there: random weights")
+        settings["checkpoint"] = None
+    torch.manual_seed(0)
+    tokenizer = TOKENIZERS.build(settings)
+    if fit is not None:
+        photos = [torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] for photo in load_sample_images().images]
+        options = {key: value for key, value in fit.items() if key != "num_images"}
+        tokenizer.fit(torch.cat([tokenizer.resize(tokenizer.from_bytes(photo)) for photo in photos]), **options)
+    return tokenizer.to(args.device).eval()
+
+
+def write_photos(folder: Path, count: int) -> None:
+    """JPEG files of 320 x 320 crops of photographs."""
+    rng, photos = np.random.default_rng(0), load_sample_images().images
+    for number in range(count):
+        photo = photos[number % len(photos)]
+        top, left = (rng.integers(0, side - 320) for side in photo.shape[:2])
+        file = io.BytesIO()
+        Image.fromarray(photo[top : top + 320, left : left + 320]).save(file, format="JPEG", quality=92)
+        (folder / f"{number:05d}.jpg").write_bytes(file.getvalue())
+
+
+def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
+    """What is timed, by name; each returns the codes of all images."""
+    fitting = Fitting.of(tokenizer, None, False)
+    numbers = range(len(source))
+    batch_size = args.batch_size
+    batches = [numbers[start : start + args.batch_size] for start in range(0, len(source), batch_size)]
+
+    def pixels_from_file(number: int) -> Tensor:
+        image = decode_image(source.read(number), tokenizer.in_channels)
+        return torch.from_numpy(pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode)))[None]
+
+    def encode(pixels: Tensor) -> Tensor:
+        return tokenizer.encode(tokenizer.from_bytes(pixels.to(args.device))).cpu()
+
+    pixels = torch.cat([pixels_from_file(number) for number in numbers])
+    return {
+        "network, single images": lambda: torch.cat([encode(image[None]) for image in pixels]),
+        "network, batches": lambda: torch.cat(
+            [encode_pixels(tokenizer, batch, args.device, batch_size).cpu() for batch in pixels.split(batch_size)]
+        ),
+        "from files, single images": lambda: torch.cat([encode(pixels_from_file(number)) for number in numbers]),
+        "from files, batches and workers": lambda: torch.cat(
+            [
+                encode_pixels(tokenizer, batch.pixels, args.device, batch_size).cpu()
+                for batch in load_batches(source, fitting, batches, args.workers)
+            ]
+        ),
+    }
+
+
+def measure(runs: dict[str, Callable[[], Tensor]], rounds: int) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Median seconds of each candidate, in turns after one round to warm up; and what each returned."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    results = {name: run() for name, run in runs.items()}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}, results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its table."""
+    args = parse_args(argv)
+    tokenizer = build(args)
+    has_precision = hasattr(tokenizer, "precision")
+    with tempfile.TemporaryDirectory() as folder:
+        write_photos(Path(folder), args.images)
+        source = open_image_source(folder)
+        runs = candidates(tokenizer, source, args)
+        if has_precision:
+            reduced = build(args, precision="bfloat16")
+            runs["network, batches, bfloat16"] = candidates(reduced, source, args)["network, batches"]
+        seconds, codes = measure(runs, args.rounds)
+    table = Table("candidate", "images/s", "ratio", "to", "codes that differ from single images")
+    figures = {}
+    for name, value in seconds.items():
+        base = next(other for other in seconds if other.partition(",")[0] == name.partition(",")[0])
+        differ = float((codes[name] != codes["network, single images"]).float().mean())
+        figures[name] = {"images_per_s": args.images / value, "ratio": seconds[base] / value, "codes_differ": differ}
+        table.add_row(name, f"{args.images / value:.2f}", f"{seconds[base] / value:.2f}", base, f"{differ:.4%}")
+    Console(width=120).print(table)
+    print(f"{torch.get_num_threads()} threads, batches of {args.batch_size}, {args.images} images, {args.device}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
