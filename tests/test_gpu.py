@@ -2,16 +2,22 @@
 
 import json
 import math
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
 from seitpp.codebook import nearest_codes
-from seitpp.models import MTM, TokenDataPreprocessor
+from seitpp.models import MTM, TokenDataPreprocessor, VQTokenizerTrainer
+from seitpp.registry import TOKENIZERS
+from seitpp.storage import StoreReader
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "tokenize_images.py"
 
 pytestmark = pytest.mark.gpu
 
@@ -89,3 +95,65 @@ def test_recipe_trains_resumes_and_tests(
     metrics = tmp_path / "metrics.json"
     tool("test.py", config, tmp_path / "run" / "epoch_2.pth", "--work-dir", tmp_path / "test", "--out", metrics)
     assert all(math.isfinite(value) for value in json.loads(metrics.read_text()).values())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        dict(type="seitpp.ViTVQGAN", arch="small", codebook_size=512),
+        dict(type="seitpp.VQGAN", arch="ldm_vq_f8_n256"),
+        dict(type="seitpp.BlockDCT", quality=50, luma_coefficients=21, chroma_coefficients=6),
+    ],
+    ids=lambda config: config["type"],
+)
+def test_tokenizer_gives_the_codes_of_the_cpu(config: dict) -> None:
+    tokenizer = TOKENIZERS.build(config).eval()
+    low, high = tokenizer.pixel_range
+    images = torch.rand(2, 3, 256, 256) * (high - low) + low
+    on_cpu = tokenizer.encode(images)
+    tokenizer.cuda()
+    on_gpu = tokenizer.encode(images.cuda())
+    # Ties may go either way; a different precision, such as TF32, shows as per cents.
+    assert (on_gpu.cpu() == on_cpu).float().mean() > 0.99
+    assert torch.equal(tokenizer.encode(images[:1].cuda()), on_gpu[:1])
+
+
+def test_images_are_tokenised_on_the_gpu(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for number in range(40):
+        pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number:02d}.png")
+    config = tmp_path / "tokenizer.py"
+    config.write_text("tokenizer = dict(type='seitpp.BlockDCT', image_size=64)\n")
+    options = ["--cfg-options", "tokenizer.quality=60", "--batch-size", 8, "--samples-per-shard", 16]
+    for out, device, workers in (("gpu", "cuda", 2), ("gpu-alone", "cuda", 0)):
+        arguments = [config, tmp_path / "images", tmp_path / out, "--device", device, "--workers", workers]
+        assert runpy.run_path(str(TOOL))["main"]([str(arg) for arg in [*arguments, *options]]) == 0
+    assert StoreReader(tmp_path / "gpu").content_hash == StoreReader(tmp_path / "gpu-alone").content_hash
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "bfloat16"])
+def test_tokenizer_training_step_runs_on_the_gpu(amp: bool) -> None:
+    stack = dict(dims=32, depth=1, num_heads=2, head_dims=16, mlp_dims=64)
+    model = VQTokenizerTrainer(
+        dict(
+            type="seitpp.ViTVQGAN",
+            arch=dict(encoder=stack, decoder=stack),
+            codebook_size=16,
+            code_dim=8,
+            image_size=32,
+            patch_size=8,
+        ),
+        codebook=dict(rule="ema"),
+        adversarial=dict(
+            discriminator=dict(type="seitpp.PatchDiscriminator"), weight=0.1, last_layer="decoder.to_pixels.weight"
+        ),
+    ).cuda()
+    images = torch.rand(4, 3, 32, 32, device="cuda")
+    with torch.autocast("cuda", torch.bfloat16, enabled=amp):
+        losses = model(images, mode="loss")
+    total = sum(value for name, value in losses.items() if "loss" in name)
+    total.backward()
+    assert math.isfinite(total.item())
+    assert all(parameter.device.type == "cuda" for parameter in model.parameters())

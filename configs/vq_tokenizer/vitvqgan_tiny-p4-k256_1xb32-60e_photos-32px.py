@@ -8,22 +8,15 @@ alone, codes by moving averages; originals above their reconstructions are in th
 """
 
 _base_ = [
+    "../_base_/models/vitvqgan_tiny-p4-k256.py",
     "../_base_/datasets/photos_images-32px.py",
     "../_base_/schedules/vq_tokenizer_adamw_8xb32-100e.py",
     "../_base_/default_runtime.py",
 ]
 
-stack = dict(dims=96, depth=2, num_heads=4, head_dims=24, mlp_dims=192)
 model = dict(
     type="seitpp.VQTokenizerTrainer",
-    tokenizer=dict(
-        type="seitpp.ViTVQGAN",
-        arch=dict(encoder=stack, decoder=stack),
-        codebook_size=256,
-        code_dim=16,
-        image_size=32,
-        patch_size=4,
-    ),
+    tokenizer=_base_.tokenizer,
     # The encoder turns fast at first, and a slow average with rare revival leaves it with a handful of codes.
     codebook=dict(rule="ema", decay=0.95, revive_interval=5),
 )

@@ -88,6 +88,7 @@ class TokenDataset(BaseDataset):
             "codebook_size": self.reader.codebook_size,
             "codebook_sha256": self.reader.codebook_sha256,
             "grid": list(self.reader.grid),
+            "channels": self.reader.channels,
             "content_hash": self.reader.stream_sha256 if self.is_release else self.reader.content_hash,
         }
         if self.subset is not None:

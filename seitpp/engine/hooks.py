@@ -184,6 +184,11 @@ class DataGuardHook(Hook):
         if codebook is None:
             return
         source, size = preprocessor.codebook_source, len(codebook)
+        if facts.get("channels") is not None:
+            raise ValueError(
+                f"{where} holds {facts['channels']} integers a place of the grid, such as DCT coefficients, and no codes "
+                f"of the data preprocessor's codebook, {source}; give it a store of codes"
+            )
         if facts.get("codebook_size") not in (None, size):
             raise ValueError(
                 f"{where} holds codes of a codebook with {facts['codebook_size']} entries, but the data preprocessor's "

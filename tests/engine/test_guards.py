@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 
 from seitpp.codebook import codebook_sha256, save_codebook
 from seitpp.engine import CheckpointGuardHook, hooks
+from seitpp.storage import StoreWriter
 from seitpp.testing import make_codebook, make_release, make_store, shrink
 
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
@@ -313,3 +314,15 @@ def test_resuming_with_another_schedule_is_said(
     runner.train()
     (kept,) = (line for line in warnings if "keeps the checkpoint's learning-rate schedule" in line)
     assert "end " in kept and "(config: " in kept
+
+
+def test_store_of_coefficients_is_refused_where_codes_are_expected(
+    load: Callable, refusal: Callable, tmp_path: Path
+) -> None:
+    cfg = load(MTM, stores=True)
+    options = dict(codebook_size=391, grid=(32, 32), channels=2, minimum=-195, tokenizer={"name": "dct"})
+    with StoreWriter(tmp_path / "coefficients", **options) as writer:
+        writer.append(np.zeros((4, 32, 32, 2), int))
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    cfg.train_dataloader.dataset.store = "coefficients"
+    assert "holds 2 integers a place of the grid, such as DCT coefficients, and no codes" in refusal(cfg)
