@@ -2,7 +2,7 @@
 
 python tools/dataset_converters/sample_photos.py data/photos
 python tools/train.py configs/vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
-python tools/tokenize_images.py configs/tokenizers/vitvqgan_tiny-p4-k256_photos-32px.py data/photos OUT --split val
+python tools/tokenize_images.py configs/tokenizers/vitvqgan_tiny-p4-k256_photos-32px.py SOURCE OUT_STORE
 """
 
 _base_ = ["../_base_/models/vitvqgan_tiny-p4-k256.py"]

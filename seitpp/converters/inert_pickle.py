@@ -22,6 +22,9 @@ from torch import Tensor
 
 _MOST_PICKLE_BYTES = 1 << 26  # a module's structure; the tensors' bytes lie beside it
 _MOST_PARTS = 100_000
+_MOST_STEPS = 1 << 21  # of the stream: an empty set is one byte in it, and some hundred here
+_MOST_NAME = 1000  # characters; a stream can join and repeat long ones with a few bytes
+_MOST_NUMBER = 1 << 63  # of a size or stride: products of numbers of any length take for ever
 _STORAGE_TYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -124,7 +127,7 @@ def weights_of_module(module: Inert) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     pending = [("", module)]
     for visited, (prefix, part) in enumerate(_drain(pending)):
-        if max(visited, len(pending), len(weights)) > _MOST_PARTS or prefix.count(".") > 100:
+        if max(visited, len(pending), len(weights)) > _MOST_PARTS or len(prefix) > _MOST_NAME:
             raise ValueError(f"module {module.name[:100]} has more than {_MOST_PARTS} parts, or contains itself")
         state = _attributes(part)
         for name, value in _own_tensors(state):
@@ -164,7 +167,7 @@ def _own_tensors(state: dict) -> list[tuple[str, Any]]:
 
 def _table(state: dict, key: str) -> dict:
     table = state.get(key, {})
-    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
+    if not isinstance(table, dict) or not all(isinstance(name, str) and len(name) <= _MOST_NAME for name in table):
         raise ValueError(f"{key} of a module is a {_kind(table)}, expected names and their values")
     return table
 
@@ -219,8 +222,9 @@ def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, records: _Record
     if not isinstance(storage, _Storage):
         raise ValueError(f"a tensor lies on a {_kind(storage)}, expected a storage")
     layout = (offset, *size, *stride)
-    if len(size) != len(stride) or len(size) > 32 or not all(type(number) is int and number >= 0 for number in layout):
-        raise ValueError("a tensor's offset, size or stride is not made of non-negative integers")
+    numbers = all(type(number) is int and 0 <= number < _MOST_NUMBER for number in layout)
+    if len(size) != len(stride) or len(size) > 32 or not numbers:
+        raise ValueError("a tensor's offset, size or stride is not made of non-negative integers of 63 bits")
     count = math.prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if count else 0
     if last >= max(storage.count, 1) or count > storage.count:
@@ -237,7 +241,9 @@ class _Interpreter:
         self._memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        for opcode, argument, _ in pickletools.genops(self._records.pickle):
+        for step_number, (opcode, argument, _) in enumerate(pickletools.genops(self._records.pickle)):
+            if step_number == _MOST_STEPS:
+                raise ValueError(f"the pickle stream has more than {_MOST_STEPS} steps")
             if opcode.name == "STOP":
                 return self._pop()
             if opcode.name in _PUSHES_ITS_ARGUMENT:
@@ -332,6 +338,8 @@ class _Interpreter:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise ValueError("the name of a class or function is not text")
+        if len(name) + len(module) > _MOST_NAME:
+            raise ValueError(f"the name of a class or function has more than {_MOST_NAME} characters")
         self._stack.append(InertName(f"{module}.{name}"))
 
     def extension(self, code: int) -> None:

@@ -1,5 +1,6 @@
 """Two optimizers for one backward pass: of a tokenizer and of the discriminator that trains with it."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -104,4 +105,5 @@ class AdversarialOptimWrapperConstructor:
         )
 
     def _build(self, name: str, part: nn.Module) -> OptimWrapper:
-        return DefaultOptimWrapperConstructor(dict(self._options[name]), self._paramwise)(part)
+        options = copy.deepcopy(self._options[name])  # mmengine takes `type` out of `clip_grad`, which both share
+        return DefaultOptimWrapperConstructor(options, self._paramwise)(part)

@@ -38,12 +38,13 @@ def image_ssim(reconstructed: Tensor, images: Tensor, data_range: float) -> Tens
     """Structural similarity of each image, (B,), at most 1 (Wang et al. 2004); images (B, C, H, W), 11 pixels or more.
 
     Gaussian window of 11 pixels and deviation 1.5 around each pixel of each colour channel, images mirrored at their
-    borders; as torchmetrics does.
+    borders; as torchmetrics does. Values must begin at 0: the measure is not the same after a shift.
     """
     if min(images.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of 11 x 11 pixels or more, got {tuple(images.shape[-2:])}")
+    # In float64: a GPU shortens convolutions of float32 to 10 bits (TF32), and a small variance is gone by that.
     similarity = structural_similarity_index_measure(
-        reconstructed, images, data_range=float(data_range), reduction="none"
+        reconstructed.double(), images.double(), data_range=float(data_range), reduction="none"
     )
     return similarity.reshape(len(images))
 
@@ -72,13 +73,16 @@ class ReconstructionMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Score a batch; one entry a sample is what lets mmengine cut off padding."""
         low, high = data_samples[0]["pixel_range"]
-        images = torch.stack([sample["image"] for sample in data_samples]).float()
-        reconstructed = torch.stack([sample["reconstruction"] for sample in data_samples]).float().clamp(low, high)
+        images, reconstructed = (
+            (torch.stack([sample[key] for sample in data_samples]).float() - low) / (high - low)
+            for key in ("image", "reconstruction")
+        )
+        reconstructed = reconstructed.clamp(0, 1)
         scores = torch.stack(
             (
-                image_psnr(reconstructed, images, high - low),
-                image_ssim(reconstructed, images, high - low),
-                ((reconstructed - images) / (high - low)).square().mean(dim=(1, 2, 3)),
+                image_psnr(reconstructed, images, 1.0),
+                image_ssim(reconstructed, images, 1.0),
+                (reconstructed - images).square().mean(dim=(1, 2, 3)),
             ),
             dim=1,
         ).tolist()

@@ -93,7 +93,13 @@ class PerceptualLoss:
         found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         if not found:
             raise ValueError(f"checkpoint {source} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
-        check_state_dict(found, self.network.state_dict(), source)
+        expected = self.network.state_dict()
+        # Parts that the network has not at all, as VGG's classifier; more layers of one that it has are refused.
+        parts = {name.partition(".")[0] for name in expected}
+        if unused := {name.partition(".")[0] for name in found} - parts:
+            found = {name: value for name, value in found.items() if name.partition(".")[0] in parts}
+            print_log(f"Of {source} the perceptual loss leaves out {', '.join(sorted(unused))}.", "current")
+        check_state_dict(found, expected, source)
         self.network.load_state_dict(found)
 
     def __call__(self, reconstructed: Tensor, images: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class VQTokenizerTrainer(BaseModel):
         l1_weight: Of the mean absolute error.
         commitment_weight: Of the term that moves the encoder's vectors; the papers' beta.
         codebook_weight: Of the term that moves the codes; without effect where moving averages do.
-        codebook: Options of `CodebookUpdate`.
+        codebook: Options of `CodebookUpdate`; its `init` is None by default where the tokenizer has a `checkpoint`.
         perceptual: Options of `PerceptualLoss`, and its `weight` (1 by default); None for none.
         adversarial: Options of `AdversarialLoss`; None for no discriminator.
         data_preprocessor: Config; its normalisation must give the tokenizer's `pixel_range`.
@@ -64,7 +64,9 @@ class VQTokenizerTrainer(BaseModel):
                 f"{tokenizer['type']} cannot be trained here: expected a tokenizer that takes the nearest row of a "
                 "codebook, such as seitpp.ViTVQGAN or seitpp.VQGAN with another quantizer than 'logits'"
             )
-        self.codebook_update = CodebookUpdate(*self.tokenizer.codebook.shape, **(codebook or {}))
+        # A codebook that was trained before is kept, unless the config says how to start it anew.
+        kept = {} if self.tokenizer.checkpoint is None else {"init": None}
+        self.codebook_update = CodebookUpdate(*self.tokenizer.codebook.shape, **{**kept, **(codebook or {})})
         # Moving averages take the optimizer's place, and DDP waits for every parameter that it could move.
         self.tokenizer.codebook.requires_grad_(self.codebook_update.rule == "gradient")
         self.l2_weight, self.l1_weight = l2_weight, l1_weight

@@ -116,11 +116,17 @@ def pending(plan: Plan) -> list[int]:
     """
     output = OutputFolder(plan.job.out)
     if not plan.job.skip_unreadable:
-        lacking = [number for number, record in _records(plan, output) if record["unreadable"]]
+        records = _records(plan, output)
+        lacking = [number for number, record in records if record["unreadable"]]
+        if lacking and output.names(LABEL_FOLDER):
+            # Maps have the numbers of samples already, and those change. The records that lead here go last.
+            for number in {number for number, _ in records} - set(lacking):
+                output.remove(record_name(number))
+            output.remove_folder(LABEL_FOLDER)
+        if lacking:
+            _publish(plan, output)
         for number in lacking:
             output.remove(record_name(number))
-        if lacking:
-            publish(plan)
     finished = set(output.names(STAGING))
     return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]
 

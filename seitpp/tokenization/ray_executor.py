@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.tokenization import run_lock
+from seitpp.tokenization import merging, run_lock
 from seitpp.tokenization.job import Plan, ShardPlan, TokenizeJob
 from seitpp.tokenization.run import Executor, Progress
 from seitpp.tokenization.shard_worker import ShardWorker
@@ -41,6 +41,7 @@ class RayShardWorker:
         shard = self.worker.plan.shards[row["shard"]]
         result = {"shard": row["shard"], "num_images": shard.stop - shard.start, "error": "", "of_system": False}
         try:
+            merging.refuse_other_store(self.worker.job.out, self.worker.plan.settings.header())
             self.worker.run([shard])
         except (ValueError, OSError) as error:
             result.update(error=str(error) or repr(error), of_system=isinstance(error, OSError))

@@ -57,7 +57,8 @@ def tokenize(
         Totals in the first process; None in the others, and if the store was complete already.
 
     Raises:
-        ValueError: Another run's store lies there, or images cannot be read.
+        ValueError: Another run's store lies there, this process sees other images or weights than the first one, or
+            images cannot be read.
         OSError: The store cannot be written.
     """
     complete, todo = False, None
@@ -72,6 +73,8 @@ def tokenize(
     if mine:
         run_lock.hold(plan.job.out, alone=False)
     try:
+        if mine:  # on another machine, or a moment later, paths may show other images or weights
+            merging.refuse_other_store(plan.job.out, plan.settings.header())
         (executor or _here(processes))(plan, [plan.shards[number] for number in mine], progress)
         processes.wait()
     except BaseException:

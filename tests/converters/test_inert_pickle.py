@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seitpp.converters import inert_pickle
 from seitpp.converters.inert_pickle import Inert, InertName, _Records, is_module, load_inert, weights_of_module
 
 PROTOCOL_2 = b"\x80\x02"
@@ -264,6 +265,23 @@ def test_names_do_not_grow_with_nested_calls(tmp_path: Path) -> None:
     assert len(found.name) < 300
 
 
+def test_stream_of_very_many_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inert_pickle, "_MOST_STEPS", 1000)  # 64 MiB of empty sets would take 16 GiB
+    assert "more than 1000 steps" in refusal(PROTOCOL_2 + b"\x8f" * 2000 + b".", tmp_path)
+    assert load_stream(PROTOCOL_2 + b"\x8f" * 998 + b".", tmp_path).name == "builtins.set"
+
+
+def test_long_texts_are_not_joined_to_names_again_and_again(tmp_path: Path) -> None:
+    text = b"X" + struct.pack("<I", 600) + b"a" * 600
+    assert "more than 1000 characters" in refusal(PROTOCOL_2 + text + b"q\x00h\x00\x93.", tmp_path)
+
+
+def test_long_names_of_modules_are_refused() -> None:
+    leaf = Inert("leaf", state={"_parameters": {}, "_modules": {}})
+    with pytest.raises(ValueError, match="_modules of a module is a dict"):
+        weights_of_module(Inert("top", state={"_parameters": {}, "_modules": {"a" * 1001: leaf}}))
+
+
 def module_stream(inner: bytes) -> bytes:
     """A module whose one child is pushed by `inner`, at memo 0 itself."""
     opening = b"cmine\nNet\n)\x81q\x00}(U\x0b_parameters}U\x08_modules}U\x05child"
@@ -341,7 +359,8 @@ def test_stream_of_the_helper_is_a_tensor(tmp_path: Path) -> None:
         (dict(offset=1), "reaches beyond its storage"),
         (dict(stride=(4, 1)), "reaches beyond its storage"),
         (dict(size=(10**12, 10**12), stride=(0, 0)), "reaches beyond its storage"),
-        (dict(size=(2**70,), stride=(1,)), "reaches beyond its storage"),
+        (dict(size=(2**62,), stride=(1,)), "reaches beyond its storage"),
+        (dict(size=(2**800_000,) * 32, stride=(0,) * 32), "not made of non-negative integers of 63 bits"),
         (dict(offset=-1), "not made of non-negative integers"),
         (dict(size=(-2, 3)), "not made of non-negative integers"),
         (dict(stride=(3, 1, 1)), "not made of non-negative integers"),

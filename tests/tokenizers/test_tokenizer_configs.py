@@ -68,7 +68,8 @@ def test_full_size_builds(path: Path) -> None:
         tokenizer = TOKENIZERS.build(options_of(path))
     assert all(side % tokenizer.stride == 0 for side in tokenizer.image_size)
     if isinstance(tokenizer, VQTokenizer) and not Config.fromfile(path).get("_base_"):
-        assert tokenizer.preset in PRESETS
+        # A network of other sizes than a published one is trained here.
+        assert tokenizer.preset in PRESETS or isinstance(tokenizer.arch, dict)
 
 
 @every_leaf

@@ -90,7 +90,11 @@ def plan(photos: dict[str, np.ndarray], size: int) -> list[tuple[str, str, Windo
 
 
 def write_photos(out_dir: Path, size: int) -> dict[str, int]:
-    """Write all crops, then the file that says so; returns the number of crops of each part."""
+    """Write all crops, then the file that says so; returns the number of crops of each part.
+
+    Raises:
+        FileExistsError: A part's folder holds something else, which would be lost or taken for crops.
+    """
     facts = {"size": size, "strips": STRIPS, "scales": SCALES, "steps": STEPS}
     facts = json.loads(json.dumps(facts))  # tuples to lists, as they are read back
     photos = load_photos()
@@ -99,6 +103,10 @@ def write_photos(out_dir: Path, size: int) -> dict[str, int]:
     done = out_dir / DONE
     if done.is_file() and json.loads(done.read_text()) == facts:
         return counts
+    for part in STRIPS:
+        found = sorted(path.name for path in (out_dir / part).iterdir()) if (out_dir / part).exists() else []
+        if foreign := [name for name in found if name not in photos]:
+            raise FileExistsError(f"{out_dir / part} holds {foreign[0]!r}, which is not ours; name another folder")
     done.unlink(missing_ok=True)
     for part in STRIPS:  # crops of another size
         shutil.rmtree(out_dir / part, ignore_errors=True)
