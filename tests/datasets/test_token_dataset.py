@@ -110,6 +110,7 @@ def test_store_describes_itself(store: Callable, folder: Path) -> None:
         "codebook_size": 300,
         "codebook_sha256": codebook_sha256(make_codebook(300, 5)),
         "grid": [6, 8],
+        "channels": None,
         "content_hash": reader.content_hash,
     }
 
