@@ -5,6 +5,7 @@ what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes
 """
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +113,20 @@ def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = No
     with torch.autocast(vectors.device.type, enabled=False):
         directions = F.normalize(codebook.float(), dim=-1).T.contiguous()  # (D, K)
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
-        if chunk_rows is None:
-            on_cpu = flat.device.type == "cpu"
-            bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
-            chunk_rows = max(1, bound // directions.shape[1])
-        codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
-        for start in range(0, flat.shape[0], chunk_rows):
-            codes[start : start + chunk_rows] = _argmax_last(flat[start : start + chunk_rows] @ directions)
+        codes = _best_codes(flat, lambda rows: rows @ directions, directions.shape[1], chunk_rows)
     return codes.view(vectors.shape[:-1])
+
+
+def _best_codes(flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None) -> Tensor:
+    """Code (R,) with the highest score for each of the vectors (R, D); `score` makes (r, K) of a chunk of them."""
+    if chunk_rows is None:
+        on_cpu = flat.device.type == "cpu"
+        bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
+        chunk_rows = max(1, bound // codebook_size)
+    codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
+    for start in range(0, flat.shape[0], chunk_rows):
+        codes[start : start + chunk_rows] = _argmax_last(score(flat[start : start + chunk_rows]))
+    return codes
 
 
 def _argmax_last(scores: Tensor) -> Tensor:
@@ -130,13 +137,13 @@ def _argmax_last(scores: Tensor) -> Tensor:
     return scores.argmax(dim=-1)
 
 
-def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int = 1 << 14) -> Tensor:
+def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
     """Codes of the codebook rows at the smallest Euclidean distance; ties go to the lowest code.
 
     Args:
         vectors: (..., D), floating point.
         codebook: (K, D).
-        chunk_rows: Vectors scored at a time, which bounds the memory.
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
 
     Returns:
         Codes, (...), int64.
@@ -144,8 +151,6 @@ def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int =
     with torch.autocast(vectors.device.type, enabled=False):
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
         table = codebook.float()
-        half_norms = table.square().sum(dim=-1) / 2  # |x - c|^2 / 2 without the |x|^2 that all codes share
-        chunks = [
-            torch.addmm(half_norms, rows, table.T, alpha=-1).argmin(dim=-1) for rows in flat.split(max(1, chunk_rows))
-        ]
-    return torch.cat(chunks).view(vectors.shape[:-1]) if chunks else flat.new_empty(0, dtype=torch.int64)
+        bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
+        codes = _best_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
+    return codes.view(vectors.shape[:-1])

@@ -83,11 +83,15 @@ def test_chunking_changes_nothing(search: Callable, chunk_rows: int) -> None:
     assert torch.equal(search(vectors, table, chunk_rows=chunk_rows), search(vectors, table))
 
 
-def test_default_chunks_cover_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("search", SEARCHES)
+def test_default_chunks_are_small_and_cover_all_rows(search: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, table = normal(23, 8), normal(50, 8, seed=1)
-    expected = nearest_codes(vectors, table)
-    monkeypatch.setattr(codebook_module, "_CPU_SCORE_ELEMENTS", 200)  # four rows a chunk
-    assert torch.equal(nearest_codes(vectors, table), expected)
+    expected, chunks = search(vectors, table), []
+    argmax = codebook_module._argmax_last
+    monkeypatch.setattr(codebook_module, "_argmax_last", lambda scores: chunks.append(len(scores)) or argmax(scores))
+    monkeypatch.setattr(codebook_module, "_CPU_SCORE_ELEMENTS", 200)  # four rows a chunk and thread
+    assert torch.equal(search(vectors, table), expected)
+    assert sum(chunks) == 23 and max(chunks) <= 4 * torch.get_num_threads()
 
 
 @pytest.mark.parametrize("search", SEARCHES)

@@ -4,7 +4,7 @@ python tools/tokenize_images.py configs/tokenizers/block_dct_q50.py data/imagene
 torchrun --nproc_per_node 8 tools/tokenize_images.py configs/tokenizers/vitvqgan_base.py data/imagenet OUT --split train
 
 SOURCE is a folder of class folders or of images, a folder with `images/` and `annotations/`, a .txt or .csv list, .tar
-files, or an OpenMMLab config; see docs/tokenizers.md. A run that was killed continues when it is started again.
+files, or an OpenMMLab config; see docs/tokenizing.md. A run that was killed continues when it is started again.
 """
 
 import argparse

@@ -186,8 +186,8 @@ class DataGuardHook(Hook):
         source, size = preprocessor.codebook_source, len(codebook)
         if facts.get("channels") is not None:
             raise ValueError(
-                f"{where} holds {facts['channels']} integers a place of the grid, such as DCT coefficients, and no codes "
-                f"of the data preprocessor's codebook, {source}; give it a store of codes"
+                f"{where} holds {facts['channels']} integers a place of the grid, such as DCT coefficients, and no "
+                f"codes of the data preprocessor's codebook, {source}; give it a store of codes"
             )
         if facts.get("codebook_size") not in (None, size):
             raise ValueError(

@@ -13,6 +13,7 @@ import numpy as np
 from seitpp.storage.codecs import samples_at_a_time
 from seitpp.storage.entropy_model import (
     MAX_SCALE_BITS,
+    MAX_SLOTS,
     MIN_SCALE_BITS,
     ChannelModel,
     EntropyModel,
@@ -25,7 +26,6 @@ MAX_GROUPED_CODES = 1024
 """The most frequent codes are grouped one by one, the others together."""
 
 _GROUPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_MAX_SLOTS = 2**22  # entries of the decoder's table, 8 bytes each
 _ITERATIONS = 6
 _CHOICE_CODES = 2**23  # codes of all channels that groups are chosen on; their tables are fitted to all codes
 _LOG_BITS = 12
@@ -44,7 +44,7 @@ def fit_model(codes: np.ndarray, codebook_size: int, *, with_contexts: bool) -> 
     most_used = max(int((count > 0).sum()) for count in counts)
     scale_bits = _scale_bits(most_used, len(planes), with_contexts)
     if with_contexts:
-        most_contexts = max(1, (_MAX_SLOTS >> scale_bits) // len(planes))
+        most_contexts = max(1, (MAX_SLOTS >> scale_bits) // len(planes))
         stride = -(-codes.size // _CHOICE_CODES)
         groups = [
             _choose_groups(plane[::stride], len(plane), count, scale_bits, most_contexts)
@@ -65,7 +65,7 @@ def _scale_bits(most_used: int, num_channels: int, with_contexts: bool) -> int:
     """
     needed = max(MIN_SCALE_BITS, (most_used - 1).bit_length())
     wanted = min(MAX_SCALE_BITS, max(needed, (most_used - 1).bit_length() + (3 if with_contexts else 5)))
-    return max(needed, min(wanted, (_MAX_SLOTS // num_channels).bit_length() - 1))
+    return max(needed, min(wanted, (MAX_SLOTS // num_channels).bit_length() - 1))
 
 
 def _count(plane: np.ndarray, codebook_size: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 MIN_SCALE_BITS, MAX_SCALE_BITS = 12, 16
 MAX_ENTROPY_CODES = 2**MAX_SCALE_BITS
+MAX_SLOTS = 2**22  # entries of the decoder's tables, 8 bytes each, unless every channel has a single context
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,12 +157,19 @@ class EntropyModel:
         scale_bits, at = int(tables[0]) if len(tables) else 0, 1
         if not MIN_SCALE_BITS <= scale_bits <= MAX_SCALE_BITS:
             raise ValueError(f"tables have {scale_bits} scale bits, expected {MIN_SCALE_BITS} to {MAX_SCALE_BITS}")
-        channels = []
+        channels: list[ChannelModel] = []
+        num_contexts = 0
         for _ in range(num_channels):
             counts, maps = tables[at : at + 2].tolist(), []
             if len(counts) < 2 or 0 in counts:
                 raise ValueError(f"tables name {counts} groups, expected two numbers of at least 1")
             at += 2
+            num_contexts += counts[0] * counts[1]
+            if num_contexts << scale_bits > max(MAX_SLOTS, num_channels << scale_bits):  # some bytes of zlib say so
+                raise ValueError(
+                    f"tables have {num_contexts} contexts of {1 << scale_bits} slots or more, expected at most "
+                    f"{MAX_SLOTS} slots in all, or one context for each channel"
+                )
             for count in counts:
                 groups = tables[at : at + codebook_size + 1] if count > 1 else np.zeros(codebook_size + 1, np.uint8)
                 at += len(groups) if count > 1 else 0

@@ -22,6 +22,7 @@ HEADER_FILE = "header.json"
 CODEBOOK_FILE = "codebook.npy"
 SYNONYMS_FILE = "synonyms.json"
 CODE_TABLE_FILE = "code_table.npy"
+LABEL_MAPS = "labels"  # folder of the maps of a segmentation store
 SIDE_FILES = (CODEBOOK_FILE, SYNONYMS_FILE, CODE_TABLE_FILE)
 LABEL_KINDS = ("none", "class", "segmentation")
 LABEL_DTYPES = ("uint8", "uint16", "uint32")

@@ -225,6 +225,20 @@ class StoreReader:
                 problems.append(str(error))
         return problems
 
+    def require_sound_shard(self, sample: int) -> int:
+        """Compare the shard that holds a sample with its hash.
+
+        Returns:
+            Number of the first sample of the next shard.
+
+        Raises:
+            ValueError: The shard is damaged; names it and its samples.
+        """
+        shard = int(np.searchsorted(self._starts, sample, side="right")) - 1
+        if store_format.sha256_hex(self._shards[shard].content) != self._header["shards"][shard]["sha256"]:
+            raise ValueError("; ".join(self._damage(shard)) + "; a copy would hide it: restore or make the store again")
+        return int(self._starts[shard + 1])
+
     def _read_range(self, start: int, stop: int) -> np.ndarray:
         """Tokens of samples start..stop-1, read straight from the shards."""
         tokens = np.empty((stop - start, *self.sample_shape), self.dtype)

@@ -283,19 +283,38 @@ def copy_samples(
     change: Callable[[np.ndarray, int], np.ndarray] | None = None,
     progress: store_format.Progress | None = None,
 ) -> None:
-    """Append all samples of a store that a writer does not have yet, with their labels.
+    """Append all samples of a store that a writer does not have yet, with their labels and label maps.
+
+    Each shard is compared with its hash first: a copy would give damaged codes new checksums.
 
     Args:
         reader: The store to read.
         writer: Where to append; its first samples are those of the reader.
         change: Applied to tokens (n, *sample_shape) and the number of the first of these samples.
         progress: Called with the number of samples done and their total.
+
+    Raises:
+        ValueError: A shard of the store is damaged.
     """
-    labels = reader.labels
+    labels, checked = reader.labels, writer.num_committed
     step = samples_at_a_time(math.prod(reader.sample_shape))
     for start in range(writer.num_committed, len(reader), step):
         batch = slice(start, start + step)
+        while checked < min(start + step, len(reader)):
+            checked = reader.require_sound_shard(checked)
         tokens = reader.read(batch)
         writer.append(tokens if change is None else change(tokens, start), None if labels is None else labels[batch])
         if progress is not None:
             progress(writer.num_samples, len(reader))
+    if reader.header["labels"]["kind"] == "segmentation":
+        _copy_label_maps(reader.path / store_format.LABEL_MAPS, writer.path / store_format.LABEL_MAPS)
+
+
+def _copy_label_maps(source: Path, target: Path) -> None:
+    """Copy the files of a folder that are not there yet, each whole or not at all; nothing if there is no folder."""
+    if not source.is_dir():
+        return
+    target.mkdir(exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_file() and not (target / path.name).exists():
+            store_format.atomic_write(target / path.name, [path.read_bytes()])

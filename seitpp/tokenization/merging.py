@@ -17,6 +17,7 @@ from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.shard_worker import label_map_name, record_name, unreadable_error
 
 _RUN_FILE = f"{STAGING}/run.json"
+_LABELS = "labels"
 # What may change between the runs that make one store, but not without a word.
 _SOFT = {"batch_size": "--batch-size", "device": "--device"}
 
@@ -116,19 +117,27 @@ def pending(plan: Plan) -> list[int]:
     """
     output = OutputFolder(plan.job.out)
     if not plan.job.skip_unreadable:
-        records = _records(plan, output)
-        lacking = [number for number, record in records if record["unreadable"]]
-        if lacking and output.names(LABEL_FOLDER):
-            # Maps have the numbers of samples already, and those change. The records that lead here go last.
-            for number in {number for number, _ in records} - set(lacking):
-                output.remove(record_name(number))
-            output.remove_folder(LABEL_FOLDER)
-        if lacking:
-            _publish(plan, output)
-        for number in lacking:
-            output.remove(record_name(number))
+        _reopen(plan, output)
     finished = set(output.names(STAGING))
     return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]
+
+
+def _reopen(plan: Plan, output: OutputFolder) -> None:
+    """Drop the records of shards that an image was left out of, and what depends on how many were."""
+    records = dict(_records(plan, output))
+    lacking = [number for number, record in records.items() if record["unreadable"]]
+    if not lacking:
+        return
+    # Label maps that have moved bear numbers of samples, which are others now: all are made again.
+    numbered = bool(output.names(_LABELS))
+    kept = [] if numbered else [record for record in records.values() if not record["unreadable"]]
+    _write_header(output, plan.settings.header(), _entries(kept), complete=False)
+    if numbered:
+        for number in records.keys() - set(lacking):
+            output.remove(record_name(number))
+        output.remove_folder(_LABELS)
+    for number in lacking:  # last, since they lead here after a kill
+        output.remove(record_name(number))
 
 
 def publish(plan: Plan) -> None:
@@ -246,4 +255,4 @@ def _number_label_maps(plan: Plan, output: OutputFolder, unreadable: set[int]) -
     for sample, number in enumerate(kept):
         staged = label_map_name(number)
         if staged.rpartition("/")[2] in waiting:
-            output.move(staged, f"labels/{sample:08d}.png")
+            output.move(staged, f"{_LABELS}/{sample:08d}.png")

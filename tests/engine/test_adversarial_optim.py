@@ -97,3 +97,9 @@ def test_loss_scaling_and_unequal_accumulation_are_refused(pair: Pair) -> None:
     assert "loss_scaler" in AmpOptimWrapper.__init__.__code__.co_names
     with pytest.raises(ValueError, match="cannot be trained with AmpOptimWrapper"):
         JointOptimWrapper(generator=scaled)
+
+
+def test_clipping_by_value_is_that_of_both(pair: Pair) -> None:
+    wrapper = build_optim_wrapper(pair, dict(CONFIG, clip_grad=dict(type="value", clip_value=0.1)))
+    pair.train_step({"inputs": torch.full((8, 1), 9.0)}, wrapper)
+    assert all(one.clip_func is torch.nn.utils.clip_grad_value_ for one in wrapper.values())

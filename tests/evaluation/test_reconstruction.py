@@ -116,3 +116,23 @@ def test_padding_beyond_the_data_set_does_not_count() -> None:
     padded.process({}, samples)
     plain.process({}, samples[:4])
     assert padded.evaluate(4) == pytest.approx(plain.evaluate(4), rel=1e-6)
+
+
+def test_pixel_range_does_not_show_in_the_scores() -> None:
+    results = []
+    for low in (0.0, -1.0):
+        metric = ReconstructionMetric()
+        for one in random_samples(4):
+            images = {key: one[key] * (1 - low) + low for key in ("image", "reconstruction")}
+            metric.process({}, [{**one, **images, "pixel_range": (low, 1.0)}])
+        results.append(metric.evaluate(4))
+    assert results[1] == pytest.approx(results[0], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_ssim_is_computed_in_float64() -> None:
+    # A GPU would keep 10 bits of float32 operands; a variance far below the mean is lost then.
+    first = 0.9 + 0.01 * torch.rand(1, 3, 16, 16)
+    second = first + 0.002 * torch.rand(1, 3, 16, 16)
+    expected = image_ssim(second.double(), first.double(), 1.0)
+    torch.testing.assert_close(image_ssim(second, first, 1.0).double(), expected, rtol=0, atol=1e-12)

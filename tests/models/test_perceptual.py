@@ -87,3 +87,16 @@ def test_grey_images_are_shown_as_colour() -> None:
     grey = torch.rand(2, 1, 32, 32)
     loss = PerceptualLoss(RESNET, allow_random=True)
     assert loss(grey, grey.expand(-1, 3, -1, -1)) == 0
+
+
+def test_a_part_that_the_network_lacks_is_left_out(tmp_path: Path, weights: dict) -> None:
+    head = {"classifier.weight": torch.zeros(10, 4), "classifier.bias": torch.zeros(10)}
+    loss = pretrained(tmp_path / "resnet.pth", {**weights, **head})
+    loss.load()
+    assert all(torch.equal(value, weights[name]) for name, value in loss.network.state_dict().items())
+
+
+def test_more_layers_than_the_network_has_are_refused(tmp_path: Path, weights: dict) -> None:
+    loss = pretrained(tmp_path / "resnet.pth", {**weights, "layer2.2.conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"does not fit the model: unknown keys: layer2\.2\.conv1\.weight"):
+        loss.load()

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -275,3 +276,14 @@ def test_a_few_images_are_learnt(build: Callable, images: Tensor, rule: str) -> 
         optimizer.step()
     assert image_psnr(model(images), images, 1.0).mean() > 27
     assert terms["codes_used"] > 0.8
+
+
+def test_codes_of_a_checkpoint_are_kept(build: Callable, images: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.pth"
+    torch.save({"state_dict": build().tokenizer.state_dict()}, path)
+    kept, anew = (build(dict(VIT, checkpoint=str(path)), codebook=options) for options in (None, dict(init="random")))
+    before = kept.tokenizer.codebook.detach().clone()
+    for model in (kept, anew):
+        model.loss(images)
+    assert torch.equal(kept.tokenizer.codebook, before)
+    assert not torch.equal(anew.tokenizer.codebook, before)

@@ -268,6 +268,15 @@ def test_damaged_tables_are_refused(change, message: str) -> None:
         codec.load_tables(zlib.compress(change(tables)), 1)
 
 
+def test_tables_that_would_fill_the_memory_are_refused() -> None:
+    many = pack_numbers(np.tile([1, 2**16 - 1], 255 * 255))
+    tables = bytes([16, 255, 255]) + bytes(2 * 3) + many  # some hundred bytes after zlib, 32 GiB of slots
+    with pytest.raises(ValueError, match="tables have 65025 contexts of 65536 slots"):
+        build_codec("rans", 2).load_tables(zlib.compress(tables), 1)
+    one = bytes([16, 1, 1]) + pack_numbers(np.array([1, 2**16 - 1]))
+    assert len(build_codec("rans", 2).load_tables(zlib.compress(one[:1] + one[1:] * 100), 100).channels) == 100
+
+
 def test_damaged_compression_of_tables_is_refused() -> None:
     codec = build_codec("rans", 4)
     packed = codec.pack_tables(codec.fit(np.zeros((1, 2, 3, 1), int)))

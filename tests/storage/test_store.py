@@ -15,8 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store, open_source, store_stats
+from seitpp.storage import (
+    NotAStoreError,
+    StoreReader,
+    StoreWriter,
+    copy_store,
+    expand_store,
+    open_source,
+    store_stats,
+    subset_store,
+)
 from seitpp.storage.format import read_header, write_header
+from seitpp.testing import make_store
 
 K, GRID, NUM = 391, (4, 6), 25
 SMALL_SHARDS = 78 + 10 * (27 + 1 + 4)  # ten samples of 27 token bytes, one label byte, four checksum bytes
@@ -301,6 +311,12 @@ def test_resume_with_other_settings_names_the_difference(tmp_path: Path, options
         begin(tmp_path / "s", resume=True, **options)
 
 
+def test_unfinished_store_is_not_continued_without_the_source_that_it_was_begun_with(tmp_path: Path) -> None:
+    begin(tmp_path / "s")
+    with pytest.raises(ValueError, match=r"cannot resume, source is \{\}, but .* \{'image_bytes'"):
+        begin(tmp_path / "s", resume=True, source={})
+
+
 def test_resume_without_the_synonyms_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "s", synonyms={0: [1, 2]})
     assert StoreReader(tmp_path / "s").synonyms == {0: [1, 2]}
@@ -580,3 +596,33 @@ def test_documented_reader_reads_a_store(tmp_path: Path) -> None:
 def test_storage_imports_neither_torch_nor_mmengine() -> None:
     code = "import sys, seitpp.storage; sys.exit(bool({'torch', 'mmengine'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=DOCS.parents[1], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("change", ["copy", "subset", "expand"])
+def test_copy_of_a_damaged_store_is_refused(tmp_path: Path, change: str) -> None:
+    path = make_store(tmp_path / "store", num_samples=5, grid=(4, 4), codebook_size=16)
+    shard = path / "shard-00000.bin"
+    content = bytearray(shard.read_bytes())
+    content[64] ^= 1  # the first code
+    shard.write_bytes(content)
+    reader = StoreReader(path)
+    with pytest.raises(ValueError, match=r"shard-00000.bin: sample 0 is damaged.*restore or make the store again"):
+        if change == "copy":
+            copy_store(reader, tmp_path / "copy", codec="rans")
+        elif change == "subset":
+            subset_store(reader, tmp_path / "copy", np.arange(16))
+        else:
+            expand_store(reader, tmp_path / "copy")
+
+
+def test_copy_takes_label_maps_along(tmp_path: Path) -> None:
+    with StoreWriter(
+        tmp_path / "store", codebook_size=4, grid=(2, 2), tokenizer={"name": "toy"}, label_kind="segmentation"
+    ) as writer:
+        writer.append(np.zeros((2, 2, 2), int))
+    (tmp_path / "store" / "labels").mkdir()
+    for name in ("00000000.png", "00000001.png"):
+        (tmp_path / "store" / "labels" / name).write_bytes(name.encode())
+    copy_store(StoreReader(tmp_path / "store"), tmp_path / "copy", codec="rans")
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "copy" / "labels").iterdir()}
+    assert copied == {name: name.encode() for name in ("00000000.png", "00000001.png")}

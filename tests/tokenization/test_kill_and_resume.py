@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from seitpp.storage import StoreReader
-from seitpp.tokenization import TokenizeJob, make_plan, output, run_lock, tokenize
+from seitpp.tokenization import TokenizeJob, make_plan, merging, output, run_lock, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
 
@@ -327,3 +327,33 @@ def test_other_batch_size_is_warned_of(
     warnings: list[str] = []
     run_job(replace(job, batch_size=3), warn=warnings.append)
     assert len(warnings) == 1 and "--batch-size was 2 when this store was begun and is 3 now" in warnings[0]
+
+
+def test_label_maps_follow_an_image_that_was_repaired_after_they_had_moved(
+    pair_folder: Callable, make_job: Callable, run_job: Callable, files_of: Callable, tmp_path: Path
+) -> None:
+    source = pair_folder(tmp_path / "ade", count=6, split="val")
+    damaged = source / "images" / "val" / "1.png"
+    content = damaged.read_bytes()
+    damaged.write_text("no image")
+    job = make_job(source, tmp_path / "store", split="val")
+    tokenize(make_plan(job, Processes()), Processes(), lambda done, total: None, print)  # killed before the report
+    damaged.write_bytes(content)
+    strict = replace(job, skip_unreadable=False)
+    assert run_job(strict).num_samples == 6
+    run_job(replace(strict, out=str(tmp_path / "whole")))
+    assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+
+
+def test_process_that_sees_other_images_ends_the_run(
+    class_folder: Callable, make_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
+    plan = make_plan(job, Processes())
+    merging.begin(plan)
+    (tmp_path / "images" / "ant" / "0.png").unlink()
+    second = Processes(rank=1, world_size=2)
+    monkeypatch.setattr(Processes, "wait", lambda self: None)
+    monkeypatch.setattr(Processes, "share", lambda self, numbers: [1])
+    with pytest.raises(ValueError, match=r"its source\.num_images is 8, this run's is 7"):
+        tokenize(make_plan(job, second), second, lambda done, total: None, print)

@@ -1,6 +1,7 @@
 """Sources of images: what they find, in which order, with which labels, and what they refuse."""
 
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -494,6 +495,26 @@ def test_mmseg_data_set(pair_folder: Callable, tmp_path: Path, kind: str) -> Non
     assert source.annotated and len(source) == 2 and source.reduce_zero_label == (kind == "ADE20KDataset")
     assert source.read_annotation(0) == (tmp_path / "annotations" / "training" / "0.png").read_bytes()
     assert (len(source.classes) == 150) if kind == "ADE20KDataset" else source.classes is None
+
+
+def test_mmseg_data_set_of_some_classes_is_refused(pair_folder: Callable, tmp_path: Path) -> None:
+    pair_folder(tmp_path, 2)
+    prefix = "dict(img_path='images/training', seg_map_path='annotations/training')"
+    dataset = f"dict(type='mmseg.ADE20KDataset', data_root={str(tmp_path)!r}, data_prefix={prefix}"
+    path = write_config(tmp_path, f"{dataset}, img_suffix='.png', metainfo=dict(classes=('wall', 'sky')))", "mmseg")
+    with pytest.raises(ValueError, match="renumbers its classes, which are not renumbered in label maps here"):
+        open_image_source(path)
+
+
+def test_data_set_of_several_labels_an_image_is_refused(image: Callable, tmp_path: Path) -> None:
+    image(tmp_path / "0.png")
+    entries = {"metainfo": {"classes": ["a", "b"]}, "data_list": [{"img_path": "0.png", "gt_label": [0, 1]}]}
+    (tmp_path / "labels.json").write_text(json.dumps(entries))
+    dataset = f"dict(type='mmpretrain.MultiLabelDataset', data_root={str(tmp_path)!r}, ann_file='labels.json')"
+    path = write_config(tmp_path, dataset, None)
+    with pytest.raises(ValueError, match=r"the gt_label of .*0\.png is \[0, 1\], expected one class index"):
+        open_image_source(path)
+    assert open_image_source(path, unlabelled=True).labels is None
 
 
 @pytest.mark.parametrize("dataset", ["dict(type='Nothing')", "dict(type='RepeatDataset', times=2, dataset=dict())"])

@@ -94,3 +94,12 @@ def test_another_size_replaces_the_crops(few: Callable, tmp_path: Path, capsys: 
 def test_sizes_that_do_not_fit_are_refused(module: dict, tmp_path: Path, size: int) -> None:
     with pytest.raises(ValueError, match=rf"size is {size} pixels; expected 8 to 160"):
         module["main"]([str(tmp_path), "--size", str(size)])
+
+
+def test_a_folder_with_something_else_is_refused(module: dict, tmp_path: Path) -> None:
+    image = tmp_path / "val" / "n01440764" / "ILSVRC2012_val_00000293.JPEG"
+    image.parent.mkdir(parents=True)
+    image.write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match=r"val holds 'n01440764', which is not ours; name another folder"):
+        module["main"]([str(tmp_path)])
+    assert contents(tmp_path) == {"val/n01440764/ILSVRC2012_val_00000293.JPEG": b"precious"}

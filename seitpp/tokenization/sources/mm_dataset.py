@@ -96,8 +96,18 @@ class MMDatasetSource(ImageSource):
             if 0 < len(lacking) < len(infos):
                 raise ValueError(f"{self._config}: {self.names[lacking[0]]} has no {name}, others have one")
         if all(info.get("seg_map_path") for info in infos):
+            if getattr(dataset, "label_map", None):  # mmseg's, of a data set with some of its classes
+                raise ValueError(
+                    f"{self._config}: the data set renumbers its classes, which are not renumbered in label maps here; "
+                    "leave out the classes in its metainfo"
+                )
             self.annotated = True
             self._maps = [info["seg_map_path"] for info in infos]
             self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
         elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
             self.labels = np.array([info["gt_label"] for info in infos], np.int64)
+        elif any(info.get("gt_label") is not None for info in infos):
+            raise ValueError(
+                f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
+                "index; pass --unlabelled to leave labels out"
+            )
