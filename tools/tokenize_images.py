@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     store = parser.add_argument_group("store")
     store.add_argument("--codec", choices=sorted(CODECS), default="bitpacked", help="default: bitpacked")
     store.add_argument(
-        "--samples-per-shard", type=int, default=4096, help="images of the source a shard (default: 4096)"
+        "--samples-per-shard", type=int, help="images of the source a shard (default: 4096, or fewer in 64 MiB)"
     )
     store.add_argument(
         "--min-psnr", type=float, default=18.0, help="warn if the round trip is below, in dB (default: 18)"

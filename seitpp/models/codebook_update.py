@@ -81,7 +81,7 @@ class CodebookUpdate(nn.Module):
             those the codebook has, as for one that was trained before.
         kmeans_iterations: Of `init="kmeans"`.
         revive_below: A code is dead when its moving average of use is below this share of the mean over all codes;
-            0 revives none.
+            0 revives none. With `gradient`, a revived code keeps its optimizer's moments.
         revive_interval: Steps between two looks for dead codes.
     """
 

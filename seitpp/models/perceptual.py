@@ -68,6 +68,7 @@ class PerceptualLoss:
             torch.manual_seed(0)  # the same random features on every rank and after a resume
             self.network: nn.Module = MODELS.build(backbone)
         self.network.requires_grad_(False).eval()
+        self._is_loaded = False
         self.layer_weights = layer_weights
         low, high = pixel_range
         # From the images' range to [0, 1], and on to the network's input, in one step.
@@ -80,6 +81,7 @@ class PerceptualLoss:
         Raises:
             ValueError: They are not those of the network.
         """
+        self._is_loaded = True
         if not self.is_pretrained:
             print_log("The perceptual loss works with a random network, as allow_random says.", "current")
             with torch.random.fork_rng():
@@ -104,6 +106,8 @@ class PerceptualLoss:
 
     def __call__(self, reconstructed: Tensor, images: Tensor) -> Tensor:
         """Distance of reconstructions from images, both (B, C, H, W); a scalar with gradient to the former alone."""
+        if self.is_pretrained and not self._is_loaded:
+            raise ValueError("the perceptual loss has not read its weights; call the model's init_weights() first")
         self._follow(images)
         with torch.no_grad():
             expected = self.features(images)

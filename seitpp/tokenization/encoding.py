@@ -5,8 +5,7 @@ from torch import Tensor
 
 from seitpp.tokenizers.base import Tokenizer
 
-# Two images' activations stay in a CPU's cache; larger pieces were slower for every tokenizer here
-# (tools/analysis_tools/benchmark_tokenize.py).
+# Two images' activations stay in a CPU's cache; pieces of 8 and more were slower for each tokenizer that was timed.
 _CPU_IMAGES = 2
 
 

@@ -1,7 +1,7 @@
 """One run of tokenising: what goes in, what comes out, how it is cut into shards. Plain data for any process."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +10,12 @@ import torch
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreSettings
 from seitpp.storage.format import smallest_label_dtype
+from seitpp.storage.writer import DEFAULT_SHARD_BYTES
 from seitpp.tokenization.loading import Fitting
 from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenizers.base import Tokenizer
+
+_MOST_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class TokenizeJob:
         codec: Codec of the store.
         batch_size: Images encoded at once. A batch is always full (of zeros, if need be), so that an image's codes do
             not depend on how many others were left.
-        samples_per_shard: Images of the source that a shard covers.
+        samples_per_shard: Images of the source that a shard covers; None for 4,096, or fewer where that were many bytes.
         num_workers: Processes that decode images, for each process that encodes.
         device: Where to encode.
         skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
@@ -39,7 +42,7 @@ class TokenizeJob:
     out: str
     codec: str = "bitpacked"
     batch_size: int = 64
-    samples_per_shard: int = 4096
+    samples_per_shard: int | None = None
     num_workers: int = 0
     device: str = "cpu"
     skip_unreadable: bool = True
@@ -48,7 +51,7 @@ class TokenizeJob:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "samples_per_shard"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
         if self.num_workers < 0:
             raise ValueError(f"num_workers is {self.num_workers}, expected 0 or more")
@@ -119,7 +122,7 @@ class Plan:
                 "reduce_zero_label": source.reduce_zero_label,
             }
         codebook = tokenizer.codebook
-        return StoreSettings(
+        settings = StoreSettings(
             codebook_size=tokenizer.codebook_size,
             grid=tokenizer.grid,
             tokenizer=tokenizer.describe(),
@@ -132,13 +135,17 @@ class Plan:
             channels=tokenizer.channels,
             minimum=tokenizer.minimum,
             code_table=getattr(tokenizer, "code_table", None),
-            samples_per_shard=self.job.samples_per_shard,
+            samples_per_shard=self.job.samples_per_shard or _MOST_SAMPLES,
         )
+        if self.job.samples_per_shard is None:
+            samples = min(_MOST_SAMPLES, settings.samples_within(DEFAULT_SHARD_BYTES))
+            settings = replace(settings, samples_per_shard=samples)
+        return settings
 
     @cached_property
     def shards(self) -> list[ShardPlan]:
         """The shards that cover the source."""
-        size, total = self.job.samples_per_shard, len(self.source)
+        size, total = self.settings.samples_per_shard, len(self.source)
         return [
             ShardPlan(number, start, min(start + size, total)) for number, start in enumerate(range(0, total, size))
         ]

@@ -16,13 +16,10 @@ from seitpp.images import UnreadableImageError, check_not_smaller_than_patch, fi
 from seitpp.tokenization.sources import ImageSource
 from seitpp.tokenizers.base import Tokenizer
 
-# What says nothing about an image: to leave it out would make the store depend on the weather.
-_OUTAGES = (ConnectionError, TimeoutError)
-_OUTAGE_NUMBERS = {
-    getattr(errno, name)
-    for name in ("EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH")
-    if hasattr(errno, name)
-}
+# What says something about one image. Every other error, such as of a network, of rights that have run out, or of too
+# many open files, ends the run, which can be continued: to leave images out would make the store depend on the weather.
+_OF_ONE_IMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+_NUMBERS_OF_ONE_IMAGE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class ImageBatches(Dataset):
             except (UnreadableImageError, OSError) as error:
                 pixels[slot] = 0
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                if isinstance(error, OSError) and (isinstance(error, _OUTAGES) or error.errno in _OUTAGE_NUMBERS):
+                if not is_of_one_image(error):
                     batch.outage = f"{self.source.names[number]} cannot be read at present: {reason or repr(error)}"
                 batch.failures.append((number, self.source.names[number], reason))
             if self.source.annotated:
@@ -151,6 +148,14 @@ def load_batches(
         if batch.outage is not None:
             raise OSError(f"{batch.outage}. Run the same command again to continue")
         yield batch
+
+
+def is_of_one_image(error: Exception) -> bool:
+    """Whether an image, and not the machine or the network, is at fault."""
+    return (
+        isinstance(error, (UnreadableImageError, *_OF_ONE_IMAGE))
+        or getattr(error, "errno", None) in _NUMBERS_OF_ONE_IMAGE
+    )
 
 
 def _end_without_parent(worker: int) -> None:

@@ -226,7 +226,7 @@ def _compare_run(plan: Plan, output: OutputFolder) -> list[str]:
         f"{option} was {began[key]} when this store was begun and is {now[key]} now: near a tie between two codes, "
         "rounding may decide otherwise than in an uninterrupted run"
         for key, option in _SOFT.items()
-        if began[key] != now[key]
+        if began[key] != now[key] and not (key == "batch_size" and now["device"] == "cpu")  # pieces are small there
     ]
 
 

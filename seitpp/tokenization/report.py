@@ -121,7 +121,11 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
     kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
     samples = spread(len(kept), _SAMPLE_IMAGES)
     batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
-    return samples, batch.pixels
+    if not batch.readable.any():
+        _, name, reason = batch.failures[0]
+        raise OSError(f"{name} cannot be read any more: {reason}. All samples are written; run again for the report")
+    again = np.flatnonzero(batch.readable)  # one that went away since the run says nothing about the tokens
+    return [samples[place] for place in again], batch.pixels[torch.from_numpy(batch.readable)]
 
 
 def _picture(pixels: Tensor, decoded: Tensor) -> bytes:

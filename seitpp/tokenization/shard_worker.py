@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from seitpp.storage.codecs import value_dtype
 from seitpp.storage.format import shard_name
 from seitpp.storage.settings import shard_entry
 from seitpp.tokenization.encoding import encode_pixels
@@ -30,9 +31,9 @@ def record_name(number: int) -> str:
     return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.json"
 
 
-def partial_name(number: int) -> str:
-    """File with the codes of an unfinished shard."""
-    return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.partial.npz"
+def partial_name(number: int, first: int) -> str:
+    """File with codes of an unfinished shard, from its `first` image on."""
+    return f"{STAGING}/partial/{shard_name(number).removesuffix('.bin')}-{first:08d}.npz"
 
 
 def label_map_name(number: int) -> str:
@@ -49,12 +50,16 @@ class ShardState:
         readable: Whether each could be read, one array a batch.
         source_bytes: Bytes that the readable ones take in the source.
         failures: Number, name and reason of each that could not be read.
+        saved: Batches that are put aside.
+        files: Where they are.
     """
 
     tokens: list[np.ndarray] = field(default_factory=list)
     readable: list[np.ndarray] = field(default_factory=list)
     source_bytes: int = 0
     failures: list[tuple[int, str, str]] = field(default_factory=list)
+    saved: int = 0
+    files: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -70,27 +75,26 @@ class ShardState:
 
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of the readable images, and the places in the shard of those images."""
-        kept = np.concatenate(self.readable)
-        return np.concatenate(self.tokens)[kept], np.flatnonzero(kept)
+        kept = np.flatnonzero(np.concatenate(self.readable))
+        return np.concatenate([tokens[fine] for tokens, fine in zip(self.tokens, self.readable, strict=True)]), kept
 
     def pack(self) -> bytes:
-        """The state as the bytes of an `.npz` file."""
+        """What is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
         facts = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
+        tokens, readable = (np.concatenate(part[self.saved :]) for part in (self.tokens, self.readable))
         file = io.BytesIO()
-        np.savez(
-            file, tokens=np.concatenate(self.tokens), readable=np.concatenate(self.readable), facts=np.array(facts)
-        )
+        np.savez(file, tokens=tokens, readable=readable, facts=np.array(facts))
         return file.getvalue()
 
-    @classmethod
-    def unpack(cls, content: bytes | None) -> "ShardState":
-        """Inverse of `pack`; a new state for None."""
-        if content is None:
-            return cls()
+    def take_back(self, name: str, content: bytes) -> None:
+        """Add what `pack` put into the file `name`."""
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
-            failures = [tuple(failure) for failure in facts["failures"]]
-            return cls([arrays["tokens"]], [arrays["readable"]], facts["source_bytes"], failures)
+            self.tokens.append(arrays["tokens"])
+            self.readable.append(arrays["readable"])
+        self.source_bytes, self.failures = facts["source_bytes"], [tuple(failure) for failure in facts["failures"]]
+        self.files.append(name)
+        self.saved = len(self.tokens)
 
 
 class ShardWorker:
@@ -103,6 +107,7 @@ class ShardWorker:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.job = plan, plan.job
         self.output = OutputFolder(plan.job.out)
+        self._dtype = value_dtype(plan.tokenizer.codebook_size, plan.tokenizer.minimum)
 
     def run(self, shards: Sequence[ShardPlan], progress: Progress | None = None) -> None:
         """Finish shards, from where an earlier run left them.
@@ -127,7 +132,7 @@ class ShardWorker:
                 self._save(shard, state)
                 raise unreadable_error(batch.failures)
             self._keep_label_maps(batch, shard.start + state.done)
-            state.add(batch, tokens)
+            state.add(batch, tokens.astype(self._dtype))
             if progress is not None:
                 progress(len(batch.readable))
             if self._finish_if_done(shard, states):
@@ -155,14 +160,25 @@ class ShardWorker:
         return encode_pixels(self.plan.tokenizer, pixels, self.job.device, self.job.batch_size)
 
     def _load_state(self, shard: ShardPlan) -> ShardState:
-        state = ShardState.unpack(self.output.read(partial_name(shard.number)))
+        state = ShardState()
+        while (content := self.output.read(name := partial_name(shard.number, state.done))) is not None:
+            state.take_back(name, content)
         if state.failures and not self.job.skip_unreadable:
+            self._forget(state)
             return ShardState()  # an image that could not be read may be there by now
         return state
 
+    def _forget(self, state: ShardState) -> None:
+        """Remove what was put aside, the last first: a run killed here leaves a beginning."""
+        for name in reversed(state.files):
+            self.output.remove(name)
+
     def _save(self, shard: ShardPlan, state: ShardState) -> None:
-        if state.done:
-            self.output.write(partial_name(shard.number), state.pack())
+        if state.saved < len(state.tokens):
+            name = partial_name(shard.number, sum(len(batch) for batch in state.readable[: state.saved]))
+            self.output.write(name, state.pack())
+            state.files.append(name)
+            state.saved = len(state.tokens)
 
     def _keep_label_maps(self, batch: LoadedBatch, first: int) -> None:
         for place, label_map in enumerate(batch.label_maps):
@@ -180,7 +196,7 @@ class ShardWorker:
             "unreadable": state.failures,
         }
         self.output.write(record_name(shard.number), json.dumps(record).encode())
-        self.output.remove(partial_name(shard.number))
+        self._forget(state)
         states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
         return True
 

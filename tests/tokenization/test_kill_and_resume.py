@@ -1,6 +1,7 @@
 """A run that is killed and started again gives the store of one that is not, file by file."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from seitpp.storage import StoreReader
 from seitpp.tokenization import TokenizeJob, make_plan, merging, output, run_lock, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
+from seitpp.tokenization.shard_worker import ShardWorker
 
 KILLS = 10
 
@@ -316,17 +318,62 @@ def test_image_that_was_repaired_is_read_when_none_may_be_left_out(
     assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
 
 
-def test_other_batch_size_is_warned_of(
-    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("began_on", ["cpu", "cuda"])
+def test_what_may_round_otherwise_is_warned_of(
+    class_folder: Callable,
+    make_job: Callable,
+    run_job: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    began_on: str,
 ) -> None:
     job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
     with monkeypatch.context() as patch:
         crash_at(patch, 12)
         with pytest.raises(Killed):
             run_job(job)
+    run_file = tmp_path / "store" / ".tokenize" / "run.json"
+    run_file.write_text(json.dumps({"batch_size": 2, "device": began_on}))
     warnings: list[str] = []
-    run_job(replace(job, batch_size=3), warn=warnings.append)
-    assert len(warnings) == 1 and "--batch-size was 2 when this store was begun and is 3 now" in warnings[0]
+    run_job(replace(job, batch_size=3), warn=warnings.append)  # on a CPU, whose pieces do not depend on it
+    expected = [] if began_on == "cpu" else ["--device was cuda when this store was begun and is cpu now"]
+    assert [warning.partition(":")[0] for warning in warnings] == expected
+
+
+def test_codes_put_aside_in_parts_are_taken_back(
+    class_folder: Callable, make_job: Callable, run_job: Callable, files_of: Callable, tmp_path: Path
+) -> None:
+    source = class_folder(tmp_path / "images", per_class=5)
+    job = make_job(source, tmp_path / "store", samples_per_shard=8, save_seconds=0.0)
+    plan = make_plan(job, Processes())
+    merging.begin(plan)
+
+    class Killed(Exception):
+        pass
+
+    seen: list[int] = []
+
+    def stop_after_six(count: int) -> None:
+        seen.append(count)
+        if sum(seen) >= 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        ShardWorker(plan).run(plan.shards, stop_after_six)
+    parts = sorted(path.name for path in (tmp_path / "store" / ".tokenize" / "partial").iterdir())
+    assert parts == ["shard-00000-00000000.npz", "shard-00000-00000002.npz"]
+    run_job(job)
+    run_job(replace(job, out=str(tmp_path / "whole")))
+    assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+
+
+def test_shards_of_large_samples_hold_fewer_of_them(class_folder: Callable, make_job: Callable, tmp_path: Path) -> None:
+    source = class_folder(tmp_path / "images")
+    plain = make_plan(make_job(source, tmp_path / "codes", samples_per_shard=None), Processes())
+    assert plain.settings.samples_per_shard == 4096
+    dct = {"type": "seitpp.BlockDCT", "image_size": 256, "quality": 90}
+    large = make_plan(make_job(source, tmp_path / "dct", samples_per_shard=None, tokenizer=dct), Processes()).settings
+    assert large.samples_per_shard == large.samples_within(64 * 2**20) < 400
 
 
 def test_label_maps_follow_an_image_that_was_repaired_after_they_had_moved(

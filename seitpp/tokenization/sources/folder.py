@@ -15,6 +15,7 @@ class FolderSource(ImageSource):
         root: The folder.
         unlabelled: Take every image below the folder, whatever its sub-folders mean.
         classes: Class names in the order of their indices, where this is not that of the names.
+        files: What `list_files` says of the folder, where that is known.
 
     Raises:
         ValueError: There are no images, a class has none, or images lie beside class folders.
@@ -22,9 +23,15 @@ class FolderSource(ImageSource):
 
     kind = "folder"
 
-    def __init__(self, root: str, unlabelled: bool = False, classes: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str,
+        unlabelled: bool = False,
+        classes: list[str] | None = None,
+        files: list[str] | None = None,
+    ) -> None:
         self.root, self.folders = root, (root,)
-        files = list_files(root)
+        files = list_files(root) if files is None else files
         self.names = [name for name in files if is_image_name(name)]
         if not self.names:
             found = f"{len(files)} files of other kinds, such as {files[0]}" if files else "no files"

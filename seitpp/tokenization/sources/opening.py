@@ -86,7 +86,7 @@ def open_image_source(
         allow("a folder of tar files", "--split", "--classes", "--unlabelled")
         return TarSource(folder, classes, unlabelled)
     allow("a folder without annotations", "--split", "--classes", "--unlabelled")
-    return FolderSource(folder, unlabelled, classes)
+    return FolderSource(folder, unlabelled, classes, files)
 
 
 def _sub(folder: str, split: str | None) -> str:
