@@ -57,6 +57,11 @@ def load_codebook(path: str | Path) -> np.ndarray:
             "codebook.ckpt"
         )
     array = _load_npy(path) if path.suffix == ".npy" else _load_torch_tensor(path)
+    return checked_codebook(array, path)
+
+
+def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
+    """Vectors read from `path` as (K, D), float32; raises `ValueError` unless they are 2-d finite floats."""
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
     if not np.isfinite(array).all():
@@ -84,7 +89,12 @@ def _load_torch_tensor(path: Path) -> np.ndarray:
         raise ValueError(f"codebook {path} is not a readable torch file: {error!r}") from error
     if not isinstance(value, Tensor):
         raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
-    return value.detach().float().numpy() if value.is_floating_point() else value.numpy()  # numpy has no bfloat16
+    return codebook_array(value)
+
+
+def codebook_array(value: Tensor) -> np.ndarray:
+    """A tensor read from a file as numpy's array, floats as float32: numpy has no bfloat16."""
+    return value.detach().float().numpy() if value.is_floating_point() else value.numpy()
 
 
 def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
@@ -113,12 +123,24 @@ def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = No
     with torch.autocast(vectors.device.type, enabled=False):
         directions = F.normalize(codebook.float(), dim=-1).T.contiguous()  # (D, K)
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
-        codes = _best_codes(flat, lambda rows: rows @ directions, directions.shape[1], chunk_rows)
+        codes = best_scored_codes(flat, lambda rows: rows @ directions, directions.shape[1], chunk_rows)
     return codes.view(vectors.shape[:-1])
 
 
-def _best_codes(flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None) -> Tensor:
-    """Code (R,) with the highest score for each of the vectors (R, D); `score` makes (r, K) of a chunk of them."""
+def best_scored_codes(
+    flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None
+) -> Tensor:
+    """Codes with the highest score, ties to the lowest code, scored a chunk at a time.
+
+    Args:
+        flat: Vectors (R, D).
+        score: Makes scores (r, K) of a chunk of them.
+        codebook_size: K.
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
+
+    Returns:
+        Codes, (R,), int64.
+    """
     if chunk_rows is None:
         on_cpu = flat.device.type == "cpu"
         bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
@@ -152,5 +174,5 @@ def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int |
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
         table = codebook.float()
         bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
-        codes = _best_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
+        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
     return codes.view(vectors.shape[:-1])

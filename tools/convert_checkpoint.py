@@ -17,15 +17,15 @@ from pathlib import Path
 
 import torch
 
-from seitpp.checkpoint import load_checkpoint_file, save_weights, shorten, state_dict_of
+from seitpp.checkpoint import load_checkpoint_file, shorten, state_dict_of
 from seitpp.codebook import save_codebook
 from seitpp.converters import (
     LAYOUTS,
     PRESETS,
     convert_tokenizer,
+    export_tokenizer,
     from_release,
     read_codebook,
-    to_published,
     to_release,
 )
 from seitpp.files import written_whole
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.layout in LAYOUTS:
             convert_model(args)
         elif args.to_release:
-            export_tokenizer(args)
+            restore_names(args)
         else:
             import_tokenizer(args)
     except (FileNotFoundError, ValueError) as error:
@@ -97,12 +97,12 @@ def import_tokenizer(args: argparse.Namespace) -> None:
         print(f"the file lists {len(converted.used_codes)} codes in use: {result.subset_file}, a code_subset")
 
 
-def export_tokenizer(args: argparse.Namespace) -> None:
+def restore_names(args: argparse.Namespace) -> None:
     """Our tokenizer to its published names."""
-    weights = state_dict_of(load_checkpoint_file(args.src), args.src)
-    renamed = to_published(weights, args.layout)
-    save_weights(args.dst, renamed, {"exported_as": args.layout})
+    renamed = export_tokenizer(args.layout, args.src, args.dst)
     print_result(args.dst, renamed, [])
+    if not any(name.startswith("decoder.") for name in renamed):
+        print(f"no decoder in {args.src}: the file has none either, it can encode, not decode")
 
 
 def convert_codebook(args: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Cut a store down to the codes in use, map it back, or find out which codes a smaller codebook was taken from.
 
-python tools/remap_codes.py subset STORE OUT [--min-count N | --table TABLE.npy] [--nearest]
+python tools/remap_codes.py subset STORE OUT [--min-count N | --table TABLE.npy] [--nearest [--distance cosine]]
 python tools/remap_codes.py restore SUBSET OUT [--codebook FULL_CODEBOOK]
 python tools/remap_codes.py match SUBSET_CODEBOOK FULL_CODEBOOK TABLE.npy
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
+from seitpp.storage.code_table import tokenizer_distance
 from seitpp.storage.format import atomic_write
 
 
@@ -34,7 +35,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     which.add_argument("--min-count", type=int, default=1, help="occurrences that a code needs to be kept (default: 1)")
     which.add_argument("--table", type=Path, metavar="FILE", help=".npy file of the codes to keep, in their new order")
     subset.add_argument("--nearest", action="store_true", help="replace other codes by the nearest kept one")
-    subset.add_argument("--distance", choices=["cosine", "euclidean"], help="for --nearest (default: the tokenizer's)")
+    subset.add_argument(
+        "--distance", choices=["cosine", "euclidean"], help="for --nearest (default: what the store states)"
+    )
     restore = actions.add_parser("restore", parents=[stores], help="give the codes their original numbers again")
     restore.add_argument("--codebook", type=Path, metavar="FILE", help="the original codebook, to be kept in the store")
     match = actions.add_parser("match", help="find the rows of a codebook that a smaller one holds")
@@ -49,16 +52,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def subset(args: argparse.Namespace) -> None:
     """Write the subset of a store."""
-    reader = StoreReader(args.src)
+    reader, distance = StoreReader(args.src), args.distance
+    if args.nearest and distance is None and reader.codebook is not None:
+        distance = tokenizer_distance(reader.header["tokenizer"], args.src)
     if args.table is not None:
         table = load_table(args.table)
     else:
         with progress_bar("counting codes") as progress:
             table = codes_in_use(reader, args.min_count, progress)
-    options = {"nearest": args.nearest, "distance": args.distance, "codec": args.codec, "resume": args.resume}
+    options = {"nearest": args.nearest, "distance": distance, "codec": args.codec, "resume": args.resume}
     with progress_bar("renumbering") as progress:
         subset_store(reader, args.dst, table, **options, progress=progress)
-    print(f"{len(table)} of {reader.codebook_size} codes kept")
+    replaced = f", others replaced by the nearest one, distance {distance}" if args.nearest else ""
+    print(f"{len(table)} of {reader.codebook_size} codes kept{replaced}")
 
 
 def restore(args: argparse.Namespace) -> None:

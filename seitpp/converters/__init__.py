@@ -1,7 +1,13 @@
 """Released checkpoints to ours and back, one name table a release."""
 
 from seitpp.converters.seitpp_release import LAYOUTS, Layout, from_release, to_release
-from seitpp.converters.tokenizer_files import Conversion, convert_tokenizer, read_codebook, read_published
+from seitpp.converters.tokenizer_files import (
+    Conversion,
+    convert_tokenizer,
+    export_tokenizer,
+    read_codebook,
+    read_published,
+)
 from seitpp.converters.tokenizers import PRESETS, Converted, Preset, from_published, to_published
 
 __all__ = [
@@ -12,6 +18,7 @@ __all__ = [
     "Layout",
     "Preset",
     "convert_tokenizer",
+    "export_tokenizer",
     "from_published",
     "from_release",
     "read_codebook",

@@ -68,12 +68,24 @@ class Inert:
     elements: list = field(default_factory=list)
 
 
+@dataclass(eq=False)
+class UnreadTensor(Inert):
+    """A tensor of a kind that is not read here; the rest of its file is.
+
+    Attributes:
+        reason: Why not.
+    """
+
+    reason: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class _Storage:
     """A storage that the file names: its values, not yet read."""
 
     key: str
-    dtype: torch.dtype
+    kind: str
+    dtype: torch.dtype | None  # None: a kind that is not read
     count: int
 
 
@@ -91,7 +103,8 @@ def load_inert(path: str | Path) -> Any:
         path: A zip file as PyTorch writes it.
 
     Returns:
-        Dicts, lists, tuples, text, numbers and tensors as they are; everything else as `Inert` and `InertName`.
+        Dicts, lists, tuples, text, numbers and tensors as they are; everything else as `Inert` and `InertName`,
+        among them `UnreadTensor` for tensors of kinds that no weights have.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
@@ -116,7 +129,7 @@ def is_torch_zip(path: str | Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def weights_of_module(module: Inert) -> dict[str, Tensor]:
+def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
     """The state dict of a pickled `torch.nn.Module`, from its parameters, buffers and submodules.
 
     Raises:
@@ -124,14 +137,14 @@ def weights_of_module(module: Inert) -> dict[str, Tensor]:
     """
     if not is_module(module):
         raise ValueError(f"{module.name} is not a pickled torch module: it has no _parameters and _modules")
-    weights: dict[str, Tensor] = {}
+    weights: dict[str, Tensor | UnreadTensor] = {}
     pending = [("", module)]
     for visited, (prefix, part) in enumerate(_drain(pending)):
         if max(visited, len(pending), len(weights)) > _MOST_PARTS or len(prefix) > _MOST_NAME:
             raise ValueError(f"module {module.name[:100]} has more than {_MOST_PARTS} parts, or contains itself")
         state = _attributes(part)
         for name, value in _own_tensors(state):
-            if not isinstance(value, Tensor):
+            if not isinstance(value, (Tensor, UnreadTensor)):
                 raise ValueError(f"{prefix}{name} is a {_kind(value)}, not a plain tensor")
             weights[prefix + name] = value
         children = _table(state, "_modules")
@@ -193,6 +206,7 @@ class _Records:
 
     def values(self, storage: _Storage) -> Tensor:
         """The values of a storage, (count,)."""
+        assert storage.dtype is not None
         if storage.key not in self._storages:
             name, size = f"{self._prefix}data/{storage.key}", storage.count * storage.dtype.itemsize
             content = self._read(name, size)
@@ -217,19 +231,31 @@ class _Records:
         return self._archive.read(name)
 
 
-def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, records: _Records) -> Tensor:
-    """A tensor of the given layout on a storage, all of it inside."""
+def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, records: _Records) -> Tensor | UnreadTensor:
+    """A tensor of the given layout on a storage, all of it inside; a mark if its kind is not read."""
     if not isinstance(storage, _Storage):
         raise ValueError(f"a tensor lies on a {_kind(storage)}, expected a storage")
+    size, stride = tuple(size), tuple(stride)  # a dict of such keys may hold values without end
     layout = (offset, *size, *stride)
     numbers = all(type(number) is int and 0 <= number < _MOST_NUMBER for number in layout)
     if len(size) != len(stride) or len(size) > 32 or not numbers:
         raise ValueError("a tensor's offset, size or stride is not made of non-negative integers of 63 bits")
+    if storage.dtype is None:
+        return _unread(f"its storage type {storage.kind} is not known; save it as float32")
     count = math.prod(size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) if count else 0
-    if last >= max(storage.count, 1) or count > storage.count:
+    if last >= max(storage.count, 1):
         raise ValueError(f"a tensor of size {size} reaches beyond its storage of {storage.count} values")
+    if count > storage.count:  # a few bytes could stand for more values than the memory holds
+        return _unread(
+            f"its size {size} has strides {stride} that repeat the {storage.count} values of its storage, as expanded "
+            "tensors do; save it contiguous"
+        )
     return torch.as_strided(records.values(storage), size, stride, offset)
+
+
+def _unread(reason: str) -> UnreadTensor:
+    return UnreadTensor("torch.Tensor", reason=reason)
 
 
 class _Interpreter:
@@ -390,6 +416,8 @@ class _Interpreter:
             return args[0]
         if name == "torch._tensor._rebuild_from_type_v2":  # a buffer, or a tensor with attributes
             return self._called(args[0], args[2])
+        if name is not None and name.startswith("torch._utils._rebuild_"):
+            return _unread(f"it is made by {name[:100]}, which is not read; save it as a dense float32 tensor")
         return _record_of(what, args)
 
 
@@ -405,12 +433,11 @@ def _storage_of(identity: Any) -> _Storage:
     if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
         raise ValueError("a persistent id is not that of a storage")
     _, kind, key, _, count = identity
-    dtype = _STORAGE_TYPES.get(kind.name.removeprefix("torch.")) if isinstance(kind, InertName) else None
-    if dtype is None:
-        raise ValueError(f"storage type {_kind(kind)} is not known")
+    if not isinstance(kind, InertName):
+        raise ValueError(f"the type of a storage is a {_kind(kind)}, expected a name")
     if not isinstance(key, str) or type(count) is not int or count < 0:
         raise ValueError("a storage's key is not text, or its size not a number")
-    return _Storage(key, dtype, count)
+    return _Storage(key, _kind(kind), _STORAGE_TYPES.get(kind.name.removeprefix("torch.")), count)
 
 
 def _set_items(target: Any, group: list[Any]) -> None:

@@ -10,11 +10,19 @@ import torch
 from torch import Tensor
 
 from seitpp.checkpoint import SAFETENSORS_SUFFIX, load_checkpoint_file, save_weights, state_dict_of
-from seitpp.codebook import load_codebook
-from seitpp.converters.inert_pickle import Inert, is_module, is_torch_zip, load_inert, weights_of_module
-from seitpp.converters.tokenizers import PRESETS, Converted, codebook_name, from_published
+from seitpp.codebook import checked_codebook, codebook_array, load_codebook
+from seitpp.converters.inert_pickle import (
+    Inert,
+    UnreadTensor,
+    is_module,
+    is_torch_zip,
+    load_inert,
+    weights_of_module,
+)
+from seitpp.converters.tokenizers import PRESETS, Converted, codebook_name, from_published, readable, to_published
 from seitpp.files import written_whole
 from seitpp.tokenizers.pixel_range import RangeProbe, probe_pixel_range
+from seitpp.tokenizers.vq_tokenizer import check_preset, trained_weights
 
 _CODEBOOK_NAMES = (
     "codebook",
@@ -41,25 +49,39 @@ class Conversion:
     subset_file: Path | None
 
 
-def read_published(path: str | Path) -> dict[str, Tensor]:
+def read_published(path: str | Path) -> dict[str, Tensor | UnreadTensor]:
     """The tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
 
     Nothing in the file is run: where it holds more than tensors, as Lightning's checkpoints do, the rest is skipped.
+    Tensors of kinds that no weights have, such as complex ones, come as marks.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
         ValueError: The file is damaged or holds no weights.
     """
-    content = _read(Path(path))
+    return _weights_of(_read(Path(path)), path)
+
+
+def _weights_of(content: Any, path: str | Path) -> dict[str, Tensor | UnreadTensor]:
+    """The weights in a file's content; a `module.` of data-parallel training is taken off their names."""
     for key in _MODULE_KEYS if isinstance(content, Mapping) else ():
         if isinstance(content.get(key), (Mapping, Inert)):
             content = content[key]
             break
     if is_module(content):
-        return weights_of_module(content)
+        return _without_wrapper(weights_of_module(content))
     if isinstance(content, Inert):
         raise ValueError(f"{path} holds a pickled {content.name[:100]}, which is no torch module; it has no weights")
-    return state_dict_of(content, path)
+    entries = content.items() if isinstance(content, Mapping) else ()
+    unread = {name: value for name, value in entries if isinstance(value, UnreadTensor)}
+    if not unread:
+        return state_dict_of(content, path)
+    tensors = {name: value for name, value in content.items() if name not in unread}
+    return {**state_dict_of(tensors, path), **_without_wrapper(unread)}
+
+
+def _without_wrapper(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("module."): value for name, value in weights.items()}
 
 
 def read_codebook(path: str | Path) -> Tensor:
@@ -67,16 +89,21 @@ def read_codebook(path: str | Path) -> Tensor:
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
-        ValueError: No codebook is in it.
+        ValueError: No codebook is in it, or it is not 2-d, or holds anything but finite floats.
     """
     path = Path(path)
-    if path.is_dir() or path.suffix == ".npy" or not path.is_file() or isinstance(_read(path), Tensor):
+    if path.is_dir() or path.suffix == ".npy" or not path.is_file():
         return torch.from_numpy(load_codebook(path))
-    weights = read_published(path)
+    content = _read(path)
+    rows = content if isinstance(content, (Tensor, UnreadTensor)) else _named_codebook(_weights_of(content, path), path)
+    return torch.from_numpy(checked_codebook(codebook_array(readable({"codebook": rows}, path)["codebook"]), path))
+
+
+def _named_codebook(weights: Mapping[str, Tensor | UnreadTensor], path: Path) -> Tensor | UnreadTensor:
     found = [name for name in _CODEBOOK_NAMES if name in weights]
     if not found:
         raise ValueError(f"{path} holds no codebook; expected a tensor, or one named {', '.join(_CODEBOOK_NAMES)}")
-    return weights[found[0]].float()
+    return weights[found[0]]
 
 
 def convert_tokenizer(
@@ -93,9 +120,11 @@ def convert_tokenizer(
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: The source is not the preset's, or the probe failed; nothing is written.
+        ValueError: The source is not the preset's, or converted already, or the probe failed; nothing is written.
     """
-    weights = read_published(source)
+    content = _read(Path(source))
+    _refuse_converted(content, source)
+    weights = _weights_of(content, source)
     if codebook is not None:
         weights[codebook_name(preset)] = read_codebook(codebook)
     converted = from_published(weights, preset, source=source)
@@ -107,6 +136,47 @@ def convert_tokenizer(
         with written_whole(subset_file) as temporary, temporary.open("wb") as file:
             np.save(file, converted.used_codes.numpy())
     return Conversion(converted, result, subset_file)
+
+
+def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dict[str, Tensor]:
+    """Write a tokenizer of ours under its published names, where its authors' loader looks for them.
+
+    Args:
+        preset: Key of `PRESETS`.
+        source: A converted file, or a checkpoint of a run that trained a tokenizer.
+        target: File to write: `.safetensors`, or torch's format with any other suffix.
+
+    Returns:
+        The published names and their tensors; without the decoder where the source has none.
+
+    Raises:
+        FileNotFoundError: `source` is missing.
+        ValueError: The source is not the preset's; nothing is written.
+    """
+    content = load_checkpoint_file(source)
+    weights = state_dict_of(content, source)
+    weights = trained_weights(weights) or weights
+    check_preset(content, preset, source)
+    renamed = to_published(weights, preset)
+    meta, key = {"exported_as": preset}, PRESETS[preset].family.weights_key
+    if key == "state_dict" or Path(target).suffix == SAFETENSORS_SUFFIX:
+        save_weights(target, renamed, meta)
+    else:
+        with written_whole(target) as temporary:
+            # Copies: a view would drag its whole storage into the file.
+            copies = {name: value.detach().cpu().contiguous().clone() for name, value in renamed.items()}
+            torch.save({"meta": meta, key: copies}, temporary)
+    return renamed
+
+
+def _refuse_converted(content: Any, source: str | Path) -> None:
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    found = meta.get("preset") if isinstance(meta, Mapping) else None
+    if isinstance(found, str):
+        raise ValueError(
+            f"{source} is already converted, as {found[:100]}; give it to the tokenizer's `checkpoint`, or convert it "
+            "back with --to-release"
+        )
 
 
 def _probed(preset: str, converted: Converted, source: str | Path) -> RangeProbe:

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from seitpp.checkpoint import shorten
+from seitpp.converters.inert_pickle import UnreadTensor
 from seitpp.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import ViTVQGAN, VQTokenizer
 
+_DECODER = "decoder."
 _POSITION_TOLERANCE = 2e-6  # float32 and float64 sine-cosine tables differ by less
 
 
@@ -31,6 +33,7 @@ class Family:
         positions: Their names of fixed position tables, and our part whose width each has.
         used_codes: Their name of a buffer that lists the codes in use, if they may have one.
         reversed_decoder: Whether they number the decoder's levels in the order in which they run.
+        weights_key: Under which key of a file their loader looks for the weights.
     """
 
     rules: tuple[tuple[str, str], ...]
@@ -38,6 +41,7 @@ class Family:
     positions: Mapping[str, str] = field(default_factory=dict)
     used_codes: str | None = None
     reversed_decoder: bool = False
+    weights_key: str = "state_dict"
 
     def their_name(self, ours: str, levels: int) -> str:
         """Their name of one of our tensors, for networks of this many levels."""
@@ -114,6 +118,7 @@ _LLAMAGEN = Family(
     ),
     dropped=(r"quantize\.codebook_used",),
     reversed_decoder=True,
+    weights_key="model",
 )
 
 
@@ -181,7 +186,10 @@ class Converted:
 
 
 def from_published(
-    weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokenizer | None = None, source: str | Path = "the file"
+    weights: Mapping[str, Tensor | UnreadTensor],
+    preset: str,
+    tokenizer: VQTokenizer | None = None,
+    source: str | Path = "the file",
 ) -> Converted:
     """Rename published weights to ours.
 
@@ -193,20 +201,20 @@ def from_published(
 
     Raises:
         ValueError: The codebook has another size, names are unknown, names of the encoder or the codebook are
-            missing, the decoder is there in part, shapes differ, or a position table is not sine-cosine.
+            missing, the decoder is there in part, shapes differ, values are not finite, a position table is not
+            sine-cosine, or a tensor that is needed is of a kind that cannot be read.
     """
     family, tokenizer = PRESETS[preset].family, tokenizer or PRESETS[preset].build_empty()
     expected = tokenizer.state_dict()
     names = _their_names(family, tokenizer)
+    readable({name: value for name, value in weights.items() if _is_needed(name, names, family)}, source)
     _check_codebook(weights.get(names["codebook"]), tokenizer, preset, source)
     renamed = {ours: weights[theirs] for ours, theirs in names.items() if theirs in weights}
     dropped = [name for name in weights if name not in names.values() and _is_known(name, family)]
     unknown = [name for name in weights if name not in names.values() and name not in dropped]
-    has_decoder = any(name.startswith("decoder.") for name in renamed)
+    decodes = has_decoder(renamed)
     missing = [
-        theirs
-        for ours, theirs in names.items()
-        if ours not in renamed and (has_decoder or not ours.startswith("decoder."))
+        theirs for ours, theirs in names.items() if ours not in renamed and (decodes or not ours.startswith(_DECODER))
     ]
     problems = [f"{what} keys: {shorten(keys)}" for what, keys in (("unknown", unknown), ("missing", missing)) if keys]
     shapes = [
@@ -218,25 +226,44 @@ def from_published(
         problems.append(f"wrong shapes: {shorten(shapes, 4)}")
     if problems:
         raise ValueError(f"{source} is not a {preset} as published ({len(renamed)} keys fit); " + "; ".join(problems))
+    _check_finite({names[ours]: value for ours, value in renamed.items()}, source)
     for name in family.positions.keys() & weights.keys():
         _check_positions(weights[name], _positions(family, name, tokenizer), name, source)
     used = weights.get(family.used_codes) if family.used_codes else None
-    return Converted(renamed, dropped, has_decoder, None if used is None else used.long())
+    return Converted(renamed, dropped, decodes, None if used is None else used.long())
+
+
+def readable(weights: Mapping[str, Tensor | UnreadTensor], source: str | Path) -> dict[str, Tensor]:
+    """The weights, all of them tensors; raises `ValueError` with the first that could not be read, and why."""
+    for name, value in weights.items():
+        if isinstance(value, UnreadTensor):
+            raise ValueError(f"{source}: {name} is a tensor that cannot be read: {value.reason}")
+    return dict(weights)
 
 
 def to_published(weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokenizer | None = None) -> dict[str, Tensor]:
     """Rename our weights to the published names, position tables made again; the inverse of `from_published`.
+
+    Weights without any of the decoder stay without it.
 
     Raises:
         ValueError: Names are not those of the preset's networks.
     """
     family = PRESETS[preset].family
     tokenizer = tokenizer or PRESETS[preset].build_empty()
-    names = _their_names(family, tokenizer)
+    names, positions = _their_names(family, tokenizer), family.positions
+    if not has_decoder(weights):
+        names = {ours: theirs for ours, theirs in names.items() if not ours.startswith(_DECODER)}
+        positions = {theirs: part for theirs, part in positions.items() if part != "decoder"}
     if wrong := sorted(names.keys() ^ weights.keys()):
         raise ValueError(f"the weights are not those of {preset}; missing or unknown keys: {shorten(wrong)}")
     renamed = {names[ours]: value for ours, value in weights.items()}
-    return {**renamed, **{name: _positions(family, name, tokenizer) for name in family.positions}}
+    return {**renamed, **{name: _positions(family, name, tokenizer) for name in positions}}
+
+
+def has_decoder(weights: Mapping[str, Any]) -> bool:
+    """Whether weights of ours hold any of the decoder's."""
+    return any(name.startswith(_DECODER) for name in weights)
 
 
 def codebook_name(preset: str) -> str:
@@ -252,6 +279,22 @@ def _their_names(family: Family, tokenizer: VQTokenizer) -> dict[str, str]:
 
 def _is_known(name: str, family: Family) -> bool:
     return name in family.positions or any(re.fullmatch(pattern, name) for pattern in family.dropped)
+
+
+def _is_needed(name: str, names: Mapping[str, str], family: Family) -> bool:
+    return name in names.values() or name in family.positions or name == family.used_codes
+
+
+def _check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{source}: {name} holds {value.dtype}, expected floating-point weights")
+        finite = value.float().isfinite()
+        if not finite.all():
+            raise ValueError(
+                f"{source}: {name} holds {int((~finite).sum())} values that are NaN or infinite; the file is damaged "
+                "or its training failed. Take another file"
+            )
 
 
 def _check_codebook(found: Tensor | None, tokenizer: VQTokenizer, preset: str, source: str | Path) -> None:
@@ -272,8 +315,15 @@ def _positions(family: Family, name: str, tokenizer: VQTokenizer) -> Tensor:
 
 
 def _check_positions(found: Tensor, expected: Tensor, name: str, source: str | Path) -> None:
-    if found.shape != expected.shape or (found.float() - expected).abs().max() > _POSITION_TOLERANCE:
+    if found.shape != expected.shape:
         raise ValueError(
-            f"{source}: {name} {tuple(found.shape)} is not the sine-cosine table {tuple(expected.shape)} that "
-            "ViT-VQGAN computes from its grid; the file was trained at another size or with other positions"
+            f"{source}: {name} has shape {tuple(found.shape)}, the sine-cosine table of the preset's grid has "
+            f"{tuple(expected.shape)}; the file was trained at another image size. Take the file of this preset"
+        )
+    difference = (found.float() - expected).abs().max().item()
+    if not difference <= _POSITION_TOLERANCE:  # also NaN
+        raise ValueError(
+            f"{source}: {name} is not the sine-cosine table that ViT-VQGAN computes from its grid: the largest "
+            f"difference is {difference:.3g}, expected at most {_POSITION_TOLERANCE:.3g}. It was trained with other "
+            "positions, which our networks do not have"
         )

@@ -17,6 +17,8 @@ from seitpp.storage.source import TokenSource
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_samples
 
 _MATCH_ROWS = 512
+_DISTANCES = ("cosine", "euclidean")
+_DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
 
 
 def codes_in_use(source: TokenSource, min_count: int = 1, progress: store_format.Progress | None = None) -> np.ndarray:
@@ -71,7 +73,7 @@ def subset_store(
         path: Folder of the new store.
         table: Codes to keep (K',), each once.
         nearest: Replace codes outside the table by the nearest row among the kept ones; otherwise they are an error.
-        distance: `cosine` or `euclidean`, for `nearest`; by default that of the tokenizer in the header.
+        distance: `cosine` or `euclidean`, for `nearest`; by default that which the header states.
         codec: Codec of the new store.
         shard_bytes: Size that a new shard should not exceed.
         resume: Continue an interrupted subset of the same store.
@@ -79,7 +81,8 @@ def subset_store(
 
     Raises:
         FileExistsError: `path` is not empty, and `resume` is not set.
-        ValueError: The table is no table of this store, a code lies outside it, or `nearest` lacks a codebook.
+        ValueError: The table is no table of this store, a code lies outside it, or `nearest` lacks a codebook or a
+            distance.
     """
     _check_plain(reader)
     table = check_table(table, reader.codebook_size)
@@ -87,7 +90,7 @@ def subset_store(
     if nearest:
         if reader.codebook is None:
             raise ValueError(f"{reader.path} has no codebook, so no code is near another one; leave out nearest")
-        distance = distance or tokenizer_distance(reader.header["tokenizer"])
+        distance = distance or tokenizer_distance(reader.header["tokenizer"], reader.path)
         source["codes_replaced_by"] = {"nearest": distance}
         lookup = nearest_lookup(reader.codebook, table, distance)
     else:
@@ -212,7 +215,7 @@ def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np
         table: Codes that are kept (K',).
         distance: `cosine` or `euclidean`.
     """
-    if distance not in ("cosine", "euclidean"):
+    if distance not in _DISTANCES:
         raise ValueError(f"distance is {distance!r}, expected cosine or euclidean")
     rows = _unit_rows(codebook) if distance == "cosine" else codebook.astype(np.float64)
     kept = rows[table]
@@ -225,17 +228,25 @@ def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np
     return lookup
 
 
-def tokenizer_distance(tokenizer: dict[str, Any]) -> str:
+def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
     """The distance by which a tokenizer, as a header describes it, finds the nearest code.
 
-    That is what `distance` or the `quantizer` of its `arch` say; cosine for ViT-VQGAN, and euclidean for all others.
+    Args:
+        tokenizer: Facts of a header, with `distance` or a `type` that has one distance only.
+        path: The store, for messages.
+
+    Raises:
+        ValueError: They state neither; a name does not tell by which distance codes were assigned.
     """
-    arch = tokenizer.get("arch")
-    stated = tokenizer.get("distance") or (arch.get("quantizer") if isinstance(arch, dict) else None)
-    if stated in ("cosine", "euclidean"):
-        return stated
-    name = f"{tokenizer.get('type', '')} {tokenizer.get('name', '')} {arch}".lower().replace("-", "").replace("_", "")
-    return "cosine" if "vitvqgan" in name or "llamagen" in name else "euclidean"
+    stated = tokenizer.get("distance", _DISTANCE_OF_TYPE.get(tokenizer.get("type")))
+    if stated not in _DISTANCES:
+        facts = {key: tokenizer[key] for key in ("name", "type", "distance") if key in tokenizer}
+        raise ValueError(
+            f"{path}: its header describes the tokenizer as {facts}, which does not say by which distance its codes "
+            "were assigned; pass distance='cosine' or 'euclidean' (--distance {cosine,euclidean}). The codes of SeiT's "
+            "release are cosine"
+        )
+    return stated
 
 
 def _write(

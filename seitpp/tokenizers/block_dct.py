@@ -124,9 +124,12 @@ class BlockDCT(Tokenizer):
         return tokens.permute(0, 2, 3, 4, 1).flatten(3)[..., self._places()]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Coefficients (B, h, w, channels) to images (B, C, 8 h, 8 w), not clamped; left-out ones count as 0."""
-        if codes.ndim != 4 or codes.shape[3] != self.channels:
-            raise ValueError(f"tokens of shape {tuple(codes.shape)} do not fit; expected (B, h, w, {self.channels})")
+        """Coefficients (B, h, w, channels) to images (B, C, 8 h, 8 w), not clamped; left-out ones count as 0.
+
+        Raises:
+            ValueError: They are no integers of that shape, or no image has such a one.
+        """
+        self._check_tokens(codes)
         with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
             every = torch.zeros(*codes.shape[:3], _FREQUENCIES * self.in_channels, device=codes.device)
             every[..., self._places()] = codes.float()
@@ -136,6 +139,19 @@ class BlockDCT(Tokenizer):
             if self.in_channels == 3:
                 samples = torch.einsum("ij,bjhw->bihw", self.to_rgb, samples)
             return samples / 255
+
+    def _check_tokens(self, tokens: Tensor) -> None:
+        integers = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
+        if not integers or tokens.ndim != 4 or tokens.shape[3] != self.channels:
+            raise ValueError(
+                f"tokens are {tokens.dtype} of shape {tuple(tokens.shape)}; expected integers "
+                f"(B, h, w, {self.channels})"
+            )
+        if tokens.numel() and (tokens.min() < self.minimum or tokens.max() > -self.minimum):
+            raise ValueError(
+                f"tokens lie in [{tokens.min()}, {tokens.max()}]; at quality {self.quality} they lie in "
+                f"[{self.minimum}, {-self.minimum}]. Were they made at another quality?"
+            )
 
     def describe(self) -> dict:
         """Facts for a store's header; they rebuild the tokenizer."""

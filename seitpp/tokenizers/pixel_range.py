@@ -72,7 +72,10 @@ def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
         unit = (high - low) / 255
         images = pixels.float() * unit + low
         with torch.no_grad():
-            decoded = tokenizer.decode(tokenizer.encode(images))
+            tokens = tokenizer.encode(images)
+            # Pixels outside the stated range can give coefficients that no image has, which decoding refuses.
+            tokens = tokens.clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1)
+            decoded = tokenizer.decode(tokens)
         errors.append(((decoded.float() - images) / unit).square().mean().sqrt().item())
     return RangeProbe(stated, other, *errors, flat_error=pixels.float().std(correction=0).item())
 

@@ -244,11 +244,7 @@ class VQTokenizer(Tokenizer):
         """Weights from a file; the subset is taken before where the file holds a cut-down codebook, else after."""
         content = load_checkpoint_file(path)
         weights = state_dict_of(content, path)
-        trained = {
-            name.removeprefix(_TRAINED_PREFIX): value
-            for name, value in weights.items()
-            if name.startswith(_TRAINED_PREFIX)
-        }
+        trained = trained_weights(weights)
         if not trained:
             check_preset(content, self.preset, path)
         weights = trained or weights
@@ -321,6 +317,13 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def trained_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tokenizer's weights in a checkpoint of a run that trained it; empty for other checkpoints."""
+    return {
+        name.removeprefix(_TRAINED_PREFIX): value for name, value in weights.items() if name.startswith(_TRAINED_PREFIX)
+    }
 
 
 def check_preset(content: Any, preset: str | None, path: str | Path) -> None:

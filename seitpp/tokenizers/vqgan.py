@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seitpp.codebook import best_scored_codes
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode
 from seitpp.tokenizers.code_subset import CodeSubset
@@ -319,8 +320,14 @@ class VQGAN(VQTokenizer):
         """Nearest or best scored code of each vector, in float32: (B, D, h, w) to (B, h, w), int64; no gradient."""
         if self.code_scores is None:
             return super().quantize(vectors)
+        rows = vectors.detach().float().movedim(1, -1)  # (B, h, w, D)
+        weight, bias = self.code_scores.weight.detach().flatten(1).float(), self.code_scores.bias.detach().float()
         with torch.no_grad(), network_precision(vectors.device.type, "float32"):
-            return self.code_scores(vectors.float()).argmax(dim=1)
+            # In chunks: the scores of a whole batch are K values a place.
+            codes = best_scored_codes(
+                rows.flatten(0, -2), lambda chunk: torch.addmm(bias, chunk, weight.T), len(weight), None
+            )
+        return codes.view(rows.shape[:-1])
 
     def _keep_rows(self, rows: Tensor) -> None:
         super()._keep_rows(rows)

@@ -10,7 +10,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seitpp.converters import PRESETS, Preset, convert_tokenizer, read_codebook, read_published, to_published
+from seitpp.converters import (
+    PRESETS,
+    Preset,
+    convert_tokenizer,
+    export_tokenizer,
+    read_codebook,
+    read_published,
+    to_published,
+    tokenizer_files,
+)
+from seitpp.converters.inert_pickle import load_inert
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import VQTokenizer
 from seitpp.tokenizers.pixel_range import RangeProbe
@@ -44,7 +54,12 @@ CONVOLUTIONAL = dict(
 @pytest.fixture(autouse=True)
 def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Presets with small networks."""
-    for name, config in (("vitvqgan_base", VIT), ("seit_vitvqgan", VIT), ("vqgan_f16_1024", CONVOLUTIONAL)):
+    for name, config in (
+        ("vitvqgan_base", VIT),
+        ("seit_vitvqgan", VIT),
+        ("vqgan_f16_1024", CONVOLUTIONAL),
+        ("llamagen_vq16", CONVOLUTIONAL),
+    ):
         monkeypatch.setitem(PRESETS, name, Preset(config, PRESETS[name].family))
 
 
@@ -150,6 +165,94 @@ def test_whole_pickled_module_is_converted_without_its_class(
     assert sorted(result.converted.dropped) == ["decoder.de_pos_embedding", "encoder.en_pos_embedding"]
     loaded = TOKENIZERS.build({**VIT, "checkpoint": tmp_path / "a.pth"})
     assert loaded.weights_sha256 == tokenizer.weights_sha256
+
+
+def test_pickled_data_parallel_module_is_converted(tmp_path: Path, passing_probe: list) -> None:
+    tokenizer = random_tokenizer("vitvqgan_base")
+    torch.save(nn.DataParallel(Wrapped(theirs("vitvqgan_base", tokenizer))), tmp_path / "a.ckpt")
+    convert_tokenizer("vitvqgan_base", tmp_path / "a.ckpt", tmp_path / "a.pth")
+    assert TOKENIZERS.build({**VIT, "checkpoint": tmp_path / "a.pth"}).weights_sha256 == tokenizer.weights_sha256
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_converted_file_is_not_converted_again(suffix: str, tmp_path: Path, passing_probe: list) -> None:
+    ours = tmp_path / f"ours{suffix}"
+    source = write(theirs("vitvqgan_base", random_tokenizer("vitvqgan_base")), tmp_path / "a.ckpt", "plain")
+    convert_tokenizer("vitvqgan_base", source, ours)
+    with pytest.raises(ValueError, match=rf"ours{suffix} is already converted, as vitvqgan_base; .*--to-release"):
+        convert_tokenizer("vitvqgan_base", ours, tmp_path / "again.pth")
+    assert not (tmp_path / "again.pth").exists()
+
+
+def test_odd_tensors_stop_the_conversion_only_where_needed(tmp_path: Path, passing_probe: list) -> None:
+    weights = theirs("vitvqgan_base", random_tokenizer("vitvqgan_base"))
+    odd = {"loss.a": torch.zeros(2, dtype=torch.complex64), "loss.b": torch.zeros(1).expand(5)}
+    source = write({**weights, **odd}, tmp_path / "a.ckpt", "lightning")
+    assert set(odd) <= set(convert_tokenizer("vitvqgan_base", source, tmp_path / "a.pth").converted.dropped)
+    source = write({**weights, "pre_quant.bias": torch.zeros(1).expand(6)}, tmp_path / "b.ckpt", "plain")
+    with pytest.raises(ValueError, match=r"b\.ckpt: pre_quant\.bias is a tensor that cannot be read: .* expanded"):
+        convert_tokenizer("vitvqgan_base", source, tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("form", ["converted", "trained", "encode-only"])
+def test_export_of_what_a_tokenizer_loads(form: str, tmp_path: Path) -> None:
+    tokenizer = random_tokenizer("vitvqgan_base")
+    weights = dict(tokenizer.state_dict())
+    if form == "trained":
+        weights = {f"tokenizer.{name}": value for name, value in weights.items()} | {"loss.x": torch.zeros(1)}
+    elif form == "encode-only":
+        weights = {name: value for name, value in weights.items() if not name.startswith("decoder.")}
+    torch.save({"meta": {"epoch": 3}, "state_dict": weights}, tmp_path / "ours.pth")
+    expected = theirs("vitvqgan_base", tokenizer)
+    if form == "encode-only":
+        expected = {key: value for key, value in expected.items() if not key.startswith(("decoder.", "post_quant."))}
+    export_tokenizer("vitvqgan_base", tmp_path / "ours.pth", tmp_path / "back.ckpt")
+    found = torch.load(tmp_path / "back.ckpt", weights_only=True)["state_dict"]
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_export_of_llamagen_lies_where_its_loader_looks(suffix: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": random_tokenizer("llamagen_vq16").state_dict()}, tmp_path / "ours.pth")
+    renamed = export_tokenizer("llamagen_vq16", tmp_path / "ours.pth", tmp_path / f"back{suffix}")
+    if suffix == ".pt":
+        content = torch.load(tmp_path / "back.pt", weights_only=True)
+        assert content.keys() == {"meta", "model"} and content["model"].keys() == renamed.keys()
+    assert read_published(tmp_path / f"back{suffix}").keys() == renamed.keys()
+
+
+def test_export_of_another_preset_is_refused(tmp_path: Path) -> None:
+    torch.save({"meta": {"preset": "seit_vitvqgan"}, "state_dict": {"codebook": torch.ones(2, 2)}}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="was converted as 'seit_vitvqgan'"):
+        export_tokenizer("vitvqgan_base", tmp_path / "a.pth", tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("form", ["tensor", "npy", "named"])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.tensor([[1.0, torch.nan]]), "values that are not finite"),
+        (torch.zeros(2, 3, dtype=torch.int64), "expected floats"),
+        (torch.zeros(6), "expected floats"),
+    ],
+)
+def test_codebooks_that_are_none_are_refused(form: str, rows: Tensor, message: str, tmp_path: Path) -> None:
+    path = tmp_path / ("a.npy" if form == "npy" else "a.ckpt")
+    if form == "npy":
+        np.save(path, rows.numpy())
+    else:
+        torch.save(rows if form == "tensor" else {"codebook": rows}, path)
+    with pytest.raises(ValueError, match=rf"codebook .*{path.name} holds .*{message}"):
+        read_codebook(path)
+
+
+@pytest.mark.parametrize("content", ["tensor", "module"])
+def test_codebook_is_read_once(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(4, 3)
+    torch.save(rows if content == "tensor" else Wrapped({"quantize.embed.weight": rows}), tmp_path / "a.ckpt")
+    read: list[Path] = []
+    monkeypatch.setattr(tokenizer_files, "load_inert", lambda path: read.append(path) or load_inert(path))
+    assert torch.equal(read_codebook(tmp_path / "a.ckpt"), rows) and len(read) == 1
 
 
 def test_codebook_of_a_file_of_its_own_takes_the_place(tmp_path: Path, passing_probe: list) -> None:

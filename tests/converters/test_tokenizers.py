@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seitpp.converters import PRESETS, from_published, to_published
+from seitpp.converters.inert_pickle import UnreadTensor
 from seitpp.testing import load_golden
 from seitpp.tokenizers import VQGAN, ViTVQGAN, VQTokenizer
 
@@ -216,12 +217,60 @@ def test_seit_with_the_whole_codebook_is_told_about_the_option() -> None:
 def test_positions_that_are_not_the_analytic_ones_are_refused(name: str) -> None:
     tokenizer = small("vitvqgan_base")
     weights = published("vitvqgan_base", tokenizer)
-    weights[name] = weights[name] + 1e-3
-    with pytest.raises(ValueError, match=rf"{name} \(1, 16, 16\) is not the sine-cosine table \(1, 16, 16\)"):
+    table = weights[name]
+    weights[name] = table + 1e-3
+    with pytest.raises(ValueError, match=rf"{name} is not the sine-cosine table .* largest difference is 0\.001, exp"):
         from_published(weights, "vitvqgan_base", tokenizer)
-    weights[name] = weights[name][:, :-1]
-    with pytest.raises(ValueError, match=rf"{name} \(1, 15, 16\) is not"):
+    weights[name] = table.clone().fill_(torch.nan)
+    with pytest.raises(ValueError, match=rf"{name} is not the sine-cosine table .* largest difference is nan"):
         from_published(weights, "vitvqgan_base", tokenizer)
+    weights[name] = table[:, :-1]
+    with pytest.raises(ValueError, match=rf"{name} has shape \(1, 15, 16\), .* grid has \(1, 16, 16\)"):
+        from_published(weights, "vitvqgan_base", tokenizer)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@every_preset
+def test_weights_that_are_not_finite_are_refused(preset: str, value: float) -> None:
+    tokenizer = small(preset)
+    weights = published(preset, tokenizer)
+    weights |= {name: torch.full((2,), value) for name in EXTRA[family_of(preset)]}
+    assert from_published(weights, preset, tokenizer).has_decoder  # what is dropped may be anything
+    needed = to_published(tokenizer.state_dict(), preset, tokenizer).keys() - PRESETS[preset].family.positions.keys()
+    for start in ("encoder.", "quantize"):
+        name = next(name for name in weights if name.startswith(start) and name in needed)
+        broken = weights[name].clone()
+        broken.view(-1)[1] = value
+        with pytest.raises(ValueError, match=rf"^x: {re.escape(name)} holds 1 values that are NaN or infinite"):
+            from_published({**weights, name: broken}, preset, tokenizer, "x")
+
+
+def test_weights_that_are_no_floats_are_refused() -> None:
+    tokenizer = small("vqgan_f16_1024")
+    weights = published("vqgan_f16_1024", tokenizer)
+    weights["quant_conv.bias"] = weights["quant_conv.bias"].int()
+    with pytest.raises(ValueError, match=r"quant_conv\.bias holds torch\.int32, expected floating-point weights"):
+        from_published(weights, "vqgan_f16_1024", tokenizer)
+
+
+def test_unread_tensor_is_refused_where_it_is_needed() -> None:
+    tokenizer = small("vitvqgan_base")
+    weights = published("vitvqgan_base", tokenizer)
+    unread = UnreadTensor("torch.Tensor", reason="it is odd")
+    assert from_published({**weights, "loss.discriminator.weight": unread}, "vitvqgan_base", tokenizer).has_decoder
+    for name in ("pre_quant.weight", "encoder.en_pos_embedding", "quantizer.embedding.weight"):
+        with pytest.raises(ValueError, match=rf"^x: {name} is a tensor that cannot be read: it is odd$"):
+            from_published({**weights, name: unread}, "vitvqgan_base", tokenizer, "x")
+
+
+@every_preset
+def test_weights_without_a_decoder_go_back_without_it(preset: str) -> None:
+    tokenizer = small(preset)
+    ours = {name: value for name, value in tokenizer.state_dict().items() if not name.startswith("decoder.")}
+    back = to_published(ours, preset, tokenizer)
+    assert not any(name.startswith(("decoder", "post_quant")) for name in back)
+    again = from_published(back, preset, tokenizer)
+    assert not again.has_decoder and again.weights.keys() == ours.keys()
 
 
 def test_list_of_used_codes_is_handed_on() -> None:

@@ -135,17 +135,26 @@ def test_nearest_without_a_codebook_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "distance"),
     [
-        ({"name": "toy"}, "euclidean"),
         ({"type": "PatchKMeans"}, "euclidean"),
-        ({"type": "ViTVQGAN"}, "cosine"),
-        ({"name": "vit-vqgan"}, "cosine"),
-        ({"type": "VQGAN", "arch": {"quantizer": "cosine"}}, "cosine"),
-        ({"type": "VQGAN", "arch": "llamagen_vq16"}, "cosine"),
+        ({"name": "toy", "distance": "cosine"}, "cosine"),
         ({"type": "ViTVQGAN", "distance": "euclidean"}, "euclidean"),
     ],
 )
 def test_distance_of_a_tokenizer(tokenizer: dict, distance: str) -> None:
-    assert tokenizer_distance(tokenizer) == distance
+    assert tokenizer_distance(tokenizer, "store") == distance
+
+
+@pytest.mark.parametrize(
+    "tokenizer",
+    [{"name": "toy"}, {"name": "vit-vqgan"}, {"type": "Mine"}, {"type": "PatchKMeans", "distance": "other"}],
+)
+def test_distance_is_not_guessed(tmp_path: Path, tokenizer: dict) -> None:
+    reader = write(tmp_path / "a", tokenizer={"name": "toy", **tokenizer})
+    with pytest.raises(ValueError, match=r"a: its header .* does not say .* \(--distance {cosine,euclidean}\)"):
+        subset_store(reader, tmp_path / "b", USED, nearest=True)
+    assert not (tmp_path / "b").exists()
+    subset_store(reader, tmp_path / "b", USED, nearest=True, distance="cosine")
+    assert StoreReader(tmp_path / "b").header["source"]["codes_replaced_by"] == {"nearest": "cosine"}
 
 
 @pytest.mark.parametrize(

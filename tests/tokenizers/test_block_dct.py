@@ -211,8 +211,26 @@ def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> 
 
 
 def test_tokens_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"tokens of shape \(1, 2, 2, 3\) do not fit; expected \(B, h, w, 12\)"):
+    with pytest.raises(ValueError, match=r"int64 of shape \(1, 2, 2, 3\); expected integers \(B, h, w, 12\)"):
         BlockDCT(16, 50, 10, 1).decode(torch.zeros(1, 2, 2, 3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_tokens_that_are_no_integers_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=rf"tokens are {dtype} of shape .*; expected integers"):
+        BlockDCT(16, 50, 10, 1).decode(torch.zeros(1, 2, 2, 12, dtype=dtype))
+
+
+def test_tokens_that_no_image_has_are_refused() -> None:
+    tokenizer = BlockDCT(16, 50, 10, 1)
+    tokens = torch.zeros(1, 2, 2, 12, dtype=torch.int16)
+    for extreme in (tokenizer.minimum, -tokenizer.minimum):
+        tokens[0, 0, 0, 0] = extreme
+        tokenizer.decode(tokens)
+        tokens[0, 0, 0, 0] += 1 if extreme > 0 else -1
+        with pytest.raises(ValueError, match=rf"tokens lie in .* at quality 50 they lie in \[{tokenizer.minimum}, "):
+            tokenizer.decode(tokens)
+        tokens.zero_()
 
 
 def test_images_of_another_size_are_refused() -> None:

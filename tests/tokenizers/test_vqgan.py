@@ -171,6 +171,25 @@ def test_scores_repeat_and_ignore_the_codebook() -> None:
     assert torch.equal(codes, tokenizer.code_scores(tokenizer.embed(images)).argmax(dim=1))
 
 
+def test_scores_are_made_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    tokenizer = VQGAN({**SMALL, "quantizer": "logits"}, image_size=16)
+    vectors = torch.randn(3, tokenizer.code_scores.in_channels, 5, 7)
+    whole = tokenizer.code_scores(vectors).argmax(dim=1)
+    sizes, addmm = [], torch.addmm
+
+    def counted(bias: Tensor, rows: Tensor, table: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return addmm(bias, rows, table)
+
+    monkeypatch.setattr("seitpp.codebook._CPU_SCORE_ELEMENTS", 10 * tokenizer.codebook_size)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(torch, "addmm", counted)
+    codes = tokenizer.quantize(vectors)
+    assert codes.dtype == torch.int64 and torch.equal(codes, whole)
+    assert max(sizes) == 10 and sum(sizes) == 3 * 5 * 7
+
+
 def test_facts_rebuild_networks_of_any_sizes() -> None:
     facts = VQGAN({**SMALL, "quantizer": "cosine"}, image_size=16, precision="bfloat16").describe()
     options = {key: facts[key] for key in ("arch", "image_size", "in_channels", "resize_mode", "precision")}

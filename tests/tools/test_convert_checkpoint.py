@@ -246,6 +246,17 @@ def test_tokenizer_goes_back_to_its_published_names(main: Callable, published: P
         assert torch.equal(again[name], value), name
 
 
+def test_export_without_a_decoder_says_so(main: Callable, published: Path, capsys: pytest.CaptureFixture) -> None:
+    content = read_published(published)
+    weights = {name: value for name, value in content.items() if not name.startswith(("decoder", "post_quant"))}
+    torch.save(weights, published)
+    ours, back = published.with_name("ours.pth"), published.with_name("back.pth")
+    main(["vitvqgan_base", str(published), str(ours)])
+    main(["vitvqgan_base", str(ours), str(back), "--to-release"])
+    assert f"no decoder in {ours}: the file has none either" in capsys.readouterr().out
+    assert refused(main, ["vitvqgan_base", str(ours), str(back)]).startswith(f"{ours} is already converted")
+
+
 def test_probe_result_is_printed(
     main: Callable, published: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

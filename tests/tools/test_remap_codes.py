@@ -52,9 +52,13 @@ def test_subset_by_a_table_and_nearest(
     table = ["--table", str(tmp_path / "table.npy")]
     assert main(["subset", str(store), str(tmp_path / "b"), *table]) == 1
     assert "holds code 40" in capsys.readouterr().err
-    assert main(["subset", str(store), str(tmp_path / "b"), *table, "--nearest", "--resume"]) == 1
+    nearest = [*table, "--nearest", "--distance", "cosine"]
+    assert main(["subset", str(store), str(tmp_path / "b"), *nearest, "--resume"]) == 1
     assert "cannot resume, source is" in capsys.readouterr().err
-    assert main(["subset", str(store), str(tmp_path / "c"), *table, "--nearest", "--distance", "cosine"]) == 0
+    assert main(["subset", str(store), str(tmp_path / "c"), *table, "--nearest"]) == 1
+    assert "--distance {cosine,euclidean}" in capsys.readouterr().err and not (tmp_path / "c").exists()
+    assert main(["subset", str(store), str(tmp_path / "c"), *nearest]) == 0
+    assert "2 of 60 codes kept, others replaced by the nearest one, distance cosine" in capsys.readouterr().out
     assert StoreReader(tmp_path / "c").codebook_size == 2
     assert main(["subset", str(store), str(tmp_path / "d"), "--min-count", "1000"]) == 1
     assert "no code occurs 1000 times" in capsys.readouterr().err
