@@ -29,7 +29,7 @@ class TokenizeJob:
         codec: Codec of the store.
         batch_size: Images encoded at once. A batch is always full (of zeros, if need be), so that an image's codes do
             not depend on how many others were left.
-        samples_per_shard: Images of the source that a shard covers; None for 4,096, or fewer where that were many bytes.
+        samples_per_shard: Images of the source that a shard covers; None for 4,096, or fewer of large samples.
         num_workers: Processes that decode images, for each process that encodes.
         device: Where to encode.
         skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
