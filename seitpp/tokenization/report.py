@@ -130,7 +130,8 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
 
 def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
     file = io.BytesIO()
-    reconstruction_grid(pixels[:_PICTURE_IMAGES], decoded[:_PICTURE_IMAGES]).save(file, format="PNG")
+    shown = spread(len(pixels), _PICTURE_IMAGES)
+    reconstruction_grid(pixels[shown], decoded[shown]).save(file, format="PNG")
     return file.getvalue()
 
 
