@@ -5,6 +5,7 @@ import random
 import warnings
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -84,7 +85,6 @@ def test_sixteen_bit_grey_is_scaled(kind: str) -> None:
 
 
 def test_sixteen_bit_rgb_png() -> None:
-    cv2 = pytest.importorskip("cv2")
     values = np.array([[[0, 257, 65535], [256, 32896, 65000]]], np.uint16)
     done, content = cv2.imencode(".png", values[..., ::-1])
     assert done

@@ -396,7 +396,8 @@ def test_brace_patterns() -> None:
 
 
 def test_tar_files_of_the_webdataset_package(tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset")
+    import webdataset  # takes a second, and only this test needs it
+
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
     with webdataset.TarWriter(str(tmp_path / "wds-0.tar")) as writer:
         for number in range(3):
