@@ -57,6 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     work.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: 64)")
     work.add_argument("--executor", choices=["local", "ray"], default="local", help="ray: a cluster, through Ray Data")
     work.add_argument("--ray-workers", type=int, default=1, help="encoding processes under Ray (default: 1)")
+    work.add_argument("--ray-gpus", type=float, help="GPUs of each of them (default: 1 if --device is a GPU, else 0)")
     store = parser.add_argument_group("store")
     store.add_argument("--codec", choices=sorted(CODECS), default="bitpacked", help="default: bitpacked")
     store.add_argument(
@@ -119,7 +120,7 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
         shown = f"{value:.2%}" if key.startswith(("share", "codes_rep", "codes_ch")) and value is not None else value
         table.add_row(
             key.replace("_", " "),
-            f"{shown:,.2f}" if isinstance(shown, float) else str(shown or 0 if shown is not None else "-"),
+            "-" if shown is None else f"{shown:,.2f}" if isinstance(shown, float) else str(shown),
         )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     folder = report_folder(args.out)
@@ -148,7 +149,9 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     if args.executor == "ray":
         from seitpp.tokenization.ray_executor import ray_executor
 
-        executor = ray_executor(args.ray_workers, num_gpus=float(job.device.startswith("cuda")))
+        # The machine that starts the run may be one without a GPU.
+        on_gpu = float(job.device.startswith("cuda"))
+        executor = ray_executor(args.ray_workers, num_gpus=on_gpu if args.ray_gpus is None else args.ray_gpus)
     name = "tokenizing" if processes.world_size == 1 else f"tokenizing, process 0 of {processes.world_size}"
     with progress_bar(name, unit="images") if processes.is_first else nullcontext(lambda done, total: None) as progress:
         totals = tokenize(plan, processes, progress, lambda text: print(f"warning: {text}", file=sys.stderr), executor)

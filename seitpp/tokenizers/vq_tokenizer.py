@@ -5,6 +5,7 @@ the rows into an image again (van den Oord et al., 2017). `ViTVQGAN` and `VQGAN`
 """
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -217,9 +218,9 @@ class VQTokenizer(Tokenizer):
         """Name of the published model that the networks are sized for, which converted files carry; or None."""
         return None
 
+    @abstractmethod
     def describe_networks(self) -> dict:
         """Options that build the networks again, for `describe`."""
-        raise NotImplementedError
 
     def describe(self) -> dict:
         """Facts for a store's header. `checkpoint` None says that the weights are random."""
