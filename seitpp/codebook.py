@@ -176,3 +176,7 @@ def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int |
         bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
         codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
     return codes.view(vectors.shape[:-1])
+
+
+# By the name of the distance that a tokenizer compares with.
+NEAREST_CODES = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}

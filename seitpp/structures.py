@@ -11,17 +11,27 @@ From data set to data preprocessor (one dict a batch, made by `__getitems__`; no
 | `sample_idx` | int64 tensor (B,)             | place in the data set                               |
 | `gt_label`   | int64 tensor (B,), or absent  | class index                                         |
 
+For segmentation `data_samples`, a list of `SegDataSample` with `gt_sem_seg` (1, h, w), takes the place of the last two.
+
 Inside the data preprocessor the same dict, with `codebook` (K, D) beside it, passes through the augmentations, which
 follow mmcv's transform contract on the whole batch. `inputs` is then codes (B, H, W) or embeddings (B, D, H, W), and an
-augmentation that mixes samples adds `gt_score` (B, classes), soft targets that sum to 1.
+augmentation that mixes samples adds `gt_score` (B, classes), soft targets that sum to 1, for which it needs
+`num_classes`. Label maps are one tensor `gt_sem_seg` (B, h, w) of integers, at their own resolution. `network_dtype` is
+the type that frozen networks may compute in: bfloat16 under autocast to it, else float32. `distance` is what nearest
+codes are found by, `cosine` or `euclidean`.
 
 From data preprocessor to model (mmengine's usual keys): `inputs`, codes int64 (B, H, W) or embeddings float32
-(B, D, H, W), and `data_samples`: the list of `DataSample` that mmpretrain's heads and metrics read.
+(B, D, H, W), and `data_samples`: the list of `DataSample` that mmpretrain's heads and metrics read, or of
+`SegDataSample` for mmseg's.
 """
 
 from typing import TypedDict
 
+import torch
 from torch import Tensor
+
+# What has one row a sample; everything else in a batch belongs to all of it.
+PER_SAMPLE_KEYS = ("inputs", "sample_idx", "gt_label", "gt_score", "gt_sem_seg")
 
 
 class TokenBatch(TypedDict, total=False):
@@ -31,4 +41,8 @@ class TokenBatch(TypedDict, total=False):
     sample_idx: Tensor
     gt_label: Tensor
     gt_score: Tensor
+    gt_sem_seg: Tensor
     codebook: Tensor
+    num_classes: int
+    network_dtype: torch.dtype
+    distance: str

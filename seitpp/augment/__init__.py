@@ -1,5 +1,28 @@
 """Augmentations of whole token batches, registered in TRANSFORMS; they run inside the data preprocessor."""
 
-from seitpp.augment.token_ops import TokenRRC
+from seitpp.augment.base import BatchTransform
+from seitpp.augment.compose import OneOf, RandomApply, SplitBatch, ToCodes
+from seitpp.augment.embedding_ops import ColorAdapt, EmbNoise
+from seitpp.augment.geometric import BatchCenterCrop, BatchRandomAffine, BatchRandomFlip, BatchRandomResizedCrop
+from seitpp.augment.mixing import BatchCutMix, BatchMixup
+from seitpp.augment.token_adapt import TokenAdaptAugment
+from seitpp.augment.token_ops import TokenEDA, TokenRRC
 
-__all__ = ["TokenRRC"]
+__all__ = [
+    "BatchCenterCrop",
+    "BatchCutMix",
+    "BatchMixup",
+    "BatchRandomAffine",
+    "BatchRandomFlip",
+    "BatchRandomResizedCrop",
+    "BatchTransform",
+    "ColorAdapt",
+    "EmbNoise",
+    "OneOf",
+    "RandomApply",
+    "SplitBatch",
+    "ToCodes",
+    "TokenAdaptAugment",
+    "TokenEDA",
+    "TokenRRC",
+]

@@ -1,51 +1,231 @@
 """Augmentations that act on codes or their codebook embeddings (SeiT, Park et al., 2023)."""
 
-from mmcv.transforms import BaseTransform
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 
-from seitpp.augment.geometry import crop_resize, crop_resize_codes, sample_crop_boxes
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+from seitpp.augment.geometric import BatchRandomResizedCrop, check_probability
+from seitpp.augment.geometry import CropBoxes, crop_resize_codes
+from seitpp.augment.synonyms import SynonymLookup
 from seitpp.registry import TRANSFORMS
+
+# Draws of a pair of blocks; all of them too near each other is a matter of 1 in 10 million at the default sizes.
+_SWAP_TRIES = 16
 
 
 @TRANSFORMS.register_module()
-class TokenRRC(BaseTransform):
+class TokenRRC(BatchRandomResizedCrop):
     """Token-RRC: random resized crop of the embeddings, bicubic, one box a sample (SeiT, Sec. 3.3).
 
     Cropping the embeddings equals cropping one-hot maps over the codebook and multiplying by it afterwards, at a small
-    fraction of the work: both are the same linear map.
+    fraction of the work: both are the same linear map. Codes are embedded a few samples at a time, inside the crop.
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
-    (B, D, H, W); becomes embeddings (B, D, *size).
+    (B, D, H, W); becomes embeddings (B, D, *size). Label maps in `gt_sem_seg` are cropped alike.
 
     Args:
         size: Height and width of the result, in tokens.
         scale: Range of the crop's share of the grid's area.
         ratio: Range of the crop's width / height.
+        per_sample: Whether each sample has its own box.
+    """
+
+    def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: CropBoxes) -> Tensor:
+        """Crop and resize the embeddings of codes (B, H, W) on the grid they were drawn for, to (B, D, *size)."""
+        if codebook is None or params.places != tuple(codes.shape[-2:]):
+            return super().apply_codes(codes, codebook, params)
+        return crop_resize_codes(codes, codebook, params.boxes, self.size).permute(0, 3, 1, 2)
+
+
+def sample_swaps(
+    batch_size: int,
+    grid: tuple[int, int],
+    prob: float = 0.25,
+    max_size: float = 0.25,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw which two blocks each sample swaps, all samples at once.
+
+    As the release draws them: a side of int(min(H, W) * uniform(0, max_size)), then corners, which leave the last row
+    and column out, until they are further apart than the side; a few blocks still overlap at a corner.
+
+    Args:
+        batch_size: Number of samples B.
+        grid: Height and width of the grid.
+        prob: Share of the samples that swap.
+        max_size: Largest side of a block, as a share of the grid's shorter side.
+        generator: Source of randomness; the device's default generator if None.
+        device: Where to draw.
+
+    Returns:
+        Side of the blocks (B,), int64, 0 where nothing is swapped; top and left of the first and of the second block,
+        (B, 2) each, int64.
+    """
+    draws = torch.rand(2, batch_size, generator=generator, device=device)
+    size = (min(grid) * max_size * draws[0]).long().clamp_(max=min(grid) - 1)
+    corner_draws = torch.rand(4, batch_size, _SWAP_TRIES, generator=generator, device=device)
+    rows, columns = ((side - size)[:, None] for side in grid)
+    tops, lefts = (corner_draws[:2] * rows).long(), (corner_draws[2:] * columns).long()  # (2, B, tries)
+    apart = (tops[0] - tops[1]).square() + (lefts[0] - lefts[1]).square() > size.square()[:, None]
+    swapped = apart.any(dim=1) & (draws[1] < prob)
+    chosen = apart.int().argmax(dim=1, keepdim=True)  # 0 where no try is good; nothing is swapped there
+    corners = torch.stack([tops, lefts], dim=-1)  # (2, B, tries, 2)
+    first, second = corners.gather(2, chosen[None, :, :, None].expand(2, -1, -1, 2)).squeeze(2)
+    return torch.where(swapped, size, 0), first, second
+
+
+def swap_blocks(
+    maps: Tensor, size: Tensor, first: Tensor, second: Tensor, grid: tuple[int, int] | None = None
+) -> Tensor:
+    """Swap two square blocks of each sample. Both are read from the input; where they overlap, the second is written.
+
+    Args:
+        maps: Codes (B, H, W) of any type, or a label map of the same images at a multiple of the grid's resolution.
+        size: Side of the blocks (B,), int64, in places of the grid; 0 changes nothing.
+        first: Top and left of one block, (B, 2), int64.
+        second: Top and left of the other.
+        grid: Height and width that the blocks are measured on; by default the maps' own.
+
+    Returns:
+        As `maps`.
+
+    Raises:
+        ValueError: The maps' size is no multiple of the grid.
+    """
+    rows, columns = grid or maps.shape[-2:]
+    if maps.shape[-2] % rows or maps.shape[-1] % columns:
+        raise ValueError(
+            f"a map of {maps.shape[-2]} x {maps.shape[-1]} does not divide into the {rows} x {columns} places whose "
+            "blocks are swapped; give label maps a multiple of the token grid's size, or set swap_prob=0"
+        )
+    row = torch.arange(rows, device=maps.device)[None, :, None]
+    column = torch.arange(columns, device=maps.device)[None, None, :]
+    size = size[:, None, None]
+    source_row, source_column = row, column
+    for target, source in ((first, second), (second, first)):
+        top, left = target[:, 0, None, None], target[:, 1, None, None]
+        inside = (row >= top) & (row < top + size) & (column >= left) & (column < left + size)  # (B, H, W)
+        source_row = torch.where(inside, row - top + source[:, 0, None, None], source_row)
+        source_column = torch.where(inside, column - left + source[:, 1, None, None], source_column)
+    cells = maps.unflatten(2, (columns, -1)).unflatten(1, (rows, -1)).transpose(2, 3)  # (B, H, W, h / H, w / W)
+    sample = torch.arange(len(maps), device=maps.device)[:, None, None]
+    return cells[sample, source_row, source_column].transpose(2, 3).reshape(maps.shape)
+
+
+def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Tensor, draws: Tensor) -> Tensor:
+    """Replace codes by one of their synonyms.
+
+    Args:
+        codes: (B, H, W), any integer type.
+        table: Synonyms of each code, (K, S), int64.
+        counts: How many of them there are, (K,), int64; a code without any stays.
+        replaced: Where to replace, (B, H, W), bool.
+        draws: Which synonym, as a place between the first and the last, (B, H, W), in [0, 1).
+
+    Returns:
+        As `codes`.
+    """
+    index = codes.long()
+    available = counts[index]
+    synonyms = table[index, (draws * available).long()]
+    return torch.where(replaced & (available > 0), synonyms.to(codes.dtype), codes)
+
+
+@TRANSFORMS.register_module()
+class TokenEDA(BaseTransform):
+    """Token-EDA: replace codes by synonyms, and swap two blocks of the grid (SeiT, Sec. 3.3).
+
+    It acts on codes, so it comes before everything that leaves embeddings. Labels of images do not change; label maps
+    follow the swapped blocks.
+
+    Required and modified key: `inputs`, codes (B, H, W), with `codebook` (K, D) beside them if there are synonyms;
+    `gt_sem_seg` (B, h, w) is modified if it is there.
+
+    Args:
+        synonyms: Similar codes of each code, best first: a JSON file that `tools/build_synonyms.py` wrote, a token
+            store that carries them, or a dict. Lists may differ in length; a code without one stays. Read at the
+            first use. None is only for `synonym_prob=0`.
+        synonym_prob: Share of the samples in which codes are replaced.
+        token_prob: Share of the codes that are replaced in such a sample.
+        num_synonyms: How many of the best synonyms to choose from.
+        swap_prob: Share of the samples in which two blocks are swapped.
+        max_swap: Largest side of a block, as a share of the grid's shorter side.
     """
 
     def __init__(
         self,
-        size: int | tuple[int, int],
-        scale: tuple[float, float] = (0.08, 1.0),
-        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        synonyms: str | Path | Mapping[int, Sequence[int]] | None = None,
+        synonym_prob: float = 0.25,
+        token_prob: float = 0.25,
+        num_synonyms: int = 5,
+        swap_prob: float = 0.25,
+        max_swap: float = 0.25,
     ) -> None:
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ValueError(f"scale must satisfy 0 < low <= high <= 1, got {tuple(scale)}")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ValueError(f"ratio must satisfy 0 < low <= high, got {tuple(ratio)}")
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.scale = tuple(scale)
-        self.ratio = tuple(ratio)
+        if not 0 <= max_swap <= 1:
+            raise ValueError(f"max_swap must be a share in [0, 1] of the grid's side, got {max_swap}")
+        if num_synonyms < 1:
+            raise ValueError(f"num_synonyms must be at least 1, got {num_synonyms}")
+        if synonyms is None and synonym_prob > 0:
+            raise ValueError(
+                f"synonym_prob is {synonym_prob}, but there are no synonyms; make them with `python "
+                "tools/build_synonyms.py CODEBOOK OUT.json` and set synonyms='OUT.json', or set synonym_prob=0"
+            )
+        self.synonyms = synonyms
+        self.synonym_prob = check_probability("synonym_prob", synonym_prob)
+        self.token_prob = check_probability("token_prob", token_prob)
+        self.num_synonyms = num_synonyms
+        self.swap_prob = check_probability("swap_prob", swap_prob)
+        self.max_swap = max_swap
+
+    @cached_property
+    def _lookup(self) -> SynonymLookup:
+        return SynonymLookup(self.synonyms, self.num_synonyms)
+
+    def prepare(self, facts: dict, where: str, codebook: Tensor, codebook_sha256: str) -> None:
+        """Read the synonyms before the first step, and refuse those of another codebook.
+
+        Args:
+            facts: What the training data tell of themselves.
+            where: Their name.
+            codebook: (K, D).
+            codebook_sha256: Its hash.
+        """
+        if self.synonym_prob > 0:
+            self._lookup.check(len(codebook))
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize the batch; see the class for the keys."""
-        inputs = results["inputs"]
-        boxes = sample_crop_boxes(len(inputs), tuple(inputs.shape[-2:]), self.scale, self.ratio, device=inputs.device)
-        if inputs.is_floating_point():
-            results["inputs"] = crop_resize(inputs, boxes, self.size)
-        else:
-            crops = crop_resize_codes(inputs, results["codebook"], boxes, self.size)
-            results["inputs"] = crops.permute(0, 3, 1, 2)
+        """Replace and swap; see the class for the keys."""
+        codes = results["inputs"]
+        if codes.is_floating_point():
+            raise ValueError(
+                f"TokenEDA was given embeddings {tuple(codes.shape)}, and it acts on codes (B, H, W); put it first in "
+                "the data preprocessor's augments"
+            )
+        if self.synonym_prob > 0:
+            codes = self._replace(codes, *self._lookup.tensors(len(results["codebook"]), codes.device))
+        if self.swap_prob > 0:
+            grid = tuple(codes.shape[-2:])
+            swaps = sample_swaps(len(codes), grid, self.swap_prob, self.max_swap, device=codes.device)
+            codes = swap_blocks(codes, *swaps)
+            if results.get("gt_sem_seg") is not None:
+                results["gt_sem_seg"] = swap_blocks(results["gt_sem_seg"], *swaps, grid)
+        results["inputs"] = codes
         return results
 
+    def _replace(self, codes: Tensor, table: Tensor, counts: Tensor) -> Tensor:
+        samples = torch.rand(len(codes), 1, 1, device=codes.device) < self.synonym_prob
+        draws = torch.rand(2, *codes.shape, device=codes.device)
+        return replace_synonyms(codes, table, counts, samples & (draws[0] < self.token_prob), draws[1])
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(size={self.size}, scale={self.scale}, ratio={self.ratio})"
+        synonyms = "a table" if isinstance(self.synonyms, Mapping) else repr(self.synonyms)
+        return (
+            f"{type(self).__name__}(synonyms={synonyms}, synonym_prob={self.synonym_prob}, "
+            f"token_prob={self.token_prob}, num_synonyms={self.num_synonyms}, swap_prob={self.swap_prob}, "
+            f"max_swap={self.max_swap})"
+        )

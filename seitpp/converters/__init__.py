@@ -1,6 +1,6 @@
 """Released checkpoints to ours and back, one name table a release."""
 
-from seitpp.converters.seitpp_release import LAYOUTS, Layout, from_release, to_release
+from seitpp.converters.seitpp_release import LAYOUTS, Layout, from_release, grid_sides, to_release
 from seitpp.converters.tokenizer_files import (
     Conversion,
     convert_tokenizer,
@@ -21,6 +21,7 @@ __all__ = [
     "export_tokenizer",
     "from_published",
     "from_release",
+    "grid_sides",
     "read_codebook",
     "read_published",
     "to_published",

@@ -5,7 +5,7 @@ that dropping them is a decision and not an accident; every other unknown or mis
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -21,12 +21,17 @@ class Layout:
     Attributes:
         names: Release name to our name; `{i}` stands for a block's number.
         dropped: Release names (regular expressions) that have no counterpart here.
-        restored: Release name to a function of our weights that makes it again for export.
+        restored: Release name to a function of our weights and of the grids of tokens that makes it again for export.
+        tables: Release names, among those dropped, of sine-cosine tables of square grids. They must be there and hold
+            what their formula gives, because that is what our networks compute with.
+        prefix: What our names begin with in a checkpoint of a larger model, whose other weights are then dropped.
     """
 
     names: Mapping[str, str]
     dropped: tuple[str, ...] = ()
-    restored: Mapping[str, Callable[[Mapping[str, Tensor]], Tensor]] = field(default_factory=dict)
+    restored: Mapping[str, Callable[[Mapping[str, Tensor], Sequence[int]], Tensor]] = field(default_factory=dict)
+    tables: tuple[str, ...] = ()
+    prefix: str | None = None
 
 
 def _block(theirs: str, ours: str) -> dict[str, str]:
@@ -62,13 +67,64 @@ _ENCODER = {
 _TOKEN_ADAPT = (r"conversion_function\..*", r"reverse_transform\..*")
 
 
-def _fixed_decoder_positions(weights: Mapping[str, Tensor]) -> Tensor:
+def _tanh_transformer(theirs: str, ours: str) -> dict[str, str]:
+    parts = {
+        "layers.{i}.0.norm": "layers.{i}.norm1",
+        "layers.{i}.0.fn.to_out": "layers.{i}.out",
+        "layers.{i}.1.norm": "layers.{i}.norm2",
+        "layers.{i}.1.fn.net.0": "layers.{i}.fc1",
+        "layers.{i}.1.fn.net.2": "layers.{i}.fc2",
+        "norm": "norm",
+    }
+    names = {f"{theirs}.layers.{{i}}.0.fn.to_qkv.weight": f"{ours}.layers.{{i}}.qkv.weight"}
+    for their_part, our_part in parts.items():
+        names |= _pair(f"{theirs}.{their_part}", f"{ours}.{our_part}")
+    return names
+
+
+# TokenAdapt's sine-cosine tables, in the order of the grids that they are for: before and after the augmentation.
+_POSITIONS = ("conversion_function.1.de_pos_embedding", "reverse_transform.0.en_pos_embedding")
+_GRID_SIDES = (32, 28)
+# Tables made in float32 and in float64 differ by 7e-7.
+_TABLE_TOLERANCE = 2e-6
+
+
+def _token_adapt_positions(number: int) -> Callable[[Mapping[str, Tensor], Sequence[int]], Tensor]:
+    def make(weights: Mapping[str, Tensor], sides: Sequence[int]) -> Tensor:
+        dims = weights["conversion.embed.bias"].numel()
+        return sincos_position_table((sides[number], sides[number]), dims)
+
+    return make
+
+
+def _check_table(name: str, table: Tensor) -> None:
+    """Refuse a table that is not the sine-cosine one of a square grid."""
+    places, dims = table.shape[-2:] if table.ndim == 3 else (0, 0)
+    side = round(places**0.5)
+    if side * side != places or not places:
+        raise ValueError(
+            f"{name} has the shape {tuple(table.shape)}; expected (1, side * side, dims), positions of a square grid"
+        )
+    difference = (table.float() - sincos_position_table((side, side), dims)).abs().max()
+    if not difference <= _TABLE_TOLERANCE:
+        raise ValueError(
+            f"{name} differs by {difference:.2g} from the sine-cosine positions of {side} x {side} tokens, which this "
+            "package's TokenAdapt computes with; the file's weights would give other codes here"
+        )
+
+
+def _fixed_decoder_positions(weights: Mapping[str, Tensor], sides: Sequence[int]) -> Tensor:
     """The decoder's sine-cosine table, which the release stores and never uses."""
     _, places, dims = weights["neck.decoder_pos_embed"].shape
     side = round((places - 1) ** 0.5)
     if side * side != places - 1:
         raise ValueError(f"the release's layout knows square grids only; {places - 1} patches are not one")
     return sincos_position_table((side, side), dims, cls_token=True)
+
+
+def _patterns(names: Iterable[str]) -> list[str]:
+    """Regular expressions of names in which `{i}` stands for a number."""
+    return [re.escape(name).replace(re.escape("{i}"), r"\d+") for name in names]
 
 
 LAYOUTS = {
@@ -93,6 +149,24 @@ LAYOUTS = {
         dropped=_TOKEN_ADAPT,
     ),
 }
+LAYOUTS["tokenadapt"] = Layout(
+    names={
+        **_pair("conversion_function.0", "conversion.embed"),
+        **_tanh_transformer("conversion_function.1.transformer", "conversion.transformer"),
+        **_pair("conversion_function.1.to_pixel.1", "conversion.to_map"),
+        **_pair("reverse_transform.0.to_patch_embedding.0", "reversal.from_map"),
+        **_tanh_transformer("reverse_transform.0.transformer", "reversal.transformer"),
+        **_pair("reverse_transform.1", "reversal.head"),
+    },
+    # A checkpoint of MTM or of its classifier holds a TokenAdapt as well.
+    dropped=(
+        *(re.escape(name) for name in _POSITIONS),
+        *_patterns([*LAYOUTS["mtm"].names, *LAYOUTS["mtm"].restored, *LAYOUTS["mtm-classifier"].names]),
+    ),
+    restored={name: _token_adapt_positions(number) for number, name in enumerate(_POSITIONS)},
+    tables=_POSITIONS,
+    prefix="token_adapt.",
+)
 
 # Ours that the release does not know: the codebook that the data preprocessor carries.
 _OURS_ONLY = (r"data_preprocessor\.codebook",)
@@ -109,18 +183,31 @@ def from_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, 
         Our state dict, and the names that were dropped on purpose.
 
     Raises:
-        ValueError: A key is unknown, or one that the layout needs is missing.
+        ValueError: A key is unknown, one that the layout needs is missing, or a table of fixed positions holds others
+            than those of its formula.
     """
     entry = LAYOUTS[layout]
-    return _rename(weights, entry.names, entry.dropped, f"release checkpoint ({layout})")
+    renamed, dropped = _rename(weights, entry.names, entry.dropped, f"release checkpoint ({layout})", entry.tables)
+    for name in entry.tables:
+        _check_table(name, weights[name])
+    return renamed, dropped
 
 
-def to_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename our weights to the release's; the inverse of `from_release` but for dropped TokenAdapt weights.
+def grid_sides(weights: Mapping[str, Tensor], layout: str) -> tuple[int, ...]:
+    """Sides of the square grids that the release's fixed position tables are for, in the layout's order."""
+    return tuple(round(weights[name].shape[1] ** 0.5) for name in LAYOUTS[layout].tables)
+
+
+def to_release(
+    weights: Mapping[str, Tensor], layout: str, sides: Sequence[int] = _GRID_SIDES
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Rename our weights to the release's; the inverse of `from_release` but for weights of other networks.
 
     Args:
         weights: Our state dict.
         layout: Key of `LAYOUTS`.
+        sides: (`tokenadapt`) Sides, in tokens, of the square grids before and after the augmentation, whose position
+            tables the release stores and ours do not.
 
     Returns:
         The release's state dict, and our names that were dropped on purpose.
@@ -130,34 +217,49 @@ def to_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Te
     """
     entry = LAYOUTS[layout]
     inverse = {ours: theirs for theirs, ours in entry.names.items()}
+    others: list[str] = []
+    if entry.prefix and any(name.startswith(entry.prefix) for name in weights):
+        others = [name for name in weights if not name.startswith(entry.prefix)]
+        weights = {name[len(entry.prefix) :]: weights[name] for name in weights if name.startswith(entry.prefix)}
     renamed, dropped = _rename(weights, inverse, _OURS_ONLY, f"checkpoint ({layout})")
-    return {**renamed, **{name: make(weights) for name, make in entry.restored.items()}}, dropped
+    return {**renamed, **{name: make(weights, sides) for name, make in entry.restored.items()}}, [*dropped, *others]
 
 
 def _rename(
-    weights: Mapping[str, Tensor], names: Mapping[str, str], dropped: tuple[str, ...], what: str
+    weights: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    dropped: tuple[str, ...],
+    what: str,
+    needed: tuple[str, ...] = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
     renamed, left_out, unknown = {}, [], []
     blocks: dict[str, set[int]] = {}  # numbers seen, by the part of the name before the number
     for name, value in weights.items():
-        generic = re.sub(r"\.(\d+)\.", ".{i}.", name, count=1)
+        generic, number = _generic(name, names)
         if name in names:
             renamed[names[name]] = value
-        elif generic in names:
-            number = re.search(r"\.(\d+)\.", name).group(1)
+        elif generic is not None:
             blocks.setdefault(generic.split("{i}")[0], set()).add(int(number))
             renamed[names[generic].replace("{i}", number)] = value
         elif any(re.fullmatch(pattern, name) for pattern in dropped):
             left_out.append(name)
         else:
             unknown.append(name)
-    expected = _expand(names, blocks)
-    missing = [name for name in expected if name not in weights]
+    missing = [name for name in [*_expand(names, blocks), *needed] if name not in weights]
     if unknown or missing:
         problems = [f"unknown keys: {shorten(unknown)}"] if unknown else []
         problems += [f"missing keys: {shorten(missing)}"] if missing else []
         raise ValueError(f"{what} does not have the expected names; " + "; ".join(problems))
     return renamed, left_out
+
+
+def _generic(name: str, names: Mapping[str, str]) -> tuple[str | None, str]:
+    """The entry of `names` that `name` is with a number in place of `{i}`, and the number; (None, "") if none is."""
+    for number in re.finditer(r"(?<=\.)\d+(?=\.)", name):
+        generic = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
+        if generic in names:
+            return generic, number.group()
+    return None, ""
 
 
 def _expand(names: Mapping[str, str], blocks: Mapping[str, set[int]]) -> list[str]:

@@ -4,6 +4,14 @@ from seitpp.datasets.collate import identity_collate
 from seitpp.datasets.samplers import WholeStepSampler
 from seitpp.datasets.subset import choose_subset
 from seitpp.datasets.token_dataset import TokenDataset
+from seitpp.datasets.token_pairs import TokenPairDataset
 from seitpp.datasets.worker_seed import seed_worker
 
-__all__ = ["TokenDataset", "WholeStepSampler", "choose_subset", "identity_collate", "seed_worker"]
+__all__ = [
+    "TokenDataset",
+    "TokenPairDataset",
+    "WholeStepSampler",
+    "choose_subset",
+    "identity_collate",
+    "seed_worker",
+]

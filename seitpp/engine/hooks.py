@@ -147,10 +147,16 @@ class DataGuardHook(Hook):
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to."""
+        """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to.
+
+        Augmentations read what they need then, and check it.
+        """
+        model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
-        self._check(runner, runner.train_loop.dataloader.dataset)
-        self._check_pretrained(_unwrapped(runner.model))
+        self._check(runner, dataset)
+        self._check_pretrained(model)
+        if hasattr(model.data_preprocessor, "prepare_training"):
+            model.data_preprocessor.prepare_training(*self._facts(dataset))
 
     @staticmethod
     def _check_epoch(runner: Runner) -> None:
@@ -170,10 +176,14 @@ class DataGuardHook(Hook):
         """Check the test data."""
         self._check(runner, runner.test_loop.dataloader.dataset)
 
+    @staticmethod
+    def _facts(dataset: object) -> tuple[dict, str]:
+        """What a data set tells of itself, and its name."""
+        return getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", type(dataset).__name__)
+
     def _check(self, runner: Runner, dataset: object) -> None:
         model = _unwrapped(runner.model)
-        facts = getattr(dataset, "metainfo", None) or {}
-        where = getattr(dataset, "store_path", type(dataset).__name__)
+        facts, where = self._facts(dataset)
         self._check_codebook(model, facts, where)
         self._check_labels(model, facts, dataset, where)
 
@@ -228,6 +238,12 @@ class DataGuardHook(Hook):
         num_classes = getattr(getattr(model, "head", None), "num_classes", None)
         if num_classes is None:
             return
+        soft = getattr(model.data_preprocessor, "num_classes", None)
+        if soft not in (None, num_classes):
+            raise ValueError(
+                f"the data preprocessor makes soft targets of {soft} classes, the head has {num_classes}; set "
+                "data_preprocessor.num_classes to model.head.num_classes"
+            )
         labels = getattr(dataset, "labels", None)
         if labels is None:
             raise ValueError(

@@ -8,6 +8,9 @@ warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformable
 from seitpp.models.data_preprocessor import TokenDataPreprocessor
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.patch_discriminator import PatchDiscriminator
+from seitpp.models.seg_data_preprocessor import TokenSegDataPreprocessor
+from seitpp.models.token_adapt import TokenAdapt
+from seitpp.models.token_adapt_pretrain import TokenAdaptPretrain, TokenPairDataPreprocessor
 from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.models.token_vit import TokenViT
 from seitpp.models.vq_trainer import VQTokenizerTrainer
@@ -18,8 +21,12 @@ __all__ = [
     "MTMPretrainHead",
     "MTMViT",
     "PatchDiscriminator",
+    "TokenAdapt",
+    "TokenAdaptPretrain",
     "TokenDataPreprocessor",
     "TokenEmbedding",
+    "TokenPairDataPreprocessor",
+    "TokenSegDataPreprocessor",
     "TokenViT",
     "VQTokenizerTrainer",
 ]

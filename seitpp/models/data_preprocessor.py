@@ -12,8 +12,25 @@ from mmengine.model import BaseDataPreprocessor
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from seitpp.codebook import codebook_sha256, load_codebook, nearest_codes
+from seitpp.codebook import NEAREST_CODES, codebook_sha256, load_codebook
 from seitpp.registry import MODELS, TRANSFORMS
+from seitpp.transform_tree import walk
+
+
+def _autocast_dtype(device: str) -> torch.dtype:
+    """What networks compute in on a device at this point: autocast's type, or float32."""
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+
+def _central(places: int, kept: int, length: int) -> slice:
+    """Where the `kept` central ones of `places` lie on an axis of `length` values that shows the same places."""
+    start = (places - kept) // 2
+    if (start * length) % places or (kept * length) % places:
+        raise ValueError(
+            f"{kept} of {places} tokens are no whole number of a label map's {length} values; give label maps a "
+            "multiple of the token grid's size, or leave out crop_size"
+        )
+    return slice(start * length // places, (start + kept) * length // places)
 
 
 @MODELS.register_module()
@@ -34,6 +51,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         with_data_samples: Whether to build the `DataSample` list that mmpretrain's heads and metrics read. Models that
             need no labels in training (MTM) leave it off.
         non_blocking: Passed to the copy to the device.
+        num_classes: Number of classes, for augmentations that make soft targets of labels.
+        distance: What the tokenizer finds the nearest code by: `cosine` for ViT-VQGAN, `euclidean` for VQGAN and k-means.
         batch_augments: mmpretrain's `ImageClassifier` passes its `train_cfg` here; must be None, since mixing belongs
             to `augments` with the other augmentations.
     """
@@ -48,6 +67,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         output: Literal["codes", "embeddings"] = "codes",
         with_data_samples: bool = True,
         non_blocking: bool = True,
+        num_classes: int | None = None,
+        distance: Literal["cosine", "euclidean"] = "cosine",
         batch_augments: dict | None = None,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
@@ -55,6 +76,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f"batch_augments (the classifier's train_cfg) is {batch_augments}; use `augments` instead")
         if output not in ("codes", "embeddings"):
             raise ValueError(f"output must be 'codes' or 'embeddings', got {output!r}")
+        if distance not in NEAREST_CODES:
+            raise ValueError(f"distance must be one of {', '.join(NEAREST_CODES)}, got {distance!r}")
         values = load_codebook(codebook) if isinstance(codebook, (str, Path)) else codebook
         self.codebook_source = str(codebook) if isinstance(codebook, (str, Path)) else "an array"
         self.register_buffer("codebook", torch.as_tensor(values, dtype=torch.float32).clone())
@@ -63,6 +86,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
         self.output = output
         self.with_data_samples = with_data_samples
+        self.num_classes = num_classes
+        self.distance = distance
         self._register_load_state_dict_pre_hook(self._refuse_other_codebook)
 
     @torch.no_grad()
@@ -77,33 +102,67 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
             `DataSample` or None.
         """
-        batch = self.cast_data(dict(data))
-        with torch.autocast(batch["inputs"].device.type, enabled=False):
-            if training:
-                batch = self.augments({**batch, "codebook": self.codebook})
-            if self.crop_size is not None:  # In training it takes what the augmentations left larger.
-                batch["inputs"] = self._centre_crop(batch["inputs"])
-            inputs = self._to_codes(batch["inputs"]) if self.output == "codes" else self._to_embeddings(batch["inputs"])
+        batch = self._process(self.cast_data(dict(data)), training)
         needed = self.with_data_samples or not training
         # Places come from the loader's batch: reading them back from the device would wait for it.
         samples = self._data_samples(data["sample_idx"].tolist(), batch) if needed else None
-        return {"inputs": inputs, "data_samples": samples}
+        return {"inputs": batch["inputs"], "data_samples": samples}
 
-    def _centre_crop(self, codes: Tensor) -> Tensor:
-        rows, columns = codes.shape[-2:]
-        height, width = self.crop_size
-        if rows < height or columns < width:
+    def prepare_training(self, facts: Mapping, where: str) -> None:
+        """Let augmentations read their files, and refuse data they cannot take, before the first step.
+
+        Args:
+            facts: What the training data set tells of itself, its `metainfo`.
+            where: Its name, for messages.
+        """
+        for transform in walk(self.augments):
+            if hasattr(transform, "prepare"):
+                transform.prepare(facts, where, self.codebook, self.codebook_sha256)
+
+    def _process(self, batch: dict, training: bool) -> dict:
+        """Augment (in training), crop, and look up or quantise a batch that lies on the device.
+
+        Args:
+            batch: A batch as `seitpp.structures` describes it inside the data preprocessor.
+            training: Whether to augment.
+
+        Returns:
+            The batch with `inputs` as the model takes them, targets and label maps as they belong to them.
+        """
+        device = batch["inputs"].device.type
+        context = {
+            "codebook": self.codebook,
+            "distance": self.distance,
+            "network_dtype": _autocast_dtype(device),
+        }
+        if self.num_classes is not None:
+            context["num_classes"] = self.num_classes
+        with torch.autocast(device, enabled=False):
+            if training:
+                batch = self.augments({**batch, **context})
+            if self.crop_size is not None:  # In training it takes what the augmentations left larger.
+                batch = self._centre_crop(batch)
+            convert = self._to_codes if self.output == "codes" else self._to_embeddings
+            return {**batch, "inputs": convert(batch["inputs"])}
+
+    def _centre_crop(self, batch: dict) -> dict:
+        grid = tuple(batch["inputs"].shape[-2:])
+        if grid[0] < self.crop_size[0] or grid[1] < self.crop_size[1]:
             raise ValueError(
-                f"a grid of {rows} x {columns} tokens cannot be cropped to {height} x {width}; set the data "
-                "preprocessor's crop_size to what the store holds"
+                f"a grid of {grid[0]} x {grid[1]} tokens cannot be cropped to {self.crop_size[0]} x "
+                f"{self.crop_size[1]}; set the data preprocessor's crop_size to what the store holds"
             )
-        top, left = (rows - height) // 2, (columns - width) // 2
-        return codes[..., top : top + height, left : left + width]
+        cropped = {key: batch[key] for key in ("inputs", "gt_sem_seg") if batch.get(key) is not None}
+        for key, maps in cropped.items():
+            rows = _central(grid[0], self.crop_size[0], maps.shape[-2])
+            columns = _central(grid[1], self.crop_size[1], maps.shape[-1])
+            cropped[key] = maps[..., rows, columns]
+        return {**batch, **cropped}
 
     def _to_codes(self, inputs: Tensor) -> Tensor:
         if not inputs.is_floating_point():
             return inputs.long()
-        return nearest_codes(inputs.permute(0, 2, 3, 1), self.codebook)
+        return NEAREST_CODES[self.distance](inputs.permute(0, 2, 3, 1), self.codebook)
 
     def _to_embeddings(self, inputs: Tensor) -> Tensor:
         if inputs.is_floating_point():

@@ -13,14 +13,12 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from seitpp.codebook import nearest_codes, nearest_codes_euclidean
+from seitpp.codebook import NEAREST_CODES
 from seitpp.models.codebook_update import CodebookUpdate
 from seitpp.models.patch_discriminator import AdversarialLoss
 from seitpp.models.perceptual import PerceptualLoss
 from seitpp.models.vq_losses import codebook_loss, commitment_loss, straight_through
 from seitpp.registry import MODELS, TOKENIZERS
-
-_NEAREST = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}
 
 
 @MODELS.register_module()
@@ -111,7 +109,7 @@ class VQTokenizerTrainer(BaseModel):
         """Terms of the loss of images (B, C, H, W); also moves the codebook and counts a step."""
         step, update, codebook = self._step(), self.codebook_update, self.tokenizer.codebook
         vectors = self._comparable(self.tokenizer.embed(images))
-        update.before_step(codebook.data, _rows(vectors), _NEAREST[self.tokenizer.distance], step)
+        update.before_step(codebook.data, _rows(vectors), NEAREST_CODES[self.tokenizer.distance], step)
         codes = self.tokenizer.quantize(vectors.detach())
         quantized = self.tokenizer.lookup(codes)
         reconstructed = self.tokenizer.reconstruct(straight_through(vectors, quantized))

@@ -122,10 +122,12 @@ class Plan:
                 "reduce_zero_label": source.reduce_zero_label,
             }
         codebook = tokenizer.codebook
+        # Said only where it is so: headers of all other stores stay as they were.
+        spatial = {} if tokenizer.spatial else {"spatial": False}
         settings = StoreSettings(
             codebook_size=tokenizer.codebook_size,
             grid=tokenizer.grid,
-            tokenizer=tokenizer.describe(),
+            tokenizer={**tokenizer.describe(), **spatial},
             codebook=None if codebook is None else codebook.detach().float().cpu().numpy(),
             codec=self.job.codec,
             label_kind=source.label_kind,

@@ -12,7 +12,7 @@ from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer
 
 # Facts for people and other readers, which no constructor takes.
-_NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint")
+_NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")
 
 
 def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = None) -> Tokenizer:

@@ -3,12 +3,14 @@
 The quickstart's tokenizer, and a baseline for learned ones.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.codebook import nearest_codes_euclidean
+from seitpp.codebook import load_codebook, nearest_codes_euclidean
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import Tokenizer
 
@@ -21,15 +23,18 @@ class PatchKMeans(Tokenizer):
         image_size: Height and width that images are resized to, multiples of `patch_size`.
         patch_size: Pixels a patch is high and wide.
         in_channels: Colour channels.
-        codebook: Fitted centres, (K, in_channels * patch_size ** 2); None until `fit` was called.
+        codebook: Fitted centres, (K, in_channels * patch_size ** 2), or what `load_codebook` reads them from, such as
+            a store that this tokenizer made; None until `fit` was called.
     """
+
+    distance = "euclidean"
 
     def __init__(
         self,
         image_size: int | tuple[int, int],
         patch_size: int,
         in_channels: int = 3,
-        codebook: Tensor | np.ndarray | None = None,
+        codebook: Tensor | np.ndarray | str | Path | None = None,
     ) -> None:
         super().__init__()
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -38,6 +43,8 @@ class PatchKMeans(Tokenizer):
         self.stride = patch_size
         self.in_channels = in_channels
         dims = in_channels * patch_size**2
+        if isinstance(codebook, (str, Path)):
+            codebook = load_codebook(codebook)
         values = torch.zeros(0, dims) if codebook is None else torch.as_tensor(codebook, dtype=torch.float32)
         if values.ndim != 2 or values.shape[1] != dims:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Crop boxes and bicubic crops, as functions of their draws."""
+"""Crops, flips and affine maps as functions of their draws."""
 
 import math
 
@@ -6,16 +6,24 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision.transforms.functional as vision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 
 from seitpp.augment import geometry
 from seitpp.augment.geometry import (
+    Affines,
+    Flips,
+    affine_maps,
+    affine_nearest,
     crop_boxes_from_draws,
+    crop_labels,
     crop_resize,
     crop_resize_codes,
     crop_weights,
+    flip_maps,
     sample_crop_boxes,
 )
 
@@ -111,6 +119,14 @@ def test_crop_is_linear_in_the_map() -> None:
 
 def test_crop_keeps_the_type_of_the_maps() -> None:
     assert crop_resize(normal(1, 3, 8, 8).double(), torch.tensor([[0, 0, 8, 8]]), (4, 4)).dtype == torch.float64
+
+
+def test_crop_computes_in_float32_at_least() -> None:
+    maps, boxes = normal(2, 3, 9, 7), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
+    expected = crop_resize(maps.bfloat16().float(), boxes, (6, 8))
+    assert torch.equal(crop_resize(maps.bfloat16(), boxes, (6, 8)), expected.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(crop_resize(maps.bfloat16().float(), boxes, (6, 8)), expected)
 
 
 @settings(max_examples=60, deadline=None)
@@ -258,3 +274,236 @@ def test_any_draws_give_a_box_inside_the_map(
     wanted = round(math.sqrt(target / aspect)), round(math.sqrt(target * aspect))
     if 0 < wanted[0] <= rows and 0 < wanted[1] <= columns:
         assert (height, width) == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps_with_boxes(), st.integers(2, 4))
+def test_box_on_a_coarser_lattice_is_its_multiple(case: tuple[Tensor, Tensor, tuple[int, int]], factor: int) -> None:
+    maps, boxes, size = case
+    places = tuple(maps.shape[-2:])
+    fine = maps.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    assert torch.equal(crop_resize(fine, boxes, size, places), crop_resize(fine, boxes * factor, size))
+
+
+def test_naming_the_own_lattice_changes_nothing() -> None:
+    maps, boxes = normal(2, 3, 9, 7), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
+    assert torch.equal(crop_resize(maps, boxes, (6, 8), (9, 7)), crop_resize(maps, boxes, (6, 8)))
+
+
+def test_box_between_places_reads_where_it_lies() -> None:
+    """Places 3 ... 8 of 16 are 1.5 ... 4.5 of 8."""
+    maps = normal(1, 3, 8, 8)
+    found = crop_resize(maps, torch.tensor([[0, 3, 16, 6]]), (8, 12), (16, 16))
+    x = 1.5 + (torch.arange(12) + 0.5) * 3 / 12
+    y = torch.arange(8) + 0.5
+    grid = torch.stack(torch.meshgrid(x / 4 - 1, y / 4 - 1, indexing="xy"), dim=-1)[None]
+    expected = F.grid_sample(maps, grid, mode="bicubic", align_corners=False, padding_mode="border")
+    inner = slice(4, 8)  # the taps of the others are clamped at the box
+    torch.testing.assert_close(found[..., inner], expected[..., inner], atol=1e-5, rtol=0)
+
+
+def test_box_between_places_reads_no_place_that_it_does_not_touch() -> None:
+    weights = crop_weights(torch.tensor([3, 4]), torch.tensor([6, 4]), 8, 12, places=16)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 12), atol=1e-5, rtol=0)
+    assert (weights[0][:, [0, 5, 6, 7]] == 0).all() and (weights[0][:, 1:5] != 0).any(dim=0).all()
+    assert (weights[1][:, [0, 1, 4, 5, 6, 7]] == 0).all() and (weights[1][:, 2:4] != 0).any(dim=0).all()
+
+
+def test_box_smaller_than_a_place_is_that_place() -> None:
+    maps = normal(1, 3, 4, 4)
+    found = crop_resize(maps, torch.tensor([[9, 6, 1, 1]]), (2, 3), (16, 16))
+    torch.testing.assert_close(found, maps[:, :, 2:3, 1:2].expand(-1, -1, 2, 3), atol=1e-6, rtol=0)
+
+
+def test_edges_on_thirds_of_a_place_are_not_rounded() -> None:
+    """Thirds of a place are no binary fractions: 1/3 + 5/3 must still end at 2, and read no third place."""
+    weights = crop_weights(torch.tensor([1]), torch.tensor([5]), 4, 5, places=12)
+    assert (weights[..., 2:] == 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(maps_with_boxes())
+def test_crop_of_labels_is_nearest_interpolation_of_the_cut_out_box(
+    case: tuple[Tensor, Tensor, tuple[int, int]],
+) -> None:
+    maps, boxes, size = case
+    labels = (maps[:, 0] * 1000).long()
+    for one_map, box, found in zip(labels, boxes.tolist(), crop_labels(labels, boxes, size), strict=True):
+        top, left, height, width = box
+        cut = one_map[None, None, top : top + height, left : left + width]
+        # In float64, since places at exactly half way round either way in float32.
+        rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in size)
+        expected = cut[0, 0][(rows * height).floor().long()][:, (columns * width).floor().long()]
+        assert torch.equal(found, expected)
+
+
+def test_labels_of_a_box_between_places_are_those_under_the_centres() -> None:
+    labels = torch.arange(8).expand(1, 8, 8)
+    found = crop_labels(labels, torch.tensor([[0, 3, 16, 6]]), (4, 6), (16, 16))[0, 0]
+    assert found.tolist() == [1, 2, 2, 3, 3, 4]  # centres 1.75, 2.25, 2.75, 3.25, 3.75, 4.25
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.int64])
+def test_labels_keep_type_and_value(dtype: torch.dtype) -> None:
+    value = 255 if dtype == torch.uint8 else 65535
+    labels = torch.full((2, 6, 8), value).to(dtype)
+    boxes = torch.tensor([[0, 0, 3, 4], [2, 2, 4, 4]])
+    for moved in (
+        crop_labels(labels, boxes, (5, 5)),
+        flip_maps(labels, Flips(torch.tensor([True, False]))),
+        affine_nearest(labels, affines(2, angle=10.0, scale=2.0), 255),
+    ):
+        assert moved.dtype == dtype and (moved.long() == value).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 3, 5, 6)])
+def test_flip_mirrors_the_chosen_samples_only(shape: tuple[int, ...]) -> None:
+    maps = normal(*shape)
+    found = flip_maps(maps, Flips(torch.tensor([True, False, False, True])))
+    assert torch.equal(found[[0, 3]], maps[[0, 3]].flip(-1)) and torch.equal(found[1:3], maps[1:3])
+
+
+def test_flip_twice_is_the_identity() -> None:
+    maps, flips = normal(4, 3, 5, 6), Flips(torch.tensor([True, False, False, True]))
+    assert torch.equal(flip_maps(flip_maps(maps, flips), flips), maps)
+
+
+def affines(batch: int, angle: float = 0.0, x: float = 0.0, y: float = 0.0, scale: float = 1.0, **shear: float):
+    """The same affine map for every sample."""
+    return Affines(
+        torch.full((batch,), angle),
+        torch.tensor([[x, y]]).expand(batch, 2),
+        torch.full((batch,), scale),
+        torch.tensor([[shear.get("shear_x", 0.0), shear.get("shear_y", 0.0)]]).expand(batch, 2),
+    )
+
+
+def random_affines(batch: int) -> Affines:
+    draws = torch.rand(6, batch, generator=torch.Generator().manual_seed(1))
+    spread = 2 * draws - 1
+    return Affines(180 * spread[0], 0.6 * spread[1:3].T, 0.5 + draws[3], 40 * spread[4:6].T)
+
+
+def vision_affine(maps: Tensor, params: Affines, mode: InterpolationMode, fill: float | None) -> Tensor:
+    """torchvision's result, sample by sample."""
+    moved = []
+    for place, one_map in enumerate(maps):
+        share_x, share_y = params.translate[place].tolist()
+        moved.append(
+            vision.affine(
+                one_map,
+                params.angle[place].item(),
+                [share_x * maps.shape[-1], share_y * maps.shape[-2]],
+                params.scale[place].item(),
+                params.shear[place].tolist(),
+                interpolation=mode,
+                fill=None if fill is None else [fill],
+            )
+        )
+    return torch.stack(moved)
+
+
+SINGLE = [
+    dict(angle=31.0),  # at 30 degrees nearest places are ties, which fall either way
+    dict(angle=-123.4),
+    dict(x=0.23),
+    dict(y=-0.17),
+    dict(scale=1.3),
+    dict(scale=0.6),
+    dict(shear_x=15.0),
+    dict(shear_y=-25.0),
+    dict(angle=20.0, x=0.1, y=0.2, scale=0.9, shear_x=10.0, shear_y=5.0),
+]
+
+
+@pytest.mark.parametrize("options", SINGLE, ids=str)
+@pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
+@pytest.mark.parametrize("fill", [0.0, 1.5, None])
+def test_affine_equals_torchvision(options: dict, shape: tuple[int, int], fill: float | None) -> None:
+    maps, params = normal(2, 3, *shape), affines(2, **options)
+    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, fill)
+    torch.testing.assert_close(affine_maps(maps, params, fill), expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("options", SINGLE, ids=str)
+@pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
+def test_nearest_affine_equals_torchvision(options: dict, shape: tuple[int, int]) -> None:
+    maps, params = normal(2, 3, *shape), affines(2, **options)
+    expected = vision_affine(maps, params, InterpolationMode.NEAREST, 1.5)
+    assert torch.equal(affine_nearest(maps, params, 1.5), expected)
+
+
+def test_every_sample_has_its_own_affine_map() -> None:
+    maps, params = normal(30, 2, 16, 24), random_affines(30)
+    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, 0.0)
+    torch.testing.assert_close(affine_maps(maps, params), expected, atol=2e-5, rtol=0)
+    expected = vision_affine(maps, params, InterpolationMode.NEAREST, 0.0)
+    assert torch.equal(affine_nearest(maps, params, 0.0), expected)
+
+
+def test_quarter_turn_is_the_exact_one() -> None:
+    maps = normal(1, 3, 8, 8)
+    found = affine_maps(maps, affines(1, angle=90.0))
+    torch.testing.assert_close(found, maps.rot90(-1, (2, 3)), atol=1e-5, rtol=0)
+
+
+def test_translation_by_whole_places_shifts() -> None:
+    maps = normal(1, 3, 8, 10)
+    found = affine_maps(maps, affines(1, x=0.3, y=-0.25))
+    expected = torch.zeros_like(maps)
+    expected[:, :, :6, 3:] = maps[:, :, 2:, :7]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_unmoved_samples_stay_to_the_bit() -> None:
+    maps, params = normal(3, 2, 9, 7), random_affines(3)
+    neutral = torch.tensor([True, False, True])
+    mixed = Affines(
+        params.angle.masked_fill(neutral, 0),
+        params.translate.masked_fill(neutral[:, None], 0),
+        params.scale.masked_fill(neutral, 1),
+        params.shear.masked_fill(neutral[:, None], 0),
+    )
+    found = affine_maps(maps, mixed, fill=3.0)
+    assert torch.equal(found[neutral], maps[neutral]) and not torch.equal(found[1], maps[1])
+    assert torch.equal(affine_nearest(maps, mixed, 3.0)[neutral], maps[neutral])
+
+
+@pytest.mark.parametrize("options", SINGLE[:8], ids=str)
+def test_each_parameter_alone_counts_as_moved(options: dict) -> None:
+    maps = normal(1, 2, 9, 9)
+    assert not torch.equal(affine_maps(maps, affines(1, **options)), maps)
+
+
+def test_affine_map_means_the_same_at_every_resolution() -> None:
+    """Blocks of 8 x 8 pixels around a place's centre move as the place does."""
+    coarse, params = normal(20, 1, 8, 12), random_affines(20)
+    fine = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    found = affine_nearest(fine, params, 9.0)
+    centres = torch.stack([found[:, :, row::8, column::8] for row in (3, 4) for column in (3, 4)])
+    # The centre of a coarse place lies between these four pixels; where they agree it is their value.
+    agree = (centres == centres[0]).all(dim=0)
+    assert agree.double().mean() > 0.7
+    assert torch.equal(centres[0][agree], affine_nearest(coarse, params, 9.0)[agree])
+
+
+def test_labels_are_moved_to_the_nearest_place_and_never_blended() -> None:
+    labels = torch.randint(0, 2, (20, 12, 16), generator=torch.Generator().manual_seed(0)) * 65535
+    found = affine_nearest(labels, random_affines(20), 255)
+    assert set(found.unique().tolist()) == {0, 255, 65535}
+
+
+def test_affine_computes_in_float32_at_least() -> None:
+    maps, params = normal(2, 3, 9, 7), random_affines(2)
+    half = affine_maps(maps.bfloat16(), params)
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, affine_maps(maps.bfloat16().float(), params).bfloat16())
+    assert affine_maps(maps.double(), params).dtype == torch.float64
+
+
+def test_affine_has_the_gradient_of_torchvision() -> None:
+    maps, params, weights = normal(2, 3, 9, 7).requires_grad_(), random_affines(2), normal(2, 3, 9, 7, seed=1)
+    (found,) = torch.autograd.grad((affine_maps(maps, params) * weights).sum(), maps)
+    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, 0.0)
+    (expected,) = torch.autograd.grad((expected * weights).sum(), maps)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.augment import TokenRRC
-from seitpp.augment.geometry import crop_boxes_from_draws, crop_resize, crop_resize_codes
+from seitpp.augment import BatchRandomResizedCrop, TokenRRC
+from seitpp.augment.geometry import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
 from seitpp.codebook import nearest_codes
 from seitpp.testing import load_golden
 
@@ -69,11 +69,18 @@ def test_crops_of_a_map(golden: dict, map_crops: str) -> None:
     assert_crops(crop_resize(maps, boxes, size), golden[map_crops])
 
 
+def test_random_resized_crop_of_a_map(golden: dict, map_crops: str) -> None:
+    boxes, size = boxes_and_size(golden, "in/boxes_map", map_crops)
+    maps = torch.from_numpy(golden["in/map"]).expand(len(boxes), -1, -1, -1)
+    params = CropBoxes(boxes, tuple(maps.shape[-2:]))
+    assert_crops(BatchRandomResizedCrop(size).apply(maps, params), golden[map_crops])
+
+
 @pytest.mark.parametrize("kind", ["codes", "embeddings"])
 def test_token_rrc(golden: dict, crops: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, size = boxes_and_size(golden, "in/boxes", crops)
     codes = torch.from_numpy(golden["in/codes"]).expand(len(boxes), -1, -1)
-    monkeypatch.setattr("seitpp.augment.token_ops.sample_crop_boxes", lambda *args, **kwargs: boxes)
+    monkeypatch.setattr("seitpp.augment.geometric.sample_crop_boxes", lambda *args, **kwargs: boxes)
     inputs = codes if kind == "codes" else embeddings(golden, len(boxes))
     found = TokenRRC(size)({"inputs": inputs, "codebook": torch.from_numpy(golden["in/codebook"])})["inputs"]
     assert_crops(found, golden[crops])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.augment import TokenRRC
-from seitpp.augment.geometry import crop_resize, sample_crop_boxes
+from seitpp.augment.geometry import crop_labels, crop_resize, sample_crop_boxes
 from seitpp.registry import TRANSFORMS
 
 
@@ -81,9 +81,31 @@ def test_ratio_reaches_the_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((args, kwargs))
         return sample_crop_boxes(*args, **kwargs)
 
-    monkeypatch.setattr("seitpp.augment.token_ops.sample_crop_boxes", record)
+    monkeypatch.setattr("seitpp.augment.geometric.sample_crop_boxes", record)
     TokenRRC(7, scale=(0.2, 0.9), ratio=(0.5, 2.0))(toy_batch())
-    assert seen[0][0] == (4, (12, 10), (0.2, 0.9), (0.5, 2.0))
+    assert seen[0][0][:4] == (4, (12, 10), (0.2, 0.9), (0.5, 2.0))
+
+
+def test_label_maps_follow_the_crop_of_codes() -> None:
+    batch = toy_batch() | {"gt_sem_seg": torch.randint(0, 9, (4, 48, 40))}
+    labels = batch["gt_sem_seg"]
+    found = run(TokenRRC((6, 5)), batch)["gt_sem_seg"]
+    torch.manual_seed(0)
+    boxes = sample_crop_boxes(4, (12, 10), (0.08, 1.0), (3 / 4, 4 / 3))
+    assert torch.equal(found, crop_labels(labels, boxes, (24, 20), (12, 10)))
+
+
+def test_one_box_for_the_batch_if_asked_for() -> None:
+    same = toy_batch() | {"inputs": toy_batch()["inputs"][:1].expand(4, -1, -1)}
+    crops = run(TokenRRC(7, per_sample=False), same)["inputs"]
+    torch.testing.assert_close(crops, crops[:1].expand_as(crops), atol=1e-6, rtol=0)
+
+
+def test_codes_without_a_codebook_are_refused() -> None:
+    batch = toy_batch()
+    del batch["codebook"]
+    with pytest.raises(ValueError, match=r"TokenRRC acts on embeddings, but the inputs are torch\.int64 codes"):
+        TokenRRC(7)(batch)
 
 
 @pytest.mark.parametrize("scale", [(0, 1), (0.5, 0.2), (0.5, 1.5), (-0.1, 0.5)])
@@ -100,4 +122,4 @@ def test_wrong_ratio_is_refused(ratio: tuple[float, float]) -> None:
 
 def test_registry_builds_it() -> None:
     built = TRANSFORMS.build(dict(type="seitpp.TokenRRC", size=28, scale=[0.2, 1.0]))
-    assert repr(built) == "TokenRRC(size=(28, 28), scale=(0.2, 1.0), ratio=(0.75, 1.3333333333333333))"
+    assert repr(built) == "TokenRRC(size=(28, 28), scale=(0.2, 1.0), ratio=(0.75, 1.3333333333333333), per_sample=True)"

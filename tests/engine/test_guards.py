@@ -120,6 +120,30 @@ def test_label_beyond_the_head(load: Callable, refusal: Callable, tmp_path: Path
     assert "has labels from 0 to 4, the head has 4 classes; set model.head.num_classes" in refusal(cfg)
 
 
+def test_soft_targets_of_another_number_of_classes(load: Callable, refusal: Callable) -> None:
+    cfg = load(FINETUNE, stores=True)
+    cfg.data_preprocessor.num_classes = 10
+    assert "makes soft targets of 10 classes, the head has 1000; set data_preprocessor.num_classes" in refusal(cfg)
+
+
+def test_augmentation_that_cannot_take_the_data(load: Callable, refusal: Callable, tmp_path: Path) -> None:
+    cfg = load(MTM, stores=True)
+    (tmp_path / "other.json").write_text('{"0": [391]}')
+    eda = dict(type="TokenEDA", synonyms=str(tmp_path / "other.json"))
+    cfg.data_preprocessor.augments = [dict(type="RandomApply", transforms=[eda], prob=0)]
+    assert "other.json names code 391, but the codebook has the codes 0 to 390" in refusal(cfg)
+
+
+def test_files_of_augmentations_are_needed_in_training_only(
+    load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path
+) -> None:
+    cfg = load(MTM, stores=True)
+    cfg.data_preprocessor.augments = [dict(type="TokenEDA", synonyms=str(tmp_path / "nowhere.json"))]
+    build_runner(copy.deepcopy(cfg)).test()
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.json do not exist"):
+        build_runner(cfg).train()
+
+
 @pytest.fixture
 def trained(load: Callable, build_runner: Callable[[Config], Runner]) -> tuple[Config, Path]:
     """A config, and a checkpoint that it trained."""

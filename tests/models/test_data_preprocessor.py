@@ -26,6 +26,22 @@ class ReplaceBySoftEmbeddings(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
+class RecordBatch(BaseTransform):
+    """Test transform: keeps the batch it was given, and what it was prepared with."""
+
+    def __init__(self) -> None:
+        self.batch: dict = {}
+        self.prepared: list[tuple] = []
+
+    def prepare(self, *args: object) -> None:
+        self.prepared.append(args)
+
+    def transform(self, results: dict) -> dict:
+        self.batch = dict(results)
+        return results
+
+
 def table() -> Tensor:
     return torch.randn(K, D, generator=torch.Generator().manual_seed(0))
 
@@ -40,6 +56,7 @@ def build(**options: object) -> TokenDataPreprocessor:
 
 
 RRC = dict(type="seitpp.TokenRRC", size=6)
+RECORD = dict(type="seitpp.RecordBatch")
 SOFT = dict(type="seitpp.ReplaceBySoftEmbeddings")
 
 
@@ -136,6 +153,49 @@ def test_autocast_changes_nothing(output: str) -> None:
         found = preprocessor(toy_batch(32), training=True)["inputs"]
         assert (table() @ table().T).dtype == torch.bfloat16  # autocast is on
     assert found.dtype == expected.dtype and torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_augments_learn_what_frozen_networks_may_run_in(dtype: torch.dtype) -> None:
+    preprocessor = build(augments=[RECORD])
+    preprocessor(toy_batch(9), training=True)
+    record = preprocessor.augments.transforms[0]
+    assert record.batch["network_dtype"] == torch.float32
+    with torch.autocast("cpu", dtype=dtype):
+        preprocessor(toy_batch(9), training=True)
+    assert record.batch["network_dtype"] == dtype
+    with torch.autocast("cuda", dtype=dtype, enabled=False):
+        preprocessor(toy_batch(9), training=True)
+    assert record.batch["network_dtype"] == torch.float32
+
+
+@pytest.mark.parametrize("num_classes", [None, 7])
+def test_augments_see_codebook_and_number_of_classes(num_classes: int | None) -> None:
+    preprocessor = build(augments=[RECORD], num_classes=num_classes)
+    preprocessor(toy_batch(9, gt_label=torch.tensor([4, 0, 2])), training=True)
+    batch = preprocessor.augments.transforms[0].batch
+    assert batch["codebook"] is preprocessor.codebook and batch.get("num_classes") == num_classes
+    always = {"inputs", "sample_idx", "gt_label", "codebook", "distance", "network_dtype"}
+    assert set(batch) - {"num_classes"} == always
+
+
+def test_mixing_makes_soft_targets_of_labels() -> None:
+    preprocessor = build(augments=[dict(type="seitpp.TokenCutMix")], num_classes=5)
+    samples = preprocessor(toy_batch(9, gt_label=torch.tensor([4, 0, 2])), training=True)["data_samples"]
+    scores = torch.stack([sample.gt_score for sample in samples])
+    assert scores.shape == (3, 5)
+    torch.testing.assert_close(scores.sum(dim=1), torch.ones(3))
+
+
+def test_every_augmentation_is_prepared_wherever_it_is() -> None:
+    nested = [RECORD, dict(type="seitpp.SplitBatch", first=[dict(type="seitpp.OneOf", transforms=[RECORD])], second=[])]
+    preprocessor = build(augments=nested)
+    facts = {"grid": [9, 9]}
+    preprocessor.prepare_training(facts, "the store")
+    first = preprocessor.augments.transforms[0]
+    second = preprocessor.augments.transforms[1].first.transforms[0].choices[0].transforms[0]
+    for record in (first, second):
+        assert record.prepared == [(facts, "the store", preprocessor.codebook, preprocessor.codebook_sha256)]
 
 
 def test_nothing_requires_a_gradient() -> None:
@@ -243,3 +303,18 @@ def test_codebook_of_a_whole_checkpoint_is_checked() -> None:
     state = {**model.state_dict(), "data_preprocessor.codebook": table() * 2}
     with pytest.raises(ValueError, match="trained with another codebook"):
         model.load_state_dict(state)
+
+
+@pytest.mark.parametrize(("distance", "code"), [("cosine", 1), ("euclidean", 0)])
+def test_nearest_codes_are_found_by_the_tokenizers_distance(distance: str, code: int) -> None:
+    """A vector of length 0.9 that points a little more to the long code 1 and lies nearer to the short code 0."""
+    codebook = torch.tensor([[1.0, 0.0], [30.0, 30.0]])
+    preprocessor = TokenDataPreprocessor(codebook, distance=distance)
+    maps = torch.tensor([0.7, 0.6]).view(1, 2, 1, 1)
+    batch = preprocessor({"inputs": maps, "sample_idx": torch.arange(1)})
+    assert batch["inputs"].item() == code
+
+
+def test_unknown_distance_is_refused() -> None:
+    with pytest.raises(ValueError, match="distance must be one of cosine, euclidean, got 'manhattan'"):
+        build(distance="manhattan")

@@ -2,7 +2,12 @@
 
 data_root = "work_dirs/quickstart/tokens/"
 
-data_preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=data_root + "train", output="codes")
+data_preprocessor = dict(
+    type="seitpp.TokenDataPreprocessor",
+    codebook=data_root + "train",
+    distance="euclidean",  # as k-means
+    output="codes",
+)
 
 train_dataloader = dict(
     batch_size=64,

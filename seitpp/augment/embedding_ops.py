@@ -1,0 +1,176 @@
+"""Augmentations of codebook embeddings that change colours and textures, not places: Emb-Noise and ColorAdapt."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor
+
+from seitpp.augment.base import BatchTransform, embed_codes
+from seitpp.augment.geometric import check_probability
+from seitpp.registry import TRANSFORMS
+
+
+def draw_samples(
+    batch_size: int, prob: float, device: torch.device | str = "cpu", generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw which samples of a batch to change: the first `prob` of a random order, as the reference does.
+
+    Their number is known to the host, so that a device is never waited for: B * prob where that is whole; else one of
+    the two whole numbers beside it, drawn so that B * prob is the mean. (The reference always rounds down, and so
+    would never change a batch of one.)
+
+    Args:
+        batch_size: Number of samples B.
+        prob: Share of the samples.
+        device: Where to draw the order.
+        generator: Source of randomness; the device's default generator if None. One of an accelerator draws the order
+            alone, and the host's default generator how many.
+
+    Returns:
+        Their places, (n,), int64, each once, in random order.
+    """
+    order = torch.randperm(batch_size, generator=generator, device=device)
+    expected = batch_size * prob
+    count = round(expected)
+    if abs(expected - count) > 1e-9 * batch_size:  # 100 * 0.07 is not 7 in floating point
+        on_host = generator if generator is not None and generator.device.type == "cpu" else None
+        count = math.floor(expected + torch.rand((), generator=on_host).item())
+    return order[:count]
+
+
+def add_noise(maps: Tensor, samples: Tensor, channel_noise: Tensor, element_noise: Tensor) -> Tensor:
+    """Add noise to some samples.
+
+    Args:
+        maps: (B, C, H, W), floating point.
+        samples: Places in the batch, (n,), int64, each once.
+        channel_noise: What is added to whole channels, (n, C, 1, 1).
+        element_noise: What is added to each value, (n, C, H, W).
+
+    Returns:
+        As `maps`; other samples are equal to the input.
+    """
+    return maps.index_add(0, samples, channel_noise + element_noise)
+
+
+@TRANSFORMS.register_module()
+class EmbNoise(BaseTransform):
+    """Emb-Noise: normal noise a channel plus normal noise a value, on some samples (SeiT, Sec. 3.3).
+
+    Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or floating-point maps
+    (B, D, H, W); becomes maps.
+
+    Args:
+        std: Standard deviation of the noise of each value.
+        channel_std: Standard deviation of the noise that a channel's values share.
+        prob: Share of the samples; see `draw_samples`.
+    """
+
+    def __init__(self, std: float = 1.0, channel_std: float = 1.0, prob: float = 0.5) -> None:
+        for name, value in (("std", std), ("channel_std", channel_std)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {value}")
+        self.std = std
+        self.channel_std = channel_std
+        self.prob = check_probability("prob", prob)
+
+    def transform(self, results: dict) -> dict:
+        """Add noise; see the class for the keys."""
+        maps = results["inputs"]
+        if not maps.is_floating_point():
+            maps = embed_codes(maps, results["codebook"])
+        samples = draw_samples(len(maps), self.prob, maps.device)
+        options = {"dtype": maps.dtype, "device": maps.device}
+        channel_noise = self.channel_std * torch.randn(len(samples), maps.shape[1], 1, 1, **options)
+        element_noise = self.std * torch.randn(len(samples), *maps.shape[1:], **options)
+        results["inputs"] = add_noise(maps, samples, channel_noise, element_noise)
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(std={self.std}, channel_std={self.channel_std}, prob={self.prob})"
+
+
+def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
+    """Give each channel of a sample the mean and deviation of the same channel of its partner (SeiT++, eq. 4).
+
+    Statistics are those of the batch as it is given, in float32 whatever its type: bfloat16 has 8 bits. A channel
+    that is constant, or deviates by no more than rounding does, becomes its partner's mean; dividing by its deviation
+    would blow rounding up to the partner's contrast.
+
+    Args:
+        maps: (B, C, H, W), floating point.
+        partner: Place of each sample's partner in the batch, (B,), int64; a sample that is its own stays to the bit.
+        eps: A channel is constant if its deviation is at most this share of its root mean square.
+
+    Returns:
+        As `maps`.
+    """
+    values = maps.float()
+    variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
+    std = variance.sqrt()
+    varies = std > eps * (variance + mean.square()).sqrt()
+    scale = torch.where(varies, std[partner] / std, 0)
+    adapted = (values - mean) * scale + mean[partner]
+    itself = partner == torch.arange(len(maps), device=maps.device)
+    return torch.where(itself[:, None, None, None], maps, adapted.to(maps.dtype))
+
+
+@dataclass(frozen=True)
+class ColorPartners:
+    """Whose colours each sample takes: `partner` (B,), int64, its own place for a sample that stays."""
+
+    partner: Tensor
+
+
+@TRANSFORMS.register_module()
+class ColorAdapt(BatchTransform):
+    """ColorAdapt: samples take the channel statistics of another sample (SeiT++, Sec. 3.3, eq. 4).
+
+    Object structure stays and colours change. Labels do not change. In an odd batch the middle sample is its own
+    partner under `partner="reverse"` and stays, as a sample alone does.
+
+    Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or floating-point maps
+    (B, D, H, W) of any kind; becomes maps.
+
+    Args:
+        prob: Share of the samples that are changed; see `draw_samples`.
+        partner: `reverse`, sample B - 1 - i (the loader shuffles), or `random`, a random order of the batch.
+        eps: Deviation, as a share of a channel's root mean square, up to which it counts as constant.
+    """
+
+    def __init__(
+        self, prob: float = 0.25, partner: Literal["reverse", "random"] = "reverse", eps: float = 1e-6
+    ) -> None:
+        if partner not in ("reverse", "random"):
+            raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
+        if not 0 <= eps < 1:
+            raise ValueError(f"eps must lie between 0 and 1, got {eps}")
+        self.prob = check_probability("prob", prob)
+        self.partner = partner
+        self.eps = eps
+
+    def sample(
+        self,
+        batch_size: int,
+        places: tuple[int, int],
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> ColorPartners:
+        """Draw the samples that change, and their partners; see the base class."""
+        own = torch.arange(batch_size, device=device)
+        samples = draw_samples(batch_size, self.prob, device, generator)
+        if self.partner == "reverse":
+            other = own.flip(0)
+        else:
+            other = torch.randperm(batch_size, generator=generator, device=device)
+        return ColorPartners(own.index_copy(0, samples, other[samples]))
+
+    def apply(self, maps: Tensor, params: ColorPartners) -> Tensor:
+        """Change the colours of maps (B, C, H, W); see `color_adapt`."""
+        return color_adapt(maps, params.partner, self.eps)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(prob={self.prob}, partner={self.partner!r}, eps={self.eps})"

@@ -1,0 +1,217 @@
+"""Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of whole batches, with soft targets."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seitpp.augment.base import BatchTransform
+from seitpp.augment.geometric import check_probability
+from seitpp.registry import TRANSFORMS
+
+
+@dataclass(frozen=True)
+class MixWeights:
+    """Mixup's parameters.
+
+    Attributes:
+        weight: Share of the sample itself, (B,), float in [0, 1]; the rest is its partner's.
+        partner: Place in the batch of the sample mixed in, (B,), int64.
+    """
+
+    weight: Tensor
+    partner: Tensor
+
+
+@dataclass(frozen=True)
+class CutBoxes:
+    """CutMix's parameters.
+
+    Attributes:
+        boxes: Where the partner is pasted, (top, left, height, width) in places of a lattice, (B, 4), int64, inside it;
+            height or width may be 0.
+        places: Rows and columns of the lattice.
+        partner: Place in the batch of the sample that is pasted, (B,), int64.
+    """
+
+    boxes: Tensor
+    places: tuple[int, int]
+    partner: Tensor
+
+    @property
+    def weight(self) -> Tensor:
+        """Share of the lattice that stays the sample's own, (B,), float32: one minus the pasted area, exactly."""
+        rows, columns = self.places
+        return 1 - self.boxes[:, 2] * self.boxes[:, 3] / (rows * columns)
+
+
+class MixingTransform(BatchTransform):
+    """Mixes each sample with a partner of the batch; without targets (self-supervised) the inputs only.
+
+    Args:
+        alpha: A sample's own share is drawn from Beta(alpha, alpha).
+        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
+        per_sample: Whether each sample has its own share (and box), or the batch one.
+    """
+
+    mixes = True
+
+    def __init__(self, alpha: float, partner: Literal["reverse", "random"], per_sample: bool) -> None:
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha of Beta(alpha, alpha) must be finite and above 0, got {alpha}")
+        if partner not in ("reverse", "random"):
+            raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
+        self.alpha, self.partner, self.per_sample = alpha, partner, per_sample
+
+    def apply_scores(self, scores: Tensor, params: MixWeights | CutBoxes) -> Tensor:
+        """Soft targets (B, classes), mixed by the shares of the inputs."""
+        return torch.lerp(scores[params.partner], scores, params.weight.to(scores.dtype)[:, None])
+
+    def _draw_partners(self, batch_size: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+        if self.partner == "random":
+            return torch.randperm(batch_size, generator=generator, device=device)
+        return torch.arange(batch_size - 1, -1, -1, device=device)
+
+    def _draw_shares(self, draws: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+        """Beta(alpha, alpha), (draws,): the first of two values of a Dirichlet distribution."""
+        concentration = torch.full((draws, 2), float(self.alpha), device=device)
+        # What torch.distributions.Beta draws from, too; that one takes no generator.
+        return torch._sample_dirichlet(concentration, generator)[:, 0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(alpha={self.alpha}, partner={self.partner!r}, per_sample={self.per_sample})"
+
+
+@TRANSFORMS.register_module()
+class BatchMixup(MixingTransform):
+    """Mixup: each sample becomes a weighted mean of itself and its partner, and so do the soft targets.
+
+    Codes are embedded first, since a mean of code indices means nothing. Label maps are refused.
+
+    Args:
+        alpha: A sample's own share is drawn from Beta(alpha, alpha).
+        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
+        per_sample: Whether each sample has its own share, or the batch one.
+        prob: Probability that a sample (or the batch) is mixed at all.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.8,
+        partner: Literal["reverse", "random"] = "reverse",
+        per_sample: bool = True,
+        prob: float = 1.0,
+    ) -> None:
+        super().__init__(alpha, partner, per_sample)
+        self.prob = check_probability("prob", prob)
+
+    def sample(
+        self,
+        batch_size: int,
+        places: tuple[int, int],
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> MixWeights:
+        """Draw the shares and partners of a batch; see `BatchTransform`."""
+        draws = batch_size if self.per_sample else 1
+        weight = self._draw_shares(draws, device, generator)
+        if self.prob < 1:
+            mixed = torch.rand(draws, generator=generator, device=device) < self.prob
+            weight = torch.where(mixed, weight, 1.0)
+        return MixWeights(weight.expand(batch_size), self._draw_partners(batch_size, device, generator))
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, prob={self.prob})"
+
+    def apply(self, maps: Tensor, params: MixWeights) -> Tensor:
+        """Mix maps (B, C, H, W)."""
+        return torch.lerp(maps[params.partner], maps, params.weight.to(maps.dtype)[:, None, None, None])
+
+    def apply_labels(self, labels: Tensor, params: MixWeights) -> Tensor:
+        """Raises `ValueError`: there is no mean of two classes."""
+        raise ValueError(
+            "BatchMixup cannot mix label maps (gt_sem_seg): every place would have two classes; use BatchCutMix, or "
+            "leave mixing out of segmentation pipelines"
+        )
+
+
+@TRANSFORMS.register_module(name=["BatchCutMix", "TokenCutMix"])
+class BatchCutMix(MixingTransform):
+    """CutMix: a box of each sample is replaced by what its partner has there, and targets follow the pasted area.
+
+    The box has the shape of the map and one minus the drawn share of its area; its centre is uniform over the map, and
+    what sticks out is cut off. Codes are pasted as they are, label maps place by place.
+
+    Args:
+        alpha: The share of the area that stays, before cutting off, is drawn from Beta(alpha, alpha).
+        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
+        per_sample: Whether each sample has its own box, or the batch one.
+    """
+
+    on_codes = True
+
+    def __init__(
+        self, alpha: float = 1.0, partner: Literal["reverse", "random"] = "reverse", per_sample: bool = True
+    ) -> None:
+        super().__init__(alpha, partner, per_sample)
+
+    def sample(
+        self,
+        batch_size: int,
+        places: tuple[int, int],
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> CutBoxes:
+        """Draw the boxes and partners of a batch; see `BatchTransform`."""
+        draws = batch_size if self.per_sample else 1
+        shares = self._draw_shares(draws, device, generator)
+        centres = torch.rand(2, draws, generator=generator, device=device)
+        boxes = cut_boxes_from_draws(shares, centres[0], centres[1], places).expand(batch_size, 4)
+        return CutBoxes(boxes, places, self._draw_partners(batch_size, device, generator))
+
+    def apply(self, maps: Tensor, params: CutBoxes) -> Tensor:
+        """Paste codes (B, H, W) or maps (B, C, H, W)."""
+        pasted = pasted_places(params, tuple(maps.shape[-2:]))
+        return torch.where(pasted if maps.ndim == 3 else pasted[:, None], maps[params.partner], maps)
+
+    def apply_labels(self, labels: Tensor, params: CutBoxes) -> Tensor:
+        """Paste label maps (B, h, w)."""
+        return self.apply(labels, params)
+
+
+def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, places: tuple[int, int]) -> Tensor:
+    """Boxes that given draws stand for (Yun et al., 2019, Sec. 3.1), in whole places.
+
+    Args:
+        share: Share of the area outside the box, before cutting off, (B,), in [0, 1].
+        centre_y: Centre of the box as a share of the height, (B,), in [0, 1).
+        centre_x: The same of the width, (B,).
+        places: Rows and columns.
+
+    Returns:
+        Boxes (top, left, height, width), (B, 4), int64, inside the map.
+    """
+    sides = (1 - share).clamp(min=0).sqrt()
+    ends = []
+    for centre, size in ((centre_y, places[0]), (centre_x, places[1])):
+        length = (sides * size).round()
+        start = (centre * size - length / 2).round()
+        ends.append((start.clamp(min=0).long(), (start + length).clamp(max=size).long()))
+    (top, bottom), (left, right) = ends
+    return torch.stack([top, left, bottom - top, right - left], dim=1)
+
+
+def pasted_places(params: CutBoxes, shape: tuple[int, int]) -> Tensor:
+    """Places of maps of any resolution whose centre lies in the box of their sample, (B, *shape), bool."""
+    rows, columns = (
+        _inside(params.boxes[:, axis], params.boxes[:, axis + 2], shape[axis], params.places[axis]) for axis in range(2)
+    )
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _inside(start: Tensor, length: Tensor, size: int, lattice: int) -> Tensor:
+    """Places of an axis whose centre lies in [start, start + length) of the lattice, (B, size); in whole numbers."""
+    centres = (2 * torch.arange(size, device=start.device) + 1) * lattice
+    return (centres >= 2 * size * start[:, None]) & (centres < 2 * size * (start + length)[:, None])

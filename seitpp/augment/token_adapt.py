@@ -1,0 +1,270 @@
+"""Image augmentations of tokens through a frozen TokenAdapt (SeiT++, Sec. 3.3, eq. 2)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor, nn
+
+from seitpp.augment.base import embed_codes
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.codebook import codebook_sha256 as sha256_of
+from seitpp.models.token_adapt import TokenAdapt
+from seitpp.registry import MODELS, TRANSFORMS
+
+# Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
+_PREFIX, _CODEBOOK = "token_adapt.", "codebook"
+# Tokens that go through a network at a time. On a CPU a thread's activations then stay near its caches; on an
+# accelerator the bound keeps those of large batches from filling the memory.
+_CPU_TOKENS, _DEVICE_TOKENS = 1 << 11, 1 << 19
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class _Shared:
+    """Networks outside every module tree, and what is kept of them; copies of the owner (the EMA's) hold the same."""
+
+    def __init__(self, network: TokenAdapt | None) -> None:
+        self.network = network
+        self.reduced: dict[torch.dtype, TokenAdapt] = {}  # copies of it in shorter types
+        self.codebook_sha256: str | None = None  # of the codebook that the network was trained with, where known
+        # The codebook that was seen last, its version, the network, and what that one's first layer makes of it.
+        self.seen: tuple[Tensor, int, TokenAdapt, Tensor | None] | None = None
+
+    def __deepcopy__(self, memo: dict) -> "_Shared":
+        return self
+
+
+@TRANSFORMS.register_module()
+class TokenAdaptAugment(BaseTransform):
+    """Converts tokens to TokenAdapt's map, runs augmentations on it, reverses it and takes the most likely codes.
+
+    The network is frozen, has no part in training or in checkpoints, and is read when it is first used, so that
+    nothing but training needs its file. Every augmentation in `augments` sees the batch with maps as its `inputs`:
+    labels, soft targets and label maps follow as they do outside. Sizes, such as a crop's, are in places of the map, of
+    which a token has 2 x 2.
+
+    Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
+    (B, D, H, W); becomes codes int64 (B, h, w), or for a network without a codebook values (B, D, h, w). Optional key:
+    `network_dtype`, the type that frozen networks run in.
+
+    Args:
+        token_adapt: Options of `seitpp.TokenAdapt`, or the network itself, which is then frozen.
+        checkpoint: Its weights: of a training run of it (tools/train.py), or the authors' after
+            tools/convert_checkpoint.py. Needed unless `token_adapt` is a network.
+        augments: Configs of transforms on the map, run in order.
+        precision: What the networks run in: `float32`, `bfloat16`, or `auto` for what the batch says in
+            `network_dtype`, else autocast. Maps and augmentations are always float32.
+
+    Attributes:
+        children: The built `augments`.
+    """
+
+    def __init__(
+        self,
+        token_adapt: Mapping[str, Any] | nn.Module,
+        checkpoint: str | Path | None = None,
+        augments: Sequence[dict] = (),
+        precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    ) -> None:
+        if precision != "auto" and precision not in _DTYPES:
+            raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}")
+        given = isinstance(token_adapt, nn.Module)
+        if given and checkpoint is not None:
+            raise ValueError(f"token_adapt is a network already; leave out the checkpoint {checkpoint}")
+        self.token_adapt = None if given else {"type": "seitpp.TokenAdapt", **token_adapt}
+        self.checkpoint = checkpoint
+        self.children = [TRANSFORMS.build(cfg) for cfg in augments]
+        self.precision = precision
+        self._shared = _Shared(_frozen(token_adapt) if given else None)
+
+    def load(self) -> TokenAdapt:
+        """The network, read and checked at the first call.
+
+        Raises:
+            FileNotFoundError: There is no file at `checkpoint`.
+            ValueError: There is no `checkpoint`, it is for other sizes, or it holds values that are not finite.
+        """
+        if self._shared.network is None:
+            if self.checkpoint is None:
+                raise ValueError(
+                    "TokenAdaptAugment has no weights, and random ones scramble every token; set its `checkpoint` to a "
+                    "trained TokenAdapt (tools/train.py with a config of configs/tokenadapt/)"
+                )
+            weights, codebook = self._read(self.checkpoint)
+            # Initial weights are drawn and overwritten; the training's draws must not depend on when that is.
+            with torch.random.fork_rng(devices=[]):
+                network = MODELS.build(self.token_adapt)
+            try:
+                check_state_dict(weights, network.state_dict(), self.checkpoint)
+            except ValueError as error:
+                raise ValueError(f"{error}. Set token_adapt to the sizes that it was trained with") from error
+            network.load_state_dict(weights)
+            self._shared.network = _frozen(network)
+            self._shared.codebook_sha256 = None if codebook is None else sha256_of(codebook)
+        return self._shared.network
+
+    @staticmethod
+    def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The network's weights in a file, and the codebook it was trained with if the file says."""
+        if not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with a config of "
+                "configs/tokenadapt/), or convert the authors' (tools/convert_checkpoint.py tokenadapt SRC DST)"
+            )
+        found = state_dict_of(load_checkpoint_file(checkpoint), checkpoint)
+        codebook = found.pop(_CODEBOOK, None)
+        part = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
+        weights = part or found
+        broken = [name for name, value in weights.items() if not value.isfinite().all()]
+        if broken:
+            raise ValueError(
+                f"checkpoint {checkpoint} holds values that are not finite in {shorten(broken)}; it is damaged, or its "
+                "training diverged"
+            )
+        return weights, codebook
+
+    def prepare(
+        self,
+        facts: Mapping[str, Any],
+        where: str,
+        codebook: Tensor | None = None,
+        codebook_sha256: str | None = None,
+    ) -> None:
+        """Load the network and refuse data that it cannot take, before training starts.
+
+        Args:
+            facts: What the data set tells of its tokens (`metainfo`): `grid`, `channels`, `codebook_size`, `spatial`.
+            where: Name of the data, for messages.
+            codebook: The codebook of the codes, (K, D).
+            codebook_sha256: Its hash.
+
+        Raises:
+            FileNotFoundError: There is no file at `checkpoint`.
+            ValueError: The tokens have no spatial grid, or the network is for other tokens or for another codebook.
+        """
+        if facts.get("spatial") is False:
+            raise ValueError(
+                f"{where} holds tokens without a spatial grid: no place of theirs stands for a part of the image, so "
+                "TokenAdapt has nothing to flip, crop or turn. Leave TokenAdaptAugment out, or use another tokenizer"
+            )
+        network = self.load()
+        channels, size, grid = (facts.get(key) for key in ("channels", "codebook_size", "grid"))
+        if grid is not None and tuple(grid) != network.grid:
+            raise ValueError(
+                f"{where} holds grids of {_by(grid)} tokens, TokenAdapt converts {_by(network.grid)}; use one that was "
+                "trained on such grids, or set token_adapt.grid if this one was"
+            )
+        if not network.regresses and channels is not None:
+            raise ValueError(
+                f"{where} holds {channels} values a token and no codes, TokenAdapt scores {network.codebook_size} "
+                "codes; use one that was trained with codebook_size=None"
+            )
+        if not network.regresses and size is not None and size != network.codebook_size:
+            raise ValueError(
+                f"{where} has {size} codes, TokenAdapt scores {network.codebook_size}; use one that was trained on "
+                "tokens of this tokenizer"
+            )
+        code_dim = channels if codebook is None else codebook.shape[1]
+        if code_dim is not None and code_dim != network.code_dim:
+            raise ValueError(
+                f"{where} has {code_dim} values a token, TokenAdapt converts {network.code_dim}; use one that was "
+                "trained on tokens of this tokenizer"
+            )
+        if codebook_sha256 is not None:
+            self._check_codebook(codebook_sha256)
+
+    def _check_codebook(self, sha256: str) -> None:
+        trained_with = self._shared.codebook_sha256
+        if trained_with is not None and sha256 != trained_with:
+            raise ValueError(
+                f"TokenAdapt's checkpoint {self.checkpoint} was trained with another codebook (sha256 "
+                f"{trained_with[:12]}) than that of the data (sha256 {sha256[:12]}); its codes mean other things. Use "
+                "one that was trained on tokens of this tokenizer"
+            )
+
+    @torch.no_grad()
+    def transform(self, results: dict) -> dict:
+        """Convert, augment and reverse the batch; see the class for the keys."""
+        inputs = results["inputs"]
+        network = self._network(inputs.device, self._dtype(results))
+        with torch.autocast(inputs.device.type, enabled=False):
+            results["inputs"] = self._convert(network, inputs, results.get("codebook")).float()
+            for child in self.children:
+                results = child(results)
+            results["inputs"] = self._reverse(network, results["inputs"])
+        return results
+
+    def _dtype(self, results: Mapping[str, Any]) -> torch.dtype:
+        if self.precision != "auto":
+            return _DTYPES[self.precision]
+        if results.get("network_dtype") is not None:
+            return results["network_dtype"]
+        device = results["inputs"].device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+
+    def _network(self, device: torch.device, dtype: torch.dtype) -> TokenAdapt:
+        """The network on a device and in a type: whole, not by autocast, whose casts cost as much as the sums do."""
+        network, reduced = self.load(), self._shared.reduced
+        if next(network.parameters()).device != device:
+            network.to(device)
+            reduced.clear()
+            self._shared.seen = None
+        if dtype == torch.float32:
+            return network
+        if dtype not in reduced:
+            reduced[dtype] = network.reduced(dtype)
+        return reduced[dtype]
+
+    def _convert(self, network: TokenAdapt, inputs: Tensor, codebook: Tensor | None) -> Tensor:
+        if inputs.is_floating_point():
+            return _in_pieces(network.convert, inputs, network.grid)
+        if codebook is None:
+            raise ValueError(
+                f"TokenAdapt converts embeddings, but the inputs are {inputs.dtype} codes and the batch has no "
+                "`codebook`; give the data preprocessor a codebook, or float inputs"
+            )
+        table = self._embedded(network, codebook)
+        if table is None:
+            return _in_pieces(lambda codes: network.convert(embed_codes(codes, codebook)), inputs, network.grid)
+        return _in_pieces(lambda codes: network.convert_codes(codes.int(), table), inputs, network.grid)
+
+    def _embedded(self, network: TokenAdapt, codebook: Tensor) -> Tensor | None:
+        """The first layer's output for each code, kept as long as the codebook is the same; None in regression."""
+        version = 0 if codebook.is_inference() else codebook._version
+        seen = self._shared.seen
+        if seen is None or seen[0] is not codebook or seen[1] != version or seen[2] is not network:
+            if self._shared.codebook_sha256 is not None:
+                self._check_codebook(sha256_of(codebook))
+            whole = self.load()
+            dtype = network.conversion.embed.weight.dtype
+            table = None if whole.regresses else whole.embed_codebook(codebook).to(dtype)
+            self._shared.seen = seen = (codebook, version, network, table)
+        return seen[3]
+
+    @staticmethod
+    def _reverse(network: TokenAdapt, maps: Tensor) -> Tensor:
+        if not network.regresses:
+            return _in_pieces(network.reverse_codes, maps, network.out_grid)
+        return _in_pieces(network.reverse, maps, network.out_grid).permute(0, 3, 1, 2)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(checkpoint={self.checkpoint}, augments={self.children}, precision={self.precision})"
+        )
+
+
+def _frozen(network: TokenAdapt) -> TokenAdapt:
+    return network.eval().requires_grad_(False)
+
+
+def _in_pieces(function: Callable[[Tensor], Tensor], batch: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Run a network on as many samples (B, ...) at a time as the device likes; `grid` is of the tokens it works on."""
+    tokens = _CPU_TOKENS * torch.get_num_threads() if batch.device.type == "cpu" else _DEVICE_TOKENS
+    results = [function(piece) for piece in batch.split(max(1, tokens // (grid[0] * grid[1])))]
+    return results[0] if len(results) == 1 else torch.cat(results)
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))

@@ -1,0 +1,58 @@
+"""How well TokenAdapt predicts the tokens of an augmented image, against doing without it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from seitpp.registry import METRICS
+
+# The order in which `TokenAdaptPretrain.predict` scores; `tokenizer` are the true tokens.
+_PREDICTIONS = ("token_adapt", "direct", "copy", "tokenizer")
+_LEAST_ERROR = 1e-10  # an exact image counts as 100 dB
+
+
+@METRICS.register_module()
+class TokenAdaptMetric(BaseMetric):
+    """Share of tokens predicted exactly, and PSNR of the decoded prediction, for each augmentation.
+
+    Exact for any batch size and number of processes but for augmentations that mix samples, whose partners are found
+    in the batch.
+
+    Results, for each augmentation NAME of the model's `eval_augments`: `NAME_accuracy`, per cent of tokens;
+    `NAME_accuracy_direct`, when the augmentation is applied to the tokens' embeddings instead and the nearest code
+    taken; `NAME_accuracy_copy`, when the input's tokens are copied. `NAME_psnr`, `_direct`, `_copy`: of the decoded
+    tokens to the augmented image, mean over images in dB; `_tokenizer`: of its true tokens, which nothing can beat but
+    by chance. `accuracy` is the mean of `NAME_accuracy`.
+
+    Args:
+        collect_device: mmengine's.
+        prefix: Put before the result's names.
+    """
+
+    default_prefix = "token_adapt"
+
+    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep a batch's scores; one entry a sample is what lets mmengine cut off padding."""
+        self.results.extend((sample["token_adapt_names"], sample["token_adapt_scores"]) for sample in data_samples)
+
+    def compute_metrics(self, results: list[tuple[tuple[str, ...], Tensor]]) -> dict[str, float]:
+        """Means over the data set."""
+        names = results[0][0]
+        scores = torch.stack([row for _, row in results]).double()  # (N, augmentations, predictions, 2)
+        accuracy = 100 * scores[..., 0].mean(dim=0)
+        psnr = (-10 * scores[..., 1].clamp(min=_LEAST_ERROR).log10()).mean(dim=0)
+        metrics = {"accuracy": float(accuracy[:, 0].mean())}
+        for number, name in enumerate(names):
+            for place, kind in enumerate(_PREDICTIONS):
+                suffix = "" if kind == "token_adapt" else f"_{kind}"
+                if kind != "tokenizer":
+                    metrics[f"{name}_accuracy{suffix}"] = float(accuracy[number, place])
+                if not math.isnan(psnr[number, place]):
+                    metrics[f"{name}_psnr{suffix}"] = float(psnr[number, place])
+        return metrics

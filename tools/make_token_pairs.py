@@ -1,0 +1,73 @@
+"""Prepare the pairs that TokenAdapt trains on, once, where the tokenizer takes longer than the training.
+
+    python tools/make_token_pairs.py configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py data/in1k-token-pairs
+    torchrun --nproc_per_node 8 tools/make_token_pairs.py CONFIG OUT
+
+Then train from them: configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-token-pairs.py, or any such config with a
+`seitpp.TokenPairDataset` in its train_dataloader. A run that was stopped continues with the same command.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import DefaultScope
+
+from seitpp.checkpoint import forbid_pickled_code
+from seitpp.progress import progress_bar
+from seitpp.tokenization.token_pairs import make_token_pairs
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config that trains seitpp.TokenAdaptPretrain on images")
+    parser.add_argument("out", type=Path, help="folder of the pairs")
+    parser.add_argument("--epochs", type=int, default=1, help="passes over the images, each with its own draws")
+    parser.add_argument("--group-size", type=int, default=32, help="images augmented together (default: 32)")
+    parser.add_argument("--groups-per-part", type=int, default=128, help="groups a file (default: 128)")
+    parser.add_argument("--seed", type=int, default=0, help="of order and draws (default: 0)")
+    parser.add_argument("--device", help="by default the GPU if there is one")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="settings of the config, key=value")
+    args = parser.parse_args(argv)
+    for name in ("epochs", "group_size", "groups_per_part"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the pairs, or this process's share of them."""
+    args = parse_args(argv)
+    forbid_pickled_code()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")  # only tells the processes apart
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "seitpp")), progress_bar("parts") as advance:
+            count = make_token_pairs(
+                cfg,
+                args.out,
+                epochs=args.epochs,
+                group_size=args.group_size,
+                groups_per_part=args.groups_per_part,
+                seed=args.seed,
+                device=device,
+                advance=advance,
+            )
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    print(f"{args.out}: {count:,} pairs in groups of {args.group_size}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
