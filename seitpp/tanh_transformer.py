@@ -29,14 +29,21 @@ class TanhBlock(nn.Module):
         self.fc1 = nn.Linear(dims, mlp_dims)
         self.fc2 = nn.Linear(mlp_dims, dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
-        x = x + self.attend(self.norm1(x))
-        return x + self.fc2(self.fc1(self.norm2(x)).tanh())
+    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+        """(B, N, C) to (B, N, C); `qkv` is `self.qkv(self.norm1(x))` where it is known already."""
+        x = x + self.attend(self.qkv(self.norm1(x)) if qkv is None else qkv)
+        return x + self.fc2(self.fc1(self.norm2(x)).tanh_())  # in place: the widest of all, and nobody needs it again
 
-    def attend(self, x: Tensor) -> Tensor:
-        """Attention of every place to every place, scores scaled by head_dims^-0.5; (B, N, C) to (B, N, C)."""
-        heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, head_dims)
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Attention of every place to every place, scores scaled by head_dims^-0.5.
+
+        Args:
+            qkv: Queries, keys and values of all heads, (B, N, 3 * num_heads * head_dims).
+
+        Returns:
+            (B, N, C).
+        """
+        heads = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, head_dims)
         return self.out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
 
 
@@ -56,8 +63,9 @@ class TanhTransformer(nn.Module):
         self.layers = nn.ModuleList(TanhBlock(dims, num_heads, mlp_dims, head_dims) for _ in range(depth))
         self.norm = nn.LayerNorm(dims)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) to (B, N, C)."""
+    def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
+        """(B, N, C) to (B, N, C); for `qkv`, the first block's, see `TanhBlock.forward`."""
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, qkv)
+            qkv = None
         return self.norm(x)

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from seitpp.augment import TokenAdaptAugment
 from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
 from seitpp.codebook import nearest_codes
-from seitpp.models import MTM, TokenDataPreprocessor, VQTokenizerTrainer
-from seitpp.registry import TOKENIZERS
+from seitpp.draws import draws_to
+from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTrainer
+from seitpp.registry import TOKENIZERS, TRANSFORMS
 from seitpp.storage import StoreReader
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "tokenize_images.py"
@@ -58,6 +60,56 @@ def test_crop_and_codes_equal_the_cpus(codebook: torch.Tensor) -> None:
     assert (
         nearest_codes(on_cpu.cuda(), codebook.cuda()).cpu() == nearest_codes(on_cpu, codebook)
     ).float().mean() > 0.999
+
+
+GEOMETRY = [
+    dict(type="seitpp.BatchRandomFlip", prob=0.5),
+    dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, scale=(0.8, 1.2)),
+    dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.2, 1.0)),
+]
+
+
+@pytest.mark.parametrize("config", GEOMETRY, ids=lambda config: config["type"])
+def test_geometry_equals_the_cpus(config: dict) -> None:
+    transform, maps = TRANSFORMS.build(config), torch.randn(8, 32, 64, 64)
+    labels = torch.randint(0, 150, (8, 256, 256))
+    params = transform.sample(8, (64, 64))
+    on_gpu = draws_to(params, torch.device("cuda"))
+    torch.testing.assert_close(
+        transform.apply(maps.cuda(), on_gpu).cpu(), transform.apply(maps, params), atol=1e-4, rtol=0
+    )
+    # A place on the border of two labels may round to either.
+    same = transform.apply_labels(labels.cuda(), on_gpu).cpu() == transform.apply_labels(labels, params)
+    assert same.float().mean() > 0.999
+
+
+def build_adapt(precision: str) -> TokenAdaptAugment:
+    torch.manual_seed(0)
+    network = TokenAdapt(391, 32)
+    network.init_weights()
+    crop = dict(type="seitpp.BatchCenterCrop", size=56)
+    return TokenAdaptAugment(network, augments=[crop], precision=precision)
+
+
+@pytest.mark.parametrize(("precision", "share"), [("float32", 0.99), ("bfloat16", 0.8)])
+def test_token_adapt_gives_the_codes_of_the_cpu(codebook: torch.Tensor, precision: str, share: float) -> None:
+    codes = torch.randint(0, 391, (8, 32, 32)).to(torch.uint16)
+    on_cpu = build_adapt("float32")({"inputs": codes, "codebook": codebook})["inputs"]
+    on_gpu = build_adapt(precision)({"inputs": codes.cuda(), "codebook": codebook.cuda()})["inputs"]
+    assert on_gpu.is_cuda and on_gpu.dtype == torch.int64
+    assert (on_gpu.cpu() == on_cpu).float().mean() > share
+
+
+def test_token_adapt_follows_autocast(codebook: torch.Tensor) -> None:
+    augments = [dict(type="seitpp.TokenAdaptAugment", token_adapt=TokenAdapt(391, 32), augments=GEOMETRY)]
+    preprocessor = TokenDataPreprocessor(codebook, augments).cuda()
+    network, seen = preprocessor.augments.transforms[0].load(), []
+    network.reversal.head.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    batch = {"inputs": torch.randint(0, 391, (4, 32, 32)), "sample_idx": torch.arange(4)}
+    for enabled in (True, False):
+        with torch.autocast("cuda", torch.bfloat16, enabled=enabled):
+            assert preprocessor(batch, training=True)["inputs"].shape == (4, 28, 28)
+    assert list(dict.fromkeys(seen)) == [torch.bfloat16, torch.float32]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])

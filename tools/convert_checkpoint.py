@@ -2,13 +2,15 @@
 
 python tools/convert_checkpoint.py mtm mtm_vitb.pth work_dirs/mtm_vitb.pth
 python tools/convert_checkpoint.py mtm-classifier work_dirs/ours/epoch_100.pth release.pth --to-release
+python tools/convert_checkpoint.py tokenadapt tokenadapt.pth checkpoints/tokenadapt.pth
 python tools/convert_checkpoint.py vqgan_f16_1024 last.ckpt checkpoints/vqgan_f16_1024.pth
 python tools/convert_checkpoint.py seit_vitvqgan tokenizer.ckpt checkpoints/seit_vitvqgan.pth --codebook codebook.ckpt
 python tools/convert_checkpoint.py codebook last.ckpt codebook.npy
 
-Layouts are the SeiT++ release's models, the tokenizers of docs/tokenizers.md, and `codebook`: the vectors alone, from a
-tensor, a token store or any of those files. Nothing in a file is run: of a pickled module or of a training checkpoint
-the tensors are taken, the rest stays unread.
+Layouts are the SeiT++ release's models (`tokenadapt` is also taken out of a file of one of the others, and with
+--to-release out of a checkpoint of its training), the tokenizers of docs/tokenizers.md, and `codebook`: the vectors
+alone, from a tensor, a token store or any of those files. Nothing in a file is run: of a pickled module or of a
+training checkpoint the tensors are taken, the rest stays unread.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from seitpp.converters import (
     convert_tokenizer,
     export_tokenizer,
     from_release,
+    grid_sides,
     read_codebook,
     to_release,
 )
@@ -43,7 +46,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--to-release", action="store_true", help="from ours to the published layout")
     parser.add_argument("--codebook", type=Path, metavar="FILE", help="(tokenizers) use this codebook, not SRC's")
     parser.add_argument("--no-probe", action="store_true", help="(tokenizers) do not check the range of pixel values")
+    parser.add_argument(
+        "--grids", type=int, nargs=2, metavar="SIDE", help="(tokenadapt --to-release) tokens before and after, 32 28"
+    )
     args = parser.parse_args(argv)
+    if args.grids and min(args.grids) < 1:
+        parser.error(f"--grids must be positive numbers of tokens, got {args.grids}")
+    if args.grids and not (args.layout == "tokenadapt" and args.to_release):
+        parser.error("--grids is for tokenadapt with --to-release; other files say what grids they are for")
     if args.layout not in PRESETS and (args.codebook or args.no_probe):
         parser.error(f"--codebook and --no-probe are for tokenizers, not for {args.layout}")
     if args.to_release and (args.codebook or args.no_probe or args.layout == _CODEBOOK):
@@ -72,13 +82,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def convert_model(args: argparse.Namespace) -> None:
     """A model of the SeiT++ release, in either direction."""
     weights = state_dict_of(load_checkpoint_file(args.src), args.src)
-    renamed, dropped = (to_release if args.to_release else from_release)(weights, args.layout)
-    content = (
-        {"model": renamed} if args.to_release else {"meta": {"converted_from": args.layout}, "state_dict": renamed}
-    )
+    if args.to_release:
+        renamed, dropped = to_release(weights, args.layout, **({"sides": args.grids} if args.grids else {}))
+        content = {"model": renamed}
+    else:
+        renamed, dropped = from_release(weights, args.layout)
+        content = {"meta": {"converted_from": args.layout}, "state_dict": renamed}
     with written_whole(args.dst) as temporary:
         torch.save(content, temporary)
     print_result(args.dst, renamed, dropped)
+    if not args.to_release and (sides := grid_sides(weights, args.layout)):
+        print("made for grids of " + " and ".join(f"{side} x {side}" for side in sides) + " tokens (grid, out_grid)")
 
 
 def import_tokenizer(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seitpp.augment.base import embed_codes
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.codebook import codebook_sha256 as sha256_of
-from seitpp.models.token_adapt import TokenAdapt
+from seitpp.models.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
 
 # Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
@@ -29,8 +29,8 @@ class _Shared:
         self.network = network
         self.reduced: dict[torch.dtype, TokenAdapt] = {}  # copies of it in shorter types
         self.codebook_sha256: str | None = None  # of the codebook that the network was trained with, where known
-        # The codebook that was seen last, its version, the network, and what that one's first layer makes of it.
-        self.seen: tuple[Tensor, int, TokenAdapt, Tensor | None] | None = None
+        # The codebook that was seen last, its version, the network, and what that one's first layers make of it.
+        self.seen: tuple[Tensor, int, TokenAdapt, CodeTables | None] | None = None
 
     def __deepcopy__(self, memo: dict) -> "_Shared":
         return self
@@ -225,13 +225,13 @@ class TokenAdaptAugment(BaseTransform):
                 f"TokenAdapt converts embeddings, but the inputs are {inputs.dtype} codes and the batch has no "
                 "`codebook`; give the data preprocessor a codebook, or float inputs"
             )
-        table = self._embedded(network, codebook)
-        if table is None:
+        tables = self._tables(network, codebook)
+        if tables is None:
             return _in_pieces(lambda codes: network.convert(embed_codes(codes, codebook)), inputs, network.grid)
-        return _in_pieces(lambda codes: network.convert_codes(codes.int(), table), inputs, network.grid)
+        return _in_pieces(lambda codes: network.convert_codes(codes.int(), tables), inputs, network.grid)
 
-    def _embedded(self, network: TokenAdapt, codebook: Tensor) -> Tensor | None:
-        """The first layer's output for each code, kept as long as the codebook is the same; None in regression."""
+    def _tables(self, network: TokenAdapt, codebook: Tensor) -> CodeTables | None:
+        """What the first layers make of each code, kept as long as the codebook is the same; None in regression."""
         version = 0 if codebook.is_inference() else codebook._version
         seen = self._shared.seen
         if seen is None or seen[0] is not codebook or seen[1] != version or seen[2] is not network:
@@ -239,8 +239,8 @@ class TokenAdaptAugment(BaseTransform):
                 self._check_codebook(sha256_of(codebook))
             whole = self.load()
             dtype = network.conversion.embed.weight.dtype
-            table = None if whole.regresses else whole.embed_codebook(codebook).to(dtype)
-            self._shared.seen = seen = (codebook, version, network, table)
+            tables = None if whole.regresses else whole.code_tables(codebook).to(dtype)
+            self._shared.seen = seen = (codebook, version, network, tables)
         return seen[3]
 
     @staticmethod

@@ -9,6 +9,7 @@ transformers, M channels of the map.
 """
 
 import copy
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
@@ -23,6 +24,30 @@ from seitpp.tanh_transformer import TanhTransformer
 
 # Places of the map that a token is high and wide, before and after.
 _MAP_STRIDE = 2
+
+
+@dataclass(frozen=True)
+class CodeTables:
+    """What the conversion's first layers make of a code and of a place, to be looked up for a frozen network.
+
+    The first block's norm subtracts the mean of code plus place, which is the sum of their means, and a linear layer of
+    a sum is the sum of its parts: of norm and layer only the division by the deviation is left to do.
+
+    Attributes:
+        embedded: Embedded codes, (K, C).
+        codes_qkv: Their part in the first block's queries, keys and values, (K, Q), before that division; or None.
+        places_qkv: The places' part, (1, H W, Q).
+        qkv_bias: What is added after it, (Q,).
+    """
+
+    embedded: Tensor
+    codes_qkv: Tensor | None = None
+    places_qkv: Tensor | None = None
+    qkv_bias: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> "CodeTables":
+        """For a network of another type; in a shorter one the sum of the parts would be rounded too often."""
+        return self if dtype == self.embedded.dtype else CodeTables(self.embedded.to(dtype))
 
 
 class _GridTransformer(nn.Module):
@@ -62,7 +87,28 @@ class MapConversion(_GridTransformer):
 
     def forward(self, embedded: Tensor) -> Tensor:
         """What `embed` made of the tokens, row by row (B, H W, C), to the map (B, M, 2H, 2W)."""
-        x = self.transformer(embedded + self.positions)
+        return self._map_of(self.transformer(embedded + self.positions))
+
+    def code_tables(self, codebook: Tensor) -> CodeTables:
+        """What can be known of each code of the codebook (K, D) before it is seen."""
+        embedded, first = self.embed(codebook), self.transformer.layers[0]
+        weight = (first.qkv.weight * first.norm1.weight).T
+
+        def part(rows: Tensor) -> Tensor:
+            return (rows - rows.mean(dim=-1, keepdim=True)) @ weight
+
+        return CodeTables(embedded, part(embedded), part(self.positions), first.qkv.weight @ first.norm1.bias)
+
+    def from_codes(self, codes: Tensor, tables: CodeTables) -> Tensor:
+        """Codes, row by row (B, H W), to the map (B, M, 2H, 2W); not differentiable."""
+        x, qkv = F.embedding(codes, tables.embedded) + self.positions, None
+        if tables.codes_qkv is not None and len(codes):  # torch warns of the deviation of nothing
+            variance = x.var(dim=-1, unbiased=False, keepdim=True)
+            scale = (variance + self.transformer.layers[0].norm1.eps).rsqrt_()
+            qkv = F.embedding(codes, tables.codes_qkv).add_(tables.places_qkv).mul_(scale).add_(tables.qkv_bias)
+        return self._map_of(self.transformer(x, qkv))
+
+    def _map_of(self, x: Tensor) -> Tensor:
         return self.to_map(x.movedim(1, 2).unflatten(2, self.grid))
 
 
@@ -212,16 +258,18 @@ class TokenAdapt(BaseModule):
         copied.reversal.to(dtype)
         return copied
 
-    def embed_codebook(self, codebook: Tensor) -> Tensor:
-        """The first layer's output for each code: codebook (K, D) to (K, C), for `convert_codes`."""
-        return self.conversion.embed(codebook)
+    @torch.no_grad()
+    def code_tables(self, codebook: Tensor) -> CodeTables:
+        """What the first layers make of each code of a codebook (K, D), for `convert_codes`."""
+        return self.conversion.code_tables(codebook)
 
-    def convert_codes(self, codes: Tensor, embedded_codebook: Tensor) -> Tensor:
-        """`convert` of the codes' embeddings, with the first layer looked up.
+    @torch.no_grad()
+    def convert_codes(self, codes: Tensor, tables: CodeTables) -> Tensor:
+        """`convert` of the codes' embeddings, with the first layers looked up. No gradient.
 
         Args:
             codes: (B, H, W), int32 or int64.
-            embedded_codebook: `embed_codebook` of the codebook, (K, C).
+            tables: `code_tables` of the codebook.
 
         Returns:
             The map, (B, M, 2H, 2W).
@@ -230,7 +278,7 @@ class TokenAdapt(BaseModule):
             ValueError: H and W are others than configured.
         """
         self._check_grid(codes.shape[-2:])
-        return self.conversion(F.embedding(codes.flatten(1), embedded_codebook))
+        return self.conversion.from_codes(codes.flatten(1), tables)
 
     def reverse(self, maps: Tensor) -> Tensor:
         """g(A(S)).

@@ -1,0 +1,219 @@
+"""What TokenAdapt costs: of a training step, and against augmenting the pixels and tokenising again.
+
+    python tools/analysis_tools/benchmark_augment.py [--device cuda --amp --batch-size 256] [--json FILE]
+
+A training step (data preprocessor, forward, backward, AdamW) of a classifier on 28 x 28 codes with Token-RRC on the
+whole batch, against the same with TokenAdapt (flip, affine, random resized crop) on one half. And TokenAdapt on some
+images against decoding them through a ViT-VQGAN, the same augmentations on the pixels, and encoding. Weights and codes
+are random, the arithmetic is that of trained ones.
+
+Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
+medians, and ratios of medians, beside the bar that each is to meet. A step varies by more than a few per cent on a busy
+machine, so the data preprocessors are also timed alone: their difference is all that the steps differ by.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from rich.console import Console
+from rich.table import Table
+
+from seitpp.models import TokenAdapt, TokenDataPreprocessor
+from seitpp.registry import MODELS, OPTIM_WRAPPERS, TOKENIZERS, TRANSFORMS
+
+CLASSIFIER = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models" / "mtm-classifier_vit-base-p16.py"
+CLASSIFIERS = {
+    "debug": dict(embed_dims=64, num_layers=1, num_heads=1, feedforward_channels=128),
+    "vit-small": dict(embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536),
+    "vit-base": dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072),
+}
+_DEBUG = dict(dims=64, depth=1, num_heads=1, mlp_dims=128)
+AUTOENCODERS: dict[str, Any] = {"debug": dict(encoder=_DEBUG, decoder=_DEBUG), "small": "small", "base": "base"}
+CODEBOOK_SIZE, CODE_DIM, GRID, OUT_GRID, PIXELS = 391, 32, 32, 28, 8
+# Added share of a training step, and how many times cheaper than through the pixels; others have no bar.
+MOST_ADDED = {"vit-small": 0.20, "vit-base": 0.07}
+LEAST_RATIO = 10.0
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--batch-size", type=int, default=16, help="samples of a training step")
+    parser.add_argument("--images", type=int, default=2, help="images through the autoencoders a round")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
+    parser.add_argument("--classifiers", nargs="*", default=["vit-small", "vit-base"], choices=CLASSIFIERS)
+    parser.add_argument("--autoencoders", nargs="*", default=["small", "base"], choices=AUTOENCODERS)
+    parser.add_argument(
+        "--amp", action="store_true", help="networks in bfloat16, those that train and those that do not"
+    )
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser.parse_args(argv)
+
+
+def geometry(places_a_token: int) -> list[dict]:
+    """Flip, affine and random resized crop to 28 x 28 tokens, as MTM's recipe has them."""
+    return [
+        dict(type="seitpp.BatchRandomFlip", prob=0.5),
+        dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
+        dict(type="seitpp.BatchRandomResizedCrop", size=OUT_GRID * places_a_token, scale=(0.2, 1.0)),
+    ]
+
+
+def adapt(args: argparse.Namespace) -> dict:
+    """The augmentation that is measured, around a network of random weights."""
+    network = TokenAdapt(CODEBOOK_SIZE, CODE_DIM, GRID, OUT_GRID)
+    return dict(
+        type="seitpp.TokenAdaptAugment",
+        token_adapt=network,
+        augments=geometry(network.map_stride),
+        precision="bfloat16" if args.amp else "float32",
+    )
+
+
+def random_codes(count: int, args: argparse.Namespace) -> torch.Tensor:
+    """Codes as a store keeps them, on the device, where a data set of this size may live."""
+    return torch.randint(CODEBOOK_SIZE, (count, GRID, GRID)).to(torch.uint16).to(args.device)
+
+
+def training_steps(arch: str, codebook: torch.Tensor, args: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """A step with Token-RRC alone, one with TokenAdapt on half of the batch, and their data preprocessors alone."""
+    config = Config.fromfile(CLASSIFIER).model
+    config.backbone.arch = CLASSIFIERS[arch]
+    config.head.in_channels = CLASSIFIERS[arch]["embed_dims"]
+    plain = [dict(type="seitpp.TokenRRC", size=OUT_GRID, scale=(0.2, 1.0)), dict(type="seitpp.ToCodes")]
+    half = [dict(type="seitpp.SplitBatch", first=plain, second=[adapt(args)])]
+    model: BaseModel = MODELS.build({**config, "data_preprocessor": TokenDataPreprocessor(codebook, plain)})
+    parts = {"base": model.data_preprocessor, "adapt": TokenDataPreprocessor(codebook, half)}
+    model.to(args.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+    kind = "seitpp.AutocastOptimWrapper" if args.amp else "mmengine.OptimWrapper"
+    wrapper: OptimWrapper = OPTIM_WRAPPERS.build(dict(type=kind, optimizer=optimizer))
+    batch = {
+        "inputs": random_codes(args.batch_size, args),
+        "sample_idx": torch.arange(args.batch_size),
+        "gt_label": torch.randint(config.head.num_classes, (args.batch_size,)),
+    }
+
+    def step(preprocessor: TokenDataPreprocessor) -> None:
+        model.data_preprocessor = preprocessor
+        model.train_step(dict(batch), wrapper)
+
+    parts = {name: part.to(args.device) for name, part in parts.items()}
+    alone = {f"{name} alone": partial(part, batch, training=True) for name, part in parts.items()}
+    return {**{name: partial(step, part) for name, part in parts.items()}, **alone}
+
+
+def through_pixels(arch: str, args: argparse.Namespace) -> Callable[[], object]:
+    """Decode, augment, encode."""
+    tokenizer = TOKENIZERS.build(
+        dict(
+            type="seitpp.ViTVQGAN",
+            arch=AUTOENCODERS[arch],
+            codebook_size=CODEBOOK_SIZE,
+            code_dim=CODE_DIM,
+            precision="bfloat16" if args.amp else "float32",
+        )
+    )
+    tokenizer.to(args.device).eval()
+    transforms = [TRANSFORMS.build(cfg) for cfg in geometry(PIXELS)]
+    codes = random_codes(args.images, args).long()
+
+    @torch.no_grad()
+    def run() -> None:
+        results = {"inputs": tokenizer.decode(codes).float()}
+        for transform in transforms:
+            results = transform(results)
+        tokenizer.encode(results["inputs"])
+
+    return run
+
+
+def through_adapt(codebook: torch.Tensor, args: argparse.Namespace) -> Callable[[], object]:
+    """The same augmentations through TokenAdapt."""
+    transform, codes = TRANSFORMS.build(adapt(args)), random_codes(args.images, args)
+    codebook = codebook.to(args.device)
+    return lambda: transform({"inputs": codes, "codebook": codebook})
+
+
+def measure(runs: dict[str, Callable[[], object]], args: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of each candidate, in turns after one round to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(args.rounds + 1):
+        for name, run in runs.items():
+            _wait(args.device)
+            start = time.perf_counter()
+            run()
+            _wait(args.device)
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark and print its tables."""
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    codebook = torch.randn(CODEBOOK_SIZE, CODE_DIM)
+    figures: dict[str, Any] = {"steps": {}, "pixels": {}}
+    steps = Table(
+        "training step",
+        "Token-RRC, ms/image",
+        "TokenAdapt on half, ms/image",
+        "added",
+        "preprocessor alone",
+        "bar",
+        "met",
+    )
+    for arch in args.classifiers:
+        seconds = measure(training_steps(arch, codebook, args), args)
+        base, new, base_alone, new_alone = (1e3 * value / args.batch_size for value in seconds.values())
+        added, alone = new / base - 1, (new_alone - base_alone) / base
+        figures["steps"][arch] = {"base_ms": base, "adapt_ms": new, "added": added, "added_alone": alone}
+        most = MOST_ADDED.get(arch)
+        bar = ("", "") if most is None else (f"at most {most:.0%}", _met(added <= most))
+        steps.add_row(arch, f"{base:.3f}", f"{new:.3f}", f"{added:.1%}", f"{alone:.1%}", *bar)
+    pixels = Table("augmentation through", "its ms/image", "TokenAdapt, ms/image", "ratio", "bar", "met")
+    for arch in args.autoencoders:
+        runs = {"pixels": through_pixels(arch, args), "adapt": through_adapt(codebook, args)}
+        slow, fast = (1e3 * value / args.images for value in measure(runs, args).values())
+        figures["pixels"][arch] = {"pixels_ms": slow, "adapt_ms": fast, "ratio": slow / fast}
+        bar = (f"at least {LEAST_RATIO:g}", _met(slow / fast >= LEAST_RATIO))
+        pixels.add_row(f"ViT-VQGAN {arch}", f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}", *bar)
+    console = Console(width=120)
+    for table in (steps, pixels):
+        if table.row_count:
+            console.print(table)
+    print(
+        f"{args.device}, {torch.get_num_threads()} threads, {'bfloat16' if args.amp else 'float32'}, batches of "
+        f"{args.batch_size}, {args.images} images through an autoencoder, median of {args.rounds} rounds"
+    )
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+def _met(met: bool) -> str:
+    return "yes" if met else "no"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
