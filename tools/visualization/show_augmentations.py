@@ -1,0 +1,121 @@
+"""Show what augmentations make of a store's tokens, as in SeiT++'s Fig. 3, C and D.
+
+python tools/visualization/show_augmentations.py STORE
+python tools/visualization/show_augmentations.py STORE --config configs/tokenadapt/CONFIG.py --token-adapt CHECKPOINT
+
+Writes `augmentations.png`, and `augmentations.html`, which says what each row is and needs no other file. Every column
+is a sample of the store; one draw acts on pixels, embeddings and TokenAdapt's map alike. Needs no GPU.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from seitpp.augment import TokenAdaptAugment
+from seitpp.checkpoint import forbid_pickled_code
+from seitpp.files import written_whole
+from seitpp.models import TokenAdapt
+from seitpp.pictures import labelled_grid
+from seitpp.storage import StoreReader
+from seitpp.tokenization.fitting import spread
+from seitpp.tokenizers import Tokenizer
+from seitpp.tokenizers.from_store import tokenizer_from_store
+from seitpp.visualization import AugmentationPictures, augmentation_page
+
+_HOW_TO_GET_ONE = (
+    "Rows of TokenAdapt are left out. Train one with tools/train.py and a config of configs/tokenadapt/, then pass "
+    "--config CONFIG --token-adapt CHECKPOINT."
+)
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ones that contradict each other end the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
+    parser.add_argument("--token-adapt", type=Path, metavar="CHECKPOINT", help="a trained TokenAdapt")
+    parser.add_argument("--config", type=Path, help="its training config, a file of configs/tokenadapt/")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="the tokenizer's weights (default: the file that the store names)"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers of the samples to show")
+    which.add_argument("--count", type=int, default=6, help="how many to show, evenly spread (default: 6)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("work_dirs/augmentations"), help="folder (default: work_dirs/augmentations)"
+    )
+    args = parser.parse_args(argv)
+    if (args.token_adapt is None) != (args.config is None):
+        parser.error("--token-adapt and --config belong together: a checkpoint, and the config it was trained with")
+    return args
+
+
+def chosen_samples(args: argparse.Namespace, num_samples: int) -> list[int]:
+    """Numbers of the samples to show; `ValueError` if the store lacks one."""
+    samples = spread(num_samples, args.count) if args.samples is None else args.samples
+    outside = [number for number in samples if not 0 <= number < num_samples]
+    if outside:
+        raise ValueError(f"{args.store} has no sample {outside[0]}; expected numbers from 0 to {num_samples - 1}")
+    return samples
+
+
+def load_token_adapt(
+    config: Path, checkpoint: Path, store: Path, reader: StoreReader, tokenizer: Tokenizer
+) -> TokenAdapt:
+    """The network, refused if it does not take the store's tokens."""
+    model = Config.fromfile(config).get("model", {})
+    if "token_adapt" not in model:
+        raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
+    augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)
+    facts = {
+        "grid": reader.grid,
+        "channels": reader.channels,
+        "codebook_size": reader.codebook_size,
+        "spatial": tokenizer.spatial,
+    }
+    augment.prepare(facts, str(store), tokenizer.codebook, reader.codebook_sha256)
+    return augment.load()
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write both files."""
+    reader = StoreReader(args.store)
+    samples = chosen_samples(args, len(reader))
+    tokenizer = tokenizer_from_store(reader, args.checkpoint).eval()
+    notes = [f"Samples {', '.join(map(str, samples))} of {args.store}, seed {args.seed}."]
+    network = None
+    if args.token_adapt is None:
+        notes.append(_HOW_TO_GET_ONE)
+    else:
+        network = load_token_adapt(args.config, args.token_adapt, args.store, reader, tokenizer)
+        notes.append(f"TokenAdapt: {args.token_adapt}.")
+    tokens = torch.from_numpy(reader.read(samples).astype("int64"))
+    panels = AugmentationPictures(tokenizer, tokens, network, args.seed).panels()
+    with written_whole(args.out / "augmentations.png") as temporary:
+        labelled_grid(panels).save(temporary, format="png", optimize=True)
+    with written_whole(args.out / "augmentations.html") as temporary:
+        title = f"Augmentations of tokens of {type(tokenizer).__name__}"
+        temporary.write_text(augmentation_page(panels, title, notes), encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error."""
+    args = parse_args(argv)
+    forbid_pickled_code()
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if args.token_adapt is None:
+        print(_HOW_TO_GET_ONE)
+    print(f"{args.out / 'augmentations.png'}, {args.out / 'augmentations.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
