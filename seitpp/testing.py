@@ -18,8 +18,9 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from seitpp.codebook import save_codebook
-from seitpp.registry import MODELS
+from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
+from seitpp.tokenization.token_pairs import make_token_pairs
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 _RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
@@ -31,6 +32,8 @@ _DEPTH_KEYS = ("num_layers", "depth")
 # Of a tokenizer's stacks, which say `dims`; and of its images and codes.
 _SMALL_STACK = {"dims": _SMALL_WIDTH, "depth": _SMALL_DEPTH, "num_heads": _SMALL_HEADS, "head_dims": 8, "mlp_dims": 32}
 _SMALL_IMAGE, _SMALL_CODEBOOK = 32, 16
+_IMAGE, _PATCH = 256, 8  # of tokenizers that do not say
+_SYNONYMS = 5  # a code
 # Networks that have few depths to choose from, and stay as they are.
 _FIXED_NETWORKS = ("VGG", "ResNet")
 _PERCEPTUAL = "perceptual.backbone"
@@ -151,8 +154,9 @@ def make_release(
 def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4) -> Config:
     """A copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
 
-    Sizes come from the config: codes and their values from the backbone, classes from the head, the grid from the
-    crop. Existing files are used as they are.
+    Sizes come from the config: codes and their values from the backbone or TokenAdapt, classes from the head, the grid
+    from the crop. Existing files are used as they are. Checkpoints of networks keep their names, and token pairs, too:
+    `shrink` makes those.
 
     Args:
         cfg: A leaf config.
@@ -164,9 +168,10 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     """
     cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
     backbone = cfg.model.get("backbone", {})
+    adapted = (augment.token_adapt.code_dim for augment in _augments_of(cfg, "TokenAdaptAugment"))
     sizes = {
         "codebook_size": backbone.get("codebook_size") or cfg.get("codebook_size") or 391,
-        "code_dim": backbone.get("code_dim", 32),
+        "code_dim": next(adapted, backbone.get("code_dim", 32)),
         "num_classes": next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), 4),
     }
     crop = cfg.data_preprocessor.get("crop_size")
@@ -176,7 +181,8 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
             if str(dataset.get("type")).endswith("CustomDataset"):
                 dataset.data_root = str(data_dir / dataset.get("data_root", ""))
                 count = num_samples if name.startswith("train") else num_samples + 1
-                make_images(Path(dataset.data_root, dataset.data_prefix), count, cfg.model.tokenizer.image_size, seed)
+                size = cfg.model.tokenizer.get("image_size", _IMAGE)
+                make_images(Path(dataset.data_root, dataset.data_prefix), count, size, seed)
             if not str(dataset.get("type")).endswith("TokenDataset"):
                 continue
             dataset.data_root = str(data_dir / dataset.get("data_root", ""))
@@ -193,7 +199,54 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     if isinstance(cfg.data_preprocessor.get("codebook"), str):
         cfg.data_preprocessor.codebook = str(data_dir / cfg.data_preprocessor.codebook)
         _make_codebook_file(Path(cfg.data_preprocessor.codebook), sizes["codebook_size"], sizes["code_dim"])
+    _use_synthetic_synonyms(cfg, data_dir, sizes["codebook_size"])
+    if "token_adapt" in cfg.model:
+        _use_synthetic_codebook(cfg.model, data_dir)
     return cfg
+
+
+def _use_synthetic_synonyms(cfg: Config, data_dir: Path, codebook_size: int) -> None:
+    for augment in _augments_of(cfg, "TokenEDA"):
+        if not isinstance(augment.get("synonyms"), str):
+            continue
+        path = data_dir / augment.synonyms
+        augment.synonyms = str(path)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            steps, codes = range(1, 1 + _SYNONYMS), range(codebook_size)
+            path.write_text(json.dumps({code: [(code + step) % codebook_size for step in steps] for code in codes}))
+
+
+def _augments_of(cfg: Config, name: str) -> list[ConfigDict]:
+    """Augmentations of the data preprocessor of one type, wherever they are nested."""
+    return [part for part in _dicts(cfg.data_preprocessor) if str(part.get("type")).split(".")[-1] == name]
+
+
+def _use_synthetic_codebook(model: ConfigDict, data_dir: Path) -> None:
+    """Where TokenAdapt's tokenizer is nothing but a codebook that a store carries."""
+    if isinstance(model.tokenizer.get("codebook"), str):
+        path = data_dir / model.tokenizer.codebook
+        model.tokenizer.codebook = str(path)
+        if not path.exists():
+            adapt = model.token_adapt
+            make_store(path, grid=_sides(adapt.grid), codebook_size=adapt.codebook_size, code_dim=adapt.code_dim)
+
+
+def _use_synthetic_pairs(cfg: Config, data_dir: Path) -> None:
+    """Token pairs where a config trains from them, of the model and the validation images as they are now.
+
+    In groups of two, of which there are as many as images but one, two batches of two by default.
+    """
+    dataset = cfg.train_dataloader.dataset
+    if not str(dataset.get("type")).endswith("TokenPairDataset"):
+        return
+    dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+    path = Path(dataset.data_root, dataset.store)
+    if not path.exists():
+        images = copy.deepcopy(cfg)
+        images.train_dataloader = {**cfg.val_dataloader, "num_workers": 0}
+        with torch.random.fork_rng(), DefaultScope.overwrite_default_scope(cfg.default_scope):
+            make_token_pairs(images, path, epochs=2, group_size=2)
 
 
 def make_images(folder: str | Path, num_images: int, size: int, seed: int = 0) -> Path:
@@ -236,7 +289,8 @@ def shrink(
     """A copy of a leaf config that trains on a CPU in seconds: everything it names stays, only sizes change.
 
     Networks become narrow and two blocks deep, epochs few (schedules in proportion), data synthetic, and each
-    pre-trained checkpoint one of random weights, unless `checkpoint` is given.
+    pre-trained checkpoint one of random weights, unless `checkpoint` is given; frozen tokenizers and TokenAdapts
+    always have random weights.
 
     Args:
         cfg: A leaf config.
@@ -249,10 +303,15 @@ def shrink(
     Returns:
         The copy.
     """
+    cfg = copy.deepcopy(cfg)
+    if "token_adapt" in cfg.model:
+        _shrink_grids(cfg)
     cfg = with_synthetic_data(cfg, data_dir, num_samples)
     for part in _dicts(cfg.model):
         if str(part.get("type")).split(".")[-1] not in _FIXED_NETWORKS:
             _shrink_network(part)
+    for augment in _augments_of(cfg, "TokenAdaptAugment"):
+        _shrink_network(augment.token_adapt)
     if "tokenizer" in cfg.model:
         _shrink_images(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
@@ -261,6 +320,9 @@ def shrink(
             if "samples_per_step" in cfg[name].sampler:
                 cfg[name].sampler.samples_per_step = num_samples
     _shrink_schedule(cfg, epochs)
+    _use_random_networks(cfg, Path(data_dir))
+    if "token_adapt" in cfg.model:
+        _use_synthetic_pairs(cfg, Path(data_dir))
     cfg.default_hooks.logger.interval = 1
     cfg.work_dir = str(Path(data_dir) / "work_dir")
     _replace_checkpoints(cfg, Path(data_dir), checkpoint)
@@ -290,14 +352,41 @@ def _shrink_images(cfg: Config) -> None:
         ):
             if isinstance(part.get(key), int):
                 part[key] = min(part[key], small)
+            elif isinstance(part.get(key), (list, tuple)) and all(isinstance(side, int) for side in part[key]):
+                part[key] = tuple(min(side, small) for side in part[key])
         if "num_workers" in part:
             part["num_workers"] = 0
+
+
+def _sides(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _shrink_grids(cfg: Config) -> None:
+    """Fewer pixels, codes and tokens where TokenAdapt is trained, and crops that leave as many places as are needed."""
+    model, adapt, tokenizer = cfg.model, cfg.model.token_adapt, cfg.model.tokenizer
+    tokenizer.setdefault("image_size", _IMAGE)
+    if "codebook" not in tokenizer and adapt.codebook_size is not None:
+        tokenizer.setdefault("codebook_size", adapt.codebook_size)
+    _shrink_images(cfg)
+    if adapt.codebook_size is not None:
+        adapt.codebook_size = min(adapt.codebook_size, _SMALL_CODEBOOK)
+    before, kept = _sides(adapt.grid), _sides(adapt.out_grid)
+    grid = tuple(side // tokenizer.get("patch_size", _PATCH) for side in _sides(tokenizer.image_size))
+    out_grid = tuple(max(1, side * new // old) for side, new, old in zip(kept, grid, before, strict=True))
+    adapt.grid, adapt.out_grid = grid, out_grid
+    for augment in _dicts([model.augments, model.get("eval_augments")]):
+        if "size" in augment:
+            sides = zip(_sides(augment["size"]), out_grid, kept, strict=True)
+            augment["size"] = tuple(size * new // old for size, new, old in sides)
 
 
 def _shrink_network(part: dict) -> None:
     depth = max(_SMALL_DEPTH, len(part["out_indices"]) if isinstance(part.get("out_indices"), (list, tuple)) else 0)
     if str(part.get("type")).endswith("ViTVQGAN"):
         part["arch"] = {"encoder": dict(_SMALL_STACK), "decoder": dict(_SMALL_STACK)}
+    elif str(part.get("type")).endswith("TokenAdapt"):
+        part.update({**_SMALL_STACK, "depth": part.get("depth", 1)})
     elif "arch" in part:
         sizes = {"embed_dims": _SMALL_WIDTH, "num_heads": _SMALL_HEADS, "feedforward_channels": 2 * _SMALL_WIDTH}
         part["arch"] = {**sizes, "num_layers": depth}
@@ -334,6 +423,20 @@ def build_model(cfg: Config) -> torch.nn.Module:
         model = copy.deepcopy(cfg.model)
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.get("data_preprocessor")))
         return MODELS.build(model)
+
+
+def _use_random_networks(cfg: Config, data_dir: Path) -> None:
+    """Point the checkpoints of frozen networks to random weights of their sizes."""
+    tokenizer = cfg.model.get("tokenizer", {})
+    augments = _augments_of(cfg, "TokenAdaptAugment")
+    with torch.random.fork_rng(), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        if tokenizer.get("checkpoint") is not None:
+            weights = TOKENIZERS.build({**tokenizer, "checkpoint": None}).state_dict()
+            tokenizer.checkpoint = str(_save(weights, data_dir / "random-tokenizer.pth"))
+        for number, augment in enumerate(augments):
+            weights = MODELS.build({"type": "seitpp.TokenAdapt", **augment.token_adapt}).state_dict()
+            augment.checkpoint = str(_save(weights, data_dir / f"random-token_adapt-{number}.pth"))
 
 
 def _replace_checkpoints(cfg: Config, data_dir: Path, given: str | Path | None) -> None:

@@ -182,10 +182,86 @@ def test_recipe_number(name: str, key: str, value: Any) -> None:
     assert node == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
 
 
-@pytest.mark.parametrize(("name", "scale"), [(MTM, (0.2, 1.0)), (FINETUNE, (0.08, 1.0))])
-def test_token_rrc_scale(name: str, scale: tuple[float, float]) -> None:
-    (augment,) = load(name).data_preprocessor.augments
-    assert (augment.type, augment.size, augment.scale) == ("seitpp.TokenRRC", 28, scale)
+def test_pretraining_augments_half_of_a_batch_by_token_rrc_and_half_through_token_adapt() -> None:
+    (split,) = load(MTM).data_preprocessor.augments
+    assert (split.type, split.get("by", "half"), split.share) == ("seitpp.SplitBatch", "half", 0.5)
+    crop, to_codes = split.first
+    assert (crop.type, crop.size, crop.scale, to_codes.type) == ("seitpp.TokenRRC", 28, (0.2, 1.0), "seitpp.ToCodes")
+    (adapt,) = split.second
+    assert adapt.type == "seitpp.TokenAdaptAugment"
+    flip, affine, crop = adapt.augments
+    assert (flip.type, flip.prob) == ("seitpp.BatchRandomFlip", 0.5)
+    assert [affine[key] for key in ("degrees", "translate", "shear", "part_prob", "prob")] == [30, 0.2, 15, 0.5, 0.5]
+    assert (crop.type, crop.size, crop.scale) == ("seitpp.BatchRandomResizedCrop", 56, (0.2, 1.0))
+
+
+def test_finetuning_mixes_both_halves_and_changes_colours() -> None:
+    preprocessor = load(FINETUNE).data_preprocessor
+    split, colour = preprocessor.augments
+    assert (split.share, preprocessor.num_classes) == (0.5, 1000)
+    crop, cutmix = split.first
+    assert (crop.type, crop.scale, cutmix.type, cutmix.alpha) == (
+        "seitpp.TokenRRC",
+        (0.08, 1.0),
+        "seitpp.TokenCutMix",
+        1,
+    )
+    crop, mix = split.second[0].augments[-2:]
+    assert (crop.size, crop.scale, mix.probs) == (56, (0.08, 1.0), [0.5, 0.5])
+    assert [(one.type, one.alpha) for one in mix.transforms] == [("seitpp.BatchMixup", 0.8), ("seitpp.BatchCutMix", 1)]
+    noise, color_adapt = colour.transforms
+    assert (noise.type, noise.prob, noise.std, noise.channel_std) == ("seitpp.EmbNoise", 0.5, 1.0, 1.0)
+    assert (color_adapt.type, color_adapt.prob, colour.probs) == ("seitpp.ColorAdapt", 0.5, [0.75, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("seit", ["TokenEDA", "TokenRRC", "TokenCutMix", "EmbNoise"]),
+        ("seitpp", ["SplitBatch", "OneOf"]),
+    ],
+)
+def test_pipelines_from_scratch(name: str, types: list[str]) -> None:
+    augments = load(f"_base_/augments/{name}.py").augments
+    assert [augment.type for augment in augments] == [f"seitpp.{kind}" for kind in types]
+    eda = augments[0] if name == "seit" else augments[0].first[0]
+    assert (eda.synonym_prob, eda.token_prob, eda.num_synonyms, eda.swap_prob, eda.max_swap) == (
+        0.25,
+        0.25,
+        5,
+        0.25,
+        0.25,
+    )
+    if name == "seitpp":
+        assert (augments[0].by, augments[0].share) == ("probability", 0.5)
+        assert [one.type for one in augments[0].first] == ["seitpp.TokenEDA", "seitpp.TokenRRC", "seitpp.TokenCutMix"]
+
+
+TOKEN_ADAPT = "tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim_wrapper.optimizer.lr", 1e-3),
+        ("optim_wrapper.optimizer.weight_decay", 0.05),
+        ("train_dataloader.batch_size", 128),
+        ("train_cfg.max_epochs", 1),
+        ("param_scheduler.warmup", 0),
+        ("model.token_adapt.dims", 384),
+        ("model.token_adapt.depth", 1),
+        ("model.token_adapt.num_heads", 6),
+        ("model.token_adapt.mlp_dims", 1536),
+        ("model.token_adapt.codebook_size", 391),
+        ("model.token_adapt.grid", 32),
+        ("model.token_adapt.out_grid", 28),
+    ],
+)
+def test_token_adapt_number(key: str, value: Any) -> None:
+    node = load(TOKEN_ADAPT)
+    for part in key.split("."):
+        node = node[part]
+    assert node == value
 
 
 def test_head_starts_at_the_recipe_deviation(tmp_path: Path) -> None:

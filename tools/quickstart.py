@@ -1,4 +1,4 @@
-"""The whole path in minutes on a CPU: images, tokenizer, store, MTM pre-training, fine-tuning, scores, pictures.
+"""The whole path in minutes on a CPU: images, tokenizer, store, TokenAdapt, MTM, fine-tuning, scores, pictures.
 
     bash tools/quickstart.sh
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -30,9 +31,11 @@ from seitpp.tokenizers import tokenizer_from_store
 
 OUT = Path("work_dirs/quickstart")
 TOKENS = OUT / "tokens"
+IMAGES = OUT / "images"
+TOKEN_ADAPT_CONFIG = "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py"
 MTM_CONFIG = "configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
-FINETUNE_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-30e_digits-tokens.py"
-SCRATCH_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_1xb64-30e_digits-tokens.py"
+FINETUNE_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"
+SCRATCH_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py"
 
 NUM_VAL = 600
 IMAGE_SIZE, PATCH_SIZE, CODEBOOK_SIZE = 8, 2, 64
@@ -59,7 +62,7 @@ def load_images() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = torch.from_numpy(digits.images).float()[:, None] / 16
+    images = torch.from_numpy(digits.images * 255 / 16).round().float()[:, None] / 255  # as 8-bit files hold them
     held_out = np.zeros(len(images), dtype=bool)
     held_out[np.random.default_rng(0).permutation(len(images))[:NUM_VAL]] = True
     return images, digits.target, held_out
@@ -86,6 +89,15 @@ def tokenise(images: torch.Tensor, labels: np.ndarray, held_out: np.ndarray) -> 
     return {"train": TOKENS / "train", "val": TOKENS / "val"}
 
 
+def write_images(images: torch.Tensor, held_out: np.ndarray) -> None:
+    """PNG files, from which TokenAdapt trains."""
+    for name, chosen in (("train", ~held_out), ("val", held_out)):
+        shutil.rmtree(IMAGES / name, ignore_errors=True)
+        (IMAGES / name).mkdir(parents=True)
+        for number, image in enumerate((images[chosen, 0] * 255).round().byte().numpy()):
+            Image.fromarray(image).save(IMAGES / name / f"{number:04d}.png")
+
+
 def run(command: list[str], log: Path) -> float:
     """Run one of the project's commands, showing its progress lines; the full output goes to `log`."""
     console.print(f"[bold]$ python {' '.join(command)}[/bold]", soft_wrap=True)
@@ -109,6 +121,15 @@ def run(command: list[str], log: Path) -> float:
         console.print(log.read_text()[-3000:], markup=False)
         raise SystemExit(f"quickstart: the command above failed; its full output is in {log}")
     return time.perf_counter() - start
+
+
+def train_token_adapt() -> dict[str, float]:
+    """Train what augments the tokens, and score it on held-out images."""
+    folder = OUT / "tokenadapt"
+    run(["tools/train.py", TOKEN_ADAPT_CONFIG, "--work-dir", str(folder)], folder / "train.log")
+    command = ["tools/test.py", TOKEN_ADAPT_CONFIG, str(last_checkpoint(folder)), "--work-dir", str(folder)]
+    run([*command, "--out", str(folder / "metrics.json")], folder / "test.log")
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def train_and_score(seed: int) -> dict[str, float]:
@@ -236,6 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         soft_wrap=True,
     )
     run(["tools/inspect_store.py", "verify", str(stores["train"])], OUT / "verify.log")
+    write_images(images, held_out)
+    adapted = train_token_adapt()
 
     results = [train_and_score(seed) for seed in range(args.seeds)]
     draw_reconstructions(images[held_out], OUT / "reconstructions.png")
@@ -252,6 +275,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_row("image bytes (8 x 8 grey)", str(image_bytes))
     table.add_row("stored bytes of its tokens", f"{token_bytes:.0f} ({100 * token_bytes / image_bytes:.0f} %)")
     table.add_row("  and of its label and checksum", f"{labels_and_checksums:.0f}")
+    table.add_row(
+        "codes under an affine change right, TokenAdapt", f"{adapted['token_adapt/affine_accuracy']:.1f} %"
+    )
+    table.add_row("  change of the embeddings instead", f"{adapted['token_adapt/affine_accuracy_direct']:.1f} %")
     table.add_row("masked codes predicted right", shown("masked-code accuracy", " %"))
     baseline = commonest_code_accuracy(store, StoreReader(stores["val"]))
     table.add_row("  always guessing the commonest code", f"{baseline:.1f} %")

@@ -5,18 +5,16 @@
 (mtm_vitb.py is the short name of this file, and of the work folder that fine-tuning reads.)
 
 Expect: not run here. The paper reports no pre-training score; fine-tuned, 77.8 % top-1 with all its augmentations.
-Augmentation: Token-RRC on every sample. The paper gives half of each batch to TokenAdapt.
+Augmentation: _base_/augments/mtm.py, which needs a trained TokenAdapt (docs/augmentation.md).
 """
 
 _base_ = [
     "../_base_/models/mtm_vit-base-p16.py",
     "../_base_/datasets/in1k_tokens.py",
+    "../_base_/augments/mtm.py",
     "../_base_/schedules/mtm_adamw_8xb512-400e.py",
     "../_base_/default_runtime.py",
 ]
 
-data_preprocessor = dict(
-    augments=[dict(type="seitpp.TokenRRC", size=28, scale=(0.2, 1.0))],
-    with_data_samples=False,
-)
+data_preprocessor = dict(augments=_base_.augments, with_data_samples=False)
 train_dataloader = dict(batch_size=512)

@@ -2,13 +2,14 @@
 
     bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py 8 --amp
 
-Expect: not run here. The paper: 75.1 % top-1 with SeiT's augmentations, 77.8 % with SeiT++'s.
-Augmentation: Token-RRC and label smoothing. The paper's other ones: TokenAdapt, ColorAdapt, Emb-Noise, Mixup, CutMix.
+Expect: not run here. The paper: 77.8 % top-1 (75.1 % with SeiT's augmentations alone).
+Augmentation: _base_/augments/mtm_finetune.py, which needs a trained TokenAdapt (docs/augmentation.md).
 """
 
 _base_ = [
     "../_base_/models/mtm-classifier_vit-base-p16.py",
     "../_base_/datasets/in1k_tokens.py",
+    "../_base_/augments/mtm_finetune.py",
     "../_base_/schedules/finetune_adamw_8xb128-100e.py",
     "../_base_/default_runtime.py",
 ]
@@ -22,5 +23,5 @@ model = dict(
         )
     )
 )
-data_preprocessor = dict(augments=[dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))])
+data_preprocessor = dict(augments=_base_.augments, num_classes=1000)
 default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

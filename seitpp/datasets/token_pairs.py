@@ -29,7 +29,16 @@ class TokenPairDataset:
         header = self.reader.header
         self.metainfo = {
             key: header.get(key)
-            for key in ("grid", "out_grid", "channels", "codebook_size", "codebook_sha256", "augments", "num_pairs")
+            for key in (
+                "grid",
+                "out_grid",
+                "channels",
+                "codebook_size",
+                "codebook_sha256",
+                "augments",
+                "tokenizer",
+                "num_pairs",
+            )
         }
 
     def __len__(self) -> int:

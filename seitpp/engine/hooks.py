@@ -149,14 +149,15 @@ class DataGuardHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to.
 
-        Augmentations read what they need then, and check it.
+        Models and augmentations read what they need then, and check it.
         """
         model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
         self._check(runner, dataset)
         self._check_pretrained(model)
-        if hasattr(model.data_preprocessor, "prepare_training"):
-            model.data_preprocessor.prepare_training(*self._facts(dataset))
+        for part in (model, model.data_preprocessor):
+            if hasattr(part, "prepare_training"):
+                part.prepare_training(*self._facts(dataset))
 
     @staticmethod
     def _check_epoch(runner: Runner) -> None:

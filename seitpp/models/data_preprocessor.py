@@ -52,7 +52,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             need no labels in training (MTM) leave it off.
         non_blocking: Passed to the copy to the device.
         num_classes: Number of classes, for augmentations that make soft targets of labels.
-        distance: What the tokenizer finds the nearest code by: `cosine` for ViT-VQGAN, `euclidean` for VQGAN and k-means.
+        distance: What the tokenizer finds nearest codes by: `cosine` (ViT-VQGAN) or `euclidean` (VQGAN, k-means).
         batch_augments: mmpretrain's `ImageClassifier` passes its `train_cfg` here; must be None, since mixing belongs
             to `augments` with the other augmentations.
     """

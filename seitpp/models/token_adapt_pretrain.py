@@ -6,6 +6,7 @@ images x -> the same A, in pixels -> frozen tokenizer -> tokens T_A(x), the targ
 The same draw acts on map and pixels: draws are in coordinates of the image and not of its pixels or places.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,9 @@ class FrozenTokenizer:
     def on(self, device: torch.device | str) -> Any:
         """The tokenizer, in evaluation mode, on a device."""
         if self._tokenizer is None:
-            with torch.device("cpu"):  # also where its owner is built without values
+            # On the CPU, also where its owner is built without values. Initial weights are drawn and overwritten; the
+            # training's draws must not depend on when that is.
+            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
                 self._tokenizer = TOKENIZERS.build(self._config)
         return self._tokenizer.requires_grad_(False).eval().to(device)
 
@@ -88,6 +91,7 @@ class TokenAdaptPretrain(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.token_adapt = MODELS.build(token_adapt)
+        self._augment_configs = [dict(cfg) for cfg in augments]
         self.augments = [TRANSFORMS.build(dict(cfg)) for cfg in augments]
         self.eval_augments = {
             name: [TRANSFORMS.build(dict(cfg)) for cfg in configs]
@@ -111,6 +115,21 @@ class TokenAdaptPretrain(BaseModel):
         """Initialise the network, and read the tokenizer, so that a missing file is noticed before training."""
         super().init_weights()
         self.tokenizer()
+        # Weights that a config loads or initialises otherwise stay as they are.
+        if self.codebook is not None and self.init_cfg is None and self.token_adapt.init_cfg is None:
+            self._scale_embedding()
+
+    @torch.no_grad()
+    def _scale_embedding(self) -> None:
+        """Let the embedded codes start with deviation 1, whatever the codebook's scale is.
+
+        Rows of length one, as ViT-VQGAN's are, would start at a quarter of the positions that are added to them, and
+        training would first have to find the codes beneath: it then takes about twice as long.
+        """
+        weight = self.token_adapt.conversion.embed.weight
+        deviation = (self.codebook @ weight.T).std()
+        if deviation > 0:
+            weight.div_(deviation)
 
     def tokenizer(self) -> Any:
         """The frozen tokenizer on the model's device; checked against TokenAdapt at its first use.
@@ -129,6 +148,42 @@ class TokenAdaptPretrain(BaseModel):
     def codebook_sha256(self) -> str | None:
         """Identity of the codebook, as stores record it."""
         return None if self.codebook is None else codebook_sha256(self.codebook)
+
+    def pair_facts(self) -> dict[str, Any]:
+        """What decides which pairs the model makes, as plain facts; stored pairs are kept with them."""
+        tokenizer = self.tokenizer()
+        facts = tokenizer.describe()
+        facts.pop("checkpoint", None)  # its place may change, its hash may not
+        facts = {
+            "grid": self.token_adapt.grid,
+            "out_grid": self.token_adapt.out_grid,
+            "channels": tokenizer.channels,
+            "codebook_size": tokenizer.codebook_size,
+            "codebook_sha256": self.codebook_sha256,
+            "augments": self._augment_configs,
+            "tokenizer": facts,
+        }
+        return _plain(facts)
+
+    def prepare_training(self, facts: Mapping[str, Any], where: str) -> None:
+        """Refuse stored pairs of other augmentations or of another tokenizer, before the first step.
+
+        Args:
+            facts: What the training data set tells of itself, its `metainfo`; images tell nothing of this.
+            where: Its name, for messages.
+
+        Raises:
+            ValueError: The pairs are others than this model makes.
+        """
+        own = self.pair_facts()
+        # A codebook identifies its tokenizer; without one the tokenizer's options do.
+        identity = ["tokenizer"] if own["codebook_sha256"] is None else []
+        for key in ("codebook_sha256", "grid", "out_grid", "augments", *identity):
+            if key in facts and _plain(facts[key]) != own[key]:
+                raise ValueError(
+                    f"the pairs in {where} were made with {key} {_plain(facts[key])}, the model has {own[key]}; train "
+                    "with the config that made them, or make them anew with this one (tools/make_token_pairs.py)"
+                )
 
     def forward(
         self,
@@ -320,6 +375,11 @@ class TokenAdaptPretrain(BaseModel):
     def _check_chain(self, name: str, chain: Sequence[Any]) -> None:
         places, needed = tuple(self.token_adapt.map_places), tuple(self.token_adapt.out_map_places)
         for augment in chain:
+            if not hasattr(augment, "out_places"):
+                raise ValueError(
+                    f"{name} have a {type(augment).__name__}, which draws nothing that pixels and map could share; "
+                    "use geometry and mixing alone, such as seitpp.BatchRandomFlip or seitpp.BatchMixup"
+                )
             places = tuple(augment.out_places(places))
         if places != needed:
             raise ValueError(
@@ -362,6 +422,11 @@ class TokenAdaptPretrain(BaseModel):
                 f"{codebook_sha256(loaded)[:12]}) than the tokenizer's ({tuple(self.codebook.shape)}, sha256 "
                 f"{codebook_sha256(self.codebook)[:12]})"
             )
+
+
+def _plain(value: Any) -> Any:
+    """Dicts, lists, numbers and text, as JSON keeps them."""
+    return json.loads(json.dumps(value))
 
 
 def _middle(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -40,7 +40,7 @@ class TokenPairWriter:
         header = json.loads(json.dumps({"format": _FORMAT, "version": _VERSION, **facts}))
         if (self.path / _HEADER).exists():
             _refuse_other_settings(self.path, _read_header(self.path), header)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or _foreign(self.path)):
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
             with written_whole(self.path / _HEADER) as temporary:
@@ -97,6 +97,8 @@ class TokenPairReader:
 
     def read_group(self, group: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
         """Source and target tokens of a group, and the draws of each augmentation."""
+        from safetensors import SafetensorError
+
         part, place = divmod(group, int(self.header["groups_per_part"]))
         rows = slice(place * self.group_size, (place + 1) * self.group_size)
         path = part_path(self.path, part)
@@ -108,7 +110,7 @@ class TokenPairReader:
                 number, field = name.removeprefix(_DRAWS).split(".", 1)
                 draws[int(number)][field] = file.get_slice(name)[rows]
             source, target = file.get_slice("source")[rows], file.get_slice("target")[rows]
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, SafetensorError) as error:
             raise ValueError(f"token pairs {path} do not hold what their header says: {error}") from error
         if len(source) != self.group_size or len(target) != self.group_size:
             raise ValueError(f"token pairs {path} hold {len(source)} pairs in a group, expected {self.group_size}")
@@ -150,6 +152,11 @@ def _read_header(folder: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     return header
+
+
+def _foreign(folder: Path) -> bool:
+    """Whether there is anything but a header, which another process may be writing."""
+    return any(_HEADER not in entry.name for entry in folder.iterdir())
 
 
 def _refuse_other_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import Runner, set_random_seed
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset, SequentialSampler, Subset
 
 from seitpp.draws import draws_to, tensors_of
 from seitpp.engine.hooks import step_seed
@@ -56,8 +56,9 @@ def make_token_pairs(
     groups_per_epoch = len(dataset) // group_size
     if not groups_per_epoch:
         raise ValueError(f"{len(dataset)} images do not fill a group of {group_size}; use a smaller group size")
-    writer = TokenPairWriter(out, _facts(cfg, model, epochs * groups_per_epoch, group_size, groups_per_part, seed))
-    parts = writer.missing_parts()[get_rank() :: get_world_size()]
+    writer = TokenPairWriter(out, _facts(model, epochs * groups_per_epoch, group_size, groups_per_part, seed))
+    # By number: other processes may have written parts before this one looks.
+    parts = [number for number in writer.missing_parts() if number % get_world_size() == get_rank()]
     for done, number in enumerate(parts, start=1):
         groups = range(number * groups_per_part, min((number + 1) * groups_per_part, epochs * groups_per_epoch))
         places = _places(groups, len(dataset), groups_per_epoch, group_size, seed)
@@ -69,23 +70,13 @@ def make_token_pairs(
 
 
 def _facts(
-    cfg: Config, model: TokenAdaptPretrain, num_groups: int, group_size: int, groups_per_part: int, seed: int
+    model: TokenAdaptPretrain, num_groups: int, group_size: int, groups_per_part: int, seed: int
 ) -> dict[str, Any]:
-    tokenizer = model.tokenizer()
-    codebook = tokenizer.codebook
-    facts = tokenizer.describe()
-    facts.pop("checkpoint", None)  # its place may change, its hash may not
     return {
         "num_pairs": num_groups * group_size,
         "group_size": group_size,
         "groups_per_part": groups_per_part,
-        "grid": list(model.token_adapt.grid),
-        "out_grid": list(model.token_adapt.out_grid),
-        "channels": tokenizer.channels,
-        "codebook_size": tokenizer.codebook_size,
-        "codebook_sha256": None if codebook is None else model.codebook_sha256,
-        "augments": [dict(augment) for augment in cfg.model.augments],
-        "tokenizer": facts,
+        **model.pair_facts(),
         "seed": seed,
     }
 
@@ -109,12 +100,12 @@ def _make_part(
     options.update(
         batch_size=group_size,
         dataset=images,
-        sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
+        sampler=SequentialSampler(images),  # mmengine's would share the part among the processes
         persistent_workers=False,
         drop_last=False,
     )
     sources, targets, draws = [], [], []
-    for batch in Runner.build_dataloader(options, seed=torch.initial_seed() % 2**31):
+    for batch in Runner.build_dataloader(options):  # without a seed, to which mmengine would add the rank
         pixels = model.data_preprocessor(batch)["inputs"].to(device)
         drawn = model.draw(len(pixels), device)
         source, target = model.pairs(pixels, drawn)
@@ -134,8 +125,5 @@ def _make_part(
 def _token_type(model: TokenAdaptPretrain) -> np.dtype:
     """The smallest type that holds every token."""
     tokenizer = model.tokenizer()
-    if tokenizer.minimum >= 0:
-        return np.min_scalar_type(tokenizer.codebook_size - 1)
-    return np.result_type(
-        np.min_scalar_type(tokenizer.minimum), np.min_scalar_type(tokenizer.minimum + tokenizer.codebook_size - 1)
-    )
+    largest = tokenizer.minimum + tokenizer.codebook_size - 1
+    return np.min_scalar_type(largest if tokenizer.minimum >= 0 else min(tokenizer.minimum, -largest - 1))

@@ -108,7 +108,7 @@ def test_pretraining_needs_no_labels(load: Callable, build_runner: Callable[[Con
 
 def test_another_number_of_classes(load: Callable, refusal: Callable) -> None:
     cfg = load(FINETUNE, stores=True)
-    cfg.model.head.num_classes = 999
+    cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 999
     assert "train has 1000 classes, the head has 999; set model.head.num_classes" in refusal(cfg)
 
 
@@ -116,7 +116,7 @@ def test_label_beyond_the_head(load: Callable, refusal: Callable, tmp_path: Path
     cfg = load(FINETUNE)
     path = make_release(tmp_path / "more" / "toy", num_classes=5)
     cfg.train_dataloader.dataset.update(data_root="", store=str(path))
-    cfg.model.head.num_classes = 4
+    cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 4
     assert "has labels from 0 to 4, the head has 4 classes; set model.head.num_classes" in refusal(cfg)
 
 

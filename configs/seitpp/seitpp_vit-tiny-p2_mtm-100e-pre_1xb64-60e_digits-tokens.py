@@ -1,11 +1,11 @@
 """Classifier fine-tuned from MTM on digits, the quickstart's second training run.
 
-    python tools/train.py configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-30e_digits-tokens.py
+    python tools/train.py configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py
 
 Expect: see README.md, whose table tools/quickstart.sh prints.
 """
 
-_base_ = "seitpp_vit-tiny-p2_1xb64-30e_digits-tokens.py"
+_base_ = "seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py"
 
 model = dict(
     backbone=dict(

@@ -1,0 +1,50 @@
+"""TokenAdapt for the small ViT-VQGAN that trains here: 8 x 8 codes of 256 to 6 x 6, on crops of two photographs.
+
+    python tools/dataset_converters/sample_photos.py data/photos
+    python tools/train.py configs/vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
+    python tools/train.py configs/tokenadapt/tokenadapt_d128_1xb64-60e_photos-32px.py
+
+Expect: see docs/results.md, which compares it with augmenting the embeddings and with copying the tokens.
+"""
+
+_base_ = [
+    "../_base_/models/tokenadapt_d384.py",
+    "../_base_/models/vitvqgan_tiny-p4-k256.py",
+    "../_base_/datasets/photos_images-32px.py",
+    "../_base_/schedules/tokenadapt_adamw_1xb128-1e.py",
+    "../_base_/default_runtime.py",
+]
+
+places = 12  # two a token of 6 x 6, so that the crop in the middle begins at a token
+crop = dict(type="seitpp.BatchCenterCrop", size=places)
+model = dict(
+    token_adapt=dict(
+        codebook_size=256, code_dim=16, grid=8, out_grid=6, dims=128, num_heads=4, head_dims=32, mlp_dims=512
+    ),
+    tokenizer=dict(
+        _delete_=True,
+        checkpoint="work_dirs/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px/epoch_60.pth",
+        **_base_.tokenizer,
+    ),
+    augments=[
+        dict(type="seitpp.BatchRandomFlip", prob=0.5),
+        dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
+        dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.08, 1.0)),
+        dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5),
+    ],
+    eval_augments=dict(
+        flip=[dict(type="seitpp.BatchRandomFlip", prob=1.0), crop],
+        affine=[dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15), crop],
+        rrc=[dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.08, 1.0))],
+        mixup=[dict(type="seitpp.BatchMixup", alpha=0.8), crop],
+    ),
+)
+data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")
+train_dataloader = dict(batch_size=64)
+
+max_epochs = 60
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+auto_scale_lr = dict(base_batch_size=64)
+param_scheduler = dict(warmup=2, end=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=20)
+default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=20, max_keep_ckpts=1))
