@@ -22,8 +22,6 @@ from seitpp.models import TokenAdapt
 from seitpp.pictures import PicturePanel, PictureRow, labelled_grid
 from seitpp.tokenizers import Tokenizer
 
-# Places of the map that a token is high and wide, as TokenAdapt has them; draws without one are made alike.
-_MAP_STRIDE = 2
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)
 _CONTRAST = 1.5  # the paper gives no factor
 
@@ -68,7 +66,8 @@ class AugmentationPictures:
             )
         self.tokenizer, self.tokens, self.token_adapt, self.seed = tokenizer, tokens.long(), token_adapt, seed
         rows, columns = tokens.shape[1:3]
-        self.places = (rows * _MAP_STRIDE, columns * _MAP_STRIDE)
+        # Those of TokenAdapt's map, also where there is none: so draws are the same with and without it.
+        self.places = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
         self.out_places = self.places if token_adapt is None else token_adapt.out_map_places
         self.partner = torch.arange(len(tokens)).roll(-1)
         self._embeddings = self._embedded()

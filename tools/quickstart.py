@@ -275,9 +275,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_row("image bytes (8 x 8 grey)", str(image_bytes))
     table.add_row("stored bytes of its tokens", f"{token_bytes:.0f} ({100 * token_bytes / image_bytes:.0f} %)")
     table.add_row("  and of its label and checksum", f"{labels_and_checksums:.0f}")
-    table.add_row(
-        "codes under an affine change right, TokenAdapt", f"{adapted['token_adapt/affine_accuracy']:.1f} %"
-    )
+    table.add_row("codes under an affine change right, TokenAdapt", f"{adapted['token_adapt/affine_accuracy']:.1f} %")
     table.add_row("  change of the embeddings instead", f"{adapted['token_adapt/affine_accuracy_direct']:.1f} %")
     table.add_row("masked codes predicted right", shown("masked-code accuracy", " %"))
     baseline = commonest_code_accuracy(store, StoreReader(stores["val"]))

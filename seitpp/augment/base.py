@@ -71,7 +71,7 @@ class BatchTransform(BaseTransform):
 
     def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: Any) -> Tensor:
         """What `transform` does to codes (B, H, W): as they are if `on_codes`, else through their embeddings."""
-        return self.apply(codes if self.on_codes else self._embedded(codes, codebook), params)
+        return self.apply(codes if self.on_codes else as_embeddings(codes, codebook, type(self).__name__), params)
 
     def out_places(self, places: tuple[int, int]) -> tuple[int, int]:
         """Rows and columns of the result for a map of `places`."""
@@ -91,18 +91,31 @@ class BatchTransform(BaseTransform):
             results["inputs"] = self.apply_codes(inputs, results.get("codebook"), params)
         return results
 
-    def _embedded(self, codes: Tensor, codebook: Tensor | None) -> Tensor:
-        if codebook is None:
-            raise ValueError(
-                f"{type(self).__name__} acts on embeddings, but the inputs are {codes.dtype} codes and the batch has "
-                "no `codebook`; give the data preprocessor a codebook, or float inputs"
-            )
-        return embed_codes(codes, codebook)
-
 
 def embed_codes(codes: Tensor, codebook: Tensor) -> Tensor:
     """Codebook rows of codes (B, H, W), of any integer type, as maps (B, D, H, W)."""
     return F.embedding(codes.int(), codebook).permute(0, 3, 1, 2)
+
+
+def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
+    """Inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up.
+
+    Args:
+        inputs: Codes, or floating-point maps, which stay as they are.
+        codebook: (K, D); None where the batch has none.
+        who: Name of the transform that asks, for the message.
+
+    Raises:
+        ValueError: The inputs are codes, and there is no codebook.
+    """
+    if inputs.is_floating_point():
+        return inputs
+    if codebook is None:
+        raise ValueError(
+            f"{who} acts on embeddings, but the inputs are {inputs.dtype} codes and the batch has no `codebook`; give "
+            "the data preprocessor a codebook, or float inputs"
+        )
+    return embed_codes(inputs, codebook)
 
 
 def class_scores(results: Mapping) -> Tensor | None:

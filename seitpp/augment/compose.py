@@ -212,8 +212,13 @@ class ToCodes(BaseTransform):
         """Quantise; see the class."""
         inputs = results["inputs"]
         if inputs.is_floating_point():
-            nearest = NEAREST_CODES[results.get("distance", "cosine")]
-            results["inputs"] = nearest(inputs.permute(0, 2, 3, 1), results["codebook"])
+            codebook, nearest = results.get("codebook"), NEAREST_CODES[results.get("distance", "cosine")]
+            if codebook is None:
+                raise ValueError(
+                    "ToCodes looks for the nearest codes, and the batch has no `codebook`; give the data preprocessor "
+                    "one, or leave ToCodes out"
+                )
+            results["inputs"] = nearest(inputs.permute(0, 2, 3, 1), codebook)
         return results
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform, embed_codes
+from seitpp.augment.base import BatchTransform, as_embeddings
 from seitpp.augment.geometric import check_probability
 from seitpp.registry import TRANSFORMS
 
@@ -79,9 +79,7 @@ class EmbNoise(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add noise; see the class for the keys."""
-        maps = results["inputs"]
-        if not maps.is_floating_point():
-            maps = embed_codes(maps, results["codebook"])
+        maps = as_embeddings(results["inputs"], results.get("codebook"), type(self).__name__)
         samples = draw_samples(len(maps), self.prob, maps.device)
         options = {"dtype": maps.dtype, "device": maps.device}
         channel_noise = self.channel_std * torch.randn(len(samples), maps.shape[1], 1, 1, **options)
@@ -108,6 +106,8 @@ def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
     Returns:
         As `maps`.
     """
+    if not len(maps):
+        return maps  # torch warns of the deviation of nothing
     values = maps.float()
     variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
     std = variance.sqrt()

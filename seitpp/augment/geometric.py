@@ -6,7 +6,6 @@ On tokens alone these break what a token holds (SeiT++, Sec. 3.3, Fig. 3); Token
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from typing import Any, Literal
 
 import torch
@@ -24,6 +23,7 @@ from seitpp.augment.geometry import (
     flip_maps,
     sample_crop_boxes,
 )
+from seitpp.draws import tensors_of, with_tensors
 from seitpp.registry import TRANSFORMS
 
 
@@ -58,9 +58,8 @@ class GeometricTransform(BatchTransform):
 
 def _repeated(params: Any, batch_size: int) -> Any:
     """The draw of one sample as that of `batch_size` samples."""
-    values = {field.name: getattr(params, field.name) for field in fields(params)}
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-    return replace(params, **{name: value.expand(batch_size, *value.shape[1:]) for name, value in tensors.items()})
+    drawn = tensors_of(params)
+    return with_tensors(params, {name: value.expand(batch_size, *value.shape[1:]) for name, value in drawn.items()})
 
 
 def check_probability(name: str, value: float) -> float:

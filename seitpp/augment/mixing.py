@@ -122,9 +122,6 @@ class BatchMixup(MixingTransform):
             weight = torch.where(mixed, weight, 1.0)
         return MixWeights(weight.expand(batch_size), self._draw_partners(batch_size, device, generator))
 
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, prob={self.prob})"
-
     def apply(self, maps: Tensor, params: MixWeights) -> Tensor:
         """Mix maps (B, C, H, W)."""
         return torch.lerp(maps[params.partner], maps, params.weight.to(maps.dtype)[:, None, None, None])
@@ -135,6 +132,9 @@ class BatchMixup(MixingTransform):
             "BatchMixup cannot mix label maps (gt_sem_seg): every place would have two classes; use BatchCutMix, or "
             "leave mixing out of segmentation pipelines"
         )
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, prob={self.prob})"
 
 
 @TRANSFORMS.register_module(name=["BatchCutMix", "TokenCutMix"])

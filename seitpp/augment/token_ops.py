@@ -207,6 +207,11 @@ class TokenEDA(BaseTransform):
                 "the data preprocessor's augments"
             )
         if self.synonym_prob > 0:
+            if results.get("codebook") is None:
+                raise ValueError(
+                    "TokenEDA compares its synonyms with the codebook, and the batch has no `codebook`; give the data "
+                    "preprocessor one, or set synonym_prob=0"
+                )
             codes = self._replace(codes, *self._lookup.tensors(len(results["codebook"]), codes.device))
         if self.swap_prob > 0:
             grid = tuple(codes.shape[-2:])

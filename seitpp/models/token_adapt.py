@@ -260,7 +260,16 @@ class TokenAdapt(BaseModule):
 
     @torch.no_grad()
     def code_tables(self, codebook: Tensor) -> CodeTables:
-        """What the first layers make of each code of a codebook (K, D), for `convert_codes`."""
+        """What the first layers make of each code of a codebook (K, D), for `convert_codes`.
+
+        Raises:
+            ValueError: K or D are others than configured.
+        """
+        if tuple(codebook.shape) != (self.codebook_size, self.code_dim):
+            raise ValueError(
+                f"TokenAdapt scores {self.codebook_size} codes of {self.code_dim} values, but was given a codebook of "
+                f"{_by(tuple(codebook.shape))}; use one that was trained on tokens of this tokenizer"
+            )
         return self.conversion.code_tables(codebook)
 
     @torch.no_grad()

@@ -23,7 +23,7 @@ from seitpp.draws import draws_to, join_draws, take_draws, with_tensors
 from seitpp.registry import MODELS, TOKENIZERS, TRANSFORMS
 
 # How each prediction of the tokens of A(x) is made; `tokenizer` are the true ones, the ceiling of scores in pixels.
-PREDICTIONS = ("token_adapt", "direct", "copy", "tokenizer")
+PREDICTIONS = ("token_adapt", "direct", "copy", "reencode", "tokenizer")
 # Validation draws so many samples at once, so that a sample's draw depends on its place alone.
 _EVAL_BLOCK = 1024
 
@@ -209,7 +209,7 @@ class TokenAdaptPretrain(BaseModel):
             return self.predict(inputs, data_samples)
         if mode == "tensor":
             drawn = self.draw(len(inputs), inputs.device)
-            return self._tokens(self._scores(self.tokenizer().encode(inputs), self.augments, drawn))
+            return self._predicted(self.tokenizer().encode(inputs), self.augments, drawn)
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def draw(self, batch_size: int, device: torch.device | str) -> list[Any]:
@@ -266,21 +266,25 @@ class TokenAdaptPretrain(BaseModel):
         """Data samples with `token_adapt_scores` (augmentations, predictions, 2): exact tokens, squared pixel error.
 
         Predictions are those of `PREDICTIONS`; `direct` is the augmentation applied to the tokens' embeddings and
-        the nearest code, `copy` the middle of the input's tokens. The error is that of the decoded prediction to the
-        augmented image, pixels scaled to [0, 1]; NaN where the tokenizer cannot decode.
+        the nearest code, `copy` the middle of the input's tokens, `reencode` the way that TokenAdapt replaces: the
+        tokens decoded, augmented as pixels and encoded again. The error is that of the decoded prediction to the
+        augmented image, pixels scaled to [0, 1]. What a tokenizer that cannot decode has no part in is NaN.
         """
         tokenizer = self.tokenizer()
         data_samples = data_samples or [DataSample(metainfo={"sample_idx": place}) for place in range(len(images))]
         places = torch.tensor([sample.sample_idx for sample in data_samples])
         tokens, scores = tokenizer.encode(images), []
+        low, high = tokenizer.pixel_range
+        decoded = tokenizer.decode(tokens).clamp(low, high) if tokenizer.can_decode else None
         for name, chain in self.eval_augments.items():
             draws = self._eval_draws_of(name, places, images.device)
             augmented = self._augmented(images, chain, draws)
             true = tokenizer.encode(augmented)
             predicted = {
-                "token_adapt": self._tokens(self._scores(tokens, chain, draws)),
+                "token_adapt": self._predicted(tokens, chain, draws),
                 "direct": self._nearest(self._applied(self._embedded(tokens), chain, draws)),
                 "copy": _middle(tokens, self.token_adapt.out_grid),
+                "reencode": None if decoded is None else tokenizer.encode(self._augmented(decoded, chain, draws)),
                 "tokenizer": true,
             }
             rows = [self._score(predicted[kind], true, augmented) for kind in PREDICTIONS]
@@ -291,8 +295,10 @@ class TokenAdaptPretrain(BaseModel):
             sample.set_field(row, "token_adapt_scores")
         return data_samples
 
-    def _score(self, tokens: Tensor, true: Tensor, images: Tensor) -> Tensor:
-        """Share of exact tokens and squared pixel error of each sample, (B, 2)."""
+    def _score(self, tokens: Tensor | None, true: Tensor, images: Tensor) -> Tensor:
+        """Share of exact tokens and squared pixel error of each sample, (B, 2); NaN without a prediction."""
+        if tokens is None:
+            return images.new_full((len(images), 2), torch.nan)
         exact = (tokens == true).flatten(1).float().mean(dim=1)
         tokenizer = self.tokenizer()
         if not tokenizer.can_decode:
@@ -304,9 +310,19 @@ class TokenAdaptPretrain(BaseModel):
 
     def _scores(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
         """g(A(f(tokens))): logits (B, h, w, K), or values (B, h, w, D)."""
+        return self.token_adapt.reverse(self._maps(tokens, chain, draws))
+
+    def _predicted(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
+        """Tokens (B, h, w) [, channels] that `_scores` stand for, scored in pieces where there are many codes."""
+        if self.codebook is None:
+            return self._tokens(self._scores(tokens, chain, draws))
+        return self.token_adapt.reverse_codes(self._maps(tokens, chain, draws))
+
+    def _maps(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
+        """A(f(tokens)), (B, M, 2h, 2w)."""
         maps = self.token_adapt.convert(self._embedded(tokens))
         # Interpolation and its weights stay in float32 under autocast.
-        return self.token_adapt.reverse(self._applied(maps.float(), chain, draws))
+        return self._applied(maps.float(), chain, draws)
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         """Tokens as maps (B, D, H, W), float32."""

@@ -250,6 +250,14 @@ def test_embeddings_become_the_nearest_codes_and_codes_stay() -> None:
     assert ToCodes()(dict(batch))["inputs"] is batch["inputs"]
 
 
+def test_embeddings_without_a_codebook_have_no_nearest_codes() -> None:
+    batch = toy_batch()
+    maps = embedded(batch)
+    del batch["codebook"]
+    with pytest.raises(ValueError, match="ToCodes looks for the nearest codes, and the batch has no `codebook`"):
+        ToCodes()({**batch, "inputs": maps})
+
+
 def test_draws_depend_on_the_seed_alone() -> None:
     transform = SplitBatch([dict(type="seitpp.EmbNoise")], [dict(type="seitpp.ColorAdapt")], by="probability")
     found = []

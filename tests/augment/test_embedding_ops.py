@@ -195,6 +195,17 @@ def test_codes_are_embedded(transform: Callable, dtype: torch.dtype) -> None:
     assert torch.equal(found, run(transform, embeddings))
 
 
+@pytest.mark.parametrize("transform", [ColorAdapt(), EmbNoise()], ids=repr)
+def test_codes_without_a_codebook_are_refused(transform: Callable) -> None:
+    with pytest.raises(ValueError, match=r"acts on embeddings, but the inputs are torch\.int64 codes"):
+        run(transform, torch.zeros(B, H, W, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("transform", [ColorAdapt(), EmbNoise()], ids=repr)
+def test_empty_batch_stays_empty(transform: Callable) -> None:
+    assert run(transform, torch.zeros(0, C, H, W)).shape == (0, C, H, W)
+
+
 @pytest.mark.parametrize("transform", [ColorAdapt(prob=0.5), EmbNoise()], ids=repr)
 def test_everything_but_inputs_stays(transform: Callable) -> None:
     maps = normal(B, C, H, W)

@@ -1,4 +1,4 @@
-"""The configs of docs/augmentation_outside.md, in a folder of their own."""
+"""The configs of docs/augmentation.md, "In other projects", in a folder of their own."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from seitpp.testing import make_codebook, make_store, make_tokens
 K, D, CLASSES, WIDTH = 391, 32, 4, 16
 ARCH = dict(_delete_=True, embed_dims=WIDTH, num_layers=2, num_heads=2, feedforward_channels=32)
 SMALL_ADAPT = dict(dims=WIDTH, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
-DOC = "augmentation_outside.md"
+DOC = "augmentation.md"
 
 
 @pytest.fixture(scope="module")

@@ -55,6 +55,30 @@ def test_mixup_of_weight_one_is_the_identity() -> None:
     assert torch.equal(BatchMixup().apply(maps, params), maps)
 
 
+def test_mixup_reaches_its_share_of_the_samples() -> None:
+    mixed = BatchMixup(prob=0.3).sample(4000, (1, 1), generator=seeded()).weight != 1
+    assert mixed.float().mean().item() == pytest.approx(0.3, abs=0.03)
+
+
+def test_mixup_of_a_batch_or_none_of_it() -> None:
+    generator = seeded()
+    drawn = [BatchMixup(prob=0.3, per_sample=False).sample(4, (1, 1), generator=generator).weight for _ in range(400)]
+    assert all(len(weight.unique()) == 1 for weight in drawn)
+    assert sum(weight[0].item() != 1 for weight in drawn) / 400 == pytest.approx(0.3, abs=0.08)
+
+
+def test_mixup_that_never_happens_changes_nothing() -> None:
+    batch = toy_batch(5)
+    found = run(BatchMixup(prob=0), batch)
+    assert torch.equal(found["inputs"], batch["inputs"])
+    assert torch.equal(found["gt_score"], F.one_hot(batch["gt_label"], 4).float())
+
+
+def test_wrong_probability_of_mixup_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"prob must be a probability in \[0, 1\], got 1\.2"):
+        BatchMixup(prob=1.2)
+
+
 def test_inputs_and_targets_are_mixed_with_the_same_weight() -> None:
     batch = toy_batch(4)
     batch["inputs"] = torch.eye(4).view(4, 4, 1, 1).expand(4, 4, 3, 3)  # the channel is the label
@@ -262,7 +286,13 @@ def test_wrong_partner_is_refused(make: type) -> None:
         make(partner="next")
 
 
-@pytest.mark.parametrize("name", ["BatchMixup", "BatchCutMix", "TokenCutMix"])
-def test_registry_builds_them(name: str) -> None:
-    built = TRANSFORMS.build(dict(type=f"seitpp.{name}", alpha=0.5, partner="random"))
-    assert repr(built).endswith("(alpha=0.5, partner='random', per_sample=True)")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("BatchMixup", "BatchMixup(alpha=0.5, partner='random', per_sample=True, prob=1.0)"),
+        ("BatchCutMix", "BatchCutMix(alpha=0.5, partner='random', per_sample=True)"),
+        ("TokenCutMix", "BatchCutMix(alpha=0.5, partner='random', per_sample=True)"),
+    ],
+)
+def test_registry_builds_them(name: str, shown: str) -> None:
+    assert repr(TRANSFORMS.build(dict(type=f"seitpp.{name}", alpha=0.5, partner="random"))) == shown

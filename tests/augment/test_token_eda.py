@@ -259,6 +259,13 @@ def test_missing_synonyms_are_an_error_unless_switched_off() -> None:
     assert not torch.equal(run(eda, batch), batch["inputs"])
 
 
+def test_codes_without_a_codebook_are_refused() -> None:
+    batch = toy_batch()
+    del batch["codebook"]
+    with pytest.raises(ValueError, match="TokenEDA compares its synonyms with the codebook, and the batch has no"):
+        TokenEDA(SYNONYMS)(batch)
+
+
 def test_embeddings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"was given embeddings \(4, 8, 5, 5\), .* put it first in"):
         TokenEDA(SYNONYMS)({"inputs": torch.zeros(4, 8, 5, 5), "codebook": torch.zeros(K, 8)})

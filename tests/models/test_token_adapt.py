@@ -171,6 +171,12 @@ def test_tokens_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str
         build().convert(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("shape", [(K + 1, D), (K, D - 1)])
+def test_codebook_of_another_size_is_refused(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"scores {K} codes of {D} values, but was given a codebook of {shape[0]} x"):
+        build().code_tables(torch.zeros(shape))
+
+
 def test_codes_of_another_grid_are_refused() -> None:
     model = build()
     with pytest.raises(ValueError, match="converts grids of 4 x 6 tokens, but was given 4 x 5"):

@@ -345,13 +345,21 @@ class TestPredictions:
         tokenizer.can_decode = False
         scores = scores_of(build([FLIP], tokenizer), images)
         assert scores[..., 1].isnan().all()
-        assert not scores[..., 0].isnan().any()
+        reencoded = token_adapt_pretrain.PREDICTIONS.index("reencode")
+        assert scores[:, :, reencoded].isnan().all()
+        assert scores[..., 0].isfinite().sum() == scores[..., 0].numel() * 4 / 5
+
+    def test_reencoding_is_exact_where_tokens_hold_the_whole_image(self, build: Callable) -> None:
+        tokenizer = kmeans(random_codebook())
+        images = tokenizer.decode(random_tokens())
+        model = build([FLIP, AFFINE], tokenizer)
+        assert (self.scores(model, images)["reencode"][:, 0] == 1).all()
 
     def test_each_named_augmentation_is_scored(self, build: Callable) -> None:
         model = build([FLIP], eval_augments=dict(still=[dict(FLIP, prob=0.0)], mirrored=[dict(FLIP, prob=1.0)]))
         (sample,) = model(model.tokenizer().decode(random_tokens(1)), mode="predict")
         assert sample.token_adapt_names == ("still", "mirrored")
-        assert sample.token_adapt_scores.shape == (2, 4, 2)
+        assert sample.token_adapt_scores.shape == (2, 5, 2)
         assert sample.token_adapt_scores[0, 2, 0] == 1  # nothing moved: the copy is right
 
     def test_draws_of_training_are_scored_by_default(self, build: Callable) -> None:
@@ -447,7 +455,7 @@ class TestRegression:
     def test_predictions_are_scored(self, build: Callable, images: Tensor) -> None:
         scores = scores_of(build([FLIP], DCT, VALUES), images)
         assert scores.isfinite().all()
-        assert (scores[:, 0, 3, 0] == 1).all()
+        assert (scores[:, 0, token_adapt_pretrain.PREDICTIONS.index("tokenizer"), 0] == 1).all()
 
 
 class TestRefusals:

@@ -4,7 +4,8 @@
 
 Trains CONFIG on all images and on the first ones of a random order, each as many steps, and scores the last checkpoint
 on the validation images: per cent of tokens predicted exactly, beside the augmentation applied to the embeddings
-(*direct*) and the input's tokens (*copy*), and PSNR of the decoded tokens, beside that of the true ones. Runs that are
+(*direct*), the input's tokens (*copy*), and tokens decoded, augmented and encoded again (*reencode*), and PSNR of the
+decoded tokens, beside that of the true ones. Runs that are
 finished are not repeated.
 """
 
@@ -87,7 +88,10 @@ def markdown(results: dict[str, list[dict[str, float]]]) -> str:
         return f"{statistics.mean(values):.1f}{spread}"
 
     lines = []
-    for score_name, baselines in (("accuracy", ("direct", "copy")), ("psnr", ("direct", "copy", "tokenizer"))):
+    for score_name, baselines in (
+        ("accuracy", ("direct", "copy", "reencode")),
+        ("psnr", ("direct", "copy", "reencode", "tokenizer")),
+    ):
         if f"token_adapt/{names[0]}_{score_name}" not in first[0]:
             continue  # a tokenizer that cannot decode
         unit = "tokens exact (%)" if score_name == "accuracy" else "PSNR (dB)"
@@ -95,6 +99,8 @@ def markdown(results: dict[str, list[dict[str, float]]]) -> str:
         for label, runs in results.items():
             lines.append(f"| {label} | {' | '.join(mean(runs, f'{name}_{score_name}') for name in names)} |")
         for kind in baselines:
+            if f"token_adapt/{names[0]}_{score_name}_{kind}" not in first[0]:
+                continue
             row = [f"{first[0][f'token_adapt/{name}_{score_name}_{kind}']:.1f}" for name in names]
             lines.append(f"| {kind} | {' | '.join(row)} |")
         lines.append("")
