@@ -14,6 +14,7 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS
 from seitpp.testing import shrink, with_synthetic_data
 
@@ -235,6 +236,38 @@ def test_pipelines_from_scratch(name: str, types: list[str]) -> None:
     if name == "seitpp":
         assert (augments[0].by, augments[0].share) == ("probability", 0.5)
         assert [one.type for one in augments[0].first] == ["seitpp.TokenEDA", "seitpp.TokenRRC", "seitpp.TokenCutMix"]
+
+
+def parts_of(node: Any) -> Iterator[dict]:
+    """Every dict in a list of augmentations."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from parts_of(child)
+
+
+@pytest.mark.parametrize(
+    ("name", "output"),
+    [("mtm", "codes"), ("mtm_finetune", "codes"), ("seit", "embeddings"), ("seitpp", "embeddings")],
+)
+def test_pipelines_take_whole_grids(name: str, output: str) -> None:
+    torch.manual_seed(0)
+    augments = load(f"_base_/augments/{name}.py").to_dict()["augments"]
+    for part in parts_of(augments):
+        if "synonyms" in part:
+            part["synonyms"] = {code: [(code + step) % 391 for step in range(1, 6)] for code in range(391)}
+        if "token_adapt" in part:
+            part.update(token_adapt=MODELS.build(part["token_adapt"]), checkpoint=None)
+    preprocessor = TokenDataPreprocessor(torch.randn(391, 32), augments, output=output, num_classes=7)
+    labels = {} if name == "mtm" else {"gt_label": torch.arange(5)}
+    batch = {"inputs": torch.randint(391, (5, 32, 32)).to(torch.uint16), "sample_idx": torch.arange(5), **labels}
+    found = preprocessor(batch, training=True)
+    assert found["inputs"].shape == ((5, 28, 28) if output == "codes" else (5, 32, 28, 28))
+    if output == "codes":
+        assert found["inputs"].dtype == torch.int64 and 0 <= found["inputs"].min() <= found["inputs"].max() < 391
+    for sample in found["data_samples"]:
+        assert ("gt_score" in sample) == bool(labels)
+        assert not labels or sample.gt_score.sum().item() == pytest.approx(1, abs=1e-5)
 
 
 TOKEN_ADAPT = "tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py"

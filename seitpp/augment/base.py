@@ -118,6 +118,13 @@ def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
     return embed_codes(inputs, codebook)
 
 
+def check_probability(name: str, value: float) -> float:
+    """The value, which must lie in [0, 1]; `name` is that of the option, for the message."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a probability in [0, 1], got {value}")
+    return value
+
+
 def class_scores(results: Mapping) -> Tensor | None:
     """Soft targets of a batch: what was mixed before, else all weight on each label.
 

@@ -10,8 +10,7 @@ import torch
 from mmcv.transforms import BaseTransform, Compose
 from torch import Tensor
 
-from seitpp.augment.base import class_scores, embed_codes
-from seitpp.augment.geometric import check_probability
+from seitpp.augment.base import check_probability, class_scores, embed_codes
 from seitpp.codebook import NEAREST_CODES
 from seitpp.registry import TRANSFORMS
 from seitpp.structures import PER_SAMPLE_KEYS

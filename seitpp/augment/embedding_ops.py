@@ -8,8 +8,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform, as_embeddings
-from seitpp.augment.geometric import check_probability
+from seitpp.augment.base import BatchTransform, as_embeddings, check_probability
 from seitpp.registry import TRANSFORMS
 
 

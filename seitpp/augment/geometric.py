@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform
+from seitpp.augment.base import BatchTransform, check_probability
 from seitpp.augment.geometry import (
     Affines,
     CropBoxes,
@@ -60,13 +60,6 @@ def _repeated(params: Any, batch_size: int) -> Any:
     """The draw of one sample as that of `batch_size` samples."""
     drawn = tensors_of(params)
     return with_tensors(params, {name: value.expand(batch_size, *value.shape[1:]) for name, value in drawn.items()})
-
-
-def check_probability(name: str, value: float) -> float:
-    """The value, which must lie in [0, 1]; `name` is that of the option, for the message."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a probability in [0, 1], got {value}")
-    return value
 
 
 @TRANSFORMS.register_module()
@@ -172,7 +165,17 @@ class BatchRandomAffine(GeometricTransform):
         return affine_maps(maps, params, self.fill)
 
     def apply_labels(self, labels: Tensor, params: Affines) -> Tensor:
-        """Move label maps (B, h, w) to the nearest place; `ignore_index` outside."""
+        """Move label maps (B, h, w) to the nearest place; `ignore_index` outside.
+
+        Raises:
+            ValueError: `ignore_index` is no number of their type, in which it would stand for a class.
+        """
+        limits = torch.iinfo(labels.dtype)
+        if not limits.min <= self.ignore_index <= limits.max:
+            raise ValueError(
+                f"ignore_index is {self.ignore_index}, but label maps are {labels.dtype}, from {limits.min} to "
+                f"{limits.max}; set it to one of these, or give label maps of a wider type"
+            )
         return affine_nearest(labels, params, self.ignore_index)
 
     def __repr__(self) -> str:

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform
-from seitpp.augment.geometric import check_probability
+from seitpp.augment.base import BatchTransform, check_probability
 from seitpp.registry import TRANSFORMS
 
 
@@ -117,10 +116,13 @@ class BatchMixup(MixingTransform):
         """Draw the shares and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         weight = self._draw_shares(draws, device, generator)
+        partner = self._draw_partners(batch_size, device, generator)
         if self.prob < 1:
             mixed = torch.rand(draws, generator=generator, device=device) < self.prob
             weight = torch.where(mixed, weight, 1.0)
-        return MixWeights(weight.expand(batch_size), self._draw_partners(batch_size, device, generator))
+            # What is not mixed is its own partner: no weight of 0 keeps another's NaN out.
+            partner = torch.where(mixed, partner, torch.arange(batch_size, device=device))
+        return MixWeights(weight.expand(batch_size), partner)
 
     def apply(self, maps: Tensor, params: MixWeights) -> Tensor:
         """Mix maps (B, C, H, W)."""

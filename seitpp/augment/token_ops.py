@@ -8,7 +8,8 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.geometric import BatchRandomResizedCrop, check_probability
+from seitpp.augment.base import check_probability
+from seitpp.augment.geometric import BatchRandomResizedCrop
 from seitpp.augment.geometry import CropBoxes, crop_resize_codes
 from seitpp.augment.synonyms import SynonymLookup
 from seitpp.registry import TRANSFORMS

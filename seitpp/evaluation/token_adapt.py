@@ -7,10 +7,9 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from seitpp.models.token_adapt_pretrain import PREDICTIONS
 from seitpp.registry import METRICS
 
-# The order in which `TokenAdaptPretrain.predict` scores; `tokenizer` are the true tokens.
-_PREDICTIONS = ("token_adapt", "direct", "copy", "reencode", "tokenizer")
 _LEAST_ERROR = 1e-10  # an exact image counts as 100 dB
 
 
@@ -24,9 +23,9 @@ class TokenAdaptMetric(BaseMetric):
     Results, for each augmentation NAME of the model's `eval_augments`: `NAME_accuracy`, per cent of tokens;
     `NAME_accuracy_direct`, when the augmentation is applied to the tokens' embeddings instead and the nearest code
     taken; `NAME_accuracy_copy`, when the input's tokens are copied; `NAME_accuracy_reencode`, when they are decoded,
-    augmented as pixels and encoded again, many times the cost. `NAME_psnr` and so on: of the decoded
-    tokens to the augmented image, mean over images in dB; `_tokenizer`: of its true tokens, which nothing can beat but
-    by chance. `accuracy` is the mean of `NAME_accuracy`.
+    augmented as pixels and encoded again, many times the cost. `NAME_psnr` and so on: of the decoded tokens to the
+    augmented image, mean over images in dB; `_tokenizer`: of its true tokens, which nothing can beat but by chance.
+    `accuracy` is the mean of `NAME_accuracy`.
 
     Args:
         collect_device: mmengine's.
@@ -50,7 +49,7 @@ class TokenAdaptMetric(BaseMetric):
         psnr = (-10 * scores[..., 1].clamp(min=_LEAST_ERROR).log10()).mean(dim=0)
         metrics = {"accuracy": float(accuracy[:, 0].mean())}
         for number, name in enumerate(names):
-            for place, kind in enumerate(_PREDICTIONS):
+            for place, kind in enumerate(PREDICTIONS):
                 suffix = "" if kind == "token_adapt" else f"_{kind}"
                 if kind != "tokenizer" and not math.isnan(accuracy[number, place]):
                     metrics[f"{name}_accuracy{suffix}"] = float(accuracy[number, place])

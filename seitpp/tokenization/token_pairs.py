@@ -6,7 +6,6 @@ several processes share the work by parts.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import Dataset, SequentialSampler, Subset
 
+from seitpp.datasets import TokenPairDataset
 from seitpp.draws import draws_to, tensors_of
 from seitpp.engine.hooks import step_seed
 from seitpp.models import TokenAdaptPretrain
@@ -49,14 +49,27 @@ def make_token_pairs(
         Number of pairs in the folder when all processes are done.
 
     Raises:
-        ValueError: There are fewer images than a group, or the folder holds other pairs.
+        ValueError: The config is no such one, there are fewer images than a group, or the folder holds other pairs.
     """
     model = MODELS.build({**cfg.model, "data_preprocessor": cfg.data_preprocessor}).to(device).eval()
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    if not isinstance(model, TokenAdaptPretrain) or isinstance(dataset, TokenPairDataset):
+        raise ValueError(
+            f"the config trains {type(model).__name__} on {type(dataset).__name__}; name one that trains "
+            "TokenAdaptPretrain on images"
+        )
     groups_per_epoch = len(dataset) // group_size
     if not groups_per_epoch:
         raise ValueError(f"{len(dataset)} images do not fill a group of {group_size}; use a smaller group size")
-    writer = TokenPairWriter(out, _facts(model, epochs * groups_per_epoch, group_size, groups_per_part, seed))
+    facts = {
+        "num_pairs": epochs * groups_per_epoch * group_size,
+        "num_images": len(dataset),  # their order depends on it
+        "group_size": group_size,
+        "groups_per_part": groups_per_part,
+        **model.pair_facts(),
+        "seed": seed,
+    }
+    writer = TokenPairWriter(out, facts)
     # By number: other processes may have written parts before this one looks.
     parts = [number for number in writer.missing_parts() if number % get_world_size() == get_rank()]
     for done, number in enumerate(parts, start=1):
@@ -67,18 +80,6 @@ def make_token_pairs(
         if advance is not None:
             advance(done, len(parts))
     return int(writer.header["num_pairs"])
-
-
-def _facts(
-    model: TokenAdaptPretrain, num_groups: int, group_size: int, groups_per_part: int, seed: int
-) -> dict[str, Any]:
-    return {
-        "num_pairs": num_groups * group_size,
-        "group_size": group_size,
-        "groups_per_part": groups_per_part,
-        **model.pair_facts(),
-        "seed": seed,
-    }
 
 
 def _places(groups: range, num_images: int, groups_per_epoch: int, group_size: int, seed: int) -> np.ndarray:

@@ -375,6 +375,16 @@ def test_options_that_mean_nothing_are_refused(options: dict, message: str) -> N
         TRANSFORMS.build(options | {"type": f"seitpp.{options['type']}"})
 
 
+@pytest.mark.parametrize("ignore_index", [-100, 300])
+def test_ignore_index_that_label_maps_cannot_hold_is_refused(ignore_index: int) -> None:
+    affine = BatchRandomAffine(45, ignore_index=ignore_index)
+    labels = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=rf"ignore_index is {ignore_index}, but label maps are torch\.uint8, from 0 to"
+    ):
+        affine.apply_labels(labels, affine.sample(2, (8, 8)))
+
+
 def test_registry_builds_them() -> None:
     built = TRANSFORMS.build(dict(type="seitpp.BatchRandomAffine", **RECIPE))
     assert repr(built) == (

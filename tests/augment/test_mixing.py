@@ -74,6 +74,13 @@ def test_mixup_that_never_happens_changes_nothing() -> None:
     assert torch.equal(found["gt_score"], F.one_hot(batch["gt_label"], 4).float())
 
 
+def test_broken_sample_does_not_reach_those_that_are_not_mixed() -> None:
+    maps = normal(4, 2, 3, 3)
+    maps[3] = torch.nan
+    broken = run(BatchMixup(prob=0), {"inputs": maps})["inputs"].isnan().flatten(1).any(dim=1)
+    assert broken.tolist() == [False, False, False, True]
+
+
 def test_wrong_probability_of_mixup_is_refused() -> None:
     with pytest.raises(ValueError, match=r"prob must be a probability in \[0, 1\], got 1\.2"):
         BatchMixup(prob=1.2)

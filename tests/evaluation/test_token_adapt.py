@@ -13,7 +13,7 @@ NAN = math.nan
 
 
 def sample(flip: list[tuple[float, float]], mixup: list[tuple[float, float]]) -> dict:
-    """Of each augmentation: share of exact tokens and squared error of TokenAdapt, direct, copy, reencode, tokenizer."""
+    """Share of exact tokens and squared error of each prediction, of each augmentation."""
     return {"token_adapt_names": NAMES, "token_adapt_scores": torch.tensor([flip, mixup])}
 
 

@@ -215,6 +215,18 @@ def test_other_augmentations_are_refused(cfg: Config, whole: Path) -> None:
         make(cfg, whole)
 
 
+def test_another_number_of_images_is_refused_though_it_makes_as_many_pairs(cfg: Config, whole: Path) -> None:
+    cfg.train_dataloader.dataset.indices = NUM_IMAGES - 1
+    with pytest.raises(ValueError, match=r"were begun with other settings \(num_images 9, now 8\)"):
+        make(cfg, whole)
+
+
+def test_config_that_trains_on_pairs_is_refused(cfg: Config, whole: Path, tmp_path: Path) -> None:
+    cfg.train_dataloader.dataset = dict(type="seitpp.TokenPairDataset", store=str(whole))
+    with pytest.raises(ValueError, match=r"trains TokenAdaptPretrain on TokenPairDataset; name one .* on images"):
+        make(cfg, tmp_path / "pairs")
+
+
 def test_fewer_images_than_a_group_are_refused(cfg: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="9 images do not fill a group of 10; use a smaller group size"):
         make(cfg, tmp_path / "pairs", group_size=10)
