@@ -219,7 +219,7 @@ def test_finetuning_mixes_both_halves_and_changes_colours() -> None:
     ("name", "types"),
     [
         ("seit", ["TokenEDA", "TokenRRC", "TokenCutMix", "EmbNoise"]),
-        ("seitpp", ["SplitBatch", "OneOf"]),
+        ("seitpp", ["SplitBatch", "EmbNoise", "ColorAdapt"]),
     ],
 )
 def test_pipelines_from_scratch(name: str, types: list[str]) -> None:
@@ -236,6 +236,7 @@ def test_pipelines_from_scratch(name: str, types: list[str]) -> None:
     if name == "seitpp":
         assert (augments[0].by, augments[0].share) == ("probability", 0.5)
         assert [one.type for one in augments[0].first] == ["seitpp.TokenEDA", "seitpp.TokenRRC", "seitpp.TokenCutMix"]
+        assert augments[2].prob == 0.25
 
 
 def parts_of(node: Any) -> Iterator[dict]:

@@ -10,8 +10,9 @@ from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.patch_discriminator import PatchDiscriminator
 from seitpp.models.seg_data_preprocessor import TokenSegDataPreprocessor
 from seitpp.models.token_adapt import TokenAdapt
-from seitpp.models.token_adapt_pretrain import TokenAdaptPretrain, TokenPairDataPreprocessor
+from seitpp.models.token_adapt_pretrain import TokenAdaptPretrain
 from seitpp.models.token_embedding import TokenEmbedding
+from seitpp.models.token_pair_preprocessor import TokenPairDataPreprocessor
 from seitpp.models.token_vit import TokenViT
 from seitpp.models.vq_trainer import VQTokenizerTrainer
 

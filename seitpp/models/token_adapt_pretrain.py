@@ -14,50 +14,18 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
-from mmpretrain.models import SelfSupDataPreprocessor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from seitpp.codebook import NEAREST_CODES, codebook_sha256
 from seitpp.draws import draws_to, join_draws, take_draws, with_tensors
-from seitpp.registry import MODELS, TOKENIZERS, TRANSFORMS
+from seitpp.models.frozen_tokenizer import FrozenTokenizer
+from seitpp.registry import MODELS, TRANSFORMS
 
 # How each prediction of the tokens of A(x) is made; `tokenizer` are the true ones, the ceiling of scores in pixels.
 PREDICTIONS = ("token_adapt", "direct", "copy", "reencode", "tokenizer")
 # Validation draws so many samples at once, so that a sample's draw depends on its place alone.
 _EVAL_BLOCK = 1024
-
-
-class FrozenTokenizer:
-    """A tokenizer built at its first use, which is nowhere in its owner's parameters, state or moving average."""
-
-    def __init__(self, config: dict | nn.Module) -> None:
-        self._config = config
-        self._tokenizer = config if isinstance(config, nn.Module) else None
-
-    def on(self, device: torch.device | str) -> Any:
-        """The tokenizer, in evaluation mode, on a device."""
-        if self._tokenizer is None:
-            # On the CPU, also where its owner is built without values. Initial weights are drawn and overwritten; the
-            # training's draws must not depend on when that is.
-            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-                self._tokenizer = TOKENIZERS.build(self._config)
-        return self._tokenizer.requires_grad_(False).eval().to(device)
-
-    def __deepcopy__(self, memo: dict) -> "FrozenTokenizer":
-        return self
-
-
-@MODELS.register_module()
-class TokenPairDataPreprocessor(SelfSupDataPreprocessor):
-    """mmpretrain's preprocessor of images, which lets batches of stored pairs pass: they go to the device as they are.
-
-    So one config validates on images whatever it trains on.
-    """
-
-    def forward(self, data: Mapping, training: bool = False) -> dict:
-        """Prepare images, or move the `inputs`, `targets` and `draws` of `seitpp.TokenPairDataset`."""
-        return self.cast_data(dict(data)) if "targets" in data else super().forward(data, training)
 
 
 @MODELS.register_module()

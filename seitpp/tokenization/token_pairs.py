@@ -4,8 +4,10 @@ A part is a function of (seed, its number) and the images, so that a run that wa
 several processes share the work by parts.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +66,7 @@ def make_token_pairs(
     facts = {
         "num_pairs": epochs * groups_per_epoch * group_size,
         "num_images": len(dataset),  # their order depends on it
+        "images": _described(cfg.train_dataloader.dataset),
         "group_size": group_size,
         "groups_per_part": groups_per_part,
         **model.pair_facts(),
@@ -80,6 +83,11 @@ def make_token_pairs(
         if advance is not None:
             advance(done, len(parts))
     return int(writer.header["num_pairs"])
+
+
+def _described(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set's config as plain values, without the folder, which may move."""
+    return json.loads(json.dumps({key: value for key, value in dataset.items() if key != "data_root"}, default=str))
 
 
 def _places(groups: range, num_images: int, groups_per_epoch: int, group_size: int, seed: int) -> np.ndarray:

@@ -217,7 +217,13 @@ def test_other_augmentations_are_refused(cfg: Config, whole: Path) -> None:
 
 def test_another_number_of_images_is_refused_though_it_makes_as_many_pairs(cfg: Config, whole: Path) -> None:
     cfg.train_dataloader.dataset.indices = NUM_IMAGES - 1
-    with pytest.raises(ValueError, match=r"were begun with other settings \(num_images 9, now 8\)"):
+    with pytest.raises(ValueError, match=r"were begun with other settings \(num_images 9, now 8; images "):
+        make(cfg, whole)
+
+
+def test_images_prepared_otherwise_are_refused(cfg: Config, whole: Path) -> None:
+    cfg.train_dataloader.dataset.pipeline = [*cfg.pipeline, dict(type="mmpretrain.RandomFlip", prob=0.5)]
+    with pytest.raises(ValueError, match=r"were begun with other settings \(images "):
         make(cfg, whole)
 
 

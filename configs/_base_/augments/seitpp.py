@@ -1,6 +1,7 @@
-"""SeiT++ from scratch (C): SeiT's augmentations, or TokenAdapt with probability 0.5, then a colour change.
+"""SeiT++ from scratch (C): SeiT's augmentations, or TokenAdapt with probability 0.5, then ColorAdapt.
 
-Mixing and the crop's scale are DeiT's, as in SeiT's half. The colour change gives ColorAdapt its probability of 0.25.
+Emb-Noise and ColorAdapt act on all samples with their own probabilities; Token-EDA belongs to SeiT's half, as the
+paper's TokenAdapt takes the stored tokens. Mixing and the crop's scale are DeiT's.
 For a network that reads embeddings: output="embeddings" in the data preprocessor, and num_classes.
 """
 
@@ -27,5 +28,6 @@ augments = [
             ),
         ],
     ),
-    _base_.colour_change,
+    _base_.emb_noise,
+    dict(type="seitpp.ColorAdapt", prob=0.25),
 ]

@@ -2,7 +2,7 @@
 
     python tools/dataset_converters/sample_photos.py data/photos
     python tools/train.py configs/vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
-    python tools/train.py configs/tokenadapt/tokenadapt_d128_1xb32-100e_photos-32px.py
+    python tools/train.py configs/tokenadapt/tokenadapt_d128_1xb32-60e_photos-32px.py
 
 Expect: see docs/results.md, which compares it with augmenting the embeddings and with copying the tokens.
 """
@@ -46,7 +46,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type="mmcv.LoadImageFromFile"),
             # Two photographs have few colours, and the network would know no others.
-            dict(type="mmpretrain.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5),
+            dict(type="mmpretrain.ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.5, backend="cv2"),
             dict(type="mmpretrain.RandomCrop", crop_size=32),
             dict(type="mmpretrain.RandomFlip", prob=0.5),
             dict(type="mmpretrain.PackInputs"),
@@ -54,7 +54,7 @@ train_dataloader = dict(
     ),
 )
 
-max_epochs = 100
+max_epochs = 60
 optim_wrapper = dict(optimizer=dict(lr=5e-3, betas=(0.9, 0.99)))
 auto_scale_lr = dict(base_batch_size=32)
 param_scheduler = dict(warmup=1, end=max_epochs)
