@@ -64,7 +64,9 @@ def test_recipe_under_test_draws_in_every_step(mtm_leaf: Path) -> None:
     ratio = TruncatedNormalRatio(**cfg.model.mask_ratio)
     assert ratio.low < ratio.high
     assert min(cfg.model.backbone.token_drop_rate, cfg.model.neck.drop_rate, cfg.model.neck.attn_drop_rate) > 0
-    assert [augment.type for augment in cfg.data_preprocessor.augments] == ["seitpp.TokenRRC"]
+    (split,) = cfg.data_preprocessor.augments
+    assert [augment.type for augment in split.first] == ["seitpp.TokenRRC", "seitpp.ToCodes"]
+    assert [augment.type for augment in split.second] == ["seitpp.TokenAdaptAugment"]
 
 
 def test_killed_and_resumed_equals_uninterrupted(
@@ -173,7 +175,8 @@ def test_auto_scale_lr_needs_a_base_batch_size(tiny: Callable, tool: Callable, m
 def without_draws(cfg: Config) -> None:
     """A classifier whose every step is a function of its samples."""
     cfg.model.backbone.update(token_drop_rate=0.0, drop_path_rate=0.0)
-    cfg.data_preprocessor.augments[0].update(scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    crop = cfg.data_preprocessor.augments[0].first[0]
+    cfg.data_preprocessor.augments = [dict(crop, scale=(1.0, 1.0), ratio=(1.0, 1.0))]
     cfg.default_hooks.checkpoint.pop("save_best")
 
 
