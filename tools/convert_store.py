@@ -54,7 +54,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     codes.add_argument("--codebook-size", type=int, metavar="K", help="number of codes, if there is no codebook file")
     only_import.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="codes of an image (default: 32 32)")
     only_import.add_argument("--synonyms", type=Path, metavar="FILE", help="JSON object: code -> list of similar codes")
-    only_import.add_argument("--classes", type=Path, metavar="FILE", help="one class name per line")
+    only_import.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FILE",
+        help="class names, one a line in the order of their indices; or a folder whose sorted sub-folders have them",
+    )
     only_import.add_argument("--name", metavar="TOKENIZER_NAME", help="name of the tokenizer in the header")
     args = parser.parse_args(argv)
     from_release = is_release(args.src)
@@ -83,10 +88,15 @@ def import_store(args: argparse.Namespace) -> None:
     """Import the release `args.src` into the store `args.dst`."""
     codebook, codebook_size = None, args.codebook_size
     if args.codebook is not None:
-        from seitpp.codebook import load_codebook  # the only part that needs torch
+        from seitpp.codebook import load_codebook  # torch is imported where it is needed
 
         codebook = load_codebook(args.codebook)
         codebook_size = len(codebook)
+    classes = None
+    if args.classes is not None:
+        from seitpp.tokenization.class_lists import read_class_order
+
+        classes = read_class_order(args.classes)
     release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
     with progress_bar("importing") as progress:
         report = import_release(
@@ -94,7 +104,7 @@ def import_store(args: argparse.Namespace) -> None:
             args.dst,
             codebook=codebook,
             tokenizer={"name": args.name or "unknown"},
-            classes=args.classes.read_text("utf-8").splitlines() if args.classes else None,
+            classes=classes,
             synonyms=load_synonyms(args.synonyms) if args.synonyms else None,
             **store_options(args),
             progress=progress,

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from seitpp.progress import progress_bar
 from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
+from seitpp.storage.stats import class_facts
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -40,7 +41,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
     """What a store or release holds, and what it costs; reads no tokens."""
     is_store = isinstance(source, StoreReader)
-    labels = source.labels
     facts = {
         "format": "token store, version 1" if is_store else "SeiT release",
         "num_samples": len(source),
@@ -48,8 +48,8 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
         "channels": source.channels,
         "values": [source.minimum, source.minimum + source.codebook_size - 1],
         "codebook_size": source.codebook_size if is_store else f"up to {source.codebook_size}",
-        "label_kind": source.header["labels"]["kind"] if is_store else "none" if labels is None else "class",
-        "num_classes": len(source.classes) if source.classes else None if labels is None else int(labels.max()) + 1,
+        "label_kind": source.header["labels"]["kind"] if is_store else "none" if source.labels is None else "class",
+        **class_facts(source),
         "num_bytes": source.num_bytes,
         "bytes_per_image": source.num_bytes / len(source),
         "token_bytes_per_image": source.section_bytes["tokens"] / len(source),

@@ -4,6 +4,7 @@ Needs only numpy and the standard library.
 """
 
 from seitpp.storage.bounds import conditional_bits
+from seitpp.storage.class_subset import select_classes
 from seitpp.storage.code_table import codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.codec_names import CODECS, Codec, build_codec
 from seitpp.storage.codecs import BitPackedCodec, RawCodec, code_dtype
@@ -53,6 +54,7 @@ __all__ = [
     "match_rows",
     "open_source",
     "restore_store",
+    "select_classes",
     "shard_entry",
     "store_stats",
     "subset_store",

@@ -1,6 +1,8 @@
 """Statistics of a token store or release: how well its codes are used, and what an image costs in bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +32,11 @@ class StoreStats:
     held_out_order_0_bits: float | None
     conditional_bits: float | None
     conditional_bound_bytes: float | None
+    num_classes: int | None
     num_labelled_classes: int | None
     samples_per_class_min: int | None
     samples_per_class_max: int | None
+    classes_hash: str | None
 
 
 def store_stats(source: TokenSource, progress: store_format.Progress | None = None) -> StoreStats:
@@ -70,7 +74,6 @@ def store_stats(source: TokenSource, progress: store_format.Progress | None = No
         for known in (False, True)
     )
     sizes = {key: num_bytes / len(source) for key, num_bytes in source.section_bytes.items()}
-    per_class = _samples_per_class(source)
     return StoreStats(
         num_samples=len(source),
         codebook_size=source.codebook_size,
@@ -88,10 +91,39 @@ def store_stats(source: TokenSource, progress: store_format.Progress | None = No
         held_out_order_0_bits=order_0,
         conditional_bits=conditional,
         conditional_bound_bytes=None if conditional is None else conditional * num_values / 8,
-        num_labelled_classes=None if per_class is None else int((per_class > 0).sum()),
-        samples_per_class_min=None if per_class is None else int(per_class.min()),
-        samples_per_class_max=None if per_class is None else int(per_class.max()),
+        **class_facts(source),
     )
+
+
+def class_facts(source: TokenSource) -> dict[str, Any]:
+    """What a store or release says of its classes; reads no tokens.
+
+    Returns:
+        `num_classes`: the class names, or, where there are none, one more than the highest label;
+        `num_labelled_classes`: classes that have samples; `samples_per_class_min` and `samples_per_class_max`: of all
+        named classes, or of those that occur where there are no names; `classes_hash`: `class_names_hash`. None where
+        there are no labels, or no names.
+    """
+    names, labels = source.classes, source.labels
+    facts: dict[str, Any] = {
+        "num_classes": len(names) if names else None,
+        "num_labelled_classes": None,
+        "samples_per_class_min": None,
+        "samples_per_class_max": None,
+        "classes_hash": class_names_hash(names) if names else None,
+    }
+    if labels is not None:
+        present, counts = np.unique(labels, return_counts=True)
+        facts["num_classes"] = len(names) if names else int(present[-1]) + 1
+        facts["num_labelled_classes"] = len(present)
+        facts["samples_per_class_min"] = 0 if names and len(present) < len(names) else int(counts.min())
+        facts["samples_per_class_max"] = int(counts.max())
+    return facts
+
+
+def class_names_hash(names: Sequence[str]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of class names in their order, joined by newlines."""
+    return store_format.sha256_hex("\n".join(names).encode())[:16]
 
 
 def _codes(tokens: np.ndarray, source: TokenSource) -> np.ndarray:
@@ -109,12 +141,3 @@ def _entropy(counts: np.ndarray) -> float:
     """Entropy in bits of a distribution given by counts (K,)."""
     shares = counts[counts > 0] / counts.sum()
     return abs(float(np.sum(shares * np.log2(shares))))
-
-
-def _samples_per_class(source: TokenSource) -> np.ndarray | None:
-    """Samples of each class (C,); None without labels."""
-    if source.labels is None:
-        return None
-    if source.classes is not None:
-        return np.bincount(source.labels, minlength=len(source.classes))
-    return np.unique(source.labels, return_counts=True)[1]

@@ -62,6 +62,17 @@ def test_copy_with_another_codec(main: Callable, data: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(first.read_all(), second.read_all())
 
 
+def test_class_names_of_an_import(main: Callable, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for name in ("n03", "n01", "n02"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+    assert main([str(data), str(tmp_path / "a"), *SIZE, "--classes", str(tmp_path / "images")]) == 0
+    assert StoreReader(tmp_path / "a").classes == ["n01", "n02", "n03"]
+    for lines, message in (("a\nb\n", "label 2 is not in [0, 2) (2 classes)"), ("a\nb\na\n", "names must differ")):
+        (tmp_path / "classes.txt").write_text(lines)
+        assert main([str(data), str(tmp_path / "b"), *SIZE, "--classes", str(tmp_path / "classes.txt")]) == 1
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("codec", ["rans", "rans-context"])
 def test_transcoding_with_small_shards(main: Callable, data: Path, tmp_path: Path, codec: str) -> None:
     assert main([str(data), str(tmp_path / "a"), *SIZE, "--codec", codec, "--shard-bytes", "2500"]) == 0

@@ -1,5 +1,6 @@
 """`tools/inspect_store.py`: its three actions, its exit statuses, and what it prints."""
 
+import hashlib
 import json
 import runpy
 from collections.abc import Callable
@@ -39,6 +40,38 @@ def test_info_as_json(main: Callable, store: Path, capsys: pytest.CaptureFixture
     assert (
         facts["num_samples"] == 7 and facts["codec"] == {"name": "bitpacked", "bits": 9} and facts["num_classes"] == 7
     )
+
+
+def test_classes_are_counted(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = {"codebook_size": 4, "grid": (1, 1), "tokenizer": {}, "label_kind": "class"}
+    with StoreWriter(tmp_path / "s", classes=["n01", "n02", "n03"], **options) as writer:
+        writer.append(np.zeros((5, 1, 1), int), np.array([1, 0, 1, 1, 0]))
+    expected = {
+        "num_classes": 3,
+        "num_labelled_classes": 2,
+        "samples_per_class_min": 0,
+        "samples_per_class_max": 3,
+        "classes_hash": hashlib.sha256(b"n01\nn02\nn03").hexdigest()[:16],
+    }
+    for action in ("info", "stats"):
+        assert main([action, str(tmp_path / "s"), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert {key: facts[key] for key in expected} == expected
+
+
+def test_classes_without_names(main: Callable, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    keys = ("num_classes", "num_labelled_classes", "samples_per_class_min", "samples_per_class_max", "classes_hash")
+    assert main(["info", str(store), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [facts[key] for key in keys] == [7, 7, 1, 1, None]
+    data = str(write_release(np.zeros((3, 32, 32), int), tmp_path / "t", labels=np.array([2, 0, 2]))[0].path)
+    assert main(["info", data, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [facts[key] for key in keys] == [3, 2, 1, 2, None]
+    data = str(write_release(np.zeros((3, 32, 32), int), tmp_path / "u")[0].path)
+    assert main(["info", data, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [facts[key] for key in keys] == [None] * 5
 
 
 def test_stats(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,0 +1,50 @@
+"""Stanford Cars as lists for `tools/tokenize_images.py`; images stay where they are.
+
+    python tools/dataset_converters/stanford_cars.py data/stanford-cars
+
+ROOT holds either of the two published forms: `cars_annos.mat` and `car_ims/`; or `cars_train/`, `cars_test/`, the
+`devkit/` and `cars_test_annos_withlabels.mat`. Written are `train.csv` (8,144 images), `test.csv` (8,041) and
+`classes.txt`, in the order of the labels.
+
+The original download is gone. Copies that come as class folders need no list: name their `train` and `test` folders to
+`tools/tokenize_images.py`. Their classes are in the order of the folders' names, which differs from that of the labels,
+and the slash of one class (Ram C/V) is another sign there.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seitpp.tokenization.class_lists import describe_lists, unexpected_counts, write_image_lists
+from seitpp.tokenization.fine_grained import read_stanford_cars
+
+NUM_IMAGES = {"train": 8144, "test": 8041}
+NUM_CLASSES = 196
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of cars_annos.mat, or of devkit/")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the lists (default: ROOT)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error."""
+    args = parse_args(argv)
+    try:
+        found = read_stanford_cars(args.root)
+        lists = write_image_lists(found, args.root, args.out or args.root)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in unexpected_counts(found, NUM_IMAGES, NUM_CLASSES):
+        print(f"warning: {line}", file=sys.stderr)
+    print(describe_lists(found, args.root, lists))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
