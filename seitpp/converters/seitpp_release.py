@@ -54,14 +54,18 @@ def _pair(theirs: str, ours: str) -> dict[str, str]:
     return {f"{theirs}.{kind}": f"{ours}.{kind}" for kind in ("weight", "bias")}
 
 
-_ENCODER = {
+_TOKEN_EMBEDDING = {
     "token_emb.word_embeddings.weight": "backbone.token_embed.word_embeddings.weight",
     **_pair("token_emb.LayerNorm", "backbone.token_embed.norm"),
+}
+_ENCODER = {
     **_pair("patch_embed.proj", "backbone.patch_embed.projection"),
     "cls_token": "backbone.cls_token",
     "pos_embed": "backbone.pos_embed",
     **_block("blocks", "backbone.layers"),
 }
+
+_CLASSIFIER = {**_ENCODER, **_pair("norm", "backbone.ln2"), **_pair("head", "head.fc")}
 
 # The release saves its frozen TokenAdapt inside the model; ours is a file of its own.
 _TOKEN_ADAPT = (r"conversion_function\..*", r"reverse_transform\..*")
@@ -130,6 +134,7 @@ def _patterns(names: Iterable[str]) -> list[str]:
 LAYOUTS = {
     "mtm": Layout(
         names={
+            **_TOKEN_EMBEDDING,
             **_ENCODER,
             **_pair("norm", "backbone.ln1"),
             "mask_token_label": "backbone.mask_token",
@@ -144,10 +149,9 @@ LAYOUTS = {
         dropped=("decoder_pos_embed", *_TOKEN_ADAPT),
         restored={"decoder_pos_embed": _fixed_decoder_positions},
     ),
-    "mtm-classifier": Layout(
-        names={**_ENCODER, **_pair("norm", "backbone.ln2"), **_pair("head", "head.fc")},
-        dropped=_TOKEN_ADAPT,
-    ),
+    "mtm-classifier": Layout(names={**_TOKEN_EMBEDDING, **_CLASSIFIER}, dropped=_TOKEN_ADAPT),
+    # SeiT's, and SeiT++'s without MTM, read embeddings.
+    "seit-classifier": Layout(names=_CLASSIFIER, dropped=_TOKEN_ADAPT),
 }
 LAYOUTS["tokenadapt"] = Layout(
     names={

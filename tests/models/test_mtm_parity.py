@@ -1,4 +1,4 @@
-"""MTM and its classifier against numbers of the reference; every size comes from the fixture."""
+"""MTM, its classifier and SeiT's against numbers of the reference; every size comes from the fixture."""
 
 import numpy as np
 import pytest
@@ -33,6 +33,16 @@ def arch_of(config: dict) -> dict:
 def encoder_sizes(golden: dict) -> dict:
     """Sizes of the encoder, read off the weights where the meta does not state them."""
     weights = weights_of(golden)
+    if "in/x" in golden:  # embeddings, which the Stem-Adapter takes
+        kernel = weights["patch_embed.proj.weight"].shape[-1]
+        return dict(
+            arch=arch_of(golden["meta"]["config"]),
+            grid_size=golden["in/x"].shape[-2:],
+            patch_size=kernel // 2,
+            codebook_size=None,
+            code_dim=golden["in/x"].shape[1],
+            patch_cfg=dict(kernel_size=kernel, stride=kernel // 2, padding=kernel // 4),
+        )
     codebook_size, code_dim = weights["token_emb.word_embeddings.weight"].shape
     return dict(
         arch=arch_of(golden["meta"]["config"]),
@@ -210,9 +220,30 @@ def test_finetune_forward() -> None:
     assert_close(cls_logits, golden["out/logits_cls_pool"], atol=2e-5)
 
 
-def test_finetune_loss_and_gradients() -> None:
-    golden = load_golden("mtm_finetune_forward.npz")
-    renamed, _ = from_release(weights_of(golden), "mtm-classifier")
+def test_seit_forward() -> None:
+    golden = load_golden("seit_classifier_forward.npz")
+    renamed, _ = from_release(weights_of(golden), "seit-classifier")
+    backbone = TokenViT(**encoder_sizes(golden), out_type="avg_featmap", final_norm=False)
+    backbone.eval()
+    backbone.load_state_dict({k.removeprefix("backbone."): v for k, v in renamed.items() if k.startswith("backbone.")})
+    embeddings = torch.from_numpy(golden["in/x"])
+    assert_close(backbone.patch_embed(embeddings)[0], golden["out/patch_tokens"], atol=2e-5)
+    features = backbone(embeddings)[-1]
+    assert_close(features, golden["out/features"], atol=2e-5)
+    logits = F.linear(features, renamed["head.fc.weight"], renamed["head.fc.bias"])
+    assert_close(logits, golden["out/logits"], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "layout", "inputs"),
+    [
+        ("mtm_finetune_forward.npz", "mtm-classifier", "in/codes"),
+        ("seit_classifier_forward.npz", "seit-classifier", "in/x"),
+    ],
+)
+def test_classifier_loss_and_gradients(fixture: str, layout: str, inputs: str) -> None:
+    golden = load_golden(fixture)
+    renamed, _ = from_release(weights_of(golden), layout)
     sizes = encoder_sizes(golden)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         model = MODELS.build(
@@ -230,10 +261,10 @@ def test_finetune_loss_and_gradients() -> None:
         ).eval()
     model.load_state_dict(renamed)
     samples = [DataSample().set_gt_label(int(label)) for label in golden["in/labels"]]
-    loss = model.loss(torch.from_numpy(golden["in/codes"]), samples)["loss"]
+    loss = model.loss(torch.from_numpy(golden[inputs]), samples)["loss"]
     assert_close(loss, golden["out/loss"], atol=0, rtol=1e-5)
     loss.backward()
-    names, parameters = our_names(golden, "mtm-classifier"), dict(model.named_parameters())
+    names, parameters = our_names(golden, layout), dict(model.named_parameters())
     checked = [key for key in golden if key.startswith("grad/")]
     assert checked
     for key in checked:

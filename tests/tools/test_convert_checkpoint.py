@@ -17,7 +17,11 @@ from seitpp.registry import MODELS
 from seitpp.testing import load_golden
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"
-FIXTURE = {"mtm": "mtm_forward.npz", "mtm-classifier": "mtm_finetune_forward.npz"}
+FIXTURE = {
+    "mtm": "mtm_forward.npz",
+    "mtm-classifier": "mtm_finetune_forward.npz",
+    "seit-classifier": "seit_classifier_forward.npz",
+}
 LAYOUTS = sorted(FIXTURE)
 
 
@@ -37,13 +41,22 @@ def write_release(layout: str, path: Path) -> Path:
     return path
 
 
+def inputs_of(golden: dict) -> Tensor:
+    """Codes, or embeddings."""
+    return torch.from_numpy(golden["in/codes"] if "in/codes" in golden else golden["in/x"])
+
+
 def build(layout: str) -> nn.Module:
     """The model that the fixture's weights are for."""
     golden, weights = load_golden(FIXTURE[layout]), release_weights(layout)
     config = golden["meta"]["config"]
     width, heads = config["embed_dim"], config["num_heads"]
-    codebook_size, code_dim = weights["token_emb.word_embeddings.weight"].shape
-    patch_size = weights["patch_embed.proj.weight"].shape[-1]
+    kernel, code_dim = weights["patch_embed.proj.weight"].shape[-1], weights["patch_embed.proj.weight"].shape[1]
+    if layout == "seit-classifier":  # of embeddings, through the Stem-Adapter
+        codebook_size, patch_size = None, kernel // 2
+        patch_cfg = dict(kernel_size=kernel, stride=kernel // 2, padding=kernel // 4)
+    else:
+        codebook_size, patch_size, patch_cfg = len(weights["token_emb.word_embeddings.weight"]), kernel, {}
     backbone = dict(
         arch=dict(
             embed_dims=width,
@@ -51,13 +64,14 @@ def build(layout: str) -> nn.Module:
             num_heads=heads,
             feedforward_channels=int(width * config["mlp_ratio"]),
         ),
-        grid_size=golden["in/codes"].shape[1:],
+        grid_size=inputs_of(golden).shape[-2:],
         patch_size=patch_size,
         codebook_size=codebook_size,
         code_dim=code_dim,
+        patch_cfg=patch_cfg,
     )
-    preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=torch.ones(codebook_size, code_dim))
-    if layout == "mtm-classifier":
+    preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=torch.ones(codebook_size or 5, code_dim))
+    if layout != "mtm":
         pooled = dict(type="seitpp.TokenViT", out_type="avg_featmap", final_norm=False)
         head = dict(type="LinearClsHead", num_classes=len(weights["head.weight"]), in_channels=width)
         parts = dict(type="mmpretrain.ImageClassifier", backbone={**pooled, **backbone}, head=head)
@@ -88,9 +102,9 @@ def build(layout: str) -> nn.Module:
 def output(layout: str, model: nn.Module) -> tuple[Tensor, Tensor]:
     """What the model makes of the fixture's codes, and what the reference made of them."""
     golden = load_golden(FIXTURE[layout])
-    codes = torch.from_numpy(golden["in/codes"])
+    codes = inputs_of(golden)
     with torch.no_grad():
-        if layout == "mtm-classifier":
+        if layout != "mtm":
             return model.head(model.extract_feat(codes)), torch.from_numpy(golden["out/logits"])
         masks = model.make_masks(torch.from_numpy(golden["in/noise"]), golden["meta"]["mask_ratio"])
         return model.loss_on_masks(codes, masks)["loss"], torch.from_numpy(golden["out/loss"])
@@ -152,11 +166,12 @@ def refused(main: Callable, arguments: list[str]) -> str:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_wrong_layout_is_refused_and_writes_nothing(main: Callable, tmp_path: Path, layout: str) -> None:
-    (other,) = FIXTURE.keys() - {layout}
+    other = "mtm" if layout == "mtm-classifier" else "mtm-classifier"
     source = write_release(other, tmp_path / "release.pth")
     message = refused(main, [layout, str(source), str(tmp_path / "new" / "ours.pth")])
     assert message.startswith(f"{source}: release checkpoint ({layout})")
-    assert ("head.weight" if layout == "mtm" else "mask_token_label") in message
+    unknown = {"mtm": "head.weight", "mtm-classifier": "mask_token_label", "seit-classifier": "token_emb.LayerNorm"}
+    assert unknown[layout] in message
     assert os.listdir(tmp_path) == ["release.pth"]
 
 
