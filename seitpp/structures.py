@@ -1,6 +1,6 @@
 """What a batch is: the keys, dtypes and shapes that travel from the data set to the model.
 
-Legend: B samples, H x W tokens a sample, K codes, D values a code, C channels of the network, N patches, T tokens a
+Legend: B samples, H x W tokens a sample, K codes, D values a code, C channels, N patches, T tokens a
 patch.
 
 From data set to data preprocessor (one dict a batch, made by `__getitems__`; nothing in it is per sample):
@@ -8,6 +8,8 @@ From data set to data preprocessor (one dict a batch, made by `__getitems__`; no
 | key          | type                          | meaning                                             |
 | ------------ | ----------------------------- | --------------------------------------------------- |
 | `inputs`     | integer tensor (B, H, W)      | codes, in the smallest type that holds K            |
+|              | or (B, H, W, C)               | C integers a place, of tokens without a codebook    |
+| `images`     | uint8 tensor (B, C, H, W)     | in place of `inputs`: pixels, tokenised on arrival  |
 | `sample_idx` | int64 tensor (B,)             | place in the data set                               |
 | `gt_label`   | int64 tensor (B,), or absent  | class index                                         |
 
@@ -38,6 +40,7 @@ class TokenBatch(TypedDict, total=False):
     """A batch on its way to the data preprocessor; see the module's table."""
 
     inputs: Tensor
+    images: Tensor
     sample_idx: Tensor
     gt_label: Tensor
     gt_score: Tensor

@@ -21,19 +21,30 @@ from seitpp.codebook import save_codebook
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 from seitpp.tokenization.token_pairs import make_token_pairs
+from seitpp.tokenizers.vqgan import ARCHS
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 _RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
 
 # What `shrink` makes of a network: widths and heads where a config names them, and the blocks of every stack.
 _SMALL_WIDTH, _SMALL_HEADS, _SMALL_DEPTH = 16, 2, 2
-_WIDTH_KEYS = ("embed_dims", "decoder_embed_dims", "in_channels", "channels", "feedforward_channels", "base_channels")
-_DEPTH_KEYS = ("num_layers", "depth")
+_WIDTH_KEYS = (
+    "embed_dims",
+    "decoder_embed_dims",
+    "in_channels",
+    "input_features",
+    "channels",
+    "feedforward_channels",
+    "base_channels",
+)
+_DEPTH_KEYS = ("num_layers", "depth", "frozen_stages")
 # Of a tokenizer's stacks, which say `dims`; and of its images and codes.
 _SMALL_STACK = {"dims": _SMALL_WIDTH, "depth": _SMALL_DEPTH, "num_heads": _SMALL_HEADS, "head_dims": 8, "mlp_dims": 32}
 _SMALL_IMAGE, _SMALL_CODEBOOK = 32, 16
 _IMAGE, _PATCH = 256, 8  # of tokenizers that do not say
 _SYNONYMS = 5  # a code
+# Of a VQGAN's networks, whose normalisation has 32 groups.
+_SMALL_VQGAN = {"channels": 32, "num_res_blocks": 1, "attention_at": ()}
 # Networks that have few depths to choose from, and stay as they are.
 _FIXED_NETWORKS = ("VGG", "ResNet")
 _PERCEPTUAL = "perceptual.backbone"
@@ -66,9 +77,9 @@ def make_codebook(codebook_size: int = 391, code_dim: int = 32, seed: int = 0) -
 
 
 def make_tokens(
-    num_samples: int, grid: tuple[int, int], codebook_size: int, num_classes: int, seed: int = 0
+    num_samples: int, grid: tuple[int, ...], codebook_size: int, num_classes: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (N, H, W) and labels (N,): each class has a pattern, of which a sample shows four fifths.
+    """Codes (N, *grid) and labels (N,): each class has a pattern, of which a sample shows four fifths.
 
     The patterns depend on the sizes alone, the samples on `seed`, so that data of two seeds can train and validate.
     """
@@ -90,6 +101,7 @@ def make_store(
     seed: int = 0,
     codebook: np.ndarray | None = None,
     codec: str = "bitpacked",
+    channels: int | None = None,
 ) -> Path:
     """Write a synthetic token store that carries its codebook.
 
@@ -103,22 +115,29 @@ def make_store(
         seed: Seed of the samples, not of the codebook.
         codebook: Code vectors (K, D); by default those of `make_codebook`.
         codec: Codec of the store.
+        channels: Integers a place of a store without a codebook, around 0; None for codes.
 
     Returns:
         The folder.
     """
-    tokens, labels = make_tokens(num_samples, grid, codebook_size, num_classes or 1, seed)
+    shape = grid if channels is None else (*grid, channels)
+    tokens, labels = make_tokens(num_samples, shape, codebook_size, num_classes or 1, seed)
+    minimum = 0 if channels is None else -(codebook_size // 2)
+    if channels is None and codebook is None:
+        codebook = make_codebook(codebook_size, code_dim)
     with StoreWriter(
         path,
         codebook_size=codebook_size,
         grid=grid,
         tokenizer={"name": "synthetic"},
-        codebook=make_codebook(codebook_size, code_dim) if codebook is None else codebook,
+        codebook=codebook,
         codec=codec,
+        channels=channels,
+        minimum=minimum,
         label_kind="none" if num_classes is None else "class",
         classes=None if num_classes is None else [f"class-{number}" for number in range(num_classes)],
     ) as writer:
-        writer.append(tokens, None if num_classes is None else labels)
+        writer.append(tokens + minimum, None if num_classes is None else labels)
     return Path(path)
 
 
@@ -169,28 +188,34 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
     backbone = cfg.model.get("backbone", {})
     adapted = (augment.token_adapt.code_dim for augment in _augments_of(cfg, "TokenAdaptAugment"))
+    channels = cfg.data_preprocessor.get("channels")
     sizes = {
         "codebook_size": backbone.get("codebook_size") or cfg.get("codebook_size") or 391,
         "code_dim": next(adapted, backbone.get("code_dim", 32)),
+        "channels": channels,
         "num_classes": next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), 4),
     }
     crop = cfg.data_preprocessor.get("crop_size")
-    grid = backbone.get("grid_size", 28) if crop is None else crop * 8 // 7
-    for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader")):
+    grid = _sides(backbone.get("grid_size", 28)) if crop is None else tuple(side * 8 // 7 for side in _sides(crop))
+    # Hooks may read data, too: samples to learn from.
+    for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader", "default_hooks")):
+        own_samples = num_samples + (name in ("val_dataloader", "test_dataloader"))
         for dataset in _dicts(cfg.get(name)):
+            if str(dataset.get("type")).endswith("SubsetDataset") and "count" in dataset:
+                dataset["count"] = min(dataset["count"], num_samples)
             if str(dataset.get("type")).endswith("CustomDataset"):
                 dataset.data_root = str(data_dir / dataset.get("data_root", ""))
-                count = num_samples if name.startswith("train") else num_samples + 1
+                count = own_samples
                 size = cfg.model.tokenizer.get("image_size", _IMAGE)
                 make_images(Path(dataset.data_root, dataset.data_prefix), count, size, seed)
             if not str(dataset.get("type")).endswith("TokenDataset"):
                 continue
             dataset.data_root = str(data_dir / dataset.get("data_root", ""))
             subset = dataset.get("subset") or {}
-            count = math.ceil(num_samples / subset.get("fraction", 1)) if name.startswith("train") else num_samples + 1
+            count = math.ceil(own_samples / subset.get("fraction", 1))
             own = {**sizes, "codebook_size": dataset.get("codebook_size") or sizes["codebook_size"], "seed": seed}
             path = Path(dataset.data_root, dataset.store)
-            _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or (grid, grid)), **own)
+            _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or grid), **own)
             if "count" in subset:
                 subset.count = min(subset.count, num_samples)
             if "budget_bytes" in subset:
@@ -266,7 +291,7 @@ def _make_data(path: Path, **sizes: Any) -> None:
     if path.exists():
         return
     if path.name.endswith(_RELEASE_ENDING):
-        make_release(str(path).removesuffix(_RELEASE_ENDING), **sizes)
+        make_release(str(path).removesuffix(_RELEASE_ENDING), **{k: v for k, v in sizes.items() if k != "channels"})
     else:
         make_store(path, **sizes)
 
@@ -319,7 +344,11 @@ def shrink(
             cfg[name].batch_size = batch_size
             if "samples_per_step" in cfg[name].sampler:
                 cfg[name].sampler.samples_per_step = num_samples
-    _shrink_schedule(cfg, epochs)
+    for hook in cfg.default_hooks.values():
+        if "dataset" in hook:
+            hook.batch_size = batch_size
+    if cfg.get("train_cfg") is not None:
+        _shrink_schedule(cfg, epochs)
     _use_random_networks(cfg, Path(data_dir))
     if "token_adapt" in cfg.model:
         _use_synthetic_pairs(cfg, Path(data_dir))
@@ -358,6 +387,11 @@ def _shrink_images(cfg: Config) -> None:
             part["num_workers"] = 0
 
 
+def _small_vqgan(arch: str | dict) -> dict:
+    sizes = {**ARCHS[arch], **_SMALL_VQGAN} if isinstance(arch, str) else {**arch, **_SMALL_VQGAN}
+    return {**sizes, "multipliers": tuple(1 for _ in sizes["multipliers"]), "codebook_size": _SMALL_CODEBOOK}
+
+
 def _sides(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
@@ -366,7 +400,9 @@ def _shrink_grids(cfg: Config) -> None:
     """Fewer pixels, codes and tokens where TokenAdapt is trained, and crops that leave as many places as are needed."""
     model, adapt, tokenizer = cfg.model, cfg.model.token_adapt, cfg.model.tokenizer
     tokenizer.setdefault("image_size", _IMAGE)
-    if "codebook" not in tokenizer and adapt.codebook_size is not None:
+    if str(tokenizer.type).endswith("VQGAN") and "arch" in tokenizer and not str(tokenizer.type).endswith("ViTVQGAN"):
+        tokenizer.arch = _small_vqgan(tokenizer.arch)
+    elif "codebook" not in tokenizer and adapt.codebook_size is not None:
         tokenizer.setdefault("codebook_size", adapt.codebook_size)
     _shrink_images(cfg)
     if adapt.codebook_size is not None:
@@ -382,12 +418,14 @@ def _shrink_grids(cfg: Config) -> None:
 
 
 def _shrink_network(part: dict) -> None:
+    if "multipliers" in part:
+        return  # a VQGAN's sizes, which are small already
     depth = max(_SMALL_DEPTH, len(part["out_indices"]) if isinstance(part.get("out_indices"), (list, tuple)) else 0)
     if str(part.get("type")).endswith("ViTVQGAN"):
         part["arch"] = {"encoder": dict(_SMALL_STACK), "decoder": dict(_SMALL_STACK)}
     elif str(part.get("type")).endswith("TokenAdapt"):
         part.update({**_SMALL_STACK, "depth": part.get("depth", 1)})
-    elif "arch" in part:
+    elif "arch" in part and not str(part.get("type")).endswith("VQGAN"):
         sizes = {"embed_dims": _SMALL_WIDTH, "num_heads": _SMALL_HEADS, "feedforward_channels": 2 * _SMALL_WIDTH}
         part["arch"] = {**sizes, "num_layers": depth}
     if isinstance(part.get("out_indices"), (list, tuple)):
@@ -475,5 +513,6 @@ def _state_of(model: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
 
 
 def _save(weights: dict[str, torch.Tensor], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": weights}, path)
     return path

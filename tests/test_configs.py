@@ -1,6 +1,7 @@
 """Every config: builds at full size, trains and validates when shrunk, and states the recipe's numbers."""
 
 import ast
+import copy
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ REQUIRED = [
     "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py",
 ]
 MTM, MTM_ACCUMULATED, FINETUNE = REQUIRED[1:]
+SEIT = "seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
+SEITPP = "seitpp/seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"
+SEIT_MTM = "seitpp/seit_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+IN100 = "seitpp/{}_vit-small-p16_8xb128-300e_in100-tokens.py"
+TRANSFER = "seitpp/{}_vit-base-p16_in1k-pre_8xb96-{}_{}-tokens.py"
+FLOWERS, INAT = TRANSFER.format("seit", "1000e", "flowers102"), TRANSFER.format("seitpp", "360e", "inat2018")
 ALIASES = {"seitpp/mtm_vitb.py": MTM}
 
 # Configs of tokenizers alone, which nothing here trains; tests/tokenizers/test_tokenizer_configs.py runs them.
@@ -45,22 +52,23 @@ TOKENIZERS = {
     "vqgan_f16_16384",
     "vqgan_gumbel_f8",
 }
-KEYS = {path: Config.fromfile(path).keys() for path in LEAVES}
-TOKENIZER_LEAVES = [path for path in LEAVES if "tokenizer" in KEYS[path] and "model" not in KEYS[path]]
+LOADED = {path: Config.fromfile(path) for path in LEAVES}  # once: reading takes longer than most tests
+TOKENIZER_LEAVES = [path for path in LEAVES if "tokenizer" in LOADED[path] and "model" not in LOADED[path]]
 MODEL_LEAVES = [path for path in LEAVES if path not in TOKENIZER_LEAVES]
 
 every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 every_model = pytest.mark.parametrize("path", MODEL_LEAVES, ids=lambda path: path.stem)
 
 
-def load(name: str) -> Config:
-    return Config.fromfile(CONFIGS / name)
+def load(name: str | Path) -> Config:
+    path = CONFIGS / name
+    return copy.deepcopy(LOADED[path]) if path in LOADED else Config.fromfile(path)
 
 
 def test_leaves_are_found() -> None:
     assert set(REQUIRED) <= {path.relative_to(CONFIGS).as_posix() for path in MODEL_LEAVES}
     assert {path.stem for path in TOKENIZER_LEAVES if path.parent.name == "tokenizers"} >= TOKENIZERS
-    assert all("model" in KEYS[path] for path in MODEL_LEAVES)
+    assert all("model" in LOADED[path] for path in MODEL_LEAVES)
 
 
 @every_leaf
@@ -79,7 +87,7 @@ def test_alias_loads_the_same_content(alias: str, full: str) -> None:
 
 @every_model
 def test_full_size_model_and_its_parameter_groups_build(path: Path, tmp_path: Path) -> None:
-    cfg = with_synthetic_data(Config.fromfile(path), tmp_path)
+    cfg = with_synthetic_data(load(path), tmp_path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         preprocessor = MODELS.build(cfg.data_preprocessor)
         with torch.device("meta"):
@@ -97,9 +105,9 @@ def test_full_size_model_and_its_parameter_groups_build(path: Path, tmp_path: Pa
 def test_shrunken_leaf_trains_and_validates(
     path: Path, tmp_path: Path, build_runner: Callable[[Config], Runner]
 ) -> None:
-    runner = build_runner(shrink(Config.fromfile(path), tmp_path, epochs=1))
+    runner = build_runner(shrink(load(path), tmp_path, epochs=1))
     runner.train()
-    assert runner.iter == 2
+    assert runner.iter == len(runner.train_dataloader) >= 2
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     assert math.isfinite(scalars["train/loss"])
     metrics = [value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|nll|perplexity).*", name)]
@@ -116,7 +124,7 @@ def key_paths(node: Any, prefix: str = "") -> Iterator[str]:
 
 @every_model
 def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
-    cfg = Config.fromfile(path)
+    cfg = load(path)
     assert set(key_paths(cfg._cfg_dict)) <= set(key_paths(shrink(cfg, tmp_path)._cfg_dict))
 
 
@@ -174,6 +182,49 @@ def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
         (FINETUNE, "model.backbone.out_type", "avg_featmap"),
         (FINETUNE, "model.head.loss.label_smooth_val", 0.1),
         (FINETUNE, "model.head.num_classes", 1000),
+        (SEIT, "optim_wrapper.optimizer.type", "AdamW"),
+        (SEIT, "optim_wrapper.optimizer.lr", 1.5e-3),
+        (SEIT, "optim_wrapper.optimizer.weight_decay", 0.1),
+        (SEIT, "auto_scale_lr.base_batch_size", 1024),
+        (SEIT, "train_dataloader.batch_size", 1024 / 8),
+        (SEIT, "train_cfg.max_epochs", 300),
+        (SEIT, "param_scheduler.end", 300),
+        (SEIT, "param_scheduler.warmup", 5),
+        (SEIT, "param_scheduler.start_ratio", 1e-6 / 1.5e-3),
+        (SEIT, "param_scheduler.eta_min_ratio", 1e-5 / 1.5e-3),
+        (SEIT, "model.backbone.codebook_size", None),
+        (SEIT, "model.backbone.code_dim", 32),
+        (SEIT, "model.backbone.grid_size", 28),
+        (SEIT, "model.backbone.patch_cfg", dict(kernel_size=4, stride=2, padding=1)),
+        (SEIT, "model.backbone.arch.embed_dims", 768),
+        (SEIT, "model.backbone.drop_path_rate", 0.1),
+        (SEIT, "model.head.loss.label_smooth_val", 0.1),
+        (SEIT, "data_preprocessor.output", "embeddings"),
+        (SEIT, "data_preprocessor.crop_size", 28),
+        (SEITPP, "optim_wrapper.optimizer.lr", 1.5e-3),
+        (SEIT_MTM, "optim_wrapper.optimizer.lr", 4e-3),
+        (SEIT_MTM, "optim_wrapper.paramwise_cfg.layer_decay_rate", 0.65),
+        (IN100.format("seit"), "model.backbone.arch.embed_dims", 384),
+        (IN100.format("seit"), "model.backbone.arch.num_heads", 6),
+        (IN100.format("seit"), "model.backbone.arch.num_layers", 12),
+        (IN100.format("seit"), "model.backbone.arch.feedforward_channels", 1536),
+        (IN100.format("seitpp"), "model.head.num_classes", 100),
+        (FLOWERS, "optim_wrapper.optimizer.type", "SGD"),
+        (FLOWERS, "optim_wrapper.optimizer.lr", 0.01),
+        (FLOWERS, "optim_wrapper.optimizer.weight_decay", 1e-4),
+        (FLOWERS, "train_cfg.max_epochs", 1000),
+        (FLOWERS, "param_scheduler.end", 1000),
+        (FLOWERS, "train_dataloader.batch_size", 768 / 8),
+        (FLOWERS, "auto_scale_lr.base_batch_size", 768),
+        (FLOWERS, "model.backbone.drop_path_rate", 0.0),
+        (FLOWERS, "model.head.num_classes", 102),
+        (INAT, "optim_wrapper.optimizer.type", "AdamW"),
+        (INAT, "optim_wrapper.optimizer.lr", 7.5e-5),
+        (INAT, "optim_wrapper.optimizer.weight_decay", 0.05),
+        (INAT, "param_scheduler.end", 360),
+        (INAT, "train_cfg.max_epochs", 360),
+        (INAT, "model.backbone.drop_path_rate", 0.1),
+        (INAT, "model.head.num_classes", 8142),
     ],
 )
 def test_recipe_number(name: str, key: str, value: Any) -> None:
@@ -181,6 +232,79 @@ def test_recipe_number(name: str, key: str, value: Any) -> None:
     for part in key.split("."):
         node = node[part]
     assert node == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value)
+
+
+@pytest.mark.parametrize("name", [SEIT, SEITPP, IN100.format("seit"), IN100.format("seitpp")])
+def test_average_of_weights_decays_by_the_recipe_and_both_are_scored(name: str) -> None:
+    (hook,) = load(name).custom_hooks
+    assert (hook.type, hook.evaluate_on_ema, hook.evaluate_on_origin) == ("mmpretrain.EMAHook", True, True)
+    assert hook.momentum == pytest.approx(4e-5, rel=1e-9)  # one minus the decay of 0.99996
+
+
+@pytest.mark.parametrize("name", [SEIT, FLOWERS, INAT])
+def test_only_matrices_decay(name: str, tmp_path: Path) -> None:
+    cfg = with_synthetic_data(load(name), tmp_path)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        preprocessor = MODELS.build(cfg.data_preprocessor)
+        with torch.device("meta"):
+            model = MODELS.build({**cfg.model, "data_preprocessor": preprocessor})
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    decays = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    found = {name for name, parameter in model.named_parameters() if id(parameter) in decays}
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    assert found == matrices - {"backbone.cls_token", "backbone.pos_embed"}
+
+
+@pytest.mark.parametrize("share", [80, 60, 40, 20])
+@pytest.mark.parametrize("name", [MTM, SEIT, SEITPP, SEIT_MTM, FINETUNE])
+def test_storage_limited_recipe_differs_in_its_images_alone(name: str, share: int) -> None:
+    whole, part = load(name), load(name.replace(".py", f"-{share}pct.py"))
+    dataset = part.train_dataloader.dataset
+    assert (dataset.pop("subset"), dataset.pop("keep_length")) == ({"fraction": share / 100}, True)
+    if name in (SEIT_MTM, FINETUNE):  # from MTM on the same images
+        before, now = whole.model.backbone.init_cfg, part.model.backbone.init_cfg
+        family = "seit-aug_" if name == SEIT_MTM else ""
+        start = f"work_dirs/mtm_vit-base-p16_{family}8xb512-400e_in1k-tokens-{share}pct/epoch_400.pth"
+        assert now.pop("checkpoint") == start and before.pop("checkpoint")
+        pretraining = load(f"seitpp/{Path(start).parent.name}.py")
+        assert pretraining.train_dataloader.dataset.subset == {"fraction": share / 100}
+    assert whole._cfg_dict == part._cfg_dict
+
+
+def test_checkpoints_that_recipes_start_from_are_made_by_recipes() -> None:
+    names = {path.stem for path in LEAVES}
+    checked = 0
+    for path in MODEL_LEAVES:
+        for part in parts_of(load(path)._cfg_dict):
+            checkpoint = part.get("checkpoint")
+            if isinstance(checkpoint, str) and checkpoint.startswith("work_dirs/") and "quickstart" not in checkpoint:
+                folder, epoch = re.fullmatch(r"work_dirs/([^/]+)/epoch_(\d+)\.pth", checkpoint).groups()
+                assert folder in names, (path.stem, checkpoint)
+                (maker,) = [leaf for leaf in LEAVES if leaf.stem == folder]
+                assert load(maker).train_cfg.max_epochs == int(epoch), (path.stem, checkpoint)
+                checked += 1
+    assert checked > 50
+
+
+def test_ablation_has_one_of_both_augmentations() -> None:
+    kinds = {}
+    for name in ("seit", "seit{}coloradapt", "seit{}tokenadapt", "seitpp"):
+        leaf = IN100.format("seit").replace("p16_", "p16_" + name.split("{}")[-1] + "_") if "{}" in name else None
+        kinds[name] = {part["type"] for part in parts_of(load(leaf or IN100.format(name)).data_preprocessor.augments)}
+    color, adapt = "seitpp.ColorAdapt", "seitpp.TokenAdaptAugment"
+    found = [(color in kind, adapt in kind) for kind in kinds.values()]
+    assert found == [(False, False), (True, False), (False, True), (True, True)]
+
+
+def test_binary_cross_entropy_is_an_option() -> None:
+    loss = load(SEIT.replace("p16_", "p16_bce_")).model.head.loss
+    assert loss.to_dict() == {"type": "CrossEntropyLoss", "use_sigmoid": True}
+
+
+def test_transfer_without_what_acts_on_embeddings() -> None:
+    types = {part["type"] for part in parts_of(load(INAT).data_preprocessor.augments)}
+    assert {"seitpp.TokenAdaptAugment", "seitpp.ColorAdapt"} <= types
+    assert not {"seitpp.TokenRRC", "seitpp.EmbNoise", "seitpp.TokenEDA"} & types
 
 
 def test_pretraining_augments_half_of_a_batch_by_token_rrc_and_half_through_token_adapt() -> None:
@@ -249,7 +373,13 @@ def parts_of(node: Any) -> Iterator[dict]:
 
 @pytest.mark.parametrize(
     ("name", "output"),
-    [("mtm", "codes"), ("mtm_finetune", "codes"), ("seit", "embeddings"), ("seitpp", "embeddings")],
+    [
+        ("mtm", "codes"),
+        ("mtm_finetune", "codes"),
+        ("seit", "embeddings"),
+        ("seitpp", "embeddings"),
+        ("transfer_seitpp", "codes"),
+    ],
 )
 def test_pipelines_take_whole_grids(name: str, output: str) -> None:
     torch.manual_seed(0)

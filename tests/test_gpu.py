@@ -120,6 +120,15 @@ def test_preprocessor_takes_stored_types(codebook: torch.Tensor, dtype: torch.dt
     assert batch["inputs"].is_cuda and batch["inputs"].dtype == torch.int64
 
 
+def test_images_become_the_tokens_of_the_cpu() -> None:
+    config = dict(type="seitpp.BlockDCT", image_size=64, luma_coefficients=10, chroma_coefficients=3)
+    preprocessor = TokenDataPreprocessor(channels=16, output="embeddings", tokenizer=config)
+    batch = {"images": torch.randint(256, (5, 3, 64, 64), dtype=torch.uint8), "sample_idx": torch.arange(5)}
+    on_cpu = preprocessor(dict(batch))["inputs"]
+    on_gpu = preprocessor.cuda()(dict(batch))["inputs"]
+    assert on_gpu.is_cuda and (on_gpu.cpu() == on_cpu).float().mean() > 0.999
+
+
 def test_bfloat16_step_is_near_float32(codebook: torch.Tensor) -> None:
     torch.manual_seed(0)
     model = build_mtm(codebook).cuda()
@@ -136,7 +145,15 @@ def test_bfloat16_step_is_near_float32(codebook: torch.Tensor) -> None:
     assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize("leaf", ["mtm_vitb.py", "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"])
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        "mtm_vitb.py",
+        "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py",
+        "seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py",
+        "seitpp_vit-small-p16_8xb128-300e_in100-dct.py",
+    ],
+)
 def test_recipe_trains_resumes_and_tests(
     tiny: Callable, tool: Callable, repository: Path, tmp_path: Path, leaf: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The whole path in minutes on a CPU: images, tokenizer, store, TokenAdapt, MTM, fine-tuning, scores, pictures.
+"""The whole path in minutes on a CPU: images, tokenizer, store, TokenAdapt, MTM, classifiers, scores, pictures.
 
     bash tools/quickstart.sh
 
@@ -34,8 +34,13 @@ TOKENS = OUT / "tokens"
 IMAGES = OUT / "images"
 TOKEN_ADAPT_CONFIG = "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py"
 MTM_CONFIG = "configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
-FINETUNE_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"
-SCRATCH_CONFIG = "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py"
+# Work folder and name of each classifier, and its config.
+CLASSIFIERS = {
+    "seit": ("SeiT", "configs/seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"),
+    "seitpp": ("SeiT++ without MTM", "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py"),
+    "finetune": ("SeiT++ from MTM", "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"),
+    "scratch": ("  the same network without MTM", "configs/seitpp/seitpp_vit-tiny-p2_codes_1xb64-60e_digits-tokens.py"),
+}
 
 NUM_VAL = 600
 IMAGE_SIZE, PATCH_SIZE, CODEBOOK_SIZE = 8, 2, 64
@@ -125,40 +130,28 @@ def run(command: list[str], log: Path) -> float:
 
 def train_token_adapt() -> dict[str, float]:
     """Train what augments the tokens, and score it on held-out images."""
-    folder = OUT / "tokenadapt"
-    run(["tools/train.py", TOKEN_ADAPT_CONFIG, "--work-dir", str(folder)], folder / "train.log")
-    command = ["tools/test.py", TOKEN_ADAPT_CONFIG, str(last_checkpoint(folder)), "--work-dir", str(folder)]
-    run([*command, "--out", str(folder / "metrics.json")], folder / "test.log")
-    return json.loads((folder / "metrics.json").read_text())
+    return score(OUT / "tokenadapt", TOKEN_ADAPT_CONFIG, [])
 
 
 def train_and_score(seed: int) -> dict[str, float]:
-    """Pre-train, fine-tune, train from scratch, and score all three with one seed."""
+    """Pre-train, train the classifiers, and score all of them with one seed."""
     folder = OUT if seed == 0 else OUT / f"seed{seed}"
-    mtm, tuned, scratch = folder / "mtm", folder / "finetune", folder / "scratch"
     options = ["--cfg-options", f"randomness.seed={seed}"]
-    run(["tools/train.py", MTM_CONFIG, "--work-dir", str(mtm), *options], mtm / "train.log")
-    start_from = f"model.backbone.init_cfg.checkpoint={last_checkpoint(mtm)}"
-    run(["tools/train.py", FINETUNE_CONFIG, "--work-dir", str(tuned), *options, start_from], tuned / "train.log")
-    run(["tools/train.py", SCRATCH_CONFIG, "--work-dir", str(scratch), *options], scratch / "train.log")
-    scores = {}
-    for name, config, work_dir in (
-        ("mtm", MTM_CONFIG, mtm),
-        ("finetune", FINETUNE_CONFIG, tuned),
-        ("scratch", SCRATCH_CONFIG, scratch),
-    ):
-        out = work_dir / "metrics.json"
-        checkpoint = str(last_checkpoint(work_dir))
-        run(
-            ["tools/test.py", config, checkpoint, "--work-dir", str(work_dir), "--out", str(out)], work_dir / "test.log"
-        )
-        scores[name] = json.loads(out.read_text())
-    return {
-        "masked-code accuracy": scores["mtm"]["masked_code/accuracy"],
-        "perplexity": scores["mtm"]["masked_code/perplexity"],
-        "scratch": scores["scratch"]["accuracy/top1"],
-        "finetune": scores["finetune"]["accuracy/top1"],
-    }
+    pretrained = score(folder / "mtm", MTM_CONFIG, options)
+    scores = {"masked codes": pretrained["masked_code/accuracy"], "perplexity": pretrained["masked_code/perplexity"]}
+    for name, (_, config) in CLASSIFIERS.items():
+        start = [f"model.backbone.init_cfg.checkpoint={last_checkpoint(folder / 'mtm')}"] if name == "finetune" else []
+        scores[name] = score(folder / name, config, [*options, *start])["accuracy/top1"]
+    return scores
+
+
+def score(work_dir: Path, config: str, options: list[str]) -> dict[str, float]:
+    """Train by a config, test the last checkpoint, and give the metrics."""
+    run(["tools/train.py", config, "--work-dir", str(work_dir), *options], work_dir / "train.log")
+    out = work_dir / "metrics.json"
+    command = ["tools/test.py", config, str(last_checkpoint(work_dir)), "--work-dir", str(work_dir), "--out", str(out)]
+    run(command, work_dir / "test.log")
+    return json.loads(out.read_text())
 
 
 def last_checkpoint(work_dir: Path) -> Path:
@@ -202,14 +195,14 @@ def draw_reconstructions(images: torch.Tensor, path: Path, count: int = 10) -> N
 
 
 def draw_curves(path: Path) -> None:
-    """Training losses of the three runs, and the classifiers' scores on held-out images."""
+    """Training losses of MTM and of the classifiers, and the classifiers' scores on held-out images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6))
-    pretrain, finetune, scores = figure.subplots(1, 3)
+    pretrain, losses, scores = figure.subplots(1, 3)
     for axes, title, label in (
         (pretrain, "MTM pre-training", "loss (nats a hidden code)"),
-        (finetune, "fine-tuning", "loss"),
+        (losses, "classifiers", "loss"),
         (scores, "held-out images", "top-1 (%)"),
     ):
         axes.set(title=title, xlabel="epoch", ylabel=label)
@@ -217,10 +210,10 @@ def draw_curves(path: Path) -> None:
     pretrain.plot(*read_scalars(OUT / "mtm", "loss"))
     pretrain.axhline(np.log(CODEBOOK_SIZE), color="gray", linestyle=":", label=f"uniform guess, ln {CODEBOOK_SIZE}")
     pretrain.legend()
-    for name, label in (("finetune", "from MTM"), ("scratch", "from scratch")):
-        finetune.plot(*read_scalars(OUT / name, "loss"), label=label)
-        scores.plot(*read_scalars(OUT / name, "accuracy/top1"), marker=".", label=label)
-    finetune.legend()
+    for name, (label, _) in CLASSIFIERS.items():
+        losses.plot(*read_scalars(OUT / name, "loss"), label=label.strip())
+        scores.plot(*read_scalars(OUT / name, "accuracy/top1"), marker=".", label=label.strip())
+    losses.legend()
     scores.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -277,12 +270,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_row("  and of its label and checksum", f"{labels_and_checksums:.0f}")
     table.add_row("codes under an affine change right, TokenAdapt", f"{adapted['token_adapt/affine_accuracy']:.1f} %")
     table.add_row("  change of the embeddings instead", f"{adapted['token_adapt/affine_accuracy_direct']:.1f} %")
-    table.add_row("masked codes predicted right", shown("masked-code accuracy", " %"))
+    table.add_row("masked codes predicted right", shown("masked codes", " %"))
     baseline = commonest_code_accuracy(store, StoreReader(stores["val"]))
     table.add_row("  always guessing the commonest code", f"{baseline:.1f} %")
     table.add_row(f"perplexity (a uniform guess has {CODEBOOK_SIZE})", shown("perplexity"))
-    table.add_row("top-1 from scratch", shown("scratch", " %"))
-    table.add_row("top-1 from MTM, same fine-tuning steps", shown("finetune", " %"))
+    for name, (label, _) in CLASSIFIERS.items():
+        table.add_row(label if label[0] == " " else f"top-1, {label}", shown(name, " %"))
     console.print(table)
     console.print(f"Pictures: {OUT / 'reconstructions.png'}, {OUT / 'curves.png'}", soft_wrap=True)
     console.print(f"Took {time.perf_counter() - start:.0f} s.")

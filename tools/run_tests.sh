@@ -15,5 +15,6 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREAD
 status=0
 python -m ruff check . || status=$?
 python -m ruff format --check . || status=$?
-python -m pytest "$@" || status=$?
+# Two at a time, as the files come; `-n 0` at the end of the line is one, for a debugger.
+python -m pytest -n 2 --dist worksteal "$@" || status=$?
 exit "$status"

@@ -1,4 +1,7 @@
-"""Score a checkpoint: `python tools/test.py CONFIG CHECKPOINT [options]`, for every model and benchmark here."""
+"""Score a checkpoint: `python tools/test.py CONFIG CHECKPOINT [options]`, for every model and benchmark here.
+
+With `--images SOURCE` a model of tokens is scored on image files, which are tokenised on the way; docs/training.md.
+"""
 
 import argparse
 import json
@@ -7,33 +10,80 @@ from collections.abc import Sequence
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
+from mmengine.logging import MessageHub
 
-from seitpp.engine import launch
+from seitpp.engine import image_testing, launch
 from seitpp.files import written_whole
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line in the shape of OpenMMLab's test tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint to score")
     parser.add_argument("--amp", action="store_true", help="test in bfloat16 (CPU and GPU)")
     parser.add_argument("--out", help="write the metrics to this JSON file")
+    parser.add_argument("--store", help="test on this token store; the config's sizes follow its header")
+    images = parser.add_argument_group("image files in place of the config's test data")
+    images.add_argument("--images", metavar="SOURCE", help="class folders, a .txt or .csv list, tar files, a config")
+    images.add_argument("--split", help="sub-folder of SOURCE, or split of a config (default there: train)")
+    images.add_argument("--root", metavar="DIR", help="folder of the paths in a list (default: that of the list)")
+    images.add_argument("--classes", metavar="FILE", help="class names, one a line, in the order of their indices")
+    images.add_argument(
+        "--tokenizer",
+        metavar="CONFIG_OR_STORE",
+        help="a file of configs/tokenizers/, or a token store (default: what made the config's test store)",
+    )
+    images.add_argument("--workers", type=int, help="processes that decode images (default: 2)")
+    images.add_argument(
+        "--batch-size", type=int, help=f"images tokenised and scored at once (default: {image_testing.BATCH_SIZE})"
+    )
     launch.add_common_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.images is None:
+        for option in ("split", "root", "classes", "tokenizer", "workers", "batch_size"):
+            if getattr(args, option) is not None:
+                parser.error(f"--{option.replace('_', '-')} means nothing without --images")
+    return args
+
+
+def image_options(args: argparse.Namespace) -> dict:
+    """Options of `use_images` that were given."""
+    options = {
+        "split": args.split,
+        "root": args.root,
+        "classes_file": args.classes,
+        "tokenizer": args.tokenizer,
+        "num_workers": args.workers,
+        "batch_size": args.batch_size,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def scores_beside_average(messages: MessageHub) -> dict[str, float]:
+    """Scores of the trained weights themselves, as `NAME_origin`, where an EMA hook of mmpretrain tests those, too."""
+    scalars = messages.log_scalars.items()
+    return {
+        name.removeprefix("test/"): value.current()
+        for name, value in scalars
+        if name.startswith("test/") and name.endswith("_origin")
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Test, print the metrics, and write them where `--out` says."""
     args = parse_args(argv)
-    config = launch.load_config(args)
+    config = launch.load_config(args, stores=(args.store, args.store))
     config.load_from = args.checkpoint
     config.resume = False
+    if args.images is not None:
+        image_testing.use_images(config, args.images, **image_options(args))
     if args.amp:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
-    metrics = launch.build_runner(config).test()
+    runner = launch.build_runner(config)
+    metrics = {**runner.test(), **scores_beside_average(runner.message_hub)}
     if args.out and is_main_process():
         with written_whole(args.out) as file:
             file.write_text(json.dumps(metrics, indent=1) + "\n")

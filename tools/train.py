@@ -23,6 +23,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="let the learning rate follow processes x batch size x accumulation (our recipes do so by themselves)",
     )
+    parser.add_argument("--store", help="train on this token store; the config's sizes follow its header")
+    parser.add_argument("--val-store", help="(with --store) validate on this one")
     launch.add_common_arguments(parser)
     return parser.parse_args(argv)
 
@@ -30,7 +32,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train."""
     args = parse_args(argv)
-    config = launch.load_config(args)
+    if args.val_store and not args.store:
+        raise ValueError("--val-store goes with --store, whose sizes the config takes")
+    config = launch.load_config(args, stores=(args.store, args.val_store))
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:

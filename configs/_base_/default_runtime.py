@@ -13,6 +13,7 @@ default_hooks = dict(
     step_seed=dict(type="seitpp.StepSeedHook"),
     checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
     data_guard=dict(type="seitpp.DataGuardHook"),
+    class_guard=dict(type="seitpp.ClassGuardHook"),
 )
 
 # TensorBoard or Weights & Biases: docs/training.md.

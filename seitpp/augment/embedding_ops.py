@@ -66,15 +66,18 @@ class EmbNoise(BaseTransform):
         std: Standard deviation of the noise of each value.
         channel_std: Standard deviation of the noise that a channel's values share.
         prob: Share of the samples; see `draw_samples`.
+        relative: Whether both deviations are in units of each channel's own over the batch, as for DCT coefficients,
+            whose channels have no scale in common.
     """
 
-    def __init__(self, std: float = 1.0, channel_std: float = 1.0, prob: float = 0.5) -> None:
+    def __init__(self, std: float = 1.0, channel_std: float = 1.0, prob: float = 0.5, relative: bool = False) -> None:
         for name, value in (("std", std), ("channel_std", channel_std)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of at least 0, got {value}")
         self.std = std
         self.channel_std = channel_std
         self.prob = check_probability("prob", prob)
+        self.relative = relative
 
     def transform(self, results: dict) -> dict:
         """Add noise; see the class for the keys."""
@@ -83,11 +86,15 @@ class EmbNoise(BaseTransform):
         options = {"dtype": maps.dtype, "device": maps.device}
         channel_noise = self.channel_std * torch.randn(len(samples), maps.shape[1], 1, 1, **options)
         element_noise = self.std * torch.randn(len(samples), *maps.shape[1:], **options)
+        if self.relative and len(maps):
+            scale = maps.std(dim=(0, 2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)
+            channel_noise, element_noise = channel_noise * scale, element_noise * scale
         results["inputs"] = add_noise(maps, samples, channel_noise, element_noise)
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(std={self.std}, channel_std={self.channel_std}, prob={self.prob})"
+        scale = ", relative=True" if self.relative else ""
+        return f"{type(self).__name__}(std={self.std}, channel_std={self.channel_std}, prob={self.prob}{scale})"
 
 
 def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:

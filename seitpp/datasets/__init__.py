@@ -1,13 +1,17 @@
-"""Data sets of stored tokens, fetched a batch at a time."""
+"""Data sets of stored tokens and of images, fetched a batch at a time."""
 
 from seitpp.datasets.collate import identity_collate
+from seitpp.datasets.image_dataset import ImageDataset
 from seitpp.datasets.samplers import WholeStepSampler
 from seitpp.datasets.subset import choose_subset
+from seitpp.datasets.subset_dataset import SubsetDataset
 from seitpp.datasets.token_dataset import TokenDataset
 from seitpp.datasets.token_pairs import TokenPairDataset
 from seitpp.datasets.worker_seed import seed_worker
 
 __all__ = [
+    "ImageDataset",
+    "SubsetDataset",
     "TokenDataset",
     "TokenPairDataset",
     "WholeStepSampler",

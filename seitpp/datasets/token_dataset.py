@@ -16,14 +16,16 @@ from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
 from seitpp.storage import SeitRelease, StoreReader, expand_store, is_release
 from seitpp.structures import TokenBatch
+from seitpp.tokenizer_facts import tokenizer_identity
 
 
 @DATASETS.register_module()
 class TokenDataset(BaseDataset):
     """Codes and labels, a whole batch a fetch (`__getitems__`; use `seitpp.identity_collate` and no workers).
 
-    `metainfo` tells `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash`, where one was drawn the
-    `subset` with a hash of its samples, and `spatial` False where tokens do not lie at places of the image.
+    `metainfo` tells `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash`, what is known of the
+    `tokenizer`, where one was drawn the `subset` with a hash of its samples, and `spatial` False where tokens do not
+    lie at places of the image.
 
     Args:
         store: A token store (folder), or `NAME-token.data.bin.gz` of the release; relative to `data_root`.
@@ -91,8 +93,12 @@ class TokenDataset(BaseDataset):
             "channels": self.reader.channels,
             "content_hash": self.reader.stream_sha256 if self.is_release else self.reader.content_hash,
         }
-        if not self.is_release and self.reader.header["tokenizer"].get("spatial") is False:
-            facts["spatial"] = False
+        if not self.is_release:
+            tokenizer = self.reader.header["tokenizer"]
+            if (identity := tokenizer_identity(tokenizer)) is not None:
+                facts["tokenizer"] = identity
+            if tokenizer.get("spatial") is False:
+                facts["spatial"] = False
         if self.subset is not None:
             balanced = self.subset.get("class_balanced", labels is not None)
             if balanced and labels is None:

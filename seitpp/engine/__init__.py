@@ -1,6 +1,7 @@
 """What training needs beside mmengine: seeds, checks, the schedule, bfloat16, and launching on any device."""
 
 from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
+from seitpp.engine.class_guard import ClassGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper
 from seitpp.engine.reconstruction_images import ReconstructionImageHook
@@ -10,6 +11,7 @@ __all__ = [
     "AdversarialOptimWrapperConstructor",
     "AutocastOptimWrapper",
     "CheckpointGuardHook",
+    "ClassGuardHook",
     "DataGuardHook",
     "JointOptimWrapper",
     "ReconstructionImageHook",

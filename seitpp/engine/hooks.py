@@ -6,11 +6,12 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, set_random_seed
+from mmengine.runner import BaseLoop, Runner, set_random_seed
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256
 from seitpp.registry import HOOKS
+from seitpp.tokenizer_facts import identity_difference
 
 
 def step_seed(seed: int, iteration: int, rank: int) -> int:
@@ -123,7 +124,7 @@ class CheckpointGuardHook(Hook):
         for old, new in zip(before, now, strict=False):
             changed = [
                 f"{key} {old[key]} (config: {getattr(new, key)})"
-                for key in ("begin", "end", "warmup", "eta_min_ratio")
+                for key in ("begin", "end", "warmup", "start_ratio", "eta_min_ratio")
                 if key in old and hasattr(new, key) and old[key] != getattr(new, key)
             ]
             if changed:
@@ -142,9 +143,23 @@ class CheckpointGuardHook(Hook):
 
 @HOOKS.register_module()
 class DataGuardHook(Hook):
-    """Stop before the first step when data and model do not belong together: codebook, code count, classes."""
+    """Stop before the first step when data and model do not belong together: tokenizer, codebook, codes, classes."""
 
     priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self._trained_on: tuple[str, dict | None] = ("", None)  # checkpoint, and what it tells of its tokenizer
+
+    def before_run(self, runner: Runner) -> None:
+        """Let the data preprocessor measure the training data, before weights are loaded and averages begin."""
+        preprocessor = getattr(_unwrapped(runner.model), "data_preprocessor", None)
+        if hasattr(preprocessor, "fit") and isinstance(runner._train_loop, BaseLoop):  # not in a test
+            preprocessor.fit(runner.train_loop.dataloader.dataset)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note whose tokens the checkpoint was trained on."""
+        known = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("tokenizer")
+        self._trained_on = (str(runner._load_from), known)
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to.
@@ -153,7 +168,7 @@ class DataGuardHook(Hook):
         """
         model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
-        self._check(runner, dataset)
+        self.check(runner, dataset)
         self._check_pretrained(model)
         for part in (model, model.data_preprocessor):
             if hasattr(part, "prepare_training"):
@@ -171,28 +186,46 @@ class DataGuardHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
-        self._check(runner, runner.val_loop.dataloader.dataset)
+        self.check(runner, runner.val_loop.dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
-        self._check(runner, runner.test_loop.dataloader.dataset)
+        self.check(runner, runner.test_loop.dataloader.dataset)
 
     @staticmethod
     def _facts(dataset: object) -> tuple[dict, str]:
         """What a data set tells of itself, and its name."""
         return getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", type(dataset).__name__)
 
-    def _check(self, runner: Runner, dataset: object) -> None:
+    def check(self, runner: Runner, dataset: object) -> None:
+        """Refuse a data set that does not belong to the run's model."""
         model = _unwrapped(runner.model)
         facts, where = self._facts(dataset)
         self._check_codebook(model, facts, where)
+        self._check_tokenizer(facts, where)
         self._check_labels(model, facts, dataset, where)
+
+    def _check_tokenizer(self, facts: dict, where: str) -> None:
+        """Two tokenizers may have the same codebook, or none, and other tokens."""
+        source, known = self._trained_on
+        if difference := identity_difference(known, facts.get("tokenizer")):
+            raise ValueError(
+                f"checkpoint {source} was trained on tokens of another tokenizer than those of {where}: {difference}. "
+                "Use the tokenizer that the model was trained with"
+            )
 
     @staticmethod
     def _check_codebook(model: torch.nn.Module, facts: dict, where: str) -> None:
         preprocessor = model.data_preprocessor
         codebook = getattr(preprocessor, "codebook", None)
         if codebook is None:
+            own = getattr(preprocessor, "channels", None)
+            if own is not None and "codebook_size" in facts and facts.get("channels") != own:
+                raise ValueError(
+                    f"{where} holds {facts.get('channels') or 'one code'} a place of the grid, the data preprocessor "
+                    f"expects {own} integers; set data_preprocessor.channels (and model.backbone.code_dim) to what the "
+                    "store holds, or give it a codebook"
+                )
             return
         source, size = preprocessor.codebook_source, len(codebook)
         if facts.get("channels") is not None:
@@ -212,7 +245,14 @@ class DataGuardHook(Hook):
                 f"preprocessor's codebook, {source}, has {preprocessor.codebook_sha256[:12]}. Set the data "
                 f"preprocessor's codebook to the store itself"
             )
-        embedding = getattr(getattr(model, "backbone", None), "token_embed", None)
+        backbone = getattr(model, "backbone", None)
+        embedding = getattr(backbone, "token_embed", None)
+        code_dim = getattr(backbone, "code_dim", None) if embedding is None else None
+        if code_dim is not None and code_dim != codebook.shape[1]:
+            raise ValueError(
+                f"the backbone takes embeddings of {code_dim} values, the codebook {source} has {codebook.shape[1]} a "
+                "code; set model.backbone.code_dim to it"
+            )
         if embedding is not None and embedding.codebook_size != size:
             raise ValueError(
                 f"the backbone embeds {embedding.codebook_size} codes, the codebook {source} has {size}; set "
@@ -248,8 +288,8 @@ class DataGuardHook(Hook):
         labels = getattr(dataset, "labels", None)
         if labels is None:
             raise ValueError(
-                f"{where} has no labels, and a classifier needs them; use a labelled store, or a release file with "
-                "its label file"
+                f"{where} has no labels, and a classifier needs them; use a labelled store, a release file with its "
+                "label file, or images with classes"
             )
         classes = facts.get("classes")
         if classes is not None and len(classes) != num_classes:

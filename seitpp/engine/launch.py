@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.engine.store_sizes import use_stores
 
 _LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -33,11 +34,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the shared options; sets the environment that the launcher needs."""
+def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] = (None, None)) -> Config:
+    """Read the config and apply the shared options; sets the environment that the launcher needs.
+
+    Args:
+        args: What `add_common_arguments` parsed.
+        stores: Stores for training and validation in place of the config's, whose sizes it takes (`use_stores`).
+    """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     forbid_pickled_code()
     config = Config.fromfile(args.config)
+    if stores[0] is not None:
+        use_stores(config, *stores)
     if args.cfg_options is not None:
         config.merge_from_dict(args.cfg_options)
     config.launcher = args.launcher

@@ -10,7 +10,7 @@ from seitpp.registry import PARAM_SCHEDULERS
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
-    """Linear warm-up from 0, then a half cosine down to a share of the peak.
+    """Linear warm-up from 0 or a share of the peak, then a half cosine down to a share of it.
 
     mmengine's `LinearLR` and `CosineAnnealingLR` in a row cannot start at 0, and reach the peak one step early; this
     is the release's formula: `lr * e / warmup`, then `min + (lr - min) / 2 * (1 + cos(pi * progress))`.
@@ -18,6 +18,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     Args:
         warmup: Steps (epochs, before conversion) of the warm-up.
         eta_min_ratio: Final rate over the peak, of every parameter group's own peak: layer decay scales both.
+        start_ratio: First rate of the warm-up over the peak.
         begin: First step.
         end: Step at which the cosine ends.
         *args: The optimizer, and the base class's other options in `**kwargs`.
@@ -28,6 +29,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         *args: object,
         warmup: float = 0,
         eta_min_ratio: float = 0.0,
+        start_ratio: float = 0.0,
         begin: int = 0,
         end: int = INF,
         **kwargs: object,
@@ -36,6 +38,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
             raise ValueError(f"warm-up of {warmup} steps must end before the schedule of {end - begin} steps does")
         self.warmup = warmup
         self.eta_min_ratio = eta_min_ratio
+        self.start_ratio = start_ratio
         super().__init__(*args, begin=begin, end=end, **kwargs)
 
     @classmethod
@@ -59,6 +62,6 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     def factor(self, step: float) -> float:
         """Rate at a step over the peak."""
         if step < self.warmup:
-            return step / self.warmup
+            return self.start_ratio + (1 - self.start_ratio) * step / self.warmup
         progress = min((step - self.warmup) / (self.end - self.begin - self.warmup), 1.0)
         return self.eta_min_ratio + (1 - self.eta_min_ratio) / 2 * (1 + math.cos(math.pi * progress))

@@ -1,8 +1,8 @@
-"""Tokens to model input, on the device: augmentation in training, centre crop, then codes or embeddings."""
+"""Tokens (or images, tokenised here) to model input, on the device: augmentation, centre crop, codes or embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,8 +13,14 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from seitpp.codebook import NEAREST_CODES, codebook_sha256, load_codebook
+from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.transform_tree import walk
+
+# Samples whose values give the mean and deviation of each channel of tokens without a codebook.
+_MOMENT_SAMPLES = 4096
+# Images that are tokenised at a time, as in tools/tokenize_images.py: on a GPU another number may turn a tie.
+_ENCODED_IMAGES = 64
 
 
 def _autocast_dtype(device: str) -> torch.dtype:
@@ -42,9 +48,14 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
     augmentation cropped. Nothing here has a gradient, and all of it runs in float32 even under autocast, where
     bfloat16 would change codes.
 
+    Tokens without a codebook (DCT coefficients, C integers a place) pass through the augmentations as the values they
+    are, and leave with each channel at mean 0 and deviation 1 over the training data; both are kept in checkpoints.
+
+    A batch may hold images in place of tokens: with a `tokenizer` they become the tokens that a store of them holds.
+
     Args:
         codebook: The K vectors that codes index: a token store, a `.npy` file, a torch file that holds one tensor
-            (the release's `codebook.ckpt`), or an array (K, D).
+            (the release's `codebook.ckpt`), or an array (K, D). None for tokens without a codebook.
         augments: Configs of the training augmentations; none if empty.
         crop_size: Height and width of the centre crop, in tokens; None keeps the grid.
         output: `codes` (nearest codebook row where an augmentation left embeddings) or `embeddings`.
@@ -53,15 +64,20 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         non_blocking: Passed to the copy to the device.
         num_classes: Number of classes, for augmentations that make soft targets of labels.
         distance: What the tokenizer finds nearest codes by: `cosine` (ViT-VQGAN) or `euclidean` (VQGAN, k-means).
+        channels: Integers a place of tokens without a codebook; None with a codebook.
+        tokenizer: What made the tokens, for batches of images: its config, or a token store whose header describes it.
+            It is built when it is first used, and has no part in the model's state.
         batch_augments: mmpretrain's `ImageClassifier` passes its `train_cfg` here; must be None, since mixing belongs
             to `augments` with the other augmentations.
     """
 
-    codebook: Tensor
+    codebook: Tensor | None
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
-        codebook: str | Path | np.ndarray | Tensor,
+        codebook: str | Path | np.ndarray | Tensor | None = None,
         augments: list[dict] | None = None,
         crop_size: int | tuple[int, int] | None = None,
         output: Literal["codes", "embeddings"] = "codes",
@@ -69,6 +85,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         non_blocking: bool = True,
         num_classes: int | None = None,
         distance: Literal["cosine", "euclidean"] = "cosine",
+        channels: int | None = None,
+        tokenizer: dict | str | Path | None = None,
         batch_augments: dict | None = None,
     ) -> None:
         super().__init__(non_blocking=non_blocking)
@@ -78,31 +96,54 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f"output must be 'codes' or 'embeddings', got {output!r}")
         if distance not in NEAREST_CODES:
             raise ValueError(f"distance must be one of {', '.join(NEAREST_CODES)}, got {distance!r}")
-        values = load_codebook(codebook) if isinstance(codebook, (str, Path)) else codebook
-        self.codebook_source = str(codebook) if isinstance(codebook, (str, Path)) else "an array"
-        self.register_buffer("codebook", torch.as_tensor(values, dtype=torch.float32).clone())
-        self.codebook_sha256 = codebook_sha256(self.codebook)
+        if (codebook is None) == (channels is None):
+            raise ValueError(
+                f"codebook is {codebook} and channels is {channels}; tokens are codes of a codebook, or `channels` "
+                "integers a place (DCT coefficients): give exactly one of the two"
+            )
+        if codebook is None and output != "embeddings":
+            raise ValueError(f"output={output!r} needs a codebook; tokens of {channels} integers are 'embeddings'")
+        self.channels = channels
+        self.codebook_source, self.codebook_sha256 = "none", None
+        if codebook is None:
+            self.codebook = None
+            self.register_buffer("mean", torch.zeros(channels))
+            self.register_buffer("std", torch.ones(channels))
+        else:
+            self._take_codebook(codebook)
         self.augments = Compose([TRANSFORMS.build(cfg) for cfg in augments or []])
         self.crop_size = (crop_size, crop_size) if isinstance(crop_size, int) else crop_size
         self.output = output
         self.with_data_samples = with_data_samples
         self.num_classes = num_classes
         self.distance = distance
+        self._tokenizer_is_checked = False
+        self._tokenizer = None if tokenizer is None else FrozenTokenizer(_tokenizer_config(tokenizer))
         self._register_load_state_dict_pre_hook(self._refuse_other_codebook)
+
+    def _take_codebook(self, codebook: str | Path | np.ndarray | Tensor) -> None:
+        is_file = isinstance(codebook, (str, Path))
+        values = load_codebook(codebook) if is_file else codebook
+        self.codebook_source = str(codebook) if is_file else "an array"
+        self.register_buffer("codebook", torch.as_tensor(values, dtype=torch.float32).clone())
+        self.codebook_sha256 = codebook_sha256(self.codebook)
 
     @torch.no_grad()
     def forward(self, data: Mapping, training: bool = False) -> dict:
         """Prepare one batch.
 
         Args:
-            data: A batch as `seitpp.structures` describes it.
+            data: A batch as `seitpp.structures` describes it; `images` in place of `inputs` are tokenised first.
             training: Whether to augment.
 
         Returns:
             `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
             `DataSample` or None.
         """
-        batch = self._process(self.cast_data(dict(data)), training)
+        batch = self.cast_data(dict(data))
+        if "images" in batch:
+            batch["inputs"] = self._tokens_of(batch.pop("images"))
+        batch = self._process(batch, training)
         needed = self.with_data_samples or not training
         # Places come from the loader's batch: reading them back from the device would wait for it.
         samples = self._data_samples(data["sample_idx"].tolist(), batch) if needed else None
@@ -119,6 +160,68 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             if hasattr(transform, "prepare"):
                 transform.prepare(facts, where, self.codebook, self.codebook_sha256)
 
+    def fit(self, dataset: Any) -> None:
+        """Measure mean and deviation of each channel of tokens without a codebook; nothing to do with one.
+
+        The same samples, evenly spaced, on every process. A checkpoint that is loaded afterwards brings its own.
+
+        Args:
+            dataset: The training data, of which `__getitems__` gives batches.
+        """
+        if self.codebook is not None:
+            return
+        places = np.linspace(0, len(dataset) - 1, min(len(dataset), _MOMENT_SAMPLES)).astype(np.int64)
+        values = dataset.__getitems__(places)["inputs"]
+        self._check_channels(values)
+        values = values.flatten(0, -2).double()
+        std, mean = torch.std_mean(values, dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 0, std, 1.0))  # a coefficient that is always 0 stays so
+
+    @property
+    def tokenizer(self) -> Any | None:
+        """The tokenizer for batches of images, on the device; None if there is none."""
+        return None if self._tokenizer is None else self._tokenizer.on(self.device)
+
+    def _tokens_of(self, images: Tensor) -> Tensor:
+        """Tokens of pixels (B, C, H, W), uint8, exactly as tools/tokenize_images.py stores them."""
+        from seitpp.tokenization.encoding import encode_pixels  # with it come the writers of stores
+
+        tokenizer = self.tokenizer
+        if tokenizer is None:
+            raise ValueError(
+                f"the batch holds images {tuple(images.shape)} and no tokens; set the data preprocessor's tokenizer "
+                "to that of the tokens which the model was trained on"
+            )
+        if not self._tokenizer_is_checked:  # once: hashing waits for the device
+            self._check_tokenizer(tokenizer)
+            self._tokenizer_is_checked = True
+        return encode_pixels(tokenizer, images, str(images.device), _ENCODED_IMAGES).clone()  # usable in autograd
+
+    def _check_tokenizer(self, tokenizer: Any) -> None:
+        if tokenizer.channels != self.channels:
+            raise ValueError(
+                f"the tokenizer gives {tokenizer.channels or 'one code'} a place, the data preprocessor expects "
+                f"{self.channels or 'codes'}; use the tokenizer that the model was trained with"
+            )
+        if tokenizer.codebook is None:
+            return
+        sha256 = codebook_sha256(tokenizer.codebook)
+        if sha256 != self.codebook_sha256:
+            raise ValueError(
+                f"the tokenizer has another codebook ({_by(tokenizer.codebook.shape)}, sha256 {sha256[:12]}) than the "
+                f"data preprocessor, {self.codebook_source} ({_by(self.codebook.shape)}, sha256 "
+                f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokenizer that the model was "
+                "trained with"
+            )
+
+    def _check_channels(self, tokens: Tensor) -> None:
+        if tokens.dim() != 4 or tokens.shape[-1] != self.channels:
+            raise ValueError(
+                f"tokens {tuple(tokens.shape)} do not fit: the data preprocessor, which has no codebook, expects "
+                f"(B, H, W, {self.channels}); set its `channels` to what the store holds, or give it a codebook"
+            )
+
     def _process(self, batch: dict, training: bool) -> dict:
         """Augment (in training), crop, and look up or quantise a batch that lies on the device.
 
@@ -130,6 +233,9 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
             The batch with `inputs` as the model takes them, targets and label maps as they belong to them.
         """
         device = batch["inputs"].device.type
+        if self.codebook is None and not batch["inputs"].is_floating_point():
+            self._check_channels(batch["inputs"])
+            batch["inputs"] = batch["inputs"].movedim(-1, 1).float()
         context = {
             "codebook": self.codebook,
             "distance": self.distance,
@@ -165,6 +271,8 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         return NEAREST_CODES[self.distance](inputs.permute(0, 2, 3, 1), self.codebook)
 
     def _to_embeddings(self, inputs: Tensor) -> Tensor:
+        if self.codebook is None:
+            return (inputs - self.mean[:, None, None]) / self.std[:, None, None]
         if inputs.is_floating_point():
             return inputs
         return F.embedding(inputs.long(), self.codebook).permute(0, 3, 1, 2)
@@ -184,6 +292,14 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
     def _refuse_other_codebook(self, state_dict: dict, prefix: str, *_args: object) -> None:
         """Loading hook: weights trained on the codes of another codebook would be silently meaningless here."""
         loaded = state_dict.get(prefix + "codebook")
+        if self.codebook is None:
+            if loaded is not None or prefix + "mean" not in state_dict:
+                raise ValueError(
+                    f"the checkpoint was {'trained on codes' if loaded is not None else 'saved without the moments'} "
+                    f"and this data preprocessor takes {self.channels} integers a place, without a codebook; use the "
+                    "config that the checkpoint was trained with"
+                )
+            return
         if loaded is None:  # Converted checkpoints carry no codebook.
             state_dict[prefix + "codebook"] = self.codebook
         elif loaded.shape != self.codebook.shape or codebook_sha256(loaded) != self.codebook_sha256:
@@ -193,3 +309,17 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
                 f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokens and codebook it was "
                 "trained with"
             )
+
+
+def _tokenizer_config(tokenizer: dict | str | Path) -> Any:
+    """A tokenizer's config as it is; of a store, the tokenizer that made it."""
+    if isinstance(tokenizer, dict):
+        return tokenizer
+    from seitpp.storage import StoreReader
+    from seitpp.tokenizers import tokenizer_from_store
+
+    return tokenizer_from_store(StoreReader(tokenizer))
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))

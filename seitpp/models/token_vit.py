@@ -43,9 +43,27 @@ class TokenViT(VisionTransformer):
         **kwargs: object,
     ) -> None:
         super().__init__(arch=arch, img_size=grid_size, patch_size=patch_size, in_channels=code_dim, **kwargs)
+        self.code_dim = code_dim
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
+        if self.frozen_stages > 0:
+            self._freeze_stages()  # again: the parent froze what there was before the embedding
         self._register_load_state_dict_pre_hook(self._name_final_norm)
         self._register_load_state_dict_pre_hook(self._leave_out_mask_token)
+
+    def train(self, mode: bool = True) -> "TokenViT":
+        """Switch the mode; what is frozen (`frozen_stages`) stays in evaluation, without dropout and stochastic depth.
+
+        The parent freezes once, and the training loop's first call would switch its dropout on again.
+        """
+        super().train(mode)
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        if getattr(self, "token_embed", None) is not None:  # not there yet when the parent calls this
+            self.token_embed.requires_grad_(False).eval()
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
         """Codes (B, H, W) or embeddings (B, D, H, W) to the maps that the stem takes, (B, D, H, W)."""
@@ -87,6 +105,11 @@ class TokenViT(VisionTransformer):
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         self._name_final_norm(found, "")
         check_state_dict(found, self.state_dict(), path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",))
+
+    def rename_weights(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
+        """Give weights of another use of this encoder, in place, the names they have here; MTM's mask vector goes."""
+        self._name_final_norm(state_dict, prefix)
+        self._leave_out_mask_token(state_dict, prefix)
 
     def _leave_out_mask_token(self, state_dict: dict[str, Tensor], prefix: str, *_args: object) -> None:
         """Loading hook: an encoder that hides nothing needs no mask vector, and no warning about one."""

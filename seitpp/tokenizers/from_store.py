@@ -8,11 +8,9 @@ import numpy as np
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.storage.numbering import CodeTable
+from seitpp.tokenizer_facts import tokenizer_options
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer
-
-# Facts for people and other readers, which no constructor takes.
-_NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")
 
 
 def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = None) -> Tokenizer:
@@ -35,8 +33,7 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
             f"the store's tokenizer, {facts.get('name', 'without a name')!r}, cannot be built again: its header names "
             "no type"
         )
-    options: dict[str, Any] = {key: value for key, value in facts.items() if key not in _NOT_OPTIONS}
-    options["type"] = f"seitpp.{facts['type']}"
+    options = tokenizer_options(facts)
     if "weights_sha256" in facts:
         return _network_of(reader, options, _checkpoint_of(facts, checkpoint))
     if reader.codebook is not None:

@@ -236,6 +236,13 @@ def test_noise_has_the_deviations_asked_for(std: float, channel_std: float) -> N
     assert per_channel.std().item() == pytest.approx((channel_std**2 + std**2 / 256) ** 0.5, rel=0.05)
 
 
+def test_relative_noise_is_in_units_of_each_channels_deviation() -> None:
+    scales = torch.tensor([1.0, 0.0, 100.0])[:, None, None]
+    maps = normal(400, 3, 8, 8) * scales + 7
+    noise = run(EmbNoise(std=0.5, channel_std=0.0, prob=1.0, relative=True), maps) - maps
+    torch.testing.assert_close(noise.std(dim=(0, 2, 3)), 0.5 * scales.flatten(), rtol=0.03, atol=1e-6)
+
+
 def test_noise_reaches_its_share_of_the_samples() -> None:
     maps = normal(B, C, H, W)
     assert changed_samples(maps, run(EmbNoise(), maps)).sum() == B // 2

@@ -19,6 +19,8 @@ from seitpp.storage import StoreWriter
 from seitpp.testing import make_codebook, make_release, make_store, shrink
 
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
+SEIT = "seit_vit-base-p16_8xb128-300e_in1k-tokens"
+DCT = "seit_vit-small-p16_8xb128-300e_in100-dct"
 FINETUNE = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens"
 
 
@@ -72,6 +74,52 @@ def test_validation_store_of_another_tokenizer(
     cfg.val_dataloader.dataset.update(data_root="", store=str(tmp_path / "other"))
     with pytest.raises(ValueError, match="other was made with another tokenizer"):
         build_runner(cfg).train()
+
+
+def test_embeddings_of_another_length(load: Callable, refusal: Callable, tmp_path: Path) -> None:
+    cfg = load(SEIT, stores=True)
+    cfg.model.backbone.code_dim = 16
+    assert "takes embeddings of 16 values, the codebook" in (message := refusal(cfg))
+    assert message.endswith("has 32 a code; set model.backbone.code_dim to it")
+
+
+def test_codes_where_coefficients_are_expected(load: Callable, refusal: Callable, tmp_path: Path) -> None:
+    cfg = load(DCT)
+    make_store(tmp_path / "codes", num_classes=100, num_samples=4)
+    cfg.test_dataloader.dataset.update(data_root="", store=str(tmp_path / "codes"))
+    message = refusal(cfg, "test")
+    assert (
+        "codes holds one code a place of the grid, the data preprocessor expects 33 integers; set data_pre" in message
+    )
+
+
+def test_tokens_of_another_quality(load: Callable, build_runner: Callable[[Config], Runner]) -> None:
+    cfg = load(DCT)
+    trained = build_runner(cfg)
+    trained.train_dataloader.dataset._metainfo["tokenizer"] = {"type": "BlockDCT", "quality": 50}
+    trained.train()
+    cfg.load_from = str(Path(cfg.work_dir) / "epoch_1.pth")
+    tested = build_runner(cfg)
+    tested.test_dataloader.dataset._metainfo["tokenizer"] = {"type": "BlockDCT", "quality": 90, "in_channels": 3}
+    with pytest.raises(
+        ValueError, match=r"epoch_1\.pth was trained on tokens of another .* of .*val: quality 50 and 90\. Use"
+    ):
+        tested.test()
+
+
+def test_moments_of_coefficients_are_measured_before_training_and_kept(
+    load: Callable, build_runner: Callable[[Config], Runner]
+) -> None:
+    cfg = load(DCT)
+    runner = build_runner(cfg)
+    runner.train()
+    preprocessor = runner.model.data_preprocessor
+    values = runner.train_dataloader.dataset.__getitems__(range(4))["inputs"].flatten(0, 2).double()
+    torch.testing.assert_close(preprocessor.mean.double(), values.mean(dim=0))
+    saved = torch.load(Path(cfg.work_dir) / "epoch_1.pth", weights_only=False)
+    for weights in (saved["state_dict"], {k.removeprefix("module."): v for k, v in saved["ema_state_dict"].items()}):
+        assert torch.equal(weights["data_preprocessor.mean"], preprocessor.mean)
+        assert torch.equal(weights["data_preprocessor.std"], preprocessor.std)
 
 
 @pytest.mark.parametrize("stores", [False, True], ids=["release", "store"])

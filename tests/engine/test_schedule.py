@@ -80,6 +80,16 @@ def test_recipe_at_first_step_end_of_warmup_and_last_step(
     assert seen[-1] > last  # the final rate would belong to the step after the last
 
 
+def test_seit_recipe_warms_up_from_its_first_rate() -> None:
+    cfg = Config.fromfile(SCHEDULES + "seit_adamw_8xb128-300e.py")
+    options = {key: cfg.param_scheduler[key] for key in ("warmup", "start_ratio", "eta_min_ratio", "end")}
+    seen = [rate for (rate,) in rates([cfg.optim_wrapper.optimizer.lr], 3001, epoch_length=10, **options)]
+    assert seen[0] == pytest.approx(1e-6, rel=1e-9)
+    assert seen[25] == pytest.approx((1e-6 + 1.5e-3) / 2, rel=1e-9)
+    assert seen[50] == max(seen) == pytest.approx(1.5e-3, rel=1e-9)
+    assert seen[-1] == pytest.approx(1e-5, rel=1e-4)  # its last step is one before the end
+
+
 def test_rate_stays_at_its_floor_after_the_end() -> None:
     seen = rates([1.0], 8, warmup=1, eta_min_ratio=0.25, end=2, epoch_length=2)
     assert seen[4:] == [seen[3]] * 4

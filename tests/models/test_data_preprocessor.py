@@ -11,6 +11,7 @@ from torch import Tensor
 from seitpp.codebook import nearest_codes, save_codebook
 from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS, TRANSFORMS
+from seitpp.tokenizers import BlockDCT, PatchKMeans
 
 K, D = 300, 8
 
@@ -318,3 +319,128 @@ def test_nearest_codes_are_found_by_the_tokenizers_distance(distance: str, code:
 def test_unknown_distance_is_refused() -> None:
     with pytest.raises(ValueError, match="distance must be one of cosine, euclidean, got 'manhattan'"):
         build(distance="manhattan")
+
+
+# Tokens without a codebook ------------------------------------------------------------------------------------------
+
+
+def coefficients(channels: int = 5) -> Tensor:
+    return torch.randint(-9, 10, (3, 8, 8, channels), generator=torch.Generator().manual_seed(2), dtype=torch.int16)
+
+
+class Stored:
+    """A data set of coefficients, as `TokenDataset` gives them."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitems__(self, places: list[int]) -> dict:
+        return {"inputs": self.values[torch.as_tensor(places)]}
+
+
+def without_codebook(channels: int = 5, **options: object) -> TokenDataPreprocessor:
+    return TokenDataPreprocessor(channels=channels, output="embeddings", **options)
+
+
+def test_coefficients_become_maps_of_mean_0_and_deviation_1_over_the_training_data() -> None:
+    values = coefficients()
+    values[..., 3] = 4  # a constant channel is centred and not blown up
+    preprocessor = without_codebook()
+    preprocessor.fit(Stored(values))
+    maps = preprocessor({"inputs": values, "sample_idx": torch.arange(3)})["inputs"]
+    assert maps.dtype == torch.float32 and maps.shape == (3, 5, 8, 8)
+    mean, std = maps.mean(dim=(0, 2, 3)), maps.std(dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(mean, torch.zeros(5), atol=1e-5, rtol=0)
+    torch.testing.assert_close(std, torch.tensor([1.0, 1, 1, 0, 1]), atol=1e-5, rtol=0)
+    restored = maps.movedim(1, -1) * preprocessor.std + preprocessor.mean
+    torch.testing.assert_close(restored, values.float(), atol=1e-4, rtol=0)
+
+
+def test_augmentations_see_coefficients_as_they_are_stored() -> None:
+    preprocessor = without_codebook(augments=[RECORD], crop_size=6)
+    preprocessor.fit(Stored(coefficients() * 100))
+    found = preprocessor({"inputs": coefficients(), "sample_idx": torch.arange(3)}, training=True)["inputs"]
+    seen = preprocessor.augments.transforms[0].batch
+    assert torch.equal(seen["inputs"], coefficients().movedim(-1, 1).float()) and seen["codebook"] is None
+    assert found.shape == (3, 5, 6, 6)
+
+
+def test_moments_are_those_of_the_checkpoint() -> None:
+    trained, loaded = without_codebook(), without_codebook()
+    trained.fit(Stored(coefficients()))
+    loaded.load_state_dict(trained.state_dict())
+    assert torch.equal(loaded.mean, trained.mean) and torch.equal(loaded.std, trained.std) and loaded.mean.any()
+
+
+@pytest.mark.parametrize("state", [{"codebook": torch.zeros(4, 5)}, {}])
+def test_checkpoint_of_codes_is_refused_for_coefficients(state: dict) -> None:
+    with pytest.raises(ValueError, match="takes 5 integers a place, without a codebook; use the config"):
+        without_codebook().load_state_dict(state, strict=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"codebook": torch.zeros(4, 2), "channels": 3}])
+def test_codebook_or_channels(options: dict) -> None:
+    with pytest.raises(ValueError, match="give exactly one of the two"):
+        TokenDataPreprocessor(output="embeddings", **options)
+
+
+def test_codes_need_a_codebook() -> None:
+    with pytest.raises(ValueError, match="output='codes' needs a codebook; tokens of 5 integers are 'embeddings'"):
+        TokenDataPreprocessor(channels=5)
+
+
+def test_other_number_of_coefficients_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"tokens \(3, 8, 8, 4\) do not fit: .* expects \(B, H, W, 5\); set its"):
+        without_codebook()({"inputs": coefficients(4), "sample_idx": torch.arange(3)})
+    with pytest.raises(ValueError, match=r"expects \(B, H, W, 5\)"):
+        without_codebook().fit(Stored(coefficients(5)[..., 0]))
+
+
+# Images in place of tokens ------------------------------------------------------------------------------------------
+
+
+def pixels(count: int = 3) -> Tensor:
+    return torch.randint(256, (count, 1, 8, 8), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+
+
+def fitted_kmeans() -> PatchKMeans:
+    return PatchKMeans(image_size=8, patch_size=2, in_channels=1).fit(pixels(40).float() / 255, 12)
+
+
+def test_images_are_tokenised_as_the_tokenizer_does() -> None:
+    tokenizer = fitted_kmeans()
+    config = dict(
+        type="seitpp.PatchKMeans", image_size=8, patch_size=2, in_channels=1, codebook=tokenizer.codebook.numpy()
+    )
+    preprocessor = build(codebook=tokenizer.codebook, distance="euclidean", tokenizer=config)
+    assert not any("tokenizer" in name for name in preprocessor.state_dict())
+    found = preprocessor({"images": pixels(), "sample_idx": torch.arange(3)})
+    assert torch.equal(found["inputs"], tokenizer.encode(pixels().float() / 255))
+    assert [sample.sample_idx for sample in found["data_samples"]] == [0, 1, 2]
+
+
+def test_images_become_the_coefficients_of_the_tokenizer() -> None:
+    tokenizer = BlockDCT(image_size=8, in_channels=1)
+    preprocessor = without_codebook(channels=64, tokenizer=dict(type="seitpp.BlockDCT", image_size=8, in_channels=1))
+    found = preprocessor({"images": pixels(), "sample_idx": torch.arange(3)})["inputs"]
+    assert torch.equal(found, tokenizer.encode(pixels().float() / 255).movedim(-1, 1).float())
+
+
+def test_images_without_a_tokenizer_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds images \(3, 1, 8, 8\) and no tokens; set the data preprocessor's tok"):
+        build()({"images": pixels(), "sample_idx": torch.arange(3)})
+
+
+def test_tokenizer_of_another_codebook_is_refused() -> None:
+    config = dict(type="seitpp.PatchKMeans", image_size=8, patch_size=2, in_channels=1)
+    other = build(tokenizer={**config, "codebook": fitted_kmeans().codebook.numpy()})
+    with pytest.raises(
+        ValueError, match=rf"another codebook \(12 x 4, .*\) than .* an array \({K} x {D}, .*Use the tok"
+    ):
+        other({"images": pixels(), "sample_idx": torch.arange(3)})
+    coefficients = build(tokenizer=dict(type="seitpp.BlockDCT", image_size=8, in_channels=1))
+    with pytest.raises(ValueError, match="the tokenizer gives 64 a place, the data preprocessor expects codes"):
+        coefficients({"images": pixels(), "sample_idx": torch.arange(3)})

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.checkpoint import load_checkpoint_file
+from seitpp.storage import StoreWriter
+from seitpp.testing import build_model, make_codebook, make_images
+from seitpp.tokenizers import PatchKMeans
 
 # Starts the tasks that Slurm would, on this machine.
 SRUN = """#!/usr/bin/env bash
@@ -125,7 +129,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 def few_classes(cfg: Config) -> None:
     """Stores for release files, and few enough classes for a score between none and all."""
-    cfg.model.head.num_classes = 5
+    cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 5
     cfg.train_dataloader.dataset.store = "train"
     cfg.val_dataloader.dataset.store = cfg.test_dataloader.dataset.store = "val"
     cfg.data_preprocessor.codebook = cfg.data_root + "train"
@@ -173,6 +177,40 @@ def test_test_script_scores_as_one_process(
     tool("test.py", mtm_run.config, checkpoint, *options, tmp_path / "one.json")
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
     assert two == pytest.approx(one, rel=1e-6)
+
+
+def on_codes_of_patches(cfg: Config) -> None:
+    """The codebook of a tokenizer that a store describes, which is the test data."""
+    tokenizer = PatchKMeans(image_size=256, patch_size=8, codebook=make_codebook(391, 192, seed=1))
+    store = Path(cfg.work_dir).parent / "patches"
+    with StoreWriter(
+        store, codebook_size=391, grid=(32, 32), tokenizer=tokenizer.describe(), codebook=tokenizer.codebook.numpy()
+    ) as writer:
+        writer.append(np.zeros((1, 32, 32), int))
+    cfg.data_preprocessor.codebook = cfg.test_dataloader.dataset.store = str(store)
+
+
+@pytest.mark.slow
+def test_images_are_scored_by_two_processes_as_by_one(
+    tiny: Callable, spawn: Callable, tool: Callable, finetune_leaf: Path, tmp_path: Path
+) -> None:
+    """7 images in batches of 2: two processes have 4 each, one of them a second time, which must not count."""
+    config = tiny(finetune_leaf, edit=few_classes, late=on_codes_of_patches)
+    torch.manual_seed(0)
+    weights = build_model(Config.fromfile(config)).state_dict()
+    torch.save({"state_dict": weights, "meta": {}}, tmp_path / "random.pth")
+    for number in range(7):
+        image = make_images(tmp_path / f"image-{number}", 1, 40, seed=number) / "0000.png"
+        (tmp_path / "images" / str(number % 5)).mkdir(parents=True, exist_ok=True)
+        image.rename(tmp_path / "images" / str(number % 5) / f"{number}.png")
+    options = ["--images", tmp_path / "images", "--batch-size", 2, "--workers", 1, "--work-dir", tmp_path / "work"]
+    line = ["tools/dist_test.sh", config, tmp_path / "random.pth", 2, *options, "--out", tmp_path / "two.json"]
+    finish(spawn("bash", *line))
+    tool("test.py", config, tmp_path / "random.pth", *options, "--out", tmp_path / "one.json")
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
+    assert one == two
+    hits = one["accuracy/top1"] * 7 / 100
+    assert 0 < hits < 7 and hits == pytest.approx(round(hits), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -1,0 +1,20 @@
+"""SeiT with TokenAdapt and without ColorAdapt, ViT-S, ImageNet-100 tokens (SeiT++, Table 7).
+
+    bash tools/dist_train.sh configs/seitpp/seit_vit-small-p16_tokenadapt_8xb128-300e_in100-tokens.py 8 --amp
+
+Expect: not run here. The paper: 80.4 % top-1.
+"""
+
+_base_ = [
+    "../_base_/models/seit_vit-small-p16.py",
+    "../_base_/datasets/in100_tokens.py",
+    "../_base_/augments/seitpp.py",
+    "../_base_/schedules/seit_adamw_8xb128-300e.py",
+    "../_base_/default_runtime.py",
+]
+
+augments = _base_.augments
+augments[0].first[0].synonyms = _base_.data_root + "synonyms.json"
+model = dict(head=dict(num_classes=_base_.num_classes))
+data_preprocessor = dict(augments=augments[:-1], output="embeddings")
+default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

@@ -1,0 +1,13 @@
+"""SeiT++ w/ MTM on 20 % of ImageNet-1k's tokens, as many iterations (Table 2, 0.3 GB).
+
+    bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens-20pct.py 8 --amp
+
+Expect: not run here. The paper: 60.6 % top-1.
+"""
+
+_base_ = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint="work_dirs/mtm_vit-base-p16_8xb512-400e_in1k-tokens-20pct/epoch_400.pth"))
+)
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.2), keep_length=True))

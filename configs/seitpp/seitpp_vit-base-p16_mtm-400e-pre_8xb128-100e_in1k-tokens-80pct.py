@@ -1,0 +1,13 @@
+"""SeiT++ w/ MTM on 80 % of ImageNet-1k's tokens, as many iterations (Table 2, 1.1 GB).
+
+    bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens-80pct.py 8 --amp
+
+Expect: not run here. The paper: 76.5 % top-1.
+"""
+
+_base_ = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+
+model = dict(
+    backbone=dict(init_cfg=dict(checkpoint="work_dirs/mtm_vit-base-p16_8xb512-400e_in1k-tokens-80pct/epoch_400.pth"))
+)
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.8), keep_length=True))

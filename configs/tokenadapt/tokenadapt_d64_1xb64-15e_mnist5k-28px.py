@@ -1,0 +1,45 @@
+"""TokenAdapt for MNIST's tokens: 7 x 7 codes of 4 x 4-pixel patches, K = 256.
+
+    python tools/train.py configs/tokenadapt/tokenadapt_d64_1xb64-15e_mnist5k-28px.py
+
+Expect: see docs/results.md.
+"""
+
+_base_ = [
+    "../_base_/models/tokenadapt_d384.py",
+    "../_base_/datasets/mnist5k_images.py",
+    "../_base_/schedules/tokenadapt_adamw_1xb128-1e.py",
+    "../_base_/default_runtime.py",
+]
+
+places = 14  # two a token of 7 x 7
+affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
+crop = dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.6, 1.0))
+model = dict(
+    token_adapt=dict(
+        codebook_size=256, code_dim=16, grid=7, out_grid=7, dims=64, num_heads=4, head_dims=16, mlp_dims=256
+    ),
+    tokenizer=dict(
+        _delete_=True,
+        type="seitpp.PatchKMeans",
+        image_size=28,
+        patch_size=4,
+        in_channels=1,
+        codebook="data/mnist5k-tokens/train",
+    ),
+    augments=[affine, crop, dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5)],
+    eval_augments=dict(
+        _delete_=True,
+        affine=[dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)],
+        rrc=[crop],
+        mixup=[dict(type="seitpp.BatchMixup", alpha=0.8)],
+    ),
+)
+data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")
+
+max_epochs = 15
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+auto_scale_lr = dict(base_batch_size=64)
+param_scheduler = dict(warmup=1, end=max_epochs)
+train_cfg = dict(max_epochs=max_epochs, val_interval=15)
+default_hooks = dict(checkpoint=dict(interval=15, max_keep_ckpts=1))

@@ -1,0 +1,131 @@
+"""A classifier from a config and a checkpoint, for use outside mmengine's runner; what does not fit is an error."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.engine.image_testing import read_tokenizer
+from seitpp.models.frozen_tokenizer import FrozenTokenizer
+from seitpp.registry import MODELS
+
+_CODEBOOK = "data_preprocessor.codebook"
+
+
+def load_classifier(
+    config: str | Path | Config, checkpoint: str | Path, tokenizer: Mapping | str | Path | None = None
+) -> nn.Module:
+    """Build a classifier of tokens for prediction, on the CPU, in evaluation mode.
+
+    What only training needs is left out: augmentations with their files, and pre-trained weights. The codebook is the
+    config's where that is there, and the checkpoint's own otherwise.
+
+    Args:
+        config: A config whose model is a classifier with a `seitpp.TokenDataPreprocessor`.
+        checkpoint: Its weights. Of a run with a moving average they are the averaged ones, as in testing.
+        tokenizer: What makes tokens of images: see `give_tokenizer`. By default what the config's data preprocessor
+            says, if anything.
+
+    Returns:
+        The model, with the class names of its training data under `_dataset_meta` as mmpretrain's `get_model` leaves
+        them.
+
+    Raises:
+        FileNotFoundError: The config, the checkpoint, or its codebook is not there.
+        ValueError: The config is of another kind of model, or the weights do not fit it.
+    """
+    if not isinstance(config, Config):
+        config = Config.fromfile(config)
+    content = load_checkpoint_file(checkpoint)
+    weights = state_dict_of(content, checkpoint)
+    parts = _model_config(config, weights)
+    if tokenizer is not None and parts.data_preprocessor is not None:
+        parts.data_preprocessor.pop("tokenizer", None)
+    with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
+        model = MODELS.build(parts)
+    check_classifier(model, config.filename or "the config")
+    expected = model.state_dict()
+    check_state_dict(
+        weights,
+        expected,
+        checkpoint,
+        may_miss=[name for name in expected if name.startswith("data_preprocessor.")],
+        resizable=[name for name in expected if name.endswith("backbone.pos_embed")],
+    )
+    model.load_state_dict(weights)
+    model._config = config
+    model._dataset_meta = _dataset_meta(content)
+    if tokenizer is not None:
+        give_tokenizer(model, tokenizer)
+    return model.eval()
+
+
+def check_classifier(model: nn.Module, source: str) -> None:
+    """Refuse what does not tell classes apart, or takes no tokens.
+
+    Raises:
+        ValueError: With what the model is instead.
+    """
+    if getattr(getattr(model, "head", None), "num_classes", None) is None:
+        raise ValueError(
+            f"the model of {source} is a {type(model).__name__} whose head has no classes; expected a classifier, such "
+            "as mmpretrain.ImageClassifier with a LinearClsHead"
+        )
+    if not hasattr(model.data_preprocessor, "codebook_sha256"):
+        raise ValueError(
+            f"the model of {source} has the data preprocessor {type(model.data_preprocessor).__name__}; a classifier "
+            "of tokens has a seitpp.TokenDataPreprocessor"
+        )
+
+
+def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
+    """Let a built classifier take images, too.
+
+    Args:
+        model: The classifier.
+        tokenizer: What makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a
+            token store that it made. Built when it is first used.
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+        ValueError: It does not lead to a tokenizer.
+    """
+    given = dict(tokenizer) if isinstance(tokenizer, Mapping) else read_tokenizer(str(tokenizer))
+    if "fit" in given and not isinstance(given, str):
+        raise ValueError("the tokenizer's config has a fit entry; give the token store that it was fitted for instead")
+    if isinstance(given, str):
+        from seitpp.storage import StoreReader
+        from seitpp.tokenizers import tokenizer_from_store
+
+        given = tokenizer_from_store(StoreReader(given))
+    model.data_preprocessor._tokenizer = FrozenTokenizer(given)
+
+
+def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> ConfigDict:
+    """The model's part of a config, without what only training needs."""
+    if "model" not in config:
+        raise ValueError(f"{config.filename or 'the config'} has no model; expected a classifier's config")
+    model = copy.deepcopy(config.model)
+    preprocessor = model.get("data_preprocessor") or copy.deepcopy(config.get("data_preprocessor"))
+    if preprocessor is not None:
+        preprocessor.pop("augments", None)
+        codebook = preprocessor.get("codebook")
+        if isinstance(codebook, str) and not Path(codebook).exists() and _CODEBOOK in weights:
+            preprocessor.codebook = weights[_CODEBOOK]
+    model.data_preprocessor = preprocessor
+    if "backbone" in model:
+        model.backbone.pop("init_cfg", None)
+    return model
+
+
+def _dataset_meta(content: Any) -> dict[str, Any]:
+    """What a runner's checkpoint says of its training data."""
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    found = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}

@@ -1,0 +1,215 @@
+"""Image files as pixels that a tokenizer takes, a whole batch a fetch: scoring without a token store."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, force_full_init
+
+from seitpp.checkpoint import shorten
+from seitpp.class_names import class_difference
+from seitpp.registry import DATASETS, TOKENIZERS
+from seitpp.storage import StoreReader
+from seitpp.structures import TokenBatch
+from seitpp.tokenization.loading import Fitting, ImageBatches
+from seitpp.tokenization.sources import ImageSource, open_image_source
+from seitpp.tokenization.sources.files import join
+from seitpp.tokenizer_facts import tokenizer_identity, tokenizer_options
+
+# Options whose values are weights or are compared with weights.
+_OF_WEIGHTS = ("checkpoint", "code_subset", "codebook", "fit")
+
+
+@DATASETS.register_module()
+class ImageDataset(BaseDataset):
+    """Images and labels; the data preprocessor tokenises them on the device, as a store of them would hold them.
+
+    Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
+    `seitpp.identity_collate`). An image that cannot be read is an error: a score must not depend on what was left out.
+    `metainfo` tells `classes`, the size of the images, a hash of their names and labels, and facts of the tokenizer.
+
+    Args:
+        source: What `open_image_source` opens: class folders, a list, a CSV file, tar files; relative to `data_root`.
+        tokenizer: What the images are fitted for: a tokenizer's config, or a token store that it made. Weights are not
+            read.
+        data_root: Folder that `source`, `root` and `classes_file` are relative to.
+        split: Sub-folder of that name, or the split of a config.
+        root: Folder of the paths in a list.
+        classes_file: Class names, one a line, in the order of their indices; by default folders in that of their names.
+        unlabelled: Whether to leave labels out.
+        expected_classes: Class names that there must be, in this order, such as a model's.
+        metainfo: Overrides, such as `classes`.
+        indices: mmengine's: the first n samples (last n if negative), or their places.
+        test_mode: mmengine's; changes nothing here.
+        lazy_init: Whether to put off opening the source until `full_init`.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        tokenizer: dict | str | Path,
+        data_root: str = "",
+        split: str | None = None,
+        root: str | None = None,
+        classes_file: str | None = None,
+        unlabelled: bool = False,
+        expected_classes: Sequence[str] | None = None,
+        metainfo: dict | None = None,
+        indices: int | Sequence[int] | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
+    ) -> None:
+        self.source_options = {
+            "path": join(data_root, str(source)),
+            "split": split,
+            "root": None if root is None else join(data_root, root),
+            "classes_file": None if classes_file is None else join(data_root, classes_file),
+            "unlabelled": unlabelled,
+        }
+        self.tokenizer_config = tokenizer
+        self.expected_classes = expected_classes
+        super().__init__(
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix={},
+            indices=indices,
+            serialize_data=False,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
+
+    def load_data_list(self) -> list[int]:
+        """Open the images and complete `metainfo`; the list is that of their numbers in the source."""
+        source = open_image_source(**self.source_options)
+        self._check(source)
+        fitting = fitting_of(self.tokenizer_config)
+        self._batches = ImageBatches(source, fitting)
+        facts = {
+            "classes": source.classes,
+            "image_size": list(fitting.image_size),
+            "images_sha256": source.fingerprint(),
+            "tokenizer": _identity_of(self.tokenizer_config),
+        }
+        self._metainfo = {**facts, **self._metainfo}
+        return list(range(len(source)))
+
+    def _check(self, source: ImageSource) -> None:
+        if source.annotated:
+            raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
+        if self.expected_classes is None or source.labels is None:
+            return
+        difference = source.classes is not None and class_difference(self.expected_classes, source.classes)
+        if difference:
+            raise ValueError(
+                f"{self.store_path} has {len(source.classes)} classes where {len(self.expected_classes)} are expected: "
+                f"{difference}. Name the expected ones, one a line, in a file (classes_file), so that each keeps its "
+                "number, and remove folders that it does not name"
+            )
+        if source.labels.max() >= len(self.expected_classes):
+            raise ValueError(
+                f"{self.store_path} has labels up to {source.labels.max()} where {len(self.expected_classes)} classes "
+                "are expected"
+            )
+
+    @property
+    def store_path(self) -> str:
+        """What messages call the data: the source, with its split."""
+        path, split = self.source_options["path"], self.source_options["split"]
+        return path if split is None else f"{path} ({split})"
+
+    @property
+    @force_full_init
+    def labels(self) -> np.ndarray | None:
+        """Class of each sample, int64, or None."""
+        labels = self._batches.source.labels
+        return None if labels is None else labels[self.data_list]
+
+    @property
+    def metainfo(self) -> dict:
+        """A copy of what is known of the data; opens the source if need be."""
+        self.full_init()
+        return copy.deepcopy(self._metainfo)
+
+    @force_full_init
+    def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
+        """Read a batch: `images` (B, C, H, W), uint8, places (B,), and labels (B,) where there are any.
+
+        Raises:
+            ValueError: An image cannot be read; the message names it and the reason.
+            OSError: The machine or the network, not an image, is at fault.
+        """
+        numbers = np.asarray([self.data_list[index] for index in indices], dtype=np.int64)
+        loaded = self._batches.__getitems__(numbers.tolist())
+        if loaded.outage is not None:
+            raise OSError(f"{self.store_path}: {loaded.outage}")
+        if loaded.failures:
+            failures = [f"{name}: {reason}" for _, name, reason in loaded.failures]
+            raise ValueError(
+                f"{self.store_path}: cannot read {shorten(failures, 4)}. Repair such files, or name the others in a "
+                "list (path and class a line): a score must not depend on which files could be read"
+            )
+        batch: TokenBatch = {"images": loaded.pixels, "sample_idx": torch.as_tensor(indices, dtype=torch.int64)}
+        if (labels := self._batches.source.labels) is not None:
+            batch["gt_label"] = torch.from_numpy(labels[numbers])
+        return batch
+
+    @force_full_init
+    def __getitem__(self, idx: int) -> dict:
+        """One sample, as the batch of one that it is."""
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"sample {idx} of a data set of {len(self)}")
+        return {key: value[0] for key, value in self.__getitems__([idx % len(self)]).items()}
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict:
+        """Name in the source and label of one sample."""
+        number, source = self.data_list[idx], self._batches.source
+        info = {"sample_idx": idx % len(self), "img_path": source.names[number]}
+        return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The sample's class in a list, for samplers and wrappers that balance classes."""
+        info = self.get_data_info(idx)
+        if "gt_label" not in info:
+            raise ValueError(f"{self.store_path} has no labels, so its samples have no category")
+        return [info["gt_label"]]
+
+
+def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
+    """What a tokenizer wants of an image, without reading its weights.
+
+    Args:
+        tokenizer: Its config, or a token store that it made.
+
+    Raises:
+        ValueError: The store's header names no type of tokenizer, as that of an imported release.
+    """
+    return Fitting.of(_without_weights(tokenizer), None, False)
+
+
+def _without_weights(tokenizer: Mapping | str | Path) -> Any:
+    """The tokenizer with sizes and without values."""
+    options = dict(tokenizer) if isinstance(tokenizer, Mapping) else tokenizer_options(_recorded_facts(tokenizer))
+    with torch.device("meta"):
+        return TOKENIZERS.build({key: value for key, value in options.items() if key not in _OF_WEIGHTS})
+
+
+def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
+    """What tells the tokenizer from others: recorded by its store, or as it is built."""
+    if not isinstance(tokenizer, Mapping):
+        return tokenizer_identity(_recorded_facts(tokenizer))
+    built = _without_weights(tokenizer)
+    return tokenizer_identity({"type": type(built).__name__, **{k: v for k, v in vars(built).items() if k[0] != "_"}})
+
+
+def _recorded_facts(path: str | Path) -> dict[str, Any]:
+    facts = StoreReader(path).header["tokenizer"]
+    if "type" not in facts:
+        raise ValueError(
+            f"{path} does not say which tokenizer made it ({facts.get('name', 'without a name')!r}), so images cannot "
+            "be brought to its size; give the tokenizer's config"
+        )
+    return facts

@@ -1,0 +1,147 @@
+"""A config that is tested on token stores, turned into one that is tested on image files."""
+
+import os.path as osp
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from seitpp.storage import StoreReader, is_release
+
+_EXAMPLE = "configs/tokenizers/seit_vitvqgan.py for the tokens of the SeiT release"
+# As many as tools/tokenize_images.py encodes at once: on a GPU another number may turn a tie between two codes.
+BATCH_SIZE = 64
+_GUARDS = {
+    "data_guard": {"type": "seitpp.DataGuardHook"},
+    "class_guard": {"type": "seitpp.ClassGuardHook"},
+}
+
+
+def use_images(
+    config: Config,
+    source: str,
+    *,
+    split: str | None = None,
+    root: str | None = None,
+    classes_file: str | None = None,
+    tokenizer: str | None = None,
+    num_workers: int = 2,
+    batch_size: int = BATCH_SIZE,
+) -> None:
+    """Let a run test on images, which its data preprocessor tokenises, in place of the config's test data.
+
+    Changes `test_dataloader` and the data preprocessor's `tokenizer`, and adds the guards of data and classes to a
+    config that lacks them.
+
+    Args:
+        config: A config whose data preprocessor is a `TokenDataPreprocessor`, any classifier's for one.
+        source: What `open_image_source` opens.
+        split: Sub-folder of that name, or the split of a config.
+        root: Folder of the paths in a list.
+        classes_file: Class names, one a line, in the order of their indices.
+        tokenizer: A file of configs/tokenizers/, or a token store; by default that of the config's test data.
+        num_workers: Processes that decode images.
+        batch_size: Images of a batch.
+
+    Raises:
+        FileNotFoundError: The tokenizer's file or store is not there.
+        ValueError: The config is not tested, has another data preprocessor, or its tokenizer cannot be built.
+    """
+    loader = config.get("test_dataloader")
+    if not loader:
+        raise ValueError(f"{config.filename} has no test_dataloader, so there is no test to be done on images")
+    if num_workers < 0 or batch_size < 1:
+        raise ValueError(f"--workers {num_workers} --batch-size {batch_size}: expected at least 0 and 1")
+    preprocessor = _token_preprocessor(config)
+    made_by = _tokenizer_of(loader.dataset) if tokenizer is None else read_tokenizer(tokenizer)
+    preprocessor.tokenizer = made_by
+    hooks = config.get("default_hooks") or {}
+    config.default_hooks = {**_GUARDS, **hooks}
+    config.test_dataloader = ConfigDict(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        dataset=dict(
+            type="seitpp.ImageDataset",
+            source=source,
+            split=split,
+            root=root,
+            classes_file=classes_file,
+            tokenizer=made_by,
+            test_mode=True,
+        ),
+        sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
+        collate_fn=dict(type="seitpp.identity_collate"),
+        pin_memory=loader.get("pin_memory", False),
+    )
+
+
+def _token_preprocessor(config: Config) -> ConfigDict:
+    """The data preprocessor's part of the config, where mmengine's runner looks for it."""
+    part = config.model.get("data_preprocessor") or config.get("data_preprocessor") or {}
+    if str(part.get("type")).split(".")[-1] != "TokenDataPreprocessor":
+        raise ValueError(
+            f"{config.filename} has the data preprocessor {part.get('type')}; images are tokenised by a "
+            "seitpp.TokenDataPreprocessor, such as a classifier of tokens has"
+        )
+    return part
+
+
+def read_tokenizer(path: str) -> dict[str, Any] | str:
+    """What `--tokenizer` names: the config in a file of configs/tokenizers/, or the path of a token store as it is.
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+        ValueError: It is neither of the two, or does not lead to a tokenizer.
+    """
+    if Path(path).is_dir():
+        _check_store(path)
+        return path
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"tokenizer {path} does not exist; expected a file of configs/tokenizers/, or a store")
+    if not path.endswith(".py"):
+        raise ValueError(f"tokenizer {path} is neither a config (.py) nor the folder of a token store")
+    config = Config.fromfile(path)
+    if "tokenizer" not in config:
+        raise ValueError(f"{path} has no 'tokenizer'; expected a file of configs/tokenizers/")
+    tokenizer = config.tokenizer.to_dict()
+    if "fit" in tokenizer:
+        raise ValueError(
+            f"the tokenizer of {path} is fitted to images, and to others it would be another one; give the token store "
+            "that it made for training"
+        )
+    return tokenizer
+
+
+def _tokenizer_of(dataset: ConfigDict) -> str:
+    """The test store, whose header says which tokenizer made it."""
+    if "store" not in dataset:
+        raise ValueError(f"the config's test data are a {dataset.get('type')} and no token store; {_remedy()}")
+    path = osp.join(dataset.get("data_root") or "", dataset.store)
+    if is_release(path):
+        raise ValueError(f"{path} is a file of the release and does not say which tokenizer made it; {_remedy()}")
+    if not Path(path).is_dir():
+        raise FileNotFoundError(
+            f"the config's test store {path}, which would name the tokenizer, is missing; {_remedy()}"
+        )
+    _check_store(path)
+    return path
+
+
+def _check_store(path: str) -> None:
+    """Refuse a store from which its tokenizer cannot be built."""
+    facts = StoreReader(path).header["tokenizer"]
+    if "type" not in facts:
+        raise ValueError(
+            f"{path} was imported or written by other means: its header names the tokenizer "
+            f"{facts.get('name', 'without a name')!r} and not how to build it; {_remedy()}"
+        )
+    weights = facts.get("checkpoint")
+    if "weights_sha256" in facts and (weights is None or not Path(weights).is_file()):
+        raise ValueError(
+            f"{path} was made by a {facts['type']} with the weights {weights or 'of no file'}, which are not here; "
+            f"{_remedy()}"
+        )
+
+
+def _remedy() -> str:
+    return f"pass --tokenizer with the config of the one that did ({_EXAMPLE}) or with a store that it made"

@@ -1,0 +1,148 @@
+"""Any recipe on any token store: every size that a config repeats of its data is taken from the store's header."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from seitpp.storage import StoreReader
+
+# Share of the grid's side that a recipe with a crop keeps: 28 of 32.
+_KEPT = 7 / 8
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def use_stores(config: Config, train: str | Path, val: str | Path | None = None) -> None:
+    """Let a config of a recipe train and validate on other stores than it names.
+
+    Changes `config`: paths, codes K, values a code D or channels, grid and crop, classes, and with them the network's
+    patches and the sizes of crops and TokenAdapts among the augmentations. Synonyms are looked for beside the training
+    store, as `synonyms.json`. Options of the schedule stay.
+
+    Args:
+        config: A config whose data are `seitpp.TokenDataset`s.
+        train: Store for training; its header counts.
+        val: Store for validation and testing; by default they go on with what the config names.
+
+    Raises:
+        ValueError: There is no store at one of the paths, the two differ, their grid does not divide into patches, or
+            the config's network cannot take what they hold.
+    """
+    reader = StoreReader(train)
+    if val is not None:
+        _check_alike(reader, StoreReader(val))
+    _use_paths(config, str(train), None if val is None else str(val))
+    backbone, preprocessor = config.model.backbone, config.data_preprocessor
+    patch, cropped = backbone.get("patch_size", 1), preprocessor.get("crop_size") is not None
+    crop = tuple(_crop(side, patch) if cropped else side for side in reader.grid)
+    if any(side % patch or not side for side in crop):
+        raise ValueError(f"{train}: {_by(crop)} tokens do not divide into patches of {patch} x {patch}")
+    preprocessor.crop_size = crop if cropped else None
+    _set_codes(config, reader, str(train))
+    backbone.grid_size = crop
+    if "num_patches" in config.model.get("neck", {}):
+        config.model.neck.num_patches = (crop[0] // patch) * (crop[1] // patch)
+    if reader.classes is not None and "num_classes" in config.model.get("head", {}):
+        _set_classes(config, len(reader.classes))
+    _fit_augments(preprocessor.get("augments") or [], reader, crop, str(Path(train).parent / "synonyms.json"))
+
+
+def _crop(side: int, patch: int) -> int:
+    return max(patch, round(side * _KEPT / patch) * patch)
+
+
+def _check_alike(train: StoreReader, val: StoreReader) -> None:
+    for name in ("codebook_size", "grid", "channels", "codebook_sha256", "classes"):
+        first, second = getattr(train, name), getattr(val, name)
+        if first != second:
+            raise ValueError(
+                f"{val.path} has another {name} than {train.path}: {_short(second)}, not {_short(first)}; train and "
+                "validate on stores of one tokenizer and one class list"
+            )
+
+
+def _use_paths(config: Config, train: str, val: str | None) -> None:
+    for name, store in zip(_LOADERS, (train, val, val), strict=True):
+        dataset = (config.get(name) or {}).get("dataset")
+        if dataset is None or store is None:
+            continue
+        if str(dataset.type).split(".")[-1] != "TokenDataset":
+            raise ValueError(f"{name} reads a {dataset.type}; only seitpp.TokenDataset can be given another store")
+        for key in ("codebook_size", "label_file"):
+            dataset.pop(key, None)
+        dataset.update(data_root="", store=store)
+
+
+def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
+    backbone, preprocessor = config.model.backbone, config.data_preprocessor
+    if reader.channels is not None:
+        if backbone.get("codebook_size") is not None:
+            raise ValueError(
+                f"{path} holds {reader.channels} integers a place and no codes, which this config's network embeds; "
+                "use a config of SeiT's kind, such as configs/seitpp/seit_vit-small-p16_8xb128-300e_in100-dct.py"
+            )
+        preprocessor.update(codebook=None, channels=reader.channels)
+        backbone.code_dim = reader.channels
+        return
+    if reader.codebook is None:
+        raise ValueError(f"{path} carries no codebook; import or write it with one (docs/data.md)")
+    preprocessor.update(codebook=path, channels=None)
+    distance = reader.header["tokenizer"].get("distance")
+    if distance in ("cosine", "euclidean"):
+        preprocessor.distance = distance
+    if backbone.get("codebook_size") is None:
+        backbone.code_dim = reader.codebook.shape[1]
+    else:
+        backbone.codebook_size = reader.codebook_size
+    if "codebook_size" in config.model.get("head", {}):
+        config.model.head.codebook_size = reader.codebook_size
+
+
+def _set_classes(config: Config, count: int) -> None:
+    config.model.head.num_classes = config.data_preprocessor.num_classes = count
+    for name in ("val_evaluator", "test_evaluator"):
+        for metric in _dicts(config.get(name)):
+            if "topk" in metric:  # there is no top-5 of three classes
+                metric["topk"] = tuple(k for k in metric["topk"] if k <= count)
+
+
+def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, int], synonyms: str) -> None:
+    for part in _without_maps(augments):
+        if "size" in part:
+            part["size"] = crop
+        if isinstance(part.get("synonyms"), str):
+            part["synonyms"] = synonyms
+        if "token_adapt" not in part:
+            continue
+        values = reader.channels if reader.codebook is None else reader.codebook.shape[1]
+        codes = None if reader.codebook is None else reader.codebook_size
+        part["token_adapt"].update(codebook_size=codes, code_dim=values, grid=reader.grid, out_grid=crop)
+        for inner in _dicts(part["augments"]):
+            if "size" in inner:  # in places of TokenAdapt's map, of which a token has 2 x 2
+                inner["size"] = (2 * crop[0], 2 * crop[1])
+
+
+def _without_maps(node: Any) -> Iterator[ConfigDict]:
+    """Every dict among augmentations, but for those that act on TokenAdapt's map."""
+    if isinstance(node, dict):
+        yield node
+        node = [] if "token_adapt" in node else list(node.values())
+    for child in node if isinstance(node, (list, tuple)) else ():
+        yield from _without_maps(child)
+
+
+def _dicts(node: Any) -> Iterator[ConfigDict]:
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from _dicts(child)
+
+
+def _by(sides: Sequence[int]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:77]}..."

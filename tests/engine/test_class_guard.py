@@ -1,0 +1,238 @@
+"""What stops a classifier before it sees classes that are not its own, and what the log says of classes."""
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from seitpp.class_names import class_difference, is_wordnet_order
+from seitpp.storage import StoreWriter
+from seitpp.testing import make_codebook, make_release, shrink
+
+NAMES = ["ant", "bee", "cow", "dog"]
+BASES = (
+    "models/mtm-classifier_vit-tiny-p2.py",
+    "datasets/digits_tokens.py",
+    "schedules/finetune_adamw_8xb128-100e.py",
+    "default_runtime.py",
+)
+WORDNET = [f"n0000000{number}" for number in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("found", "difference"),
+    [
+        (NAMES, None),
+        (["ant", "bee", "dog"], "1 missing ('cow')"),
+        ([*NAMES, "eel"], "1 not expected ('eel')"),
+        (["ant", "bat", "bee", "dog"], "1 missing ('cow'), 1 not expected ('bat')"),
+        (["ant", "cow", "bee", "dog"], "the same names in another order, of which class 1 is 'cow', expected 'bee'"),
+        ([*NAMES, "ant"], "some names occur more than once: there are 5, expected 4"),
+        ("abcdef", "4 missing ('ant', 'bee', 'cow', 'dog'), 6 not expected ('a', 'b', 'c', 'd' and 2 more)"),
+    ],
+    ids=["same", "missing", "extra", "both", "order", "twice", "all"],
+)
+def test_difference_in_words(found: Sequence[str], difference: str | None) -> None:
+    assert class_difference(NAMES, found) == difference
+
+
+def test_order_that_goes_without_saying() -> None:
+    assert is_wordnet_order(WORDNET)
+    assert not is_wordnet_order(WORDNET[::-1])
+    assert not is_wordnet_order(NAMES)
+
+
+def write_store(path: Path, classes: Sequence[str] | None, labels: Sequence[int] = (0, 1, 2, 3)) -> None:
+    options = dict(codebook_size=8, grid=(4, 4), tokenizer={"name": "none"}, codebook=make_codebook(8, 4))
+    options["label_dtype"] = "uint8" if classes is None else None
+    with StoreWriter(path, **options, label_kind="class", classes=classes) as writer:
+        writer.append(np.zeros((len(labels), 4, 4), int), np.array(labels))
+
+
+@pytest.fixture
+def config(repository: Path, tmp_path: Path) -> Config:
+    """A tiny classifier of four classes, on stores `train` and `val` in the test's folder."""
+    for name in ("train", "val"):
+        write_store(tmp_path / name, NAMES)
+    (tmp_path / "leaf.py").write_text(f"_base_ = {[str(repository / 'configs' / '_base_' / name) for name in BASES]}")
+    cfg = Config.fromfile(tmp_path / "leaf.py")
+    cfg.data_preprocessor.update(codebook=str(tmp_path / "train"), num_classes=4)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        cfg[name].dataset.data_root = str(tmp_path)
+    cfg.model.backbone.codebook_size = 8
+    cfg.model.head.num_classes = 4
+    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+    return shrink(cfg, tmp_path, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the one checkpoint lies that tests load."""
+    return tmp_path_factory.mktemp("trained") / "epoch_1.pth"
+
+
+@pytest.fixture
+def trained(config: Config, build_runner: Callable[[Config], Runner], kept: Path, tmp_path: Path) -> Config:
+    """The config after training, to load the checkpoint."""
+    if not kept.exists():
+        build_runner(copy.deepcopy(config)).train()
+        shutil.copy(Path(config.work_dir) / "epoch_1.pth", kept)
+    config.load_from = shutil.copy(kept, str(tmp_path / "trained.pth"))
+    return config
+
+
+def use(cfg: Config, path: Path, classes: Sequence[str] | None, labels: Sequence[int] = (0, 1, 2, 3)) -> None:
+    """Test on, and train on, a store of these classes."""
+    write_store(path, classes, labels)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        cfg[name].dataset.update(data_root="", store=str(path))
+
+
+@pytest.fixture
+def said(build_runner: Callable[[Config], Runner]) -> Callable[..., list[tuple[str, str]]]:
+    """Level and text of what a run says about classes."""
+
+    def lines(cfg: Config, stage: str = "test") -> list[tuple[str, str]]:
+        runner, found = build_runner(copy.deepcopy(cfg)), []
+        for level in ("info", "warning"):
+            setattr(runner.logger, level, lambda text, level=level: found.append((level, text)))
+        try:
+            getattr(runner, stage)()
+        finally:
+            del runner.logger.info, runner.logger.warning
+        return [(level, text) for level, text in found if "class k" in text or " classes " in text]
+
+    return lines
+
+
+def test_same_classes_are_not_worth_a_word(trained: Config, said: Callable) -> None:
+    assert said(trained) == []
+
+
+OTHER_ORDER = (["ant", "cow", "bee", "dog"], "another order, of which class 1 is 'cow', expected 'bee'")
+
+
+@pytest.mark.parametrize(
+    ("classes", "difference", "stage"),
+    [
+        (["ant", "bat", "bee", "dog"], r"1 missing \('cow'\), 1 not expected \('bat'\)", "test"),
+        ([*NAMES, "eel"], r"1 not expected \('eel'\)", "test"),
+        *((*OTHER_ORDER, stage) for stage in ("test", "train", "resume")),
+    ],
+)
+def test_other_classes_are_refused(
+    trained: Config, build_runner: Callable, tmp_path: Path, classes: list[str], difference: str, stage: str
+) -> None:
+    use(trained, tmp_path / "other", classes)
+    trained.resume = stage == "resume"
+    runner = build_runner(trained)
+    message = rf"other does not have the classes of checkpoint .*trained\.pth: .*{difference}"
+    with pytest.raises(ValueError, match=message):
+        getattr(runner, "test" if stage == "test" else "train")()
+    assert runner.iter == 0
+
+
+def test_refusal_says_what_to_do(trained: Config, build_runner: Callable, tmp_path: Path) -> None:
+    use(trained, tmp_path / "other", NAMES[:3], labels=(0, 1, 2))
+    with pytest.raises(ValueError, match=r"1 missing .*--classes FILE, which may name more .*compare_names=False$"):
+        build_runner(trained).test()
+    trained.default_hooks.class_guard.compare_names = False
+    with pytest.raises(ValueError, match=r"has 3 classes, the head has 4"):  # another guard's
+        build_runner(trained).test()
+
+
+def test_names_may_be_left_uncompared(trained: Config, said: Callable, tmp_path: Path) -> None:
+    use(trained, tmp_path / "other", NAMES[::-1])
+    trained.default_hooks.class_guard.compare_names = False
+    assert said(trained) == []
+
+
+def test_data_without_names_are_scored_and_said(trained: Config, said: Callable, tmp_path: Path) -> None:
+    use(trained, tmp_path / "nameless", None)
+    ((level, text),) = said(trained)
+    assert level == "warning"
+    assert "nameless tells no class names: its class k is taken for class k of checkpoint" in text
+
+
+def test_checkpoint_without_names_takes_wordnet_order_for_granted(
+    trained: Config, said: Callable, tmp_path: Path
+) -> None:
+    checkpoint = torch.load(trained.load_from, weights_only=False)
+    checkpoint["meta"].pop("dataset_meta")  # as a converted one
+    torch.save(checkpoint, trained.load_from)
+    use(trained, tmp_path / "wordnet", WORDNET)
+    ((level, text),) = said(trained)
+    assert (level, text.split(": ")[0][-len("tells no class names") :]) == ("info", "tells no class names")
+    use(trained, tmp_path / "plain", NAMES)
+    ((level, _),) = said(trained)
+    assert level == "warning"
+
+
+def test_neither_side_has_names(config: Config, said: Callable, tmp_path: Path) -> None:
+    release = make_release(tmp_path / "toy", num_samples=4, grid=(4, 4), codebook_size=8, code_dim=4)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        config[name].dataset.update(data_root="", store=str(release), grid=(4, 4), codebook_size=8)
+    assert said(config, "train") == []
+    config.load_from = str(Path(config.work_dir) / "epoch_1.pth")
+    assert said(config) == []
+
+
+def test_validation_of_other_classes_than_training_is_refused(
+    config: Config, build_runner: Callable, tmp_path: Path
+) -> None:
+    write_store(tmp_path / "other", NAMES[::-1])
+    config.val_dataloader.dataset.store = "other"
+    runner = build_runner(config)
+    with pytest.raises(ValueError, match=r"other does not have the classes of .*train: the same names in another"):
+        runner.train()
+    assert runner.iter == 0
+
+
+def test_transfer_of_the_encoder_takes_any_classes(trained: Config, said: Callable, tmp_path: Path) -> None:
+    use(trained, tmp_path / "flowers", ["rose", "tulip", "daisy", "lily"])
+    trained.model.backbone.init_cfg = dict(type="Pretrained", checkpoint=trained.load_from, prefix="backbone.")
+    trained.load_from = None
+    assert said(trained, "train") == []
+
+
+def test_head_of_another_size_is_not_kept(trained: Config, said: Callable, tmp_path: Path) -> None:
+    use(trained, tmp_path / "more", ["rose", "tulip", "daisy"], labels=(0, 1, 2))
+    trained.model.head.num_classes = trained.data_preprocessor.num_classes = 3
+    trained.default_hooks.checkpoint_guard.strict = False
+    trained.work_dir = str(tmp_path / "elsewhere")
+    assert said(trained, "train") == []
+    trained.model.head.num_classes = trained.data_preprocessor.num_classes = 4
+    with pytest.raises(ValueError, match="does not have the classes of checkpoint"):
+        said(trained, "train")
+
+
+def test_classes_without_a_sample_are_said_once(config: Config, said: Callable, tmp_path: Path) -> None:
+    write_store(tmp_path / "few", NAMES, labels=(1, 1, 3, 3))
+    write_store(tmp_path / "fewer", None, labels=(2,))
+    config.train_dataloader.dataset.store, config.val_dataloader.dataset.store = "few", "fewer"
+    config.train_cfg.max_epochs = config.param_scheduler.end = 2
+    assert [line for line in said(config, "train") if "class k" not in line[1]] == [
+        ("warning", f"2 of 4 classes have no sample in {tmp_path}/few ('ant', 'cow'): training cannot teach them."),
+        (
+            "warning",
+            f"3 of 4 classes have no sample in {tmp_path}/fewer (0, 1, 3): the score covers the others alone.",
+        ),
+    ]
+
+
+def test_models_without_classes_are_left_alone(
+    repository: Path, tmp_path: Path, said: Callable, build_runner: Callable
+) -> None:
+    cfg = Config.fromfile(repository / "configs" / "seitpp" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py")
+    cfg.data_preprocessor.augments = []
+    cfg = shrink(cfg, tmp_path, epochs=1)
+    build_runner(copy.deepcopy(cfg)).train()
+    cfg.load_from = str(Path(cfg.work_dir) / "epoch_1.pth")
+    cfg.train_dataloader.dataset.metainfo = dict(classes=NAMES)
+    assert said(cfg, "train") == []

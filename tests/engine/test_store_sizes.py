@@ -1,0 +1,74 @@
+"""Recipes on stores of other sizes than they name: every size follows the header, and what cannot work is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from seitpp.engine.store_sizes import use_stores
+from seitpp.testing import make_store, shrink
+
+SEITPP = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens"
+MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
+DCT = "seit_vit-small-p16_8xb128-300e_in100-dct"
+
+
+def stores(folder: Path, **sizes: object) -> tuple[Path, Path]:
+    sizes = {"grid": (16, 24), "codebook_size": 20, "code_dim": 6, "num_classes": 3, **sizes}
+    return make_store(folder / "train", num_samples=4, **sizes), make_store(folder / "val", 5, seed=1, **sizes)
+
+
+@pytest.fixture
+def load(repository: Path) -> Callable[[str], Config]:
+    return lambda name: Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py")
+
+
+@pytest.mark.parametrize("name", [SEITPP, MTM])
+def test_recipe_trains_on_codes_of_other_sizes(
+    load: Callable, tmp_path: Path, build_runner: Callable[[Config], Runner], name: str
+) -> None:
+    cfg = load(name)
+    use_stores(cfg, *stores(tmp_path / "data"))
+    (tmp_path / "data" / "synonyms.json").write_text(json.dumps({code: [(code + 1) % 20] for code in range(20)}))
+    assert cfg.data_preprocessor.crop_size == (14, 20)  # 7/8 of 16 and of 24, in whole patches
+    runner = build_runner(shrink(cfg, tmp_path / "small", epochs=1))
+    runner.train()
+    assert runner.iter == 2 and runner.train_dataloader.dataset.store_path == str(tmp_path / "data" / "train")
+    assert runner.model.backbone.patch_resolution == (7, 10)
+    if name == SEITPP:
+        assert runner.model.head.num_classes == runner.model.data_preprocessor.num_classes == 3
+
+
+def test_recipe_trains_on_coefficients_of_other_sizes(
+    load: Callable, tmp_path: Path, build_runner: Callable[[Config], Runner]
+) -> None:
+    cfg = load(DCT)
+    use_stores(cfg, *stores(tmp_path / "data", channels=7))
+    runner = build_runner(shrink(cfg, tmp_path / "small", epochs=1))
+    runner.train()
+    assert runner.model.backbone.code_dim == 7
+
+
+def test_whole_grid_stays_whole_and_distance_follows_the_store(load: Callable, tmp_path: Path) -> None:
+    cfg = load("seit_vit-tiny-p2_1xb64-60e_digits-tokens")
+    use_stores(cfg, make_store(tmp_path / "train", grid=(6, 6), code_dim=5))
+    assert cfg.model.backbone.grid_size == (6, 6) and cfg.data_preprocessor.crop_size is None
+    assert cfg.data_preprocessor.augments[0]["size"] == (6, 6) and cfg.model.backbone.code_dim == 5
+    assert cfg.val_dataloader.dataset.store == "val"
+
+
+def test_stores_that_do_not_belong_together(load: Callable, tmp_path: Path) -> None:
+    train = make_store(tmp_path / "train", num_classes=3)
+    with pytest.raises(ValueError, match=r"val has another classes than .*train: .*'class-3'.*one class list"):
+        use_stores(load(SEITPP), train, make_store(tmp_path / "val", num_classes=4))
+    with pytest.raises(ValueError, match="none is not a token store"):
+        use_stores(load(SEITPP), tmp_path / "none")
+
+
+def test_coefficients_for_a_network_of_codes(load: Callable, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "dct", channels=7)
+    with pytest.raises(ValueError, match=r"dct holds 7 integers a place and no codes, .* use a config of SeiT's kind"):
+        use_stores(load(MTM), store)

@@ -1,0 +1,96 @@
+"""Export a trained classifier to one file that runs without this package: ONNX, or torch.export's .pt2.
+
+python tools/export_model.py CONFIG CHECKPOINT OUT --tokenizer STORE
+python tools/export_model.py CONFIG CHECKPOINT OUT --input tokens --format both
+
+With a tokenizer (a file of configs/tokenizers/, or a token store that it made) a file takes images, (B, C, H, W) floats
+in [0, 1] that have the tokenizer's size, and gives logits and tokens; without one it takes tokens. Each file is run
+and compared with the model, and kept only if it computes the same. OUT.json tells sizes, class names and the rest, as
+does the metadata of the file. ONNX needs `pip install onnx onnxscript onnxruntime`. Needs no GPU.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seitpp.checkpoint import forbid_pickled_code
+from seitpp.export import Parity, export_classifier
+from seitpp.export_formats import SUFFIXES
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ones that contradict each other end the program with status 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint")
+    parser.add_argument("out", type=Path, help="path of the file; its suffix is added, or says the format")
+    parser.add_argument(
+        "--tokenizer", metavar="CONFIG_OR_STORE", help="a file of configs/tokenizers/, or a token store that it made"
+    )
+    parser.add_argument(
+        "--format", choices=[*SUFFIXES, "both"], help="what to write (default: onnx, or what OUT's suffix says)"
+    )
+    parser.add_argument(
+        "--input", choices=["images", "tokens"], help="what the file takes (default: images if a tokenizer is known)"
+    )
+    parser.add_argument(
+        "--batch-size", type=_batch_size, default="dynamic", metavar="N", help="a number, or dynamic (default) for any"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-4, help="largest difference of a logit from the model's (default: 1e-4)"
+    )
+    args = parser.parse_args(argv)
+    of_suffix = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.out.suffix)
+    if of_suffix is not None:
+        if args.format not in (None, of_suffix):
+            parser.error(f"OUT ends in {args.out.suffix} and --format is {args.format}; leave out the suffix")
+        args.format, args.out = of_suffix, args.out.with_suffix("")
+    args.format = args.format or "onnx"
+    return args
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "dynamic":
+        return None
+    if not text.isdigit() or text.strip("0") == "":
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number, and not dynamic")
+    return int(text)
+
+
+def report(parity: Parity) -> str:
+    """One line on a file."""
+    batches = ", ".join(map(str, parity.batch_sizes))
+    tokens = "" if parity.token_agreement is None else f", {parity.token_agreement:.2%} of tokens the same"
+    return (
+        f"{parity.path}: {parity.path.stat().st_size:,} bytes; on {parity.num_samples} samples in batches of {batches} "
+        f"logits differ by at most {parity.logits_difference:.2g}{tokens}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool; returns the exit status, 0, or 1 after an error."""
+    args = parse_args(argv)
+    forbid_pickled_code()
+    try:
+        parities = export_classifier(
+            args.config,
+            args.checkpoint,
+            args.out,
+            tokenizer=args.tokenizer,
+            input=args.input,
+            formats=list(SUFFIXES) if args.format == "both" else [args.format],
+            batch_size=args.batch_size,
+            tolerance=args.tolerance,
+        )
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for parity in parities:
+        print(report(parity))
+    print(f"{args.out}.json: what it takes and gives, class names, tokenizer")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
