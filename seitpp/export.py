@@ -42,7 +42,7 @@ class TokensToLogits(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits."""
-        batch = self.model.data_preprocessor._process({"inputs": tokens}, training=False)
+        batch = self.model.data_preprocessor.process({"inputs": tokens}, training=False)
         return self.model(batch["inputs"], mode="tensor")
 
 
@@ -255,7 +255,7 @@ class Exporter:
 
     def __post_init__(self) -> None:
         if self.tokenizer is not None:
-            self.model.data_preprocessor._check_tokenizer(self.tokenizer)
+            self.model.data_preprocessor.check_tokenizer(self.tokenizer)
 
     @property
     def input(self) -> Input:

@@ -12,7 +12,6 @@ from torch import nn
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.engine.image_testing import read_tokenizer
-from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import MODELS
 
 _CODEBOOK = "data_preprocessor.codebook"
@@ -99,12 +98,7 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
     given = dict(tokenizer) if isinstance(tokenizer, Mapping) else read_tokenizer(str(tokenizer))
     if "fit" in given and not isinstance(given, str):
         raise ValueError("the tokenizer's config has a fit entry; give the token store that it was fitted for instead")
-    if isinstance(given, str):
-        from seitpp.storage import StoreReader
-        from seitpp.tokenizers import tokenizer_from_store
-
-        given = tokenizer_from_store(StoreReader(given))
-    model.data_preprocessor._tokenizer = FrozenTokenizer(given)
+    model.data_preprocessor.use_tokenizer(given)
 
 
 def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> ConfigDict:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmcv.transforms import Compose
 from mmengine.model import BaseDataPreprocessor
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from seitpp.codebook import NEAREST_CODES, codebook_sha256, load_codebook
 from seitpp.models.frozen_tokenizer import FrozenTokenizer
@@ -117,8 +117,10 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         self.with_data_samples = with_data_samples
         self.num_classes = num_classes
         self.distance = distance
+        self._tokenizer: FrozenTokenizer | None = None
         self._tokenizer_is_checked = False
-        self._tokenizer = None if tokenizer is None else FrozenTokenizer(_tokenizer_config(tokenizer))
+        if tokenizer is not None:
+            self.use_tokenizer(tokenizer)
         self._register_load_state_dict_pre_hook(self._refuse_other_codebook)
 
     def _take_codebook(self, codebook: str | Path | np.ndarray | Tensor) -> None:
@@ -143,7 +145,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         batch = self.cast_data(dict(data))
         if "images" in batch:
             batch["inputs"] = self._tokens_of(batch.pop("images"))
-        batch = self._process(batch, training)
+        batch = self.process(batch, training)
         needed = self.with_data_samples or not training
         # Places come from the loader's batch: reading them back from the device would wait for it.
         samples = self._data_samples(data["sample_idx"].tolist(), batch) if needed else None
@@ -178,6 +180,16 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, 1.0))  # a coefficient that is always 0 stays so
 
+    def use_tokenizer(self, tokenizer: dict | str | Path | nn.Module) -> None:
+        """Tokenise batches of images by this from now on: a config, the store that it made, or the tokenizer itself."""
+        if isinstance(tokenizer, (str, Path)):
+            from seitpp.storage import StoreReader
+            from seitpp.tokenizers import tokenizer_from_store
+
+            tokenizer = tokenizer_from_store(StoreReader(tokenizer))
+        self._tokenizer = FrozenTokenizer(tokenizer)
+        self._tokenizer_is_checked = False
+
     @property
     def tokenizer(self) -> Any | None:
         """The tokenizer for batches of images, on the device; None if there is none."""
@@ -194,11 +206,16 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
                 "to that of the tokens which the model was trained on"
             )
         if not self._tokenizer_is_checked:  # once: hashing waits for the device
-            self._check_tokenizer(tokenizer)
+            self.check_tokenizer(tokenizer)
             self._tokenizer_is_checked = True
         return encode_pixels(tokenizer, images, str(images.device), _ENCODED_IMAGES).clone()  # usable in autograd
 
-    def _check_tokenizer(self, tokenizer: Any) -> None:
+    def check_tokenizer(self, tokenizer: Any) -> None:
+        """Refuse a tokenizer whose tokens mean other things than those this was made for.
+
+        Raises:
+            ValueError: It has another codebook, or another number of integers a place.
+        """
         if tokenizer.channels != self.channels:
             raise ValueError(
                 f"the tokenizer gives {tokenizer.channels or 'one code'} a place, the data preprocessor expects "
@@ -222,7 +239,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
                 f"(B, H, W, {self.channels}); set its `channels` to what the store holds, or give it a codebook"
             )
 
-    def _process(self, batch: dict, training: bool) -> dict:
+    def process(self, batch: dict, training: bool) -> dict:
         """Augment (in training), crop, and look up or quantise a batch that lies on the device.
 
         Args:
@@ -309,16 +326,6 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
                 f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokens and codebook it was "
                 "trained with"
             )
-
-
-def _tokenizer_config(tokenizer: dict | str | Path) -> Any:
-    """A tokenizer's config as it is; of a store, the tokenizer that made it."""
-    if isinstance(tokenizer, dict):
-        return tokenizer
-    from seitpp.storage import StoreReader
-    from seitpp.tokenizers import tokenizer_from_store
-
-    return tokenizer_from_store(StoreReader(tokenizer))
 
 
 def _by(sides: Sequence[int]) -> str:

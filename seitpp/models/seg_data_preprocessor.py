@@ -46,7 +46,7 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
         batch = {"inputs": _stacked_inputs(data["inputs"])}
         if samples is not None and (labels := _stacked_labels(samples)) is not None:
             batch["gt_sem_seg"] = labels
-        batch = self._process(self.cast_data(batch), training)
+        batch = self.process(self.cast_data(batch), training)
         if samples is not None:
             samples = [sample.new() for sample in samples]
             if "gt_sem_seg" in batch:
