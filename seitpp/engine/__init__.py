@@ -3,6 +3,8 @@
 from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
 from seitpp.engine.class_guard import ClassGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
+from seitpp.engine.knn_bank import KNNBankHook
+from seitpp.engine.norm_statistics import SyncNormStatisticsHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper
 from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
@@ -14,7 +16,9 @@ __all__ = [
     "ClassGuardHook",
     "DataGuardHook",
     "JointOptimWrapper",
+    "KNNBankHook",
     "ReconstructionImageHook",
     "StepSeedHook",
+    "SyncNormStatisticsHook",
     "WarmupCosineLR",
 ]

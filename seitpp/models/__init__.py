@@ -6,6 +6,7 @@ import warnings
 warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
 
 from seitpp.models.data_preprocessor import TokenDataPreprocessor
+from seitpp.models.knn_head import KNNHead
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.patch_discriminator import PatchDiscriminator
 from seitpp.models.seg_data_preprocessor import TokenSegDataPreprocessor
@@ -18,6 +19,7 @@ from seitpp.models.vq_trainer import VQTokenizerTrainer
 
 __all__ = [
     "MTM",
+    "KNNHead",
     "MTMPretrainDecoder",
     "MTMPretrainHead",
     "MTMViT",

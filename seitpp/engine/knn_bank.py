@@ -1,0 +1,140 @@
+"""The hook that makes a nearest-neighbour classifier of a trained encoder: its weights, and the bank that votes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import count
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather, get_rank, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from seitpp.checkpoint import shorten
+from seitpp.class_names import class_difference
+from seitpp.engine.hooks import DataGuardHook
+from seitpp.progress import progress_bar
+from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
+
+
+@HOOKS.register_module()
+class KNNBankHook(Hook):
+    """Fill the bank of a classifier with a `seitpp.KNNHead` before it is tested.
+
+    Of the checkpoint the parts that the model has are kept: the encoder of an MTM, of a classifier, of a segmentor.
+    What is left out the log tells. The bank holds the features of a whole data set, each process computing its part:
+    batches are the same samples whatever the number of processes, and so are their features.
+
+    Args:
+        dataset: Config of the labelled data set whose samples vote.
+        batch_size: Samples that are encoded at a time.
+        collate_fn: Config of what makes a batch of samples.
+        num_workers: Processes that load; none for token stores, where a batch is one fetch.
+    """
+
+    priority = "HIGHEST"  # it takes from the checkpoint what is left out before `CheckpointGuardHook` compares the rest
+
+    def __init__(
+        self, dataset: dict, batch_size: int = 256, collate_fn: dict | None = None, num_workers: int = 0
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.collate_fn = collate_fn or {"type": "seitpp.identity_collate"}
+        self.num_workers = num_workers
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse models that no bank can be given to."""
+        model = _unwrapped(runner.model)
+        if not hasattr(getattr(model, "head", None), "set_bank") or not hasattr(model, "backbone"):
+            raise ValueError(
+                f"KNNBankHook fills the bank of a seitpp.KNNHead, but the model is a {type(model).__name__} with a "
+                f"{type(getattr(model, 'head', None)).__name__}; give mmpretrain.ImageClassifier "
+                "head=dict(_delete_=True, type='seitpp.KNNHead', num_classes=..., in_channels=...)"
+            )
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep of the checkpoint's weights those of the parts that the model has."""
+        if "state_dict" not in checkpoint:
+            return  # refused by `CheckpointGuardHook`
+        model = _unwrapped(runner.model)
+        found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
+        parts = {_part(name) for name in model.state_dict()}
+        kept = {name: value for name, value in found.items() if _part(name) in parts}
+        if hasattr(model.backbone, "rename_weights"):
+            model.backbone.rename_weights(kept, "backbone.")
+        left_out = sorted({_part(name) for name in found} - parts)
+        if left_out:
+            runner.logger.info(f"Left out of {runner._load_from}, as neighbours need no more: {shorten(left_out)}.")
+        checkpoint["state_dict"] = kept
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Encode the data set and hand its features to the head."""
+        model, dataset = _unwrapped(runner.model), DATASETS.build(self.dataset)
+        self._check(runner, dataset)
+        model.eval()
+        with torch.no_grad(), autocast(enabled=getattr(runner.test_loop, "fp16", False)):
+            features, labels = self._encode(model, dataset)
+        model.head.set_bank(features, labels)
+        fewer = [k for k in model.head.k if k > len(labels)]
+        if fewer:
+            runner.logger.warning(f"The bank has {len(labels)} samples, and all of them vote for k = {fewer}.")
+
+    @staticmethod
+    def _check(runner: Runner, dataset: Any) -> None:
+        """The samples that vote belong to the model and to those that are scored."""
+        DataGuardHook().check(runner, dataset)
+        names = [getattr(one, "metainfo", {}).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
+        if all(names) and (difference := class_difference(*names)):
+            raise ValueError(
+                f"the test data have not the classes of the bank of neighbours: {difference}. Take the two from the "
+                "same data set (default_hooks.bank.dataset and test_dataloader.dataset)"
+            )
+
+    def _encode(self, model: torch.nn.Module, dataset: Any) -> tuple[Tensor, Tensor]:
+        """Features (M, D) and labels (M,) of the whole data set, on the model's device, the same on every process."""
+        device, width = model.data_preprocessor.device, model.head.in_channels
+        batches = [range(len(dataset))[start:][: self.batch_size] for start in range(0, len(dataset), self.batch_size)]
+        # Whole batches in a row for each process, so that only the last samples of all can be missing from a part.
+        share = -(-len(batches) // get_world_size())
+        mine = batches[get_rank() * share :][:share]
+        features = torch.zeros(share * self.batch_size, width, device=device)
+        labels = torch.zeros(len(features), dtype=torch.int64, device=device)
+        place = 0
+        for batch in self._load(dataset, mine):
+            end = place + len(batch["gt_label"])
+            data = model.data_preprocessor(batch, False)
+            features[place:end] = model.head.features_of(model.extract_feat(data["inputs"]))
+            labels[place:end] = batch["gt_label"].to(device)
+            place = end
+        return tuple(torch.cat(all_gather(part))[: len(dataset)] for part in (features, labels))
+
+    def _load(self, dataset: Any, batches: list[range]) -> Iterator[dict]:
+        loader = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=FUNCTIONS.get(self.collate_fn["type"]),
+            num_workers=self.num_workers,
+        )
+        with _progress() as progress:
+            for done, batch in zip(count(1), loader, strict=False):
+                yield batch
+                progress(done, len(batches))
+
+
+def _progress() -> AbstractContextManager[Callable[[int, int], None]]:
+    if is_main_process():
+        return progress_bar("encoding the bank of neighbours", unit="batches")
+    return nullcontext(lambda _done, _total: None)
+
+
+def _part(name: str) -> str:
+    """The part of a model that a weight belongs to, such as `backbone`."""
+    return name.partition(".")[0]
+
+
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    return model.module if is_model_wrapper(model) else model

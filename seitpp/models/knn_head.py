@@ -1,0 +1,191 @@
+"""Nearest neighbours as a head: features are scored by how the labelled samples next to them vote.
+
+No weights and no training, so the score judges the encoder alone. The vote is DINO's (Caron et al., 2021): the k
+samples of largest cosine, each with the weight exp(cosine / temperature).
+
+Legend: B samples, M samples in the bank, D values a feature, C classes.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from seitpp.registry import MODELS
+
+# Samples and samples of the bank that are compared at a time: 64 MB of cosines on an accelerator, less on a CPU.
+_QUERIES, _DEVICE_BANK_ROWS, _CPU_BANK_ROWS = 256, 65_536, 8_192
+
+
+@torch.no_grad()
+def nearest_rows(queries: Tensor, bank: Tensor, k: int, bank_rows: int | None = None) -> tuple[Tensor, Tensor]:
+    """The k rows of a bank with the largest inner product, without the whole B x M table of them.
+
+    Products may round otherwise for other numbers of rows, so every piece of the queries is filled up to the same
+    size: what is near a query does not depend on how many others come with it.
+
+    Args:
+        queries: (B, D), float32.
+        bank: (M, D), float32, M at least k.
+        k: How many.
+        bank_rows: Rows of the bank that are compared at a time; by default what suits the device.
+
+    Returns:
+        Products (B, k), descending, and places in the bank (B, k), int64.
+    """
+    if bank_rows is None:
+        bank_rows = _CPU_BANK_ROWS if bank.device.type == "cpu" else _DEVICE_BANK_ROWS
+    found = [_nearest_of_piece(piece, bank, k, bank_rows) for piece in queries.split(_QUERIES)]
+    products, places = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return products, places
+
+
+def _nearest_of_piece(queries: Tensor, bank: Tensor, k: int, bank_rows: int) -> tuple[Tensor, Tensor]:
+    count = len(queries)
+    queries = F.pad(queries, (0, 0, 0, _QUERIES - count))
+    best = queries.new_empty(len(queries), 0)
+    places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    for start in range(0, len(bank), bank_rows):
+        rows = bank[start : start + bank_rows]
+        values, index = (queries @ rows.T).topk(min(k, len(rows)), dim=1)
+        best, places = torch.cat([best, values], dim=1), torch.cat([places, index + start], dim=1)
+        best, order = best.topk(min(k, best.shape[1]), dim=1)
+        places = places.gather(1, order)
+    return best[:count], places[:count]
+
+
+def vote(products: Tensor, labels: Tensor, num_classes: int, ks: Iterable[int], temperature: float) -> list[Tensor]:
+    """Share of each class in the weighted vote of the k nearest, for several k at once.
+
+    Args:
+        products: Cosines of the nearest samples, (B, K), descending.
+        labels: Their classes, (B, K), int64.
+        num_classes: C.
+        ks: Numbers of neighbours, ascending, at least 1; where more than K are asked for, all K vote.
+        temperature: Divides the cosine in the exponent of the weight.
+
+    Returns:
+        One (B, C) of shares that sum to 1 for each k.
+    """
+    weights = (products / temperature).exp()
+    ks = [min(k, products.shape[1]) for k in ks]
+    shares, scores = {}, products.new_zeros(len(products), num_classes)
+    # One neighbour after the other: a sum in a fixed order, which adding all at once does not promise on a GPU.
+    for number in range(ks[-1]):
+        column = slice(number, number + 1)
+        scores.scatter_add_(1, labels[:, column], weights[:, column])
+        if number + 1 in ks:
+            shares[number + 1] = scores / scores.sum(dim=1, keepdim=True)
+    return [shares[k] for k in ks]
+
+
+@MODELS.register_module()
+class KNNHead(BaseModule):
+    """Classify features by the labelled ones nearest to them; the head of mmpretrain's `ImageClassifier` in a test.
+
+    `seitpp.KNNBankHook` fills the bank before the test. It is no part of checkpoints.
+
+    Args:
+        num_classes: Classes C.
+        in_channels: Values of a feature D.
+        k: Numbers of neighbours that vote, each scored on its own: predictions carry a field `k<number>` for each,
+            which `mmpretrain.MultiTasksMetric` reads as a task of that name.
+        temperature: Of the vote's weights exp(cosine / temperature).
+        bank_rows: Samples of the bank that are compared at a time; by default what suits the device.
+    """
+
+    bank: Tensor
+    bank_labels: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        k: int | Iterable[int] = (10, 20),
+        temperature: float = 0.07,
+        bank_rows: int | None = None,
+    ) -> None:
+        super().__init__()
+        ks = sorted({k} if isinstance(k, int) else set(k))
+        if not ks or ks[0] < 1:
+            raise ValueError(f"k must be one number of neighbours or several, each at least 1, got {k}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        self.num_classes, self.in_channels = num_classes, in_channels
+        self.k, self.temperature, self.bank_rows = ks, temperature, bank_rows
+        self.register_buffer("bank", torch.empty(0, in_channels), persistent=False)
+        self.register_buffer("bank_labels", torch.empty(0, dtype=torch.int64), persistent=False)
+
+    def set_bank(self, features: Tensor, labels: Tensor) -> None:
+        """Take the labelled samples that vote, in place of any before.
+
+        Args:
+            features: (M, D), of any length.
+            labels: (M,), int64 in [0, C).
+
+        Raises:
+            ValueError: There are none, or a label is not in the range.
+        """
+        if not len(features):
+            raise ValueError("the bank of nearest neighbours is empty; give it a data set with samples")
+        if labels.min() < 0 or labels.max() >= self.num_classes:
+            raise ValueError(
+                f"the bank has labels from {labels.min()} to {labels.max()}, the head has {self.num_classes} classes; "
+                "set model.head.num_classes"
+            )
+        self.bank = F.normalize(features.float(), dim=1)
+        self.bank_labels = labels
+
+    def features_of(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """The last of the encoder's outputs, (B, D)."""
+        feature = feats[-1]
+        if feature.dim() != 2 or feature.shape[1] != self.in_channels:
+            raise ValueError(
+                f"the encoder gives {tuple(feature.shape)}, and a bank of neighbours holds one vector of "
+                f"{self.in_channels} values a sample; set the backbone's out_type to 'cls_token' or 'avg_featmap', and "
+                "model.head.in_channels to its embed_dims"
+            )
+        return feature
+
+    def forward(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
+        """Shares of the classes in the vote, (B, C), one for each k in ascending order."""
+        if not len(self.bank):
+            raise ValueError(
+                "the bank of nearest neighbours is empty; test with default_hooks.bank=dict(type='seitpp.KNNBankHook', "
+                "dataset=...), which fills it"
+            )
+        feature = self.features_of(feats)
+        with torch.autocast(feature.device.type, enabled=False):
+            queries = F.normalize(feature.float(), dim=1)
+            products, places = nearest_rows(queries, self.bank, min(self.k[-1], len(self.bank)), self.bank_rows)
+            return vote(products, self.bank_labels[places], self.num_classes, self.k, self.temperature)
+
+    def predict(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[DataSample]:
+        """Predictions for each k, and that of the smallest as the sample's own.
+
+        Args:
+            feats: The encoder's outputs.
+            data_samples: Samples to write to; new ones by default.
+
+        Returns:
+            Samples with `pred_score` (C,) and `pred_label`, and a `DataSample` of the same with the true label in the
+            field `k<number>` for each k.
+        """
+        shares = dict(zip(self.k, self(feats), strict=True))
+        # Read back from the device once, not once a sample.
+        tasks = {k: zip(share.cpu(), share.argmax(dim=1).cpu(), strict=True) for k, share in shares.items()}
+        samples = data_samples or [DataSample() for _ in feats[-1]]
+        for sample in samples:
+            for k, predictions in tasks.items():
+                share, label = next(predictions)
+                # `eval_mask`: what mmpretrain's metric of several tasks asks each of them for.
+                task = DataSample(metainfo={"eval_mask": True}).set_pred_score(share).set_pred_label(label)
+                if "gt_label" in sample:
+                    task.set_gt_label(sample.gt_label)
+                sample.set_field(task, f"k{k}", dtype=DataSample)
+            first = sample.get(f"k{self.k[0]}")
+            sample.set_pred_score(first.pred_score).set_pred_label(first.pred_label)
+        return samples
