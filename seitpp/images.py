@@ -150,8 +150,8 @@ def label_map_png(
         raise UnreadableImageError(f"its annotation: {_reason(error, content)}") from error
     if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
         raise UnreadableImageError(
-            f"its annotation has colours (mode {image.mode}) where class indices are expected; map the colours to "
-            "indices and save it as an 8-bit grey PNG"
+            f"its annotation has colours (mode {image.mode}) where class indices are expected; map each colour to its "
+            "class index and save that as an 8-bit grey PNG (docs/segmentation.md shows how)"
         )
     if image_size is not None and not _same_shape(image.size, image_size):
         raise UnreadableImageError(

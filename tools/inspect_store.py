@@ -6,6 +6,7 @@ python tools/inspect_store.py stats STORE
 
 Bounds of `stats`: `entropy` is of order 0, over all codes. `held out order 0` and `conditional` (given the left and the
 upper neighbour) are fitted to the first half of at most 4,096 evenly spaced samples and measured on the second.
+Of a store with label maps, `stats` also counts the pixels of each class: `share` is that of the pixels not ignored.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.label_maps import label_histogram
 from seitpp.progress import progress_bar
 from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
 from seitpp.storage.stats import class_facts
@@ -71,9 +73,13 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
 
 
 def stats(source: StoreReader | SeitRelease) -> dict[str, Any]:
-    """The fields of `StoreStats`, bytes per image; reads all tokens."""
+    """The fields of `StoreStats`, bytes per image, and `label_maps`, those of `label_histogram`; reads everything."""
     with progress_bar("counting codes") as progress:
-        return asdict(store_stats(source, progress))
+        facts = asdict(store_stats(source, progress))
+    if isinstance(source, StoreReader) and source.header["labels"]["kind"] == "segmentation":
+        with progress_bar("counting labels", unit="label maps") as progress:
+            facts["label_maps"] = label_histogram(source, progress)
+    return facts
 
 
 def verify(source: StoreReader | SeitRelease) -> dict[str, Any]:
@@ -88,14 +94,32 @@ def verify(source: StoreReader | SeitRelease) -> dict[str, Any]:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """Print facts as a table of names and values."""
+    """Print facts as a table of names and values, and the classes of label maps as one of their own."""
+    label_maps = facts.get("label_maps")
     table = Table(show_header=False, box=None)
     for key, value in facts.items():
+        if key == "label_maps":
+            continue
         shown = (
             f"{value:.4f}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
         )
         table.add_row(key.replace("_", " "), shown if value is not None else "-")
-    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    if label_maps is not None:
+        console.print(class_table(label_maps))
+        console.print(f"pixels ignored: {label_maps['ignored_pixels']:,} ({label_maps['ignored_share']:.2%})")
+
+
+def class_table(label_maps: dict[str, Any]) -> Table:
+    """The classes of `label_histogram`, one a row."""
+    table = Table(box=None)
+    for column in ("class", "name", "pixels", "share", "images"):
+        table.add_column(column, justify="left" if column == "name" else "right")
+    for row in label_maps["classes"]:
+        name = "-" if row["name"] is None else row["name"]
+        table.add_row(str(row["class"]), name, f"{row['pixels']:,}", f"{row['share']:.2%}", f"{row['images']:,}")
+    return table
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from seitpp.datasets.subset import choose_subset
 from seitpp.datasets.subset_dataset import SubsetDataset
 from seitpp.datasets.token_dataset import TokenDataset
 from seitpp.datasets.token_pairs import TokenPairDataset
+from seitpp.datasets.token_seg_dataset import TokenSegDataset
 from seitpp.datasets.worker_seed import seed_worker
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "SubsetDataset",
     "TokenDataset",
     "TokenPairDataset",
+    "TokenSegDataset",
     "WholeStepSampler",
     "choose_subset",
     "identity_collate",

@@ -34,7 +34,24 @@ def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
         raise ValueError(f"{job.source['path']} has no label maps; leave out --label-size")
     if processes.is_first and not merging.is_finished(job.out):
         run_lock.hold(job.out, alone=True)
-    return Plan(job, source, job.build_tokenizer(fitted_codebook(job, source, processes)))
+    plan = Plan(job, source, job.build_tokenizer(fitted_codebook(job, source, processes)))
+    if source.annotated:
+        _require_labels_of_the_same_part(plan)
+    return plan
+
+
+def _require_labels_of_the_same_part(plan: Plan) -> None:
+    """Refuse label maps that would show more, or another part, of an image than its tokens do."""
+    fitting = plan.fitting
+    if fitting.resize_mode == "exact":
+        return
+    height, width = fitting.image_size
+    if fitting.label_size is None or fitting.label_size[0] * width != fitting.label_size[1] * height:
+        size = "0 0 (kept)" if fitting.label_size is None else "{} {}".format(*fitting.label_size)
+        raise ValueError(
+            f"the tokenizer cuts {height} x {width} pixels out of each image (resize_mode={fitting.resize_mode!r}), so "
+            f"label maps must be cut alike, to a size of that shape; --label-size is {size}"
+        )
 
 
 def tokenize(

@@ -120,6 +120,40 @@ def test_label_maps_have_the_numbers_of_their_samples(
     assert header["labels"]["kind"] == "segmentation" and header["source"]["label_maps"]["size"] == size
 
 
+@pytest.fixture
+def cut_job(
+    image: Callable, make_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., TokenizeJob]:
+    """A run that cuts a square out of one long image, whose label map numbers the columns."""
+    monkeypatch.setattr(PatchKMeans, "resize_mode", "center-crop")
+    image(tmp_path / "ade" / "images" / "val" / "0.png", size=(48, 16))
+    (tmp_path / "ade" / "annotations" / "val").mkdir(parents=True)
+    columns = Image.fromarray(np.arange(48, dtype=np.uint8)[None].repeat(16, 0))
+    columns.save(tmp_path / "ade" / "annotations" / "val" / "0.png")
+    return lambda **options: make_job(tmp_path / "ade", tmp_path / "store", split="val", **options)
+
+
+@pytest.mark.parametrize(("label_size", "step"), [(None, 1), ((8, 8), 2)])
+def test_label_maps_are_cut_like_their_images(
+    cut_job: Callable, run_job: Callable, tmp_path: Path, label_size: tuple[int, int] | None, step: int
+) -> None:
+    run_job(cut_job(label_size=label_size))
+    with Image.open(tmp_path / "store" / "labels" / "00000000.png") as label_map:
+        found = np.asarray(label_map)
+    assert found.shape == (16 // step, 16 // step)
+    np.testing.assert_allclose(found[0], np.arange(16, 32, step), atol=step - 1)
+
+
+@pytest.mark.parametrize(("label_size", "told"), [((0, 0), r"0 0 \(kept\)"), ((8, 24), "8 24")])
+def test_label_maps_of_more_than_the_cut_are_refused(
+    cut_job: Callable, run_job: Callable, label_size: tuple[int, int], told: str
+) -> None:
+    with pytest.raises(
+        ValueError, match=rf"cuts 16 x 16 pixels out of each image .* cut alike, .* --label-size is {told}"
+    ):
+        run_job(cut_job(label_size=label_size))
+
+
 def test_output_behind_a_url_is_that_of_a_folder(
     pair_folder: Callable,
     make_job: Callable,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from seitpp.storage import StoreReader, StoreWriter, write_release
 
@@ -79,6 +80,44 @@ def test_stats(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> No
     assert json.loads(capsys.readouterr().out)["token_bytes"] == 18
     assert main(["stats", str(store)]) == 0
     assert "perplexity" in capsys.readouterr().out
+
+
+@pytest.fixture
+def annotated(tmp_path: Path) -> Path:
+    """A store of three samples with 2 x 2 label maps of 8 and of 16 bits, and names for three classes."""
+    options = {"codebook_size": 4, "grid": (1, 1), "tokenizer": {}, "label_kind": "segmentation"}
+    with StoreWriter(tmp_path / "a", classes=["sky", "tree", "boat"], **options) as writer:
+        writer.append(np.zeros((3, 1, 1), int))
+    maps = [np.array([[0, 0], [1, 255]], np.uint8), np.array([[1, 1], [1, 7]], np.uint8)]
+    (tmp_path / "a" / "labels").mkdir()
+    for number, labels in enumerate([*maps, np.array([[0, 65535], [65535, 65535]], np.uint16)]):
+        Image.fromarray(labels).save(tmp_path / "a" / "labels" / f"{number:08d}.png")
+    return tmp_path / "a"
+
+
+def test_stats_counts_the_pixels_of_each_class(main: Callable, annotated: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["stats", str(annotated), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["label_maps"]
+    assert (found["pixels"], found["ignored_pixels"], found["ignored_share"]) == (12, 4, 1 / 3)
+    assert [tuple(row.values()) for row in found["classes"]] == [
+        (0, "sky", 3, 3 / 8, 2),
+        (1, "tree", 4, 4 / 8, 2),
+        (2, "boat", 0, 0, 0),
+        (7, None, 1, 1 / 8, 1),
+    ]
+    assert main(["stats", str(annotated)]) == 0
+    out = capsys.readouterr().out
+    assert "perplexity" in out
+    assert "pixels ignored: 4 (33.33%)" in out
+    assert [line.split() for line in out.splitlines() if "tree" in line] == [["1", "tree", "4", "50.00%", "2"]]
+
+
+def test_stats_of_a_store_that_lacks_a_label_map(
+    main: Callable, annotated: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (annotated / "labels" / "00000001.png").unlink()
+    assert main(["stats", str(annotated)]) == 1
+    assert "lacks the label maps of 1 of 3 samples, such as 00000001.png" in capsys.readouterr().out
 
 
 def test_store_of_integers_with_channels(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
