@@ -8,6 +8,8 @@ _NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoi
 # What makes tokens other tokens, beside the codebook.
 _IDENTITY = ("type", "weights_sha256", "quality", "luma_coefficients", "chroma_coefficients", "in_channels")
 
+_DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
+
 
 def tokenizer_options(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Config that builds a header's tokenizer again, but for weights and codebook; it has a `type`."""
@@ -25,3 +27,8 @@ def identity_difference(first: Mapping[str, Any] | None, second: Mapping[str, An
     common = sorted((first or {}).keys() & (second or {}).keys())
     different = [f"{key} {first[key]} and {second[key]}" for key in common if first[key] != second[key]]
     return ", ".join(different) or None
+
+
+def known_distance(facts: Mapping[str, Any]) -> str | None:
+    """By which distance a tokenizer finds the nearest code, `cosine` or `euclidean`; None where that is not told."""
+    return facts.get("distance", _DISTANCE_OF_TYPE.get(facts.get("type")))

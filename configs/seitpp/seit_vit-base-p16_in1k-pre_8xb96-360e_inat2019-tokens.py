@@ -6,23 +6,14 @@ Expect: not run here. The paper: 50.1 % top-1.
 """
 
 _base_ = [
-    "../_base_/models/seit_vit-base-p16.py",
+    "../_base_/models/seit_vit-base-p16_in1k-pre.py",
     "../_base_/datasets/inat2019_tokens.py",
     "../_base_/augments/seit.py",
     "../_base_/schedules/transfer_adamw_8xb96-360e.py",
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth",
-            prefix="backbone.",
-        ),
-    ),
-    head=dict(num_classes=_base_.num_classes),
-)
+model = dict(head=dict(num_classes=_base_.num_classes))
 train_dataloader = dict(batch_size=96)
 augments = _base_.augments
 augments[0].synonyms = _base_.data_root + "synonyms.json"

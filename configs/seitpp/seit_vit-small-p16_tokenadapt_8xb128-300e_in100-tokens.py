@@ -5,16 +5,6 @@
 Expect: not run here. The paper: 80.4 % top-1.
 """
 
-_base_ = [
-    "../_base_/models/seit_vit-small-p16.py",
-    "../_base_/datasets/in100_tokens.py",
-    "../_base_/augments/seitpp.py",
-    "../_base_/schedules/seit_adamw_8xb128-300e.py",
-    "../_base_/default_runtime.py",
-]
+_base_ = "seitpp_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-augments = _base_.augments
-augments[0].first[0].synonyms = _base_.data_root + "synonyms.json"
-model = dict(head=dict(num_classes=_base_.num_classes))
-data_preprocessor = dict(augments=augments[:-1], output="embeddings")
-default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))
+data_preprocessor = dict(augments=_base_.augments[:-1])

@@ -3,27 +3,17 @@
     bash tools/dist_train.sh configs/seitpp/seitpp_vit-base-p16_in1k-pre_8xb96-360e_inat2019-tokens.py 8 --amp
 
 Expect: not run here. The paper: 58.9 % top-1.
-The paper does not say whether SeiT++ starts from MTM here; by its own naming it does.
 """
 
 _base_ = [
-    "../_base_/models/mtm-classifier_vit-base-p16.py",
+    "../_base_/models/mtm-classifier_vit-base-p16_in1k-pre.py",
     "../_base_/datasets/inat2019_tokens.py",
     "../_base_/augments/transfer_seitpp.py",
     "../_base_/schedules/transfer_adamw_8xb96-360e.py",
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens/epoch_100.pth",
-            prefix="backbone.",
-        ),
-    ),
-    head=dict(num_classes=_base_.num_classes),
-)
+model = dict(head=dict(num_classes=_base_.num_classes))
 train_dataloader = dict(batch_size=96)
 data_preprocessor = dict(augments=_base_.augments)
 default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

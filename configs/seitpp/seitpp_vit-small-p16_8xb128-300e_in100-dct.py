@@ -3,6 +3,7 @@
     bash tools/dist_train.sh configs/seitpp/seitpp_vit-small-p16_8xb128-300e_in100-dct.py 8 --amp
 
 Expect: not run here. The paper: 71.0 % top-1.
+Compare `accuracy/top1_origin`: after 36,900 steps a fifth of the initial weights is still in the average.
 """
 
 _base_ = [
@@ -15,4 +16,3 @@ _base_ = [
 
 model = dict(backbone=dict(code_dim=_base_.channels), head=dict(num_classes=_base_.num_classes))
 data_preprocessor = dict(augments=_base_.augments)
-default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

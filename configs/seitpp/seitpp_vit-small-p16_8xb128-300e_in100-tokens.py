@@ -3,6 +3,7 @@
     bash tools/dist_train.sh configs/seitpp/seitpp_vit-small-p16_8xb128-300e_in100-tokens.py 8 --amp
 
 Expect: not run here. The paper: 81.4 % top-1.
+Compare `accuracy/top1_origin`: after 36,900 steps a fifth of the initial weights is still in the average.
 """
 
 _base_ = [
@@ -17,4 +18,3 @@ augments = _base_.augments
 augments[0].first[0].synonyms = _base_.data_root + "synonyms.json"
 model = dict(head=dict(num_classes=_base_.num_classes))
 data_preprocessor = dict(augments=augments, output="embeddings")
-default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

@@ -5,14 +5,6 @@
 Expect: not run here. The paper: 75.4 % top-1 of the classifier that uses it.
 """
 
-_base_ = "tokenadapt_d384_1xb128-1e_in1k-256px.py"
+_base_ = "tokenadapt_d384_1xb128-1e_in1k-256px-100img.py"
 
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        type="seitpp.SubsetDataset",
-        dataset=_base_.train_dataloader.dataset,
-        count=1000,
-        keep_length=True,
-    )
-)
+train_dataloader = dict(dataset=dict(count=1000))

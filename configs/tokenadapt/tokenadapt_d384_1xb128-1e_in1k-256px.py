@@ -3,8 +3,8 @@
     python tools/train.py configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py --amp
 
 Needs the tokenizer (configs/tokenizers/seit_vitvqgan.py says how to get it) and ImageNet-1k's images; 100 of them are
-enough for 75.1 % top-1 in the paper's Table A, against 75.5 % with all. For fewer images:
---cfg-options train_dataloader.dataset.indices=100 train_cfg.max_epochs=... Expect: not run here.
+enough for 75.1 % top-1 in the paper's Table A, against 75.5 % with all (..._in1k-256px-100img.py and its like).
+Expect: not run here.
 """
 
 _base_ = [

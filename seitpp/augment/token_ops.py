@@ -187,15 +187,20 @@ class TokenEDA(BaseTransform):
     def _lookup(self) -> SynonymLookup:
         return SynonymLookup(self.synonyms, self.num_synonyms)
 
-    def prepare(self, facts: dict, where: str, codebook: Tensor, codebook_sha256: str) -> None:
+    def prepare(self, facts: dict, where: str, codebook: Tensor | None, codebook_sha256: str | None) -> None:
         """Read the synonyms before the first step, and refuse those of another codebook.
 
         Args:
             facts: What the training data tell of themselves.
             where: Their name.
-            codebook: (K, D).
+            codebook: (K, D), or None for tokens without one, which are refused.
             codebook_sha256: Its hash.
         """
+        if codebook is None:
+            raise ValueError(
+                f"{where} holds values and no codes, on which TokenEDA acts; leave it out of the data preprocessor's "
+                "augments, as configs/_base_/augments/seit_dct.py"
+            )
         if self.synonym_prob > 0:
             self._lookup.check(len(codebook))
 

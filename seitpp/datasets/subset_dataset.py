@@ -39,11 +39,12 @@ class SubsetDataset:
             len(self.dataset), None, 1, fraction=fraction, count=count, class_balanced=False, seed=seed
         )
         self.keep_length = keep_length
+        self._drawn = {"num_samples": len(self.places), "seed": seed}
 
     @property
     def metainfo(self) -> dict:
-        """That of the data set."""
-        return self.dataset.metainfo
+        """That of the data set, and how many samples were drawn with which seed."""
+        return {**(self.dataset.metainfo or {}), "subset": self._drawn}
 
     def full_init(self) -> None:
         """Nothing is left to do; wrappers ask for it."""

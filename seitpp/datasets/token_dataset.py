@@ -16,7 +16,7 @@ from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
 from seitpp.storage import SeitRelease, StoreReader, expand_store, is_release
 from seitpp.structures import TokenBatch
-from seitpp.tokenizer_facts import tokenizer_identity
+from seitpp.tokenizer_facts import known_distance, tokenizer_identity
 
 
 @DATASETS.register_module()
@@ -97,6 +97,8 @@ class TokenDataset(BaseDataset):
             tokenizer = self.reader.header["tokenizer"]
             if (identity := tokenizer_identity(tokenizer)) is not None:
                 facts["tokenizer"] = identity
+            if (distance := known_distance(tokenizer)) is not None:
+                facts["distance"] = distance
             if tokenizer.get("spatial") is False:
                 facts["spatial"] = False
         if self.subset is not None:

@@ -162,13 +162,15 @@ class DataGuardHook(Hook):
         self._trained_on = (str(runner._load_from), known)
 
     def before_train(self, runner: Runner) -> None:
-        """Check the training data, the length of an epoch, and the codebook that pre-trained weights belong to.
+        """Check training and validation data, the length of an epoch, and the codebook of pre-trained weights.
 
         Models and augmentations read what they need then, and check it.
         """
         model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
         self.check(runner, dataset)
+        if isinstance(runner._val_loop, BaseLoop):  # now, and not after the epochs before the first validation
+            self.before_val(runner)
         self._check_pretrained(model)
         for part in (model, model.data_preprocessor):
             if hasattr(part, "prepare_training"):
@@ -245,6 +247,12 @@ class DataGuardHook(Hook):
                 f"preprocessor's codebook, {source}, has {preprocessor.codebook_sha256[:12]}. Set the data "
                 f"preprocessor's codebook to the store itself"
             )
+        distance, own = facts.get("distance"), preprocessor.distance
+        if preprocessor.output == "codes" and distance not in (None, own):
+            raise ValueError(
+                f"the codes of {where} were assigned by the {distance} distance, the data preprocessor finds codes by "
+                f"the {own} one; set data_preprocessor.distance to {distance!r}"
+            )
         backbone = getattr(model, "backbone", None)
         embedding = getattr(backbone, "token_embed", None)
         code_dim = getattr(backbone, "code_dim", None) if embedding is None else None
@@ -276,6 +284,7 @@ class DataGuardHook(Hook):
 
     @staticmethod
     def _check_labels(model: torch.nn.Module, facts: dict, dataset: object, where: str) -> None:
+        DataGuardHook._check_map_classes(model, facts, where)
         num_classes = getattr(getattr(model, "head", None), "num_classes", None)
         if num_classes is None:
             return
@@ -301,3 +310,17 @@ class DataGuardHook(Hook):
                 f"{where} has labels from {labels.min()} to {labels.max()}, the head has {num_classes} classes; set "
                 "model.head.num_classes"
             )
+
+    @staticmethod
+    def _check_map_classes(model: torch.nn.Module, facts: dict, where: str) -> None:
+        """A segmentor's heads; values of label maps are checked where they are read."""
+        classes = facts.get("classes")
+        for name in ("decode_head", "auxiliary_head"):
+            part = getattr(model, name, None)
+            for head in part if isinstance(part, torch.nn.ModuleList) else [part]:
+                num_classes = getattr(head, "num_classes", None)
+                if classes is not None and num_classes not in (None, len(classes)):
+                    raise ValueError(
+                        f"{where} has {len(classes)} classes, the {name} has {num_classes}; set "
+                        f"model.{name}.num_classes"
+                    )

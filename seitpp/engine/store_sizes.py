@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from seitpp.storage import StoreReader
+from seitpp.tokenizer_facts import known_distance
 
 # Share of the grid's side that a recipe with a crop keeps: 28 of 32.
 _KEPT = 7 / 8
@@ -77,10 +78,13 @@ def _use_paths(config: Config, train: str, val: str | None) -> None:
 def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
     backbone, preprocessor = config.model.backbone, config.data_preprocessor
     if reader.channels is not None:
-        if backbone.get("codebook_size") is not None:
+        takes = "network embeds" if backbone.get("codebook_size") is not None else None
+        if any("synonyms" in part for part in _dicts(preprocessor.get("augments"))):
+            takes = takes or "Token-EDA replaces"
+        if takes is not None:
             raise ValueError(
-                f"{path} holds {reader.channels} integers a place and no codes, which this config's network embeds; "
-                "use a config of SeiT's kind, such as configs/seitpp/seit_vit-small-p16_8xb128-300e_in100-dct.py"
+                f"{path} holds {reader.channels} integers a place and no codes, which this config's {takes}; "
+                "use a config for coefficients, such as configs/seitpp/seit_vit-small-p16_8xb128-300e_in100-dct.py"
             )
         preprocessor.update(codebook=None, channels=reader.channels)
         backbone.code_dim = reader.channels
@@ -88,9 +92,8 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
     if reader.codebook is None:
         raise ValueError(f"{path} carries no codebook; import or write it with one (docs/data.md)")
     preprocessor.update(codebook=path, channels=None)
-    distance = reader.header["tokenizer"].get("distance")
-    if distance in ("cosine", "euclidean"):
-        preprocessor.distance = distance
+    # A header that does not tell leaves the config's.
+    preprocessor.distance = known_distance(reader.header["tokenizer"]) or preprocessor.get("distance", "cosine")
     if backbone.get("codebook_size") is None:
         backbone.code_dim = reader.codebook.shape[1]
     else:
@@ -113,6 +116,8 @@ def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int,
             part["size"] = crop
         if isinstance(part.get("synonyms"), str):
             part["synonyms"] = synonyms
+        if reader.codebook is None and str(part.get("type")).split(".")[-1] == "EmbNoise":
+            part["relative"] = True  # values of no known scale
         if "token_adapt" not in part:
             continue
         values = reader.channels if reader.codebook is None else reader.codebook.shape[1]

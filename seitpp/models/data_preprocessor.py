@@ -18,7 +18,7 @@ from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.transform_tree import walk
 
 # Samples whose values give the mean and deviation of each channel of tokens without a codebook.
-_MOMENT_SAMPLES = 4096
+_MOMENT_SAMPLES = 1024
 # Images that are tokenised at a time, as in tools/tokenize_images.py: on a GPU another number may turn a tie.
 _ENCODED_IMAGES = 64
 
@@ -66,7 +66,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         distance: What the tokenizer finds nearest codes by: `cosine` (ViT-VQGAN) or `euclidean` (VQGAN, k-means).
         channels: Integers a place of tokens without a codebook; None with a codebook.
         tokenizer: What made the tokens, for batches of images: its config, or a token store whose header describes it.
-            It is built when it is first used, and has no part in the model's state.
+            A config is built when it is first used; neither has a part in the model's state.
         batch_augments: mmpretrain's `ImageClassifier` passes its `train_cfg` here; must be None, since mixing belongs
             to `augments` with the other augmentations.
     """

@@ -15,10 +15,10 @@ from seitpp.storage.numbering import CodeTable, check_table
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.source import TokenSource
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_samples
+from seitpp.tokenizer_facts import known_distance
 
 _MATCH_ROWS = 512
 _DISTANCES = ("cosine", "euclidean")
-_DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
 
 
 def codes_in_use(source: TokenSource, min_count: int = 1, progress: store_format.Progress | None = None) -> np.ndarray:
@@ -238,7 +238,7 @@ def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
     Raises:
         ValueError: They state neither; a name does not tell by which distance codes were assigned.
     """
-    stated = tokenizer.get("distance", _DISTANCE_OF_TYPE.get(tokenizer.get("type")))
+    stated = known_distance(tokenizer)
     if stated not in _DISTANCES:
         facts = {key: tokenizer[key] for key in ("name", "type", "distance") if key in tokenizer}
         raise ValueError(

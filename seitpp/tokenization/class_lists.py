@@ -7,7 +7,8 @@ in the order of their indices. Images stay where they are.
 import csv
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,37 @@ def describe_lists(found: LabelledImages, root: str | Path, lists: Sequence[Path
         f"next: python tools/tokenize_images.py TOKENIZER_CONFIG {lists[0]} OUT_STORE --classes {classes_path}{base}"
     )
     return "\n".join(lines)
+
+
+def make_lists(
+    read: Callable[[], LabelledImages],
+    root: Path,
+    out: Path | None,
+    images: Mapping[str, int],
+    num_classes: int,
+) -> int:
+    """What a converter of `tools/dataset_converters/` does: read a data set, write its lists, say what came of it.
+
+    Args:
+        read: Reads the data set.
+        root: Its folder.
+        out: Folder to write to; `root` if None.
+        images: Published number of images of each split; another one is warned of.
+        num_classes: Published number of classes.
+
+    Returns:
+        The exit status, 0, or 1 after an error.
+    """
+    try:
+        found = read()
+        lists = write_image_lists(found, root, out or root)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for line in unexpected_counts(found, images, num_classes):
+        print(f"warning: {line}", file=sys.stderr)
+    print(describe_lists(found, root, lists))
+    return 0
 
 
 def describe_classes(classes: Sequence[str]) -> str:

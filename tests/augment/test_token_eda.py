@@ -266,6 +266,11 @@ def test_codes_without_a_codebook_are_refused() -> None:
         TokenEDA(SYNONYMS)(batch)
 
 
+def test_data_without_codes_are_refused_before_training() -> None:
+    with pytest.raises(ValueError, match=r"store-of-dct holds values and no codes, .* leave it out of"):
+        TokenEDA(SYNONYMS).prepare({"channels": 33}, "store-of-dct", None, None)
+
+
 def test_embeddings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"was given embeddings \(4, 8, 5, 5\), .* put it first in"):
         TokenEDA(SYNONYMS)({"inputs": torch.zeros(4, 8, 5, 5), "codebook": torch.zeros(K, 8)})

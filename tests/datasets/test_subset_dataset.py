@@ -21,7 +21,7 @@ def test_samples_are_distinct_and_the_same_for_the_same_seed(images: dict) -> No
     assert len(first) == len(set(paths)) == 4
     assert first.places.tolist() == again.places.tolist() != other.places.tolist()
     assert first.get_data_info(2)["img_path"] == paths[2]
-    assert first.metainfo == first.dataset.metainfo
+    assert first.metainfo == {**first.dataset.metainfo, "subset": {"num_samples": 4, "seed": 0}}
 
 
 def test_length_can_be_kept(images: dict) -> None:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.engine.store_sizes import use_stores
-from seitpp.testing import make_store, shrink
+from seitpp.storage import StoreWriter
+from seitpp.testing import make_codebook, make_store, shrink
 
 SEITPP = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens"
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
@@ -52,7 +54,22 @@ def test_recipe_trains_on_coefficients_of_other_sizes(
     assert runner.model.backbone.code_dim == 7
 
 
-def test_whole_grid_stays_whole_and_distance_follows_the_store(load: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("facts", "distance"),
+    [({"type": "PatchKMeans"}, "euclidean"), ({"distance": "euclidean"}, "euclidean"), ({"name": "any"}, "cosine")],
+)
+def test_distance_is_that_of_the_tokenizer_where_the_store_tells(
+    load: Callable, tmp_path: Path, facts: dict, distance: str
+) -> None:
+    cfg = load(MTM)
+    options = dict(codebook_size=4, grid=(16, 16), tokenizer=facts, codebook=make_codebook(4, 8))
+    with StoreWriter(tmp_path / "train", **options) as writer:
+        writer.append(np.zeros((1, 16, 16), int))
+    use_stores(cfg, tmp_path / "train")
+    assert cfg.data_preprocessor.get("distance", "cosine") == distance
+
+
+def test_whole_grid_stays_whole(load: Callable, tmp_path: Path) -> None:
     cfg = load("seit_vit-tiny-p2_1xb64-60e_digits-tokens")
     use_stores(cfg, make_store(tmp_path / "train", grid=(6, 6), code_dim=5))
     assert cfg.model.backbone.grid_size == (6, 6) and cfg.data_preprocessor.crop_size is None
@@ -68,7 +85,17 @@ def test_stores_that_do_not_belong_together(load: Callable, tmp_path: Path) -> N
         use_stores(load(SEITPP), tmp_path / "none")
 
 
-def test_coefficients_for_a_network_of_codes(load: Callable, tmp_path: Path) -> None:
+def test_coefficients_for_a_recipe_of_codes(load: Callable, tmp_path: Path) -> None:
     store = make_store(tmp_path / "dct", channels=7)
-    with pytest.raises(ValueError, match=r"dct holds 7 integers a place and no codes, .* use a config of SeiT's kind"):
-        use_stores(load(MTM), store)
+    for name, part in ((MTM, "network embeds"), (SEITPP, "Token-EDA replaces")):
+        with pytest.raises(
+            ValueError, match=rf"dct holds 7 integers a place and no codes, which .* {part}; use a config for coeff"
+        ):
+            use_stores(load(name), store)
+
+
+def test_noise_of_coefficients_is_relative(load: Callable, tmp_path: Path) -> None:
+    cfg = load("seit_vit-tiny-p2_1xb64-60e_digits-tokens")
+    use_stores(cfg, make_store(tmp_path / "dct", channels=7))
+    (noise,) = [part for part in cfg.data_preprocessor.augments if part.type == "seitpp.EmbNoise"]
+    assert noise.relative

@@ -118,7 +118,7 @@ def test_inaturalist(
     assert converter("inaturalist", tmp_path / "inat", 2019, "--order", order) == 0
     printed = capsys.readouterr()
     assert f"order of the classes: {order}\n" in printed.out
-    assert "val images: 2, published are 3,003" in printed.err and "classes: 3, published are 1,010" in printed.err
+    assert "val images: 2, published are 3,030" in printed.err and "classes: 3, published are 1,010" in printed.err
     store = tokenize(tmp_path / "inat" / "val.csv")
     assert store.classes == classes and [classes[label] for label in store.labels] == ["3", "7"]
 

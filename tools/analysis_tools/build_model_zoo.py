@@ -23,19 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 METAFILE, TARGET = ROOT / "configs/seitpp/metafile.yml", ROOT / "docs/model_zoo.md"
 CHECKSUM_BYTES = 4
 VIT_VQGAN, VQGAN = 391, 16384  # codes
-# Of the training store in each folder: images, tokens of an image, values of a token; docs/data.md. Those of the
-# coefficients are BlockDCT's, 33 of each of 32 x 32 blocks.
+# Of the training store in each folder: images, tokens of an image, values of a token, classes; docs/data.md. The values
+# of coefficients are BlockDCT's, 33 of each of 32 x 32 blocks.
 STORES = {
-    "data/imagenet1k-tokens/": (1_281_167, 32 * 32, VIT_VQGAN),
-    "data/imagenet100-tokens/": (126_689, 32 * 32, VIT_VQGAN),
-    "data/imagenet100-vqgan-tokens/": (126_689, 32 * 32, VQGAN),
-    "data/imagenet100-dct/": (126_689, 32 * 32 * 33, None),
-    "data/flowers102-tokens/": (2_040, 32 * 32, VIT_VQGAN),
-    "data/stanford-cars-tokens/": (8_144, 32 * 32, VIT_VQGAN),
-    "data/inat2018-tokens/": (437_513, 32 * 32, VIT_VQGAN),
-    "data/inat2019-tokens/": (265_240, 32 * 32, VIT_VQGAN),
-    "data/mnist5k-tokens/": (4_000, 7 * 7, 256),
-    "work_dirs/quickstart/tokens/": (1_197, 4 * 4, 64),
+    "data/imagenet1k-tokens/": (1_281_167, 32 * 32, VIT_VQGAN, 1_000),
+    "data/imagenet100-tokens/": (126_689, 32 * 32, VIT_VQGAN, 100),
+    "data/imagenet100-vqgan-tokens/": (126_689, 32 * 32, VQGAN, 100),
+    "data/imagenet100-dct/": (126_689, 32 * 32 * 33, None, 100),
+    "data/flowers102-tokens/": (2_040, 32 * 32, VIT_VQGAN, 102),
+    "data/stanford-cars-tokens/": (8_144, 32 * 32, VIT_VQGAN, 196),
+    "data/inat2018-tokens/": (437_513, 32 * 32, VIT_VQGAN, 8_142),
+    "data/inat2019-tokens/": (265_213, 32 * 32, VIT_VQGAN, 1_010),
+    "data/mnist5k-tokens/": (4_000, 7 * 7, 256, 10),
+    "work_dirs/quickstart/tokens/": (1_197, 4 * 4, 64, 10),
 }
 TABLES = {
     "2": "Table 2: ImageNet-1k, ViT-B",
@@ -55,7 +55,8 @@ coding and the release's files take less (the paper gives 1.4 GB for ImageNet-1k
 and never ours. *Ours* is what this code reached, or "not run".
 
 Subsets keep the number of iterations. What was run, on small data, is in [results.md](results.md). Commands are for 8
-GPUs but for the small sets; the learning rate follows any other number. How to get the data: [data.md](data.md).
+GPUs, but for TokenAdapt and the small sets one process; the learning rate follows any other number. How to get the
+data: [data.md](data.md).
 
 This file is made by `python tools/analysis_tools/build_model_zoo.py` from `configs/seitpp/metafile.yml`.
 """
@@ -79,11 +80,11 @@ def stored_bytes(config: Config) -> int | None:
     dataset = config.train_dataloader.dataset
     if str(dataset.type).split(".")[-1] != "TokenDataset":
         return None
-    images, tokens, values = STORES[dataset.data_root]
+    images, tokens, values, num_classes = STORES[dataset.data_root]
     if values is None:
         values = TOKENIZERS.build(Config.fromfile(ROOT / "configs/tokenizers/block_dct_q50.py").tokenizer).codebook_size
     images = round(images * (dataset.get("subset") or {}).get("fraction", 1))
-    return images * bytes_of_image(tokens, values, config.model.head.get("num_classes", 1000))
+    return images * bytes_of_image(tokens, values, num_classes)
 
 
 def shown_bytes(count: int | None) -> str:

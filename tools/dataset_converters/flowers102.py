@@ -7,11 +7,10 @@ ROOT holds the published files: `jpg/` (of 102flowers.tgz), `imagelabels.mat` an
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.tokenization.class_lists import describe_lists, unexpected_counts, write_image_lists
+from seitpp.tokenization.class_lists import make_lists
 from seitpp.tokenization.fine_grained import read_flowers102
 
 NUM_IMAGES = {"train": 2040, "test": 6149}
@@ -29,16 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
-    try:
-        found = read_flowers102(args.root)
-        lists = write_image_lists(found, args.root, args.out or args.root)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for line in unexpected_counts(found, NUM_IMAGES, NUM_CLASSES):
-        print(f"warning: {line}", file=sys.stderr)
-    print(describe_lists(found, args.root, lists))
-    return 0
+    return make_lists(lambda: read_flowers102(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ training file (DeiT's).
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.tokenization.class_lists import describe_lists, unexpected_counts, write_image_lists
+from seitpp.tokenization.class_lists import make_lists
 from seitpp.tokenization.fine_grained import ORDERS, read_inaturalist
 
-NUM_IMAGES = {2018: {"train": 437_513, "val": 24_426}, 2019: {"train": 265_240, "val": 3_003}}
+NUM_IMAGES = {2018: {"train": 437_513, "val": 24_426}, 2019: {"train": 265_213, "val": 3_030}}
 NUM_CLASSES = {2018: 8142, 2019: 1010}
 
 
@@ -37,17 +36,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
-    try:
-        found = read_inaturalist(args.root, args.year, args.order, args.categories)
-        lists = write_image_lists(found, args.root, args.out or args.root)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for line in unexpected_counts(found, NUM_IMAGES[args.year], NUM_CLASSES[args.year]):
-        print(f"warning: {line}", file=sys.stderr)
-    print(f"order of the classes: {args.order}")
-    print(describe_lists(found, args.root, lists))
-    return 0
+    status = make_lists(
+        lambda: read_inaturalist(args.root, args.year, args.order, args.categories),
+        args.root,
+        args.out,
+        NUM_IMAGES[args.year],
+        NUM_CLASSES[args.year],
+    )
+    if status == 0:
+        print(f"order of the classes: {args.order}")
+    return status
 
 
 if __name__ == "__main__":

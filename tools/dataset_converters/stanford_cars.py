@@ -12,11 +12,10 @@ and the slash of one class (Ram C/V) is another sign there.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.tokenization.class_lists import describe_lists, unexpected_counts, write_image_lists
+from seitpp.tokenization.class_lists import make_lists
 from seitpp.tokenization.fine_grained import read_stanford_cars
 
 NUM_IMAGES = {"train": 8144, "test": 8041}
@@ -34,16 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
-    try:
-        found = read_stanford_cars(args.root)
-        lists = write_image_lists(found, args.root, args.out or args.root)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for line in unexpected_counts(found, NUM_IMAGES, NUM_CLASSES):
-        print(f"warning: {line}", file=sys.stderr)
-    print(describe_lists(found, args.root, lists))
-    return 0
+    return make_lists(lambda: read_stanford_cars(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
 
 
 if __name__ == "__main__":

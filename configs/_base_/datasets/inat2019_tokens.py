@@ -1,4 +1,4 @@
-"""iNaturalist 2019 (265,240 + 3,003 images) as token stores; docs/data.md makes them."""
+"""iNaturalist 2019 (265,213 + 3,030 images) as token stores; docs/data.md makes them."""
 
 _base_ = "./token_stores.py"
 
