@@ -1,6 +1,7 @@
 """scikit-learn's handwritten digits as 4 x 4 codes of a k-means tokenizer, K = 64; made by tools/quickstart.sh."""
 
 data_root = "work_dirs/quickstart/tokens/"
+codebook_size = 64
 
 data_preprocessor = dict(
     type="seitpp.TokenDataPreprocessor",

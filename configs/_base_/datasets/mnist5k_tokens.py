@@ -3,6 +3,7 @@
 _base_ = "./digits_tokens.py"
 
 data_root = "data/mnist5k-tokens/"
+codebook_size = 256
 
 data_preprocessor = dict(codebook=data_root + "train")
 train_dataloader = dict(dataset=dict(data_root=data_root))
