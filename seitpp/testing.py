@@ -30,6 +30,7 @@ _RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
 _SMALL_WIDTH, _SMALL_HEADS, _SMALL_DEPTH = 16, 2, 2
 _WIDTH_KEYS = (
     "embed_dims",
+    "embed_dim",
     "decoder_embed_dims",
     "in_channels",
     "input_features",
@@ -41,6 +42,7 @@ _DEPTH_KEYS = ("num_layers", "depth", "frozen_stages")
 # Of a tokenizer's stacks, which say `dims`; and of its images and codes.
 _SMALL_STACK = {"dims": _SMALL_WIDTH, "depth": _SMALL_DEPTH, "num_heads": _SMALL_HEADS, "head_dims": 8, "mlp_dims": 32}
 _SMALL_IMAGE, _SMALL_CODEBOOK = 32, 16
+_SMALL_GRID = 16  # tokens of a side where label maps are read
 _IMAGE, _PATCH = 256, 8  # of tokenizers that do not say
 _SYNONYMS = 5  # a code
 # Of a VQGAN's networks, whose normalisation has 32 groups.
@@ -141,6 +143,53 @@ def make_store(
     return Path(path)
 
 
+def make_seg_store(
+    path: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (16, 16),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int = 4,
+    seed: int = 0,
+    scale: int = 2,
+    tokenizer: dict[str, Any] | None = None,
+) -> Path:
+    """Write a synthetic store of tokens with label maps: a code has one class, and the first row of pixels none.
+
+    Args:
+        path: Folder of the new store.
+        num_samples: Samples N.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K.
+        code_dim: Values a code.
+        num_classes: Classes, named `class-0` and so on.
+        seed: Seed of the samples, not of the codebook.
+        scale: Pixels of a label map a token, in each direction.
+        tokenizer: What the header says of it; by default nothing that could be built.
+
+    Returns:
+        The folder.
+    """
+    tokens, _ = make_tokens(num_samples, grid, codebook_size, 1, seed)
+    with StoreWriter(
+        path,
+        codebook_size=codebook_size,
+        grid=grid,
+        tokenizer=tokenizer or {"name": "synthetic"},
+        codebook=make_codebook(codebook_size, code_dim),
+        label_kind="segmentation",
+        classes=[f"class-{number}" for number in range(num_classes)],
+        source={"label_maps": {"size": "kept", "reduce_zero_label": False}},
+    ) as writer:
+        writer.append(tokens)
+    folder = Path(path, "labels")
+    folder.mkdir()
+    for number, labels in enumerate(np.kron(tokens % num_classes, np.ones((scale, scale), np.int64)).astype(np.uint8)):
+        labels[0] = 255
+        Image.fromarray(labels).save(folder / f"{number:08d}.png")
+    return Path(path)
+
+
 def make_release(
     prefix: str | Path,
     num_samples: int = 12,
@@ -187,11 +236,14 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     """
     cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
     backbone = cfg.model.get("backbone", {})
-    adapted = (augment.token_adapt.code_dim for augment in _augments_of(cfg, "TokenAdaptAugment"))
+    adapted = next((augment.token_adapt for augment in _augments_of(cfg, "TokenAdaptAugment")), {})
     channels = cfg.data_preprocessor.get("channels")
     sizes = {
-        "codebook_size": backbone.get("codebook_size") or cfg.get("codebook_size") or 391,
-        "code_dim": next(adapted, backbone.get("code_dim", 32)),
+        "codebook_size": backbone.get("codebook_size")
+        or cfg.get("codebook_size")
+        or adapted.get("codebook_size")
+        or 391,
+        "code_dim": adapted.get("code_dim", backbone.get("code_dim", 32)),
         "channels": channels,
         "num_classes": next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), 4),
     }
@@ -208,6 +260,12 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
                 count = own_samples
                 size = cfg.model.tokenizer.get("image_size", _IMAGE)
                 make_images(Path(dataset.data_root, dataset.data_prefix), count, size, seed)
+            if str(dataset.get("type")).endswith("TokenSegDataset"):
+                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+                path = Path(dataset.data_root, dataset.store)
+                known = {key: value for key, value in sizes.items() if key != "channels"}
+                if not path.exists():
+                    make_seg_store(path, num_samples=own_samples, grid=grid, seed=seed, **known)
             if not str(dataset.get("type")).endswith("TokenDataset"):
                 continue
             dataset.data_root = str(data_dir / dataset.get("data_root", ""))
@@ -331,8 +389,10 @@ def shrink(
     cfg = copy.deepcopy(cfg)
     if "token_adapt" in cfg.model:
         _shrink_grids(cfg)
+    if any(str(part.get("type")).endswith("TokenSegDataset") for part in _dicts(cfg.get("train_dataloader"))):
+        _shrink_token_maps(cfg)
     cfg = with_synthetic_data(cfg, data_dir, num_samples)
-    for part in _dicts(cfg.model):
+    for part in list(_dicts(cfg.model)):  # before, so that what is replaced is not shrunk again
         if str(part.get("type")).split(".")[-1] not in _FIXED_NETWORKS:
             _shrink_network(part)
     for augment in _augments_of(cfg, "TokenAdaptAugment"):
@@ -385,6 +445,19 @@ def _shrink_images(cfg: Config) -> None:
                 part[key] = tuple(min(side, small) for side in part[key])
         if "num_workers" in part:
             part["num_workers"] = 0
+
+
+def _shrink_token_maps(cfg: Config) -> None:
+    """Fewer tokens where a network segments them, and where TokenAdapt augments them; no workers."""
+    backbone = cfg.model.backbone
+    before = max(_sides(backbone.grid_size))
+    for part in [backbone, *_dicts(cfg.data_preprocessor.get("augments"))]:
+        for key in ("grid_size", "grid", "out_grid", "size"):
+            if key in part:
+                part[key] = tuple(side * min(before, _SMALL_GRID) // before for side in _sides(part[key]))
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if cfg.get(name) is not None:
+            cfg[name].update(num_workers=0, persistent_workers=False)
 
 
 def _small_vqgan(arch: str | dict) -> dict:

@@ -117,7 +117,9 @@ def test_shrunken_leaf_trains_and_validates(
     assert runner.iter == len(runner.train_dataloader) >= 2
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     assert math.isfinite(scalars["train/loss"])
-    metrics = [value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|nll|perplexity).*", name)]
+    metrics = [
+        value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|nll|perplexity|mIoU).*", name)
+    ]
     assert metrics
     assert all(math.isfinite(value) for value in metrics)
 

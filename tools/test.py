@@ -24,6 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="test in bfloat16 (CPU and GPU)")
     parser.add_argument("--out", help="write the metrics to this JSON file")
     parser.add_argument("--store", help="test on this token store; the config's sizes follow its header")
+    parser.add_argument("--show-dir", help="(segmentation) draw truth and prediction over decoded tokens")
     images = parser.add_argument_group("image files in place of the config's test data")
     images.add_argument("--images", metavar="SOURCE", help="class folders, a .txt or .csv list, tar files, a config")
     images.add_argument("--split", help="sub-folder of SOURCE, or split of a config (default there: train)")
@@ -78,6 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     config.resume = False
     if args.images is not None:
         image_testing.use_images(config, args.images, **image_options(args))
+    if args.show_dir is not None:
+        if "decode_head" not in config.model:
+            raise ValueError("--show-dir draws label maps, and the config's model is no segmentor")
+        hook = {"type": "seitpp.SegmentationImageHook", "folder": args.show_dir}
+        config.custom_hooks = [*config.get("custom_hooks", []), hook]
     if args.amp:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True

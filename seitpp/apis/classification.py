@@ -58,6 +58,8 @@ class TokenClassificationInferencer(BaseInferencer):
 
     visualize_kwargs = {"resize", "rescale_factor", "draw_score", "show", "show_dir", "wait_time"}
     postprocess_kwargs = {"topk"}
+    _task = "classify"
+    _load, _check = staticmethod(load_classifier), staticmethod(check_classifier)
 
     def __init__(
         self,
@@ -70,11 +72,11 @@ class TokenClassificationInferencer(BaseInferencer):
         if isinstance(model, nn.Module):
             if pretrained is not None:
                 raise ValueError(f"the model is built, so it has its weights; leave out pretrained ({pretrained})")
-            check_classifier(model, "the inferencer")
+            self._check(model, "the inferencer")
         elif pretrained is None:
             raise ValueError("pretrained is None; name the checkpoint, predictions of random weights mean nothing")
         else:
-            model = load_classifier(model, pretrained)
+            model = self._load(model, pretrained)
             device = device or get_device()
         if tokenizer is not None:
             give_tokenizer(model, tokenizer)
@@ -141,9 +143,9 @@ class TokenClassificationInferencer(BaseInferencer):
         pictured = bool(drawing.get("show")) or drawing.get("show_dir") is not None
         opened = inputs if isinstance(inputs, ClassifierInputs) else self.open(inputs, indices, pictured)
         if not len(opened):
-            raise ValueError("there is nothing to classify: the list of inputs, or of indices, is empty")
+            raise ValueError(f"there is nothing to {self._task}: the list of inputs, or of indices, is empty")
         predictions: list[DataSample] = []
-        with progress_bar("classifying", "samples") as progress:  # mmpretrain's own goes to standard output
+        with progress_bar(f"{self._task}ing", "samples") as progress:  # mmpretrain's own goes to standard output
             for batch in self.preprocess(opened, batch_size, **preprocessing):
                 predictions += self.forward(batch, **forwarding)
                 progress(len(predictions), len(opened))

@@ -49,6 +49,10 @@ class ClassifierInputs(ABC):
     def _read(self, places: range) -> TokenBatch:
         """`images` (B, C, H, W), uint8, or `inputs`, tokens, of some samples."""
 
+    def size(self, place: int) -> tuple[int, int] | None:
+        """Height and width of what one sample shows; None where nothing tells."""
+        return None
+
     @abstractmethod
     def picture(self, place: int) -> np.ndarray:
         """What one sample shows, (H, W, 3), RGB, uint8."""
@@ -73,6 +77,12 @@ class ImageInputs(ClassifierInputs):
 
     def _read(self, places: range) -> TokenBatch:
         return {"images": torch.from_numpy(np.stack([self._fitted(place) for place in places]))}
+
+    def size(self, place: int) -> tuple[int, int] | None:
+        """That of the image, where the tokenizer shows all of it; else that of the tokenizer's cut."""
+        if self._tokenizer.resize_mode != "exact":
+            return tuple(self._tokenizer.image_size)
+        return self._open(place, 3).size[::-1]
 
     def picture(self, place: int) -> np.ndarray:
         """The image as it is, not resized."""

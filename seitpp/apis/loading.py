@@ -1,7 +1,7 @@
 """A classifier from a config and a checkpoint, for use outside mmengine's runner; what does not fit is an error."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.engine.image_testing import read_tokenizer
+from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS
 
 _CODEBOOK = "data_preprocessor.codebook"
@@ -39,6 +40,35 @@ def load_classifier(
         FileNotFoundError: The config, the checkpoint, or its codebook is not there.
         ValueError: The config is of another kind of model, or the weights do not fit it.
     """
+    return _loaded(config, checkpoint, tokenizer, check_classifier)
+
+
+def load_segmentor(
+    config: str | Path | Config, checkpoint: str | Path, tokenizer: Mapping | str | Path | None = None
+) -> nn.Module:
+    """Build a segmentor of tokens for prediction; everything is as for `load_classifier`.
+
+    Args:
+        config: A config whose model is a `seitpp.TokenSegmentor` with a `seitpp.TokenSegDataPreprocessor`.
+        checkpoint: See `load_classifier`.
+        tokenizer: See `load_classifier`.
+
+    Returns:
+        The model; see `load_classifier`.
+
+    Raises:
+        FileNotFoundError: See `load_classifier`.
+        ValueError: See `load_classifier`.
+    """
+    return _loaded(config, checkpoint, tokenizer, check_segmentor)
+
+
+def _loaded(
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    tokenizer: Mapping | str | Path | None,
+    check: Callable[[nn.Module, str], None],
+) -> nn.Module:
     if not isinstance(config, Config):
         config = Config.fromfile(config)
     content = load_checkpoint_file(checkpoint)
@@ -48,7 +78,7 @@ def load_classifier(
         parts.data_preprocessor.pop("tokenizer", None)
     with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
         model = MODELS.build(parts)
-    check_classifier(model, config.filename or "the config")
+    check(model, config.filename or "the config")
     expected = model.state_dict()
     check_state_dict(
         weights,
@@ -80,6 +110,20 @@ def check_classifier(model: nn.Module, source: str) -> None:
         raise ValueError(
             f"the model of {source} has the data preprocessor {type(model.data_preprocessor).__name__}; a classifier "
             "of tokens has a seitpp.TokenDataPreprocessor"
+        )
+
+
+def check_segmentor(model: nn.Module, source: str) -> None:
+    """Refuse what does not segment tokens.
+
+    Raises:
+        ValueError: With what the model is instead.
+    """
+    preprocessor = getattr(model, "data_preprocessor", None)
+    if not isinstance(model, TokenSegmentor) or not isinstance(preprocessor, TokenSegDataPreprocessor):
+        raise ValueError(
+            f"the model of {source} is a {type(model).__name__} with the data preprocessor "
+            f"{type(preprocessor).__name__}; expected a seitpp.TokenSegmentor with a seitpp.TokenSegDataPreprocessor"
         )
 
 

@@ -8,6 +8,7 @@ from seitpp.engine.norm_statistics import SyncNormStatisticsHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper
 from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
+from seitpp.engine.segmentation_images import SegmentationImageHook
 
 __all__ = [
     "AdversarialOptimWrapperConstructor",
@@ -18,6 +19,7 @@ __all__ = [
     "JointOptimWrapper",
     "KNNBankHook",
     "ReconstructionImageHook",
+    "SegmentationImageHook",
     "StepSeedHook",
     "SyncNormStatisticsHook",
     "WarmupCosineLR",

@@ -107,9 +107,9 @@ class ClassGuardHook(Hook):
 
 
 def _head_of(runner: Runner) -> torch.nn.Module | None:
-    """The head, if it tells classes apart."""
+    """The head of a classifier or segmentor, if it tells classes apart."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    head = getattr(model, "head", None)
+    head = getattr(model, "head", None) or getattr(model, "decode_head", None)
     return None if getattr(head, "num_classes", None) is None else head
 
 
@@ -118,8 +118,11 @@ def _keeps_head(head: torch.nn.Module | None, checkpoint: dict) -> bool:
     if head is None:
         return False
     found = {name.removeprefix("module."): value for name, value in (checkpoint.get("state_dict") or {}).items()}
-    own = {f"head.{name}": value for name, value in head.state_dict().items()}
-    return bool(own) and all(name in found and found[name].shape == value.shape for name, value in own.items())
+    shapes = {name: value.shape for name, value in head.state_dict().items()}
+    return any(
+        bool(shapes) and all(getattr(found.get(owner + name), "shape", None) == shape for name, shape in shapes.items())
+        for owner in ("head.", "decode_head.")
+    )
 
 
 def _datasets(runner: Runner) -> Iterator[Any]:

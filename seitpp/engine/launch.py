@@ -151,6 +151,7 @@ def prepare_processes(config: Config) -> None:
         _set_mpi_environment()
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+    config.sync_bn = None  # which runs on GPUs alone
     config.model_wrapper_cfg = ConfigDict(
         type="mmengine.MMDistributedDataParallel",
         device_ids=None,

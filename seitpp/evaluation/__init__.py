@@ -1,7 +1,8 @@
 """Metrics that mmpretrain and mmseg lack."""
 
+from seitpp.evaluation.label_size_iou import LabelSizeIoUMetric
 from seitpp.evaluation.masked_code import MaskedCodeMetric
 from seitpp.evaluation.reconstruction import ReconstructionMetric
 from seitpp.evaluation.token_adapt import TokenAdaptMetric
 
-__all__ = ["MaskedCodeMetric", "ReconstructionMetric", "TokenAdaptMetric"]
+__all__ = ["LabelSizeIoUMetric", "MaskedCodeMetric", "ReconstructionMetric", "TokenAdaptMetric"]

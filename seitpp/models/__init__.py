@@ -10,6 +10,7 @@ from seitpp.models.knn_head import KNNHead
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.patch_discriminator import PatchDiscriminator
 from seitpp.models.seg_data_preprocessor import TokenSegDataPreprocessor
+from seitpp.models.segmentor import TokenSegmentor
 from seitpp.models.token_adapt import TokenAdapt
 from seitpp.models.token_adapt_pretrain import TokenAdaptPretrain
 from seitpp.models.token_embedding import TokenEmbedding
@@ -30,6 +31,7 @@ __all__ = [
     "TokenEmbedding",
     "TokenPairDataPreprocessor",
     "TokenSegDataPreprocessor",
+    "TokenSegmentor",
     "TokenViT",
     "VQTokenizerTrainer",
 ]

@@ -34,8 +34,10 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
 
         Args:
             data: `inputs`, codes (B, H, W) or (B, 1, H, W) or a list of (H, W) or (1, H, W), of any integer type, or
-                embeddings (B, D, H, W); and `data_samples`, a list of `SegDataSample`, whose `gt_sem_seg` (1, h, w),
-                where they have one, are of equal size. A list of samples as mmengine's loader collates it.
+                embeddings (B, D, H, W); and `data_samples`, a list of `SegDataSample`, with `gt_sem_seg` (1, h, w) or
+                without. In training, and where there is a centre crop, these are of equal size; otherwise each may
+                have the size of its own image. A list of samples as mmengine's loader collates it. `images` in place
+                of `inputs` are tokenised first.
             training: Whether to augment.
 
         Returns:
@@ -43,16 +45,18 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
             given with the label maps that belong to the inputs; None if none were given.
         """
         samples = data.get("data_samples")
-        batch = {"inputs": _stacked_inputs(data["inputs"])}
-        if samples is not None and (labels := _stacked_labels(samples)) is not None:
+        inputs = self._tokens_of(self.cast_data(data["images"])) if "images" in data else data["inputs"]
+        batch = {"inputs": _stacked_inputs(inputs)}
+        moved = training or self.crop_size is not None
+        if moved and samples is not None and (labels := _stacked_labels(samples)) is not None:
             batch["gt_sem_seg"] = labels
         batch = self.process(self.cast_data(batch), training)
         if samples is not None:
+            maps = batch["gt_sem_seg"] if "gt_sem_seg" in batch else _own_labels(samples)
             samples = [sample.new() for sample in samples]
-            if "gt_sem_seg" in batch:
-                # int64, which losses ask for, whatever type maps are stored in
-                for sample, label_map in zip(samples, batch["gt_sem_seg"].long(), strict=True):
-                    _set_labels(sample, label_map)
+            for sample, label_map in zip(samples, maps, strict=True):
+                if label_map is not None:
+                    _set_labels(sample, label_map.long())  # which losses ask for, whatever type maps are stored in
             samples = self.cast_data(samples)
         return {"inputs": batch["inputs"], "data_samples": samples}
 
@@ -88,6 +92,11 @@ def _stacked_labels(samples: Sequence[BaseDataElement]) -> Tensor | None:
             "(1, h, w) of equal size for each"
         )
     return torch.cat(maps)
+
+
+def _own_labels(samples: Sequence[BaseDataElement]) -> list[Tensor | None]:
+    """Label maps (h, w) as they are, None for a sample without one."""
+    return [sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None for sample in samples]
 
 
 def _set_labels(sample: BaseDataElement, label_map: Tensor) -> None:

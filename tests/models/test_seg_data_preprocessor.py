@@ -134,14 +134,90 @@ def test_label_maps_of_other_sizes_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"4 of 4 samples have label maps, of the shapes \[\(1, 3, 3\), \(1, 32, 32\)\]"
     ):
-        build()(batch)
+        build()(batch, training=True)
 
 
 def test_missing_label_map_is_refused() -> None:
     batch = toy_batch()
     batch["data_samples"][2] = SegDataSample()
     with pytest.raises(ValueError, match="3 of 4 samples have label maps"):
-        build()(batch)
+        build(crop_size=6)(batch)
+
+
+def test_each_map_keeps_its_own_size_in_prediction() -> None:
+    batch = toy_batch()
+    sizes = [(1, 3, 3), (1, 5, 2), (1, 32, 32)]
+    for place, size in enumerate(sizes):
+        batch["data_samples"][place] = toy_batch(torch.ones(1, *size[1:]), torch.uint8)["data_samples"][0]
+    batch["data_samples"][3] = SegDataSample()
+    samples = build(augments=[FLIP])(batch)["data_samples"]
+    assert [tuple(sample.gt_sem_seg.data.shape) for sample in samples[:3]] == sizes
+    assert [sample.ori_shape for sample in samples[:3]] == [(3, 3), (5, 2), (32, 32)]
+    assert samples[0].gt_sem_seg.data.dtype == torch.int64 and "gt_sem_seg" not in samples[3]
+
+
+N = 14  # tokens of a side of the painted grid, whose numbers are below 255
+
+
+class Enlarging(torch.nn.Module):
+    """In TokenAdapt's place: a map of 2 x 2 places a token, and back, that changes nothing."""
+
+    regresses, codebook_size, code_dim, grid = True, None, 2, (N, N)
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.out_grid = (side, side)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def convert(self, embeddings: Tensor) -> Tensor:
+        """Bilinear, so that coordinates stay coordinates."""
+        return F.interpolate(embeddings, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def reverse(self, maps: Tensor) -> Tensor:
+        """Means of 2 x 2 places, (B, h, w, D)."""
+        return F.avg_pool2d(maps, 2).permute(0, 2, 3, 1)
+
+
+AFFINE = dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, prob=1)
+CROP = dict(type="seitpp.BatchRandomResizedCrop", scale=(0.25, 1.0))
+
+
+@pytest.mark.parametrize("through_token_adapt", [False, True], ids=["tokens", "TokenAdapt"])
+@pytest.mark.parametrize(
+    "augment",
+    [
+        dict(FLIP, prob=1),
+        AFFINE,
+        dict(AFFINE, scale=(1.0, 1.4)),
+        dict(CROP, size=N),
+        dict(CROP, size=N - 4),
+        dict(type="seitpp.BatchCenterCrop", size=N - 4),
+    ],
+    ids=["flip", "affine", "scaled affine", "crop", "smaller crop", "centre crop"],
+)
+def test_painted_places_stay_together_to_within_a_token(augment: dict, through_token_adapt: bool) -> None:
+    """Tokens hold the place they come from, and label maps its number; both are compared after the augmentation."""
+    torch.manual_seed(0)
+    side = augment.get("size", N)
+    if through_token_adapt:
+        inner = {**augment, "size": 2 * side} if "size" in augment else augment
+        augment = dict(type="seitpp.TokenAdaptAugment", token_adapt=Enlarging(side), augments=[inner])
+    numbers = enlarged(torch.arange(N * N).view(1, N, N).expand(B, N, N))
+    places = torch.stack(torch.meshgrid(torch.arange(N), torch.arange(N), indexing="ij")).float()
+    batch = {**toy_batch(numbers, torch.uint8), "inputs": places.expand(B, 2, N, N).contiguous()}
+    preprocessor = build(codebook=torch.randn(K, 2), augments=[augment], output="embeddings")
+    result = preprocessor(batch, training=True)
+    labels = labels_of(result)
+    assert labels.shape == (B, SCALE * side, SCALE * side) and result["inputs"].shape == (B, 2, side, side)
+    rows, columns = labels // N, labels % N
+    # A token that shows an edge of the image is blended with what lies outside of it.
+    at_edge = (labels == 255) | (rows % (N - 1) == 0) | (columns % (N - 1) == 0)
+    inside = enlarged(F.max_pool2d(at_edge.float()[:, None], SCALE)[:, 0]) == 0
+    found_rows, found_columns = enlarged(result["inputs"]).unbind(1)
+    distance = torch.maximum((rows - found_rows).abs(), (columns - found_columns).abs())
+    assert inside.float().mean() > 0.3
+    assert distance[inside].max() <= 1
+    assert not torch.equal(labels[0], numbers[0, : SCALE * side, : SCALE * side])
 
 
 def test_grids_of_other_sizes_are_refused() -> None:

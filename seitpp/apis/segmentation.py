@@ -1,0 +1,146 @@
+"""Label maps of images and of stored tokens, by a trained segmentor."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmseg.structures import SegDataSample
+
+from seitpp.apis.classification import InputType, TokenClassificationInferencer
+from seitpp.apis.inputs import ClassifierInputs
+from seitpp.apis.loading import check_segmentor, load_segmentor
+from seitpp.files import written_whole
+from seitpp.label_maps import distinct_colours
+from seitpp.label_pictures import segmentation_picture
+from seitpp.registry import INFERENCERS
+from seitpp.structures import TokenBatch
+
+
+@INFERENCERS.register_module()
+class TokenSegInferencer(TokenClassificationInferencer):
+    """Label maps of images and of stored tokens.
+
+    An image is brought to the tokenizer's size and tokenised as for a store; its label map has the size of the image
+    again (of the part that the tokenizer shows, where that cuts).
+
+    Args:
+        *args: As for `TokenClassificationInferencer`, with a segmentor in place of the classifier.
+        palette: A colour, RGB, a class, for pictures; by default the checkpoint's.
+        **kwargs: As for `TokenClassificationInferencer`.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: The model is no segmentor of tokens, or as for `TokenClassificationInferencer`.
+
+    Example:
+        >>> inferencer = TokenSegInferencer(config, checkpoint, tokenizer="data/ade20k-tokens/val")
+        >>> inferencer("street.jpg", show_dir="shown")
+        [{'pred_sem_seg': array([[2, 2, ...]]), 'classes': {'sky': 0.41, 'road': 0.3, 'car': 0.29}}]
+    """
+
+    visualize_kwargs = {"show_dir"}
+    postprocess_kwargs: set[str] = set()
+    _task = "segment"
+    _load, _check = staticmethod(load_segmentor), staticmethod(check_segmentor)
+
+    def __init__(self, *args: Any, palette: Sequence[Sequence[int]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = getattr(self.model, "_dataset_meta", {}).get("palette") if palette is None else palette
+        self.palette = [list(colour) for colour in known or distinct_colours(self.num_classes)]
+        if len(self.palette) != self.num_classes:
+            raise ValueError(
+                f"the palette has {len(self.palette)} colours, the model {self.num_classes} classes; expected one each"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the model tells apart."""
+        return self.model.decode_head.num_classes
+
+    def __call__(
+        self,
+        inputs: InputType,
+        return_datasamples: bool = False,
+        batch_size: int = 8,
+        indices: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]] | list[SegDataSample]:
+        """Segment.
+
+        Args:
+            inputs: As for `TokenClassificationInferencer`.
+            return_datasamples: Whether to return mmseg's `SegDataSample`s instead of dicts.
+            batch_size: Samples at a time.
+            indices: Samples of a token store, in this order; by default all.
+            **kwargs: `show_dir`: folder for pictures, one a sample, PNG: the image, and its label map over it.
+
+        Returns:
+            A dict for each sample: `pred_sem_seg`, class indices (h, w), uint8 (uint16 for more than 256 classes), of
+            the size of the image, or for tokens of the decoded image (without a tokenizer, the head's resolution); and
+            `classes`: each class that occurs, by its name (its index where there are no names), with its share of the
+            pixels, the largest first.
+
+        Raises:
+            FileNotFoundError: Nothing lies at a path.
+            ValueError: As for `TokenClassificationInferencer`.
+            IndexError: The store has no such sample.
+        """
+        return super().__call__(inputs, return_datasamples, batch_size, indices, **kwargs)
+
+    def preprocess(self, inputs: ClassifierInputs, batch_size: int = 1) -> Iterator[TokenBatch]:
+        """Batches for the model's data preprocessor, with the sizes that predictions shall have."""
+        for batch in inputs.batches(batch_size):
+            places = batch["sample_idx"].tolist()
+            sizes = [inputs.size(place) or self._decoded_size(batch) for place in places]
+            if None not in sizes:
+                batch["data_samples"] = [
+                    SegDataSample(metainfo={"sample_idx": place, "img_shape": size, "ori_shape": size})
+                    for place, size in zip(places, sizes, strict=True)
+                ]
+            yield batch
+
+    def _decoded_size(self, batch: TokenBatch) -> tuple[int, int] | None:
+        """Height and width of what tokens decode to, where the tokenizer is known."""
+        if self.tokenizer is None:
+            return None
+        return tuple(side * self.tokenizer.stride for side in batch["inputs"].shape[1:3])
+
+    def visualize(
+        self, inputs: ClassifierInputs, preds: list[SegDataSample], show_dir: str | Path | None = None, **_unused: Any
+    ) -> list[np.ndarray] | None:
+        """Draw each label map over its image; see `__call__`.
+
+        Returns:
+            The pictures, (H, W, 3), RGB, uint8; None if they are not written.
+        """
+        if show_dir is None:
+            return None
+        names = self.classes or [str(number) for number in range(self.num_classes)]
+        pictures = []
+        for place, sample in enumerate(preds):
+            image = torch.from_numpy(inputs.picture(place).copy()).permute(2, 0, 1)
+            drawn = segmentation_picture(image, sample.pred_sem_seg.data[0], names, self.palette)
+            with written_whole(Path(show_dir, f"{inputs.names[place]}.png")) as temporary:
+                drawn.save(temporary, format="png")
+            pictures.append(np.asarray(drawn))
+        return pictures
+
+    def postprocess(
+        self,
+        preds: list[SegDataSample],
+        visualization: list[np.ndarray] | None,
+        return_datasamples: bool = False,
+    ) -> list[dict[str, Any]] | list[SegDataSample]:
+        """Results as plain dicts; see `__call__`."""
+        if return_datasamples:
+            return preds
+        return [self._label_map(sample.pred_sem_seg.data[0].cpu().numpy()) for sample in preds]
+
+    def _label_map(self, labels: np.ndarray) -> dict[str, Any]:
+        found, counts = np.unique(labels, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        names = {int(index): self.classes[index] if self.classes is not None else int(index) for index in found}
+        shares = {names[int(found[place])]: float(counts[place] / labels.size) for place in order}
+        return {"pred_sem_seg": labels.astype(np.uint8 if self.num_classes <= 256 else np.uint16), "classes": shares}

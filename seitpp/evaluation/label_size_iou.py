@@ -1,0 +1,56 @@
+"""mmseg's IoU scores with what they were measured on: the sizes of the label maps, which decide a score's meaning."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmengine.logging import MMLogger
+from mmseg.evaluation import IoUMetric
+
+from seitpp.registry import METRICS
+
+
+@METRICS.register_module()
+class LabelSizeIoUMetric(IoUMetric):
+    """`mmseg.IoUMetric` that logs the sizes of the label maps it compared, and may report each class.
+
+    A prediction has the size of its sample's label map, so a store decides whether scores are at the training's size
+    or at that of the original images.
+
+    Args:
+        per_class: Whether the result has an entry `IoU/CLASS` for each class that occurs in labels or predictions, in
+            percent; the log's table has all in any case.
+        **kwargs: As for `mmseg.IoUMetric`.
+    """
+
+    def __init__(self, per_class: bool = False, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.per_class = per_class
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Add a batch: areas of each class, and the size of each label map."""
+        known = len(self.results)
+        super().process(data_batch, data_samples)
+        sizes = [tuple(sample["gt_sem_seg"]["data"].shape[-2:]) for sample in data_samples if "gt_sem_seg" in sample]
+        self.results[known:] = [(*areas, size) for areas, size in zip(self.results[known:], sizes, strict=True)]
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """The scores of all samples, in percent."""
+        logger = MMLogger.get_current_instance()
+        if not results:  # predictions are only written
+            return super().compute_metrics(results)
+        logger.info(f"Scored at the size of the label maps: {_described([size for *_areas, size in results])}.")
+        areas = [tuple(one) for *one, _size in results]
+        metrics = {name: float(value) for name, value in super().compute_metrics(areas).items()}
+        if self.per_class:
+            intersect, union, *_ = (sum(part) for part in zip(*areas, strict=True))
+            shares = 100 * (intersect / union).numpy()
+            named = zip(self.dataset_meta["classes"], shares, strict=True)
+            metrics.update({f"IoU/{name}": round(float(share), 2) for name, share in named if not np.isnan(share)})
+        return metrics
+
+
+def _described(sizes: Sequence[tuple[int, int]]) -> str:
+    """One size, or how many there are and between which they lie, by area."""
+    different = sorted(set(sizes), key=lambda size: size[0] * size[1])
+    smallest, largest = (f"{height} x {width}" for height, width in (different[0], different[-1]))
+    return smallest if len(different) == 1 else f"{len(different)} sizes from {smallest} to {largest}"

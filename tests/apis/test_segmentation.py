@@ -1,0 +1,107 @@
+"""The inferencer of label maps: sizes of predictions, pictures, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from seitpp.apis import TokenClassificationInferencer, TokenSegInferencer, load_segmentor
+from seitpp.storage import StoreReader
+from seitpp.testing import build_model, make_images, make_seg_store, shrink
+from seitpp.tokenizers import PatchKMeans
+
+LEAF = Path(__file__).resolve().parents[2] / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-2k_scenes-tokens.py"
+NAMES = [f"class-{number}" for number in range(5)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`config.py`, `model.pth` of random weights, and a store of 16 x 16 codes of 32 x 32 pixels."""
+    folder = tmp_path_factory.mktemp("segmentor")
+    kmeans = PatchKMeans(image_size=32, patch_size=2).describe()
+    for split in ("train", "val"):
+        make_seg_store(
+            folder / "data/scenes-tokens" / split, 3, codebook_size=256, code_dim=12, num_classes=5, tokenizer=kmeans
+        )
+    cfg = shrink(Config.fromfile(LEAF), folder)
+    cfg.model.test_cfg.keep_logits = True
+    cfg.dump(folder / "config.py")
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    meta = {"dataset_meta": {"classes": NAMES, "palette": [[number, 0, 0] for number in range(5)]}}
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, folder / "model.pth")
+    make_images(folder / "images", 2, 48, seed=5)
+    with Image.open(folder / "images" / "0001.png") as image:
+        image.resize((30, 50)).save(folder / "images" / "0001.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def infer(folder: Path) -> TokenSegInferencer:
+    store = folder / "data/scenes-tokens/val"
+    return TokenSegInferencer(folder / "config.py", folder / "model.pth", "cpu", tokenizer=store)
+
+
+def test_label_maps_have_the_size_of_their_images(infer: TokenSegInferencer, folder: Path) -> None:
+    results = infer(folder / "images")
+    assert [result["pred_sem_seg"].shape for result in results] == [(48, 48), (50, 30)]
+    for result in results:
+        assert result["pred_sem_seg"].dtype == np.uint8
+        assert set(result["classes"]) == {NAMES[index] for index in np.unique(result["pred_sem_seg"])}
+        shares = list(result["classes"].values())
+        assert sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
+
+
+def test_stored_tokens_are_segmented_as_the_model_does(infer: TokenSegInferencer, folder: Path) -> None:
+    store = folder / "data/scenes-tokens/val"
+    results = infer(store, indices=[2, 0])
+    model = load_segmentor(folder / "config.py", folder / "model.pth")
+    logits = model._forward(torch.from_numpy(StoreReader(store).read([2, 0])).long())
+    expected = torch.nn.functional.interpolate(logits, (32, 32), mode="bilinear").argmax(dim=1)
+    assert np.array_equal(np.stack([result["pred_sem_seg"] for result in results]), expected)
+
+
+def test_images_are_segmented_as_their_tokens(infer: TokenSegInferencer, folder: Path, tmp_path: Path) -> None:
+    make_images(tmp_path / "images", 2, 32, seed=7)
+    results = infer(tmp_path / "images")
+    tokens = torch.stack(
+        [
+            infer.tokenizer.encode(infer.tokenizer.from_bytes(torch.from_numpy(pixels(path))[None]))[0]
+            for path in sorted((tmp_path / "images").iterdir())
+        ]
+    )
+    for one, other in zip(results, infer(tokens), strict=True):
+        assert np.array_equal(one["pred_sem_seg"], other["pred_sem_seg"])
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).transpose(2, 0, 1).copy()
+
+
+def test_without_a_tokenizer_tokens_have_the_heads_resolution(folder: Path) -> None:
+    infer = TokenSegInferencer(folder / "config.py", folder / "model.pth", "cpu")
+    (sample,) = infer(folder / "data/scenes-tokens/val", indices=[1], return_datasamples=True)
+    assert sample.pred_sem_seg.shape == (32, 32) and sample.seg_logits.shape == (32, 32)
+    with pytest.raises(ValueError, match="must be tokenised first, and no tokenizer is known"):
+        infer(folder / "images")
+
+
+def test_pictures_are_written(infer: TokenSegInferencer, folder: Path, tmp_path: Path) -> None:
+    infer(folder / "images", show_dir=tmp_path)
+    infer(folder / "data/scenes-tokens/val", indices=[1], show_dir=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.png", "0001.png", "val-1.png"]
+
+
+def test_other_models_and_palettes_are_refused(folder: Path, infer: TokenSegInferencer) -> None:
+    with pytest.raises(ValueError, match="is a TokenSegmentor whose head has no classes; expected a classifier"):
+        TokenClassificationInferencer(folder / "config.py", folder / "model.pth", "cpu")
+    with pytest.raises(ValueError, match="is a Linear with the data preprocessor NoneType; expected a"):
+        TokenSegInferencer(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="the palette has 1 colours, the model 5 classes"):
+        TokenSegInferencer(infer.model, palette=[[0, 0, 0]])
