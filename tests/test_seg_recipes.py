@@ -26,7 +26,7 @@ from seitpp.tokenizers import PatchKMeans
 
 LEAF = "upernet_vit-base-p16_{}_8xb2-80k_ade20k-tokens-512px.py"
 SEIT, SEITPP, COLOR = LEAF.format("seit"), LEAF.format("mtm-400e-pre"), LEAF.format("mtm-400e-pre_coloradapt")
-SMALL = "upernet_vit-tiny-p1_1xb8-2k_scenes-tokens.py"
+SMALL = "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "segmentation"
 
 
@@ -158,10 +158,21 @@ def test_scores_of_two_by_three_pixels_by_hand() -> None:
 
 def test_pixels_are_counted_over_all_samples_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = []
-    monkeypatch.setattr(MMLogger.get_instance("mmengine"), "info", lambda line, *_args: lines.append(line))
+    monkeypatch.setattr(MMLogger.get_current_instance(), "info", lambda line, *_args: lines.append(line))
     metrics = scored(evaluator(), ([[0]], [[0]]), ([[0, 0, 1]], [[1, 1, 1]]))
     assert metrics["seg/mIoU"] == pytest.approx(100 * (1 / 3 + 1 / 3) / 2, abs=0.006)
     assert "Scored at the size of the label maps: 2 sizes from 1 x 1 to 1 x 3." in lines
+
+
+def test_predictions_are_written_without_a_score(tmp_path: Path) -> None:
+    built = evaluator(format_only=True, output_dir=str(tmp_path))
+    sample = SegDataSample(metainfo=dict(img_path="store/00000003"))
+    for name in ("pred_sem_seg", "gt_sem_seg"):
+        setattr(sample, name, PixelData(data=torch.tensor([[[0, 2]]])))
+    built.process(data_samples=[sample], data_batch={})
+    assert built.evaluate(1) == {}
+    with Image.open(tmp_path / "00000003.png") as picture:
+        assert picture.tobytes() == bytes([0, 2])
 
 
 @pytest.fixture

@@ -48,6 +48,8 @@ def load_segmentor(
 ) -> nn.Module:
     """Build a segmentor of tokens for prediction; everything is as for `load_classifier`.
 
+    Augmentations stay where `test_cfg.flip` is True, whose TokenAdapt is one of them, read when it is first used.
+
     Args:
         config: A config whose model is a `seitpp.TokenSegmentor` with a `seitpp.TokenSegDataPreprocessor`.
         checkpoint: See `load_classifier`.
@@ -152,7 +154,8 @@ def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> Config
     model = copy.deepcopy(config.model)
     preprocessor = model.get("data_preprocessor") or copy.deepcopy(config.get("data_preprocessor"))
     if preprocessor is not None:
-        preprocessor.pop("augments", None)
+        if (model.get("test_cfg") or {}).get("flip") is not True:
+            preprocessor.pop("augments", None)
         codebook = preprocessor.get("codebook")
         if isinstance(codebook, str) and not Path(codebook).exists() and _CODEBOOK in weights:
             preprocessor.codebook = weights[_CODEBOOK]

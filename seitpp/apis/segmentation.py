@@ -101,6 +101,10 @@ class TokenSegInferencer(TokenClassificationInferencer):
                 ]
             yield batch
 
+    def forward(self, inputs: TokenBatch, **kwargs: Any) -> list[SegDataSample]:
+        """Predictions of a batch, off the device, whose memory label maps of many images would fill."""
+        return [sample.cpu() for sample in super().forward(inputs, **kwargs)]
+
     def _decoded_size(self, batch: TokenBatch) -> tuple[int, int] | None:
         """Height and width of what tokens decode to, where the tokenizer is known."""
         if self.tokenizer is None:

@@ -184,6 +184,7 @@ def build_runner(config: Config) -> Runner:
     """The runner for a prepared config."""
     warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
     prepare_processes(config)
     if not torch.cuda.is_available():
         for name in ("train_dataloader", "val_dataloader", "test_dataloader"):

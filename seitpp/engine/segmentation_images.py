@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
@@ -27,7 +28,7 @@ class SegmentationImageHook(Hook):
     def __init__(self, folder: str, count: int | None = None, tokenizer: dict | None = None) -> None:
         self.folder, self.count = Path(folder), count
         self._tokenizer = None if tokenizer is None else FrozenTokenizer(tokenizer)
-        self._written = 0
+        self._written, self._device = 0, torch.device("cpu")
 
     def before_test(self, runner: Runner) -> None:
         """Find the tokenizer, now and not after the first batch."""
@@ -35,7 +36,8 @@ class SegmentationImageHook(Hook):
         dataset = runner.test_loop.dataloader.dataset
         if self._tokenizer is None:
             self._tokenizer = FrozenTokenizer(tokenizer_from_store(dataset.reader))
-        if not self._tokenizer.on("cpu").can_decode:
+        self._device = next(runner.model.parameters()).device
+        if not self._tokenizer.on(self._device).can_decode:
             raise ValueError(
                 f"pictures need a tokenizer that decodes, and that of {dataset.store_path} has no decoder; give one "
                 "with its decoder, or leave out --show-dir"
@@ -65,5 +67,5 @@ class SegmentationImageHook(Hook):
 
     def _decoded(self, tokens: Tensor) -> Tensor:
         """Pixels (B, C, H, W), uint8, of codes (B, H, W)."""
-        tokenizer = self._tokenizer.on("cpu")
-        return tokenizer.to_bytes(tokenizer.decode(tokens.long().cpu()))
+        tokenizer = self._tokenizer.on(self._device)
+        return tokenizer.to_bytes(tokenizer.decode(tokens.long().to(self._device)))

@@ -30,7 +30,9 @@ class LabelSizeIoUMetric(IoUMetric):
         """Add a batch: areas of each class, and the size of each label map."""
         known = len(self.results)
         super().process(data_batch, data_samples)
-        sizes = [tuple(sample["gt_sem_seg"]["data"].shape[-2:]) for sample in data_samples if "gt_sem_seg" in sample]
+        if self.format_only:
+            return
+        sizes = [tuple(sample["gt_sem_seg"]["data"].shape[-2:]) for sample in data_samples]
         self.results[known:] = [(*areas, size) for areas, size in zip(self.results[known:], sizes, strict=True)]
 
     def compute_metrics(self, results: list) -> dict[str, float]:

@@ -89,7 +89,7 @@ def _stacked_labels(samples: Sequence[BaseDataElement]) -> Tensor | None:
     if len(maps) < len(samples) or len(shapes) != 1 or maps[0].dim() != 3 or maps[0].shape[0] != 1:
         raise ValueError(
             f"{len(maps)} of {len(samples)} samples have label maps, of the shapes {sorted(shapes)}; expected one "
-            "(1, h, w) of equal size for each"
+            "(1, h, w) of equal size for each (the data set's label_size brings them to one)"
         )
     return torch.cat(maps)
 

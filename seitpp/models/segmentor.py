@@ -100,6 +100,8 @@ class TokenSegmentor(EncoderDecoder):
             raise ValueError(
                 f"test_cfg.stride is {stride} and crop_size {crop}; a stride above the window's side leaves tokens out"
             )
+        if self.test_cfg.get("windows_at_once", 1) < 1:
+            raise ValueError(f"test_cfg.windows_at_once is {self.test_cfg['windows_at_once']}, expected at least 1")
         if self.align_corners:
             raise ValueError("sliding windows need a decode_head with align_corners=False")
 
@@ -114,6 +116,7 @@ class TokenSegmentor(EncoderDecoder):
         Returns:
             The samples with `pred_sem_seg` (1, h, w) and, if they are kept, `seg_logits` (classes, h, w).
         """
+        self._check_grid(inputs)
         samples = [None] * len(inputs) if data_samples is None else data_samples
         coarse = None if self.test_cfg["mode"] == "slide" else self.whole_inference(inputs)
         results = []
@@ -127,12 +130,21 @@ class TokenSegmentor(EncoderDecoder):
             results.append(result)
         return results
 
+    def _check_grid(self, inputs: Tensor) -> None:
+        """Refuse tokens that would be filled up to whole patches: logits would lie beside their pixels."""
+        patch, grid = self.backbone.patch_embed.projection.stride, inputs.shape[-2:]
+        if grid[0] % patch[0] or grid[1] % patch[1]:
+            raise ValueError(
+                f"{grid[0]} x {grid[1]} tokens do not divide into patches of {patch[0]} x {patch[1]}; tokenise images "
+                "of another size, or set the data preprocessor's crop_size to a multiple"
+            )
+
     def whole_inference(self, inputs: Tensor, batch_img_metas: Sequence[dict] | None = None) -> Tensor:
-        """Logits (B, classes, h, w) at the resolution of the head; with `flip` the mean of both directions."""
-        logits = self._forward(inputs)
+        """Logits (B, classes, h, w), float32, at the head's resolution; with `flip` the mean of both directions."""
+        logits = self._forward(inputs).float()  # the 8 bits of bfloat16 are too few for places and for means
         if not self.test_cfg.get("flip"):
             return logits
-        return (logits + self._forward(self.mirrored(inputs)).flip(-1)) / 2
+        return (logits + self._forward(self.mirrored(inputs)).float().flip(-1)) / 2
 
     def slide_inference(self, inputs: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Logits of one sample, the mean of those of overlapping windows, each enlarged by itself.

@@ -9,11 +9,12 @@ from mmengine.config import Config
 from PIL import Image
 
 from seitpp.apis import TokenClassificationInferencer, TokenSegInferencer, load_segmentor
+from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
 from seitpp.testing import build_model, make_images, make_seg_store, shrink
 from seitpp.tokenizers import PatchKMeans
 
-LEAF = Path(__file__).resolve().parents[2] / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-2k_scenes-tokens.py"
+LEAF = Path(__file__).resolve().parents[2] / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
 NAMES = [f"class-{number}" for number in range(5)]
 
 
@@ -90,6 +91,22 @@ def test_without_a_tokenizer_tokens_have_the_heads_resolution(folder: Path) -> N
     assert sample.pred_sem_seg.shape == (32, 32) and sample.seg_logits.shape == (32, 32)
     with pytest.raises(ValueError, match="must be tokenised first, and no tokenizer is known"):
         infer(folder / "images")
+
+
+def test_mirrored_by_the_token_adapt_of_the_trainings_augmentations(folder: Path, tmp_path: Path) -> None:
+    sizes = dict(codebook_size=256, code_dim=12, grid=16, out_grid=16, dims=16, num_heads=2, head_dims=8, mlp_dims=32)
+    torch.manual_seed(1)
+    torch.save({"state_dict": TokenAdapt(**sizes).state_dict()}, tmp_path / "adapt.pth")
+    cfg = Config.fromfile(folder / "config.py")
+    cfg.data_preprocessor.augments = [
+        dict(type="seitpp.TokenAdaptAugment", token_adapt=sizes, checkpoint=str(tmp_path / "adapt.pth"))
+    ]
+    cfg.model.test_cfg.flip = True
+    model, store = load_segmentor(cfg, folder / "model.pth"), folder / "data/scenes-tokens/val"
+    (sample,) = TokenSegInferencer(model)(store, indices=[1], return_datasamples=True)
+    codes = torch.from_numpy(StoreReader(store).read([1])).long()
+    expected = (model._forward(codes) + model._forward(model.mirrored(codes)).flip(-1)) / 2
+    torch.testing.assert_close(sample.seg_logits.data[None], expected)
 
 
 def test_pictures_are_written(infer: TokenSegInferencer, folder: Path, tmp_path: Path) -> None:

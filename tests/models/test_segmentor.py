@@ -148,6 +148,14 @@ def test_one_window_over_everything_is_the_whole(build: Callable, size: tuple[in
         torch.testing.assert_close(found.seg_logits.data, expected.seg_logits.data, rtol=1e-4, atol=1e-5)
 
 
+def test_windows_lie_as_exactly_in_bfloat16(build: Callable) -> None:
+    whole, slide = build(), build(test_cfg=dict(mode="slide", crop_size=GRID, stride=GRID))
+    with torch.autocast("cpu", torch.bfloat16):
+        (expected,), (found,) = (predict(model, tokens(1), (160, 160)) for model in (whole, slide))
+    assert found.seg_logits.data.dtype == expected.seg_logits.data.dtype == torch.float32
+    torch.testing.assert_close(found.seg_logits.data, expected.seg_logits.data, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("grid", [(8, 8), (12, 20), (9, 31)])
 @pytest.mark.parametrize("size", [(96, 160), (71, 85), (7, 11)])
 def test_constant_model_gives_a_constant_everywhere(
@@ -270,6 +278,7 @@ def test_mirroring_by_a_cropping_token_adapt_is_refused(build: Callable) -> None
         (dict(mode="slide", crop_size=8), "set its crop_size and stride, in tokens"),
         (dict(mode="slide", crop_size=8, stride=9), r"stride is \(9, 9\) and crop_size \(8, 8\); a stride above"),
         (dict(mode="slide", crop_size=8, stride=(4, 0)), r"stride is \(4, 0\)"),
+        (dict(mode="slide", crop_size=8, stride=4, windows_at_once=0), "windows_at_once is 0, expected at least 1"),
     ],
 )
 def test_options_that_leave_tokens_out_are_refused(arch: dict, test_cfg: dict, message: str) -> None:
@@ -312,3 +321,11 @@ def test_unlabelled_pixels_do_not_weigh_on_the_loss(build: Callable) -> None:
     logits = F.interpolate(model._forward(inputs), (16, 16), mode="bilinear", align_corners=False)
     expected = F.cross_entropy(logits, ones[0].gt_sem_seg.data, ignore_index=255)  # the mean over what has a label
     torch.testing.assert_close(losses["decode.loss_ce"], expected)
+
+
+def test_grid_that_patches_do_not_divide_is_refused(build: Callable) -> None:
+    model = build()
+    patch = model.backbone.patch_embed.projection.stride[0]
+    assert patch == 2
+    with pytest.raises(ValueError, match=rf"{GRID + 1} x {GRID} tokens do not divide into patches of 2 x 2; tokenise"):
+        model.predict(tokens(1, (GRID + 1, GRID)), samples((8, 8)))

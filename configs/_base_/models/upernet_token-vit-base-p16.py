@@ -1,7 +1,8 @@
 """UPerNet on a ViT-B of codes: 64 x 64 codes of 512 x 512 pixels, 32 x 32 patches, four maps of them as a pyramid.
 
 After mmseg's DeiT-B/16, but for the pyramid's neck, which its 80k-iteration file leaves out and its BEiT and MAE files
-have: UPerNet wants maps of four scales, and a plain ViT has one.
+have: UPerNet wants maps of four scales, and a plain ViT has one. As there, the auxiliary head reads the third map,
+which has the patches' own scale; DeiT's, without a neck, reads the last.
 """
 
 # One process, and tests on a CPU, have no other. With two samples a GPU statistics are taken over all of them: the
