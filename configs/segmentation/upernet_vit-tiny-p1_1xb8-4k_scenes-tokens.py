@@ -1,4 +1,4 @@
-"""UPerNet from scratch on tokens of digits on photographs, in minutes on a CPU.
+"""UPerNet from scratch on tokens of digits on photographs, in half an hour on a CPU.
 
     python tools/train.py configs/segmentation/upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py
 
