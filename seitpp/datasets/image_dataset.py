@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.dataset import force_full_init
 
 from seitpp.checkpoint import shorten
-from seitpp.class_names import class_difference
+from seitpp.datasets.batched import BatchedDataset
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.structures import TokenBatch
@@ -24,7 +24,7 @@ _OF_WEIGHTS = ("checkpoint", "code_subset", "codebook", "fit")
 
 
 @DATASETS.register_module()
-class ImageDataset(BaseDataset):
+class ImageDataset(BatchedDataset):
     """Images and labels; the data preprocessor tokenises them on the device, as a store of them would hold them.
 
     Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
@@ -40,7 +40,6 @@ class ImageDataset(BaseDataset):
         root: Folder of the paths in a list.
         classes_file: Class names, one a line, in the order of their indices; by default folders in that of their names.
         unlabelled: Whether to leave labels out.
-        expected_classes: Class names that there must be, in this order, such as a model's.
         metainfo: Overrides, such as `classes`.
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
@@ -56,7 +55,6 @@ class ImageDataset(BaseDataset):
         root: str | None = None,
         classes_file: str | None = None,
         unlabelled: bool = False,
-        expected_classes: Sequence[str] | None = None,
         metainfo: dict | None = None,
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
@@ -70,7 +68,6 @@ class ImageDataset(BaseDataset):
             "unlabelled": unlabelled,
         }
         self.tokenizer_config = tokenizer
-        self.expected_classes = expected_classes
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -99,20 +96,6 @@ class ImageDataset(BaseDataset):
     def _check(self, source: ImageSource) -> None:
         if source.annotated:
             raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
-        if self.expected_classes is None or source.labels is None:
-            return
-        difference = source.classes is not None and class_difference(self.expected_classes, source.classes)
-        if difference:
-            raise ValueError(
-                f"{self.store_path} has {len(source.classes)} classes where {len(self.expected_classes)} are expected: "
-                f"{difference}. Name the expected ones, one a line, in a file (classes_file), so that each keeps its "
-                "number, and remove folders that it does not name"
-            )
-        if source.labels.max() >= len(self.expected_classes):
-            raise ValueError(
-                f"{self.store_path} has labels up to {source.labels.max()} where {len(self.expected_classes)} classes "
-                "are expected"
-            )
 
     @property
     def store_path(self) -> str:
@@ -157,25 +140,11 @@ class ImageDataset(BaseDataset):
         return batch
 
     @force_full_init
-    def __getitem__(self, idx: int) -> dict:
-        """One sample, as the batch of one that it is."""
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"sample {idx} of a data set of {len(self)}")
-        return {key: value[0] for key, value in self.__getitems__([idx % len(self)]).items()}
-
-    @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Name in the source and label of one sample."""
         number, source = self.data_list[idx], self._batches.source
         info = {"sample_idx": idx % len(self), "img_path": source.names[number]}
         return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """The sample's class in a list, for samplers and wrappers that balance classes."""
-        info = self.get_data_info(idx)
-        if "gt_label" not in info:
-            raise ValueError(f"{self.store_path} has no labels, so its samples have no category")
-        return [info["gt_label"]]
 
 
 def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
 
+from seitpp.datasets.batched import BatchedDataset
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
@@ -20,7 +21,7 @@ from seitpp.tokenizer_facts import known_distance, tokenizer_identity
 
 
 @DATASETS.register_module()
-class TokenDataset(BaseDataset):
+class TokenDataset(BatchedDataset):
     """Codes and labels, a whole batch a fetch (`__getitems__`; use `seitpp.identity_collate` and no workers).
 
     `metainfo` tells `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash`, what is known of the
@@ -204,25 +205,11 @@ class TokenDataset(BaseDataset):
         return batch
 
     @force_full_init
-    def __getitem__(self, idx: int) -> dict:
-        """One sample, as the batch of one that it is; training fetches through `__getitems__`."""
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"sample {idx} of a data set of {len(self)}")
-        return {key: value[0] for key, value in self.__getitems__([idx % len(self)]).items()}
-
-    @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Place in the store and label of one sample."""
         sample = idx % len(self) % len(self._places)
         info = {"sample_idx": idx % len(self), "place": int(self._places[sample])}
         return info if self._labels is None else {**info, "gt_label": int(self._labels[sample])}
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """The sample's class in a list, for samplers and wrappers that balance classes."""
-        info = self.get_data_info(idx)
-        if "gt_label" not in info:
-            raise ValueError(f"{self.store_path} has no labels, so its samples have no category")
-        return [info["gt_label"]]
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:

@@ -146,11 +146,6 @@ class TokenSegDataset(TokenDataset):
         }
 
     @force_full_init
-    def __getitem__(self, idx: int) -> dict:
-        """One sample: `inputs` (H, W) and its data sample; training fetches through `__getitems__`."""
-        return super().__getitem__(idx)
-
-    @force_full_init
     def get_data_info(self, idx: int) -> dict:
         """Places of one sample, and the file of its label map; reads neither."""
         info = super().get_data_info(idx)

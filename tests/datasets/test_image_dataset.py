@@ -206,29 +206,6 @@ def test_order_of_classes_is_that_of_a_file(data: Callable) -> None:
     assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("expected", "message"),
-    [
-        (["ant", "bee", "cow", "dog"], r"val has 3 classes where 4 are expected: 1 missing \('dog'\)\. Name the"),
-        (["ant", "bee"], r"1 not expected \('cow'\)"),
-        (["ant", "bat", "cow"], r"3 classes where 3 are expected: 1 missing \('bat'\), 1 not expected \('bee'\)"),
-        (["ant", "cow", "bee"], r"the same names in another order, of which class 1 is 'bee', expected 'cow'"),
-    ],
-    ids=["missing", "extra", "both", "order"],
-)
-def test_other_classes_than_expected_are_refused(data: Callable, expected: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        data(expected_classes=expected)
-
-
-def test_expected_classes_keep_their_numbers(data: Callable) -> None:
-    expected = ["cow", "bee", "ant", "dog"]
-    assert data(classes_file="classes.txt", expected_classes=expected).labels.tolist() == [0, 0, 0, 1, 1, 2]
-    assert len(data("list.txt", expected_classes=expected)) == 6  # numbers, not names
-    with pytest.raises(ValueError, match=r"list\.txt has labels up to 2 where 2 classes are expected"):
-        data("list.txt", expected_classes=["ant", "bee"])
-
-
 def test_label_maps_are_no_classes(tmp_path: Path) -> None:
     write_image(tmp_path / "images" / "val" / "0.png", 0)
     write_image(tmp_path / "annotations" / "val" / "0.png", 0, "L")
