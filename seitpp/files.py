@@ -8,12 +8,42 @@ from pathlib import Path
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """Yield a name to write to; it becomes `path` when the block ends, and goes away when the block fails."""
+    """Yield a name to write to; it becomes `path` when the block ends, and goes away when the block fails.
+
+    A symbolic link stays: the file that it leads to is replaced. What is no ordinary file (a device, a pipe) cannot be
+    replaced and is yielded itself, to be written to directly.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        OSError: It cannot be written, for one because the disk is full; with the path's name.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp{os.getpid()}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        _sync(temporary)
+        os.replace(temporary, target)
+        _sync(target.parent)  # the rename itself must survive a crash, too
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary), temporary):
+            raise OSError(error.errno, f"cannot write, {os.strerror(error.errno)}", str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

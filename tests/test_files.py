@@ -1,5 +1,8 @@
 """Files that appear whole or not at all."""
 
+import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -24,3 +27,44 @@ def test_failure_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError("disk full")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "kept" / "file.txt", tmp_path / "link.txt"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    with written_whole(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_what_is_no_file_is_written_to_directly(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with written_whole(pipe) as same:
+        assert same == pipe
+        same.write_text("through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+
+
+def test_device_is_not_replaced() -> None:
+    with written_whole(os.devnull) as same:
+        same.write_text("nothing")
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="it is a folder; name a file"), written_whole(tmp_path):
+        pass
+
+
+def test_full_disk_names_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), written_whole(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
