@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 
 
@@ -68,4 +69,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -32,6 +32,7 @@ from seitpp.converters import (
     to_release,
 )
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 
 _CODEBOOK = "codebook"
 
@@ -134,4 +135,4 @@ def print_result(path: Path, weights: dict[str, torch.Tensor], dropped: Sequence
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import (
     CODECS,
@@ -158,4 +159,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

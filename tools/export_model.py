@@ -17,6 +17,7 @@ from pathlib import Path
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.export import Parity, export_classifier
 from seitpp.export_formats import SUFFIXES
+from seitpp.io.command_line import run_tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,4 +94,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from seitpp.apis import TokenClassificationInferencer
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.io.command_line import run_tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,4 +65,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

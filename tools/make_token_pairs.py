@@ -17,6 +17,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.tokenization.token_pairs import make_token_pairs
 
@@ -70,4 +71,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

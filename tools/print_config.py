@@ -4,33 +4,37 @@ python tools/print_config.py CONFIG [--cfg-options key=value ...] [--save-path F
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from seitpp.io.command_line import run_tool
 
-def parse_args() -> argparse.Namespace:
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="overrides, key=value")
     parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.save_path is not None and args.save_path.suffix not in (".py", ".json", ".yml", ".yaml"):
         parser.error(f"--save-path must end in .py, .json or .yml, got {args.save_path}")
     return args
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged config, and write it if asked to."""
-    args = parse_args()
+    args = parse_args(argv)
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     print(cfg.pretty_text)
     if args.save_path is not None:
         args.save_path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(args.save_path)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_tool(main))

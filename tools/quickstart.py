@@ -25,6 +25,7 @@ from rich.table import Table
 
 from seitpp.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.engine.launch import newest_checkpoint
+from seitpp.io.command_line import run_tool
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
 from seitpp.tokenizers import tokenizer_from_store
@@ -283,4 +284,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

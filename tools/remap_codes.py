@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.code_table import tokenizer_distance
@@ -119,4 +120,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -97,4 +98,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

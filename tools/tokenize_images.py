@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS
 from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
@@ -184,4 +185,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from seitpp.engine import launch
+from seitpp.io.command_line import run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -52,4 +53,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -28,6 +28,7 @@ from mmengine.optim import OptimWrapper
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.io.command_line import run_tool
 from seitpp.models import TokenAdapt, TokenDataPreprocessor
 from seitpp.registry import MODELS, OPTIM_WRAPPERS, TOKENIZERS, TRANSFORMS
 
@@ -216,4 +217,4 @@ def _met(met: bool) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -30,6 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import (
     CODECS,
@@ -305,4 +306,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -27,6 +27,7 @@ from torch import Tensor
 from seitpp.augment.geometry import sample_crop_boxes
 from seitpp.augment.token_ops import TokenRRC
 from seitpp.codebook import nearest_codes
+from seitpp.io.command_line import run_tool
 from seitpp.storage import StoreReader, StoreWriter, encode_release_bytes
 
 
@@ -162,4 +163,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

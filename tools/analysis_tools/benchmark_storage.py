@@ -19,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 
@@ -99,4 +100,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

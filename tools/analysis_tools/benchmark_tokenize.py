@@ -27,6 +27,7 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from seitpp.images import decode_image, fit_image, pixels_of
+from seitpp.io.command_line import run_tool
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.loading import Fitting, load_batches
@@ -147,4 +148,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -17,6 +17,7 @@ import yaml
 from mmengine.config import Config
 
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 from seitpp.registry import TOKENIZERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,4 +149,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

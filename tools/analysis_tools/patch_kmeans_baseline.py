@@ -16,6 +16,7 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
 from seitpp.evaluation import ReconstructionMetric
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.registry import MODELS, TOKENIZERS
 
@@ -69,4 +70,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

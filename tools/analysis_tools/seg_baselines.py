@@ -21,6 +21,7 @@ from rich.table import Table
 
 from seitpp.class_names import class_difference
 from seitpp.datasets import TokenSegDataset
+from seitpp.io.command_line import run_tool
 from seitpp.label_maps import IGNORE_INDEX
 from seitpp.progress import progress_bar
 
@@ -178,4 +179,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

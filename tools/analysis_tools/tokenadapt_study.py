@@ -23,6 +23,7 @@ from mmengine.registry import DefaultScope
 from rich.console import Console
 
 from seitpp.engine.launch import newest_checkpoint
+from seitpp.io.command_line import run_tool
 from seitpp.registry import DATASETS
 
 console = Console(highlight=False)
@@ -129,4 +130,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

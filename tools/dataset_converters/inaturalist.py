@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.io.command_line import run_tool
 from seitpp.tokenization.class_lists import make_lists
 from seitpp.tokenization.fine_grained import ORDERS, read_inaturalist
 
@@ -49,4 +50,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 
 SIDE, TRAIN_IMAGES = 28, 400  # pixels; images of a digit
@@ -56,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

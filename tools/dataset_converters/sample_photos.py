@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 
 # Left and right end (exclusive) of the strips of each part, in columns.
@@ -138,4 +139,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 
 SIDE = 64  # pixels of a scene
@@ -168,4 +169,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

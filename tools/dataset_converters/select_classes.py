@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, is_release, select_classes
 from seitpp.storage.format import HEADER_FILE
@@ -102,4 +103,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

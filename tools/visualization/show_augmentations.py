@@ -18,6 +18,7 @@ from mmengine.config import Config
 from seitpp.augment import TokenAdaptAugment
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.files import written_whole
+from seitpp.io.command_line import run_tool
 from seitpp.models import TokenAdapt
 from seitpp.pictures import labelled_grid
 from seitpp.storage import StoreReader
@@ -118,4 +119,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_tool(main))

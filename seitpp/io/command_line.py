@@ -1,0 +1,141 @@
+"""The end of every tool: a wrong input gives one line on standard error, not a traceback.
+
+`main` of a tool raises; `run_tool`, in the tool's last line, turns that into a line and an exit status. No torch and no
+mmengine: a tool that only reads files stays quick to start.
+"""
+
+import difflib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+# Set to anything but 0 to see where an error arose.
+TRACEBACK_VARIABLE = "SEITPP_TRACEBACK"
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+_MOST_CHARACTERS = 2000
+# What files, options and machines raise with a message that speaks for itself.
+_EXPLAINED = (ValueError, OSError, ImportError, SyntaxError)
+_UNREGISTERED = re.compile(r"(?P<name>\S+) is not in the (?:\w+::)?(?P<registry>[\w ]+) registry\b")
+_UNKNOWN_ARGUMENT = re.compile(r"(?P<owner>\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(?P<name>\w+)'")
+_MISSING_ARGUMENT = re.compile(r"(?P<owner>\w+)(?:\.__init__)?\(\) missing \d+ required .*arguments?: (?P<names>.+)")
+
+
+def run_tool(main: Callable[[], int | None]) -> int:
+    """Run a tool and return its exit status; what it raises becomes one line on standard error.
+
+    0 or what `main` returns; 1 after an error, 2 after one of the command line (argparse's), 130 after Ctrl-C, 141
+    where a program that reads the output has ended. With `SEITPP_TRACEBACK=1` in the environment the traceback comes
+    first. Each of several processes speaks for itself, with its rank.
+    """
+    try:
+        status = main() or 0
+        sys.stdout.flush()  # here, where a broken pipe is caught, and not when Python ends
+        return status
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            return _fail(end.code)
+        raise
+    except KeyboardInterrupt:
+        print(f"{_tool()}: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except Exception as error:  # the end of the program: whatever it is, it is shown
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return _BROKEN_PIPE
+        if os.environ.get(TRACEBACK_VARIABLE, "0") != "0":
+            traceback.print_exc()
+        return _fail(error_line(error))
+
+
+def _fail(message: str) -> int:
+    rank = f" (rank {os.environ['RANK']})" if os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" in os.environ else ""
+    print(f"{_tool()}: error{rank}: {_one_line(message)}", file=sys.stderr)
+    return 1
+
+
+def _tool() -> str:
+    return Path(sys.argv[0]).name
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads standard output any more; what is left in its buffer then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def error_line(error: BaseException) -> str:
+    """What went wrong, in one line.
+
+    Errors whose message is not made for readers get their kind and how to see where they arose; what registries say of
+    a config is put in words.
+    """
+    message = _message(error)
+    if isinstance(error, _EXPLAINED) and message:
+        return message
+    if isinstance(error, (KeyError, TypeError)) and (explained := _of_config(error, message)):
+        return explained
+    if isinstance(error, MemoryError):
+        return f"out of memory{': ' if message else ''}{message}"
+    kind = type(error).__name__
+    return f"{kind}{': ' if message else ''}{message} ({TRACEBACK_VARIABLE}=1 shows where)"
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        return f"{' -> '.join(names)}: {error.strerror}"
+    # The text of a KeyError is the repr of its key.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return _one_line(_of_worker(str(text)))
+
+
+def _of_worker(text: str) -> str:
+    """The message itself, where a loader's process passed its traceback on as part of it."""
+    _, marker, passed_on = text.partition("Original Traceback (most recent call last):")
+    raised = re.findall(r"^(?:\w+\.)*\w+: (.+)", passed_on, flags=re.MULTILINE)
+    return raised[-1] if marker and raised else text
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_CHARACTERS else f"{line[:_MOST_CHARACTERS]}..."
+
+
+def _of_config(error: BaseException, message: str) -> str | None:
+    """What a registry or a constructor says of a config's entry, in words; None for anything else."""
+    if found := _UNREGISTERED.search(message):
+        name, registry = found["name"].strip("`'\""), found["registry"]
+        known = list(_registered(registry))
+        same_scope = [one for one in known if one.split(".")[0] == name.split(".")[0]]
+        return f"the config names {name!r}, which is no registered {registry}{nearest(name, same_scope or known)}"
+    if found := _UNKNOWN_ARGUMENT.search(message):
+        return f"the config gives {found['owner']} an option {found['name']!r} that it does not have"
+    if found := _MISSING_ARGUMENT.search(message):
+        return f"the config does not give {found['owner']} what it needs: {found['names']}"
+    if "must contain the key" in message:
+        return f"an entry of the config has no type: {message}"
+    return None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remark with the names nearest to a wrong one, or nothing where none is near."""
+    by_last = {one.split(".")[-1].lower(): one for one in known}
+    close = difflib.get_close_matches(name.split(".")[-1].lower(), by_last, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(by_last[one] for one in close)}?" if close else ""
+
+
+def _registered(kind: str) -> Iterator[str]:
+    """Names in a registry of mmengine and in its children, if mmengine is imported."""
+    root = sys.modules.get("mmengine.registry")
+    registries = [one for one in vars(root).values() if getattr(one, "name", None) == kind] if root else []
+    while registries:
+        registry = registries.pop()
+        yield from (f"{registry.scope}.{name}" for name in registry.module_dict)
+        registries += registry.children.values()
