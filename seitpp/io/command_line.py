@@ -7,6 +7,7 @@ mmengine: a tool that only reads files stays quick to start.
 import difflib
 import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -62,12 +63,14 @@ def _tool() -> str:
 
 def _output_is_closed() -> bool:
     """Whether nobody reads standard output any more; what is left in its buffer then goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    if not hasattr(select, "poll"):  # a system on which a closed pipe is another error
+        return False
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in watch.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def error_line(error: BaseException) -> str:
