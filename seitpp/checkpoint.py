@@ -99,6 +99,30 @@ def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in checkpoint.items()}
 
 
+def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse weights that hold NaN or infinity, which a diverged training leaves.
+
+    Args:
+        weights: Tensors by name; integers always pass.
+        source: What they are from, for the message: "checkpoint work_dirs/x/epoch_3.pth".
+
+    Raises:
+        ValueError: With the names, and how many values of the first are not finite.
+    """
+    broken = [name for name, value in weights.items() if _is_float(value) and not value.isfinite().all()]
+    if broken:
+        first = weights[broken[0]]
+        count = int((~first.isfinite()).sum())
+        raise ValueError(
+            f"{source} holds values that are NaN or infinite in {shorten(broken)} ({count} of {first.numel()} in "
+            f"{broken[0]}); it is damaged, or its training diverged. Take an earlier checkpoint"
+        )
+
+
+def _is_float(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
+
+
 def shorten(names: Iterable[str], most: int = 8) -> str:
     """Names in a row, cut after `most` with the number that is left."""
     names = list(names)

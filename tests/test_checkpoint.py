@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import check_state_dict, forbid_pickled_code, load_checkpoint_file, shorten, state_dict_of
+from seitpp.checkpoint import (
+    check_finite,
+    check_state_dict,
+    forbid_pickled_code,
+    load_checkpoint_file,
+    shorten,
+    state_dict_of,
+)
 
 
 def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:
@@ -171,3 +178,17 @@ def test_resizable_names_may_not_differ_otherwise(shape: tuple[int, ...]) -> Non
         check_state_dict(
             tensors(pos_embed=shape), tensors(pos_embed=(1, 50, 8)), "x.pth", resizable=iter(["pos_embed"])
         )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_weights_that_are_not_finite_are_named(value: float, dtype: torch.dtype) -> None:
+    weights = tensors(a=(2,), b=(2, 3), c=(4,))
+    weights["b"] = weights["b"].to(dtype)
+    weights["b"][1, 2] = weights["c"][0] = value
+    with pytest.raises(ValueError, match=r"^x\.pth holds values that are NaN or infinite in b, c \(1 of 6 in b\)"):
+        check_finite(weights, "x.pth")
+
+
+def test_finite_weights_and_integers_pass() -> None:
+    check_finite({**tensors(a=(2,), b=()), "steps": torch.tensor(2**40), "mask": torch.ones(3, dtype=torch.bool)}, "x")
