@@ -1,19 +1,86 @@
-"""What a store's header says of its tokenizer: which of it builds the tokenizer again, and which tells two apart."""
+"""What a store's header says of its tokenizer: which of it builds the tokenizer again, and which tells two apart.
+
+Anybody may have written a header, so all of it is data: the type is a plain name, which is looked up among the
+registered tokenizers and never imported, and options are numbers, text and lists of them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Facts for people and other readers, which no constructor takes.
+from seitpp.io.untrusted import shown
+
+# Metadata for people and other readers, which no constructor takes.
 _NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")
 # What makes tokens other tokens, beside the codebook.
 _IDENTITY = ("type", "weights_sha256", "quality", "luma_coefficients", "chroma_coefficients", "in_channels")
 
 _DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
 
+# Entries of one kind whatever the type of the tokenizer.
+_KINDS = {
+    "type": str,
+    "distance": str,
+    "checkpoint": (str, type(None)),
+    "weights_sha256": str,
+    "spatial": bool,
+    "code_subset": list,
+}
+# Keys by which mmengine's registries find what to build.
+_BUILDS = ("type", "_scope_", "_base_", "_delete_")
+# No size of a network, an image or a codebook comes near it; layers are fewer, and each is an object to build.
+MAX_OPTION = 2**20
+_MOST_LAYERS = {"depth": 256, "num_res_blocks": 64}
+_MOST_LEVELS = 32
+
+
+def check_tokenizer_entry(tokenizer: Mapping[str, Any]) -> None:
+    """Check what a header says of its tokenizer, as far as that goes without building it.
+
+    Raises:
+        ValueError: The type is no plain name, or an entry is of a wrong kind.
+    """
+    for key, kinds in _KINDS.items():
+        if key in tokenizer and not isinstance(tokenizer[key], kinds):
+            raise ValueError(f"tokenizer.{key} is {shown(tokenizer[key])}, which is not of the expected JSON type")
+    kind = tokenizer.get("type", "Tokenizer")
+    if not (kind.isascii() and kind.isidentifier()):
+        raise ValueError(
+            f"tokenizer.type is {shown(kind)}, expected the plain name of a tokenizer, such as 'ViTVQGAN'; a name with "
+            "dots would import code, so this header is forged. Do not use the store"
+        )
+
+
+def _check_option(value: Any, name: str) -> None:
+    """Raise `ValueError` unless a JSON value is made of plain values that a constructor can sensibly be given."""
+    if isinstance(value, dict):
+        if named := [key for key in _BUILDS if key in value]:
+            raise ValueError(f"{name} has a {named[0]!r}, {shown(value[named[0]])}, expected sizes and plain settings")
+        for key, inner in value.items():
+            _check_option(inner, f"{name}.{key}")
+    elif isinstance(value, list):
+        if len(value) > _MOST_LEVELS and name != "tokenizer.code_subset":
+            raise ValueError(f"{name} is a list of {len(value)}, expected at most {_MOST_LEVELS} numbers")
+        for inner in value:
+            _check_option(inner, name)
+    elif isinstance(value, int | float):
+        most = _MOST_LAYERS.get(name.rpartition(".")[2], MAX_OPTION)
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} is {shown(value)}, expected a number in 0..{most}")
+
 
 def tokenizer_options(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Config that builds a header's tokenizer again, but for weights and codebook; it has a `type`."""
-    options = {key: value for key, value in facts.items() if key not in _NOT_OPTIONS}
+    """Config that builds a header's tokenizer again, but for weights and codebook; it has a `type`.
+
+    Raises:
+        ValueError: See `check_tokenizer_entry`; or an option is of no size that a tokenizer can have, or names
+            something else to build.
+    """
+    check_tokenizer_entry(facts)
+    options = {key: value for key, value in facts.items() if key not in (*_NOT_OPTIONS, "type")}
+    for key, value in options.items():
+        _check_option(value, f"tokenizer.{key}")
+    if isinstance(size := options.get("image_size"), list) and len(size) != 2:
+        raise ValueError(f"tokenizer.image_size is {shown(size)}, expected [height, width]")
     return {**options, "type": f"seitpp.{facts['type']}"}
 
 

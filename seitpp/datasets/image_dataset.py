@@ -17,7 +17,8 @@ from seitpp.structures import TokenBatch
 from seitpp.tokenization.loading import Fitting, ImageBatches
 from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenization.sources.files import join
-from seitpp.tokenizer_facts import tokenizer_identity, tokenizer_options
+from seitpp.tokenizer_facts import tokenizer_identity
+from seitpp.tokenizers.from_store import outline_from_header
 
 # Options whose values are weights or are compared with weights.
 _OF_WEIGHTS = ("checkpoint", "code_subset", "codebook", "fit")
@@ -161,9 +162,10 @@ def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
 
 def _without_weights(tokenizer: Mapping | str | Path) -> Any:
     """The tokenizer with sizes and without values."""
-    options = dict(tokenizer) if isinstance(tokenizer, Mapping) else tokenizer_options(_recorded_facts(tokenizer))
+    if not isinstance(tokenizer, Mapping):
+        return outline_from_header(_recorded_facts(tokenizer), tokenizer)
     with torch.device("meta"):
-        return TOKENIZERS.build({key: value for key, value in options.items() if key not in _OF_WEIGHTS})
+        return TOKENIZERS.build({key: value for key, value in tokenizer.items() if key not in _OF_WEIGHTS})
 
 
 def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:

@@ -136,7 +136,7 @@ def _check_store(path: str) -> None:
             f"{facts.get('name', 'without a name')!r} and not how to build it; {_remedy()}"
         )
     weights = facts.get("checkpoint")
-    if "weights_sha256" in facts and (weights is None or not Path(weights).is_file()):
+    if "weights_sha256" in facts and (weights is None or not osp.isfile(weights)):
         raise ValueError(
             f"{path} was made by a {facts['type']} with the weights {weights or 'of no file'}, which are not here; "
             f"{_remedy()}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from seitpp.storage.codec_names import codec_from_header
 from seitpp.storage.codecs import check_codebook_size
+from seitpp.tokenizer_facts import check_tokenizer_entry
 
 FORMAT = "seitpp-token-store"
 VERSION = 1
@@ -186,6 +187,7 @@ def _check_fields(header: dict[str, Any]) -> None:
     check_values(header["codebook_size"], header.get("channels"), header.get("minimum", 0))
     codec_from_header(header["codec"], header["codebook_size"])
     check_labels_entry(header["labels"])
+    check_tokenizer_entry(header["tokenizer"])
     for entry in [header["codebook"], header.get("synonyms"), header.get("code_table"), *header["shards"]]:
         # A name that leaves the folder would let a header read any file.
         if entry is None:

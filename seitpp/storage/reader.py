@@ -13,6 +13,7 @@ from seitpp.storage.codecs import samples_at_a_time, value_dtype
 from seitpp.storage.numbering import CodeTable, load_code_table
 from seitpp.storage.shard_file import open_shards
 from seitpp.storage.synonyms import SynonymTable, parse_synonyms
+from seitpp.tokenizer_facts import tokenizer_options
 
 
 class StoreReader:
@@ -207,7 +208,7 @@ class StoreReader:
         Returns:
             One line per problem, naming shard and sample; empty for a sound store.
         """
-        problems = []
+        problems = self._tokenizer_problems()
         done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
         for shard, entry in enumerate(self._header["shards"]):
             content, digest = self._shards[shard].content, hashlib.sha256()
@@ -224,6 +225,16 @@ class StoreReader:
             except ValueError as error:  # a row index or tables that make no sense
                 problems.append(str(error))
         return problems
+
+    def _tokenizer_problems(self) -> list[str]:
+        """A line if the header's tokenizer could not be built again, whatever the weights."""
+        tokenizer = self._header["tokenizer"]
+        try:
+            if "type" in tokenizer:
+                tokenizer_options(tokenizer)
+        except ValueError as error:
+            return [f"{self.path / store_format.HEADER_FILE}: {error}"]
+        return []
 
     def require_sound_shard(self, sample: int) -> int:
         """Compare the shard that holds a sample with its hash.

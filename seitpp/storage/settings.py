@@ -14,6 +14,7 @@ from seitpp.storage.codecs import BitPackedCodec, check_codebook_size, code_dtyp
 from seitpp.storage.numbering import CodeTable
 from seitpp.storage.shard import SHARD_HEADER, encode_samples
 from seitpp.storage.synonyms import dump_synonyms
+from seitpp.tokenizer_facts import check_tokenizer_entry
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,6 +69,7 @@ class StoreSettings:
                     raise ValueError(f"{name} was given, but samples with channels or a minimum are no codes of one")
         store_format.check_grid(self.grid)
         store_format.check_labels_entry(self._labels_entry)
+        check_tokenizer_entry(self.tokenizer)
         self.files()
         self.header()
 

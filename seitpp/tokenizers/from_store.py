@@ -1,16 +1,25 @@
 """The tokenizer that made a store, built again from what the store's header records."""
 
+import inspect
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from seitpp.io.untrusted import parsing, shown
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.storage.numbering import CodeTable
 from seitpp.tokenizer_facts import tokenizer_options
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer
+
+# Options that name files or values; a header gives neither.
+_NOT_OF_A_HEADER = ("checkpoint", "codebook")
+_MOST_PARAMETERS = 2**31  # three times those of the largest published tokenizer
 
 
 def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = None) -> Tokenizer:
@@ -24,8 +33,8 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
         checkpoint: File of the weights, for tokenizers with networks.
 
     Raises:
-        ValueError: The header does not name a tokenizer type of ours, as that of an imported release; or the file of
-            the weights is missing, or not the one that made the store.
+        ValueError: The header names no registered tokenizer, as that of an imported release, or options that it does
+            not take; or the file of the weights is missing, or not the one that made the store.
     """
     facts = reader.header["tokenizer"]
     if "type" not in facts:
@@ -33,15 +42,68 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
             f"the store's tokenizer, {facts.get('name', 'without a name')!r}, cannot be built again: its header names "
             "no type"
         )
+    outline = outline_from_header(facts, reader.path)
+    if (outline.grid, outline.channels) != (reader.grid, reader.channels):
+        raise ValueError(
+            f"{reader.path}: its header describes a {facts['type']} with tokens of shape {outline.sample_shape}, but "
+            f"samples have shape {reader.sample_shape}: the header is damaged or was edited"
+        )
+    if isinstance(outline, VQTokenizer) != ("weights_sha256" in facts):
+        raise ValueError(
+            f"{reader.path}: its header says that a {facts['type']} made it, but "
+            + ("for no networks names weights" if "weights_sha256" in facts else "not with which weights")
+            + " (weights_sha256), so it cannot be built again"
+        )
+    if isinstance(outline, VQTokenizer):
+        return _network_of(reader, _checkpoint_of(facts, checkpoint))
+    kind, options = _described(facts, reader.path)
+    return kind(**options) if reader.codebook is None else kind(**options, codebook=reader.codebook)
+
+
+def outline_from_header(facts: Mapping[str, Any], source: str | Path) -> Tokenizer:
+    """The tokenizer that a header describes, with sizes and without values: cheap, whatever the sizes.
+
+    Args:
+        facts: The header's entry `tokenizer`, with a `type`.
+        source: The store, for messages.
+
+    Raises:
+        ValueError: The type is no registered tokenizer, or does not take these options.
+    """
+    kind, options = _described(facts, source)
+    options.pop("code_subset", None)  # it selects among values
+    with parsing(f"{source}: tokenizer in header.json", f"a description of {kind.__name__}"), torch.device("meta"):
+        outline = kind(**options)
+    if (parameters := sum(value.numel() for value in outline.parameters())) > _MOST_PARAMETERS:
+        raise ValueError(
+            f"{source}: its header describes a {facts['type']} of {parameters:,} parameters, expected at most "
+            f"{_MOST_PARAMETERS:,}: it is damaged or forged"
+        )
+    return outline
+
+
+def _described(facts: Mapping[str, Any], source: str | Path) -> tuple[type[Tokenizer], dict[str, Any]]:
+    """The class that a header names, looked up and never imported, and the options that it gives."""
     options = tokenizer_options(facts)
-    if "weights_sha256" in facts:
-        return _network_of(reader, options, _checkpoint_of(facts, checkpoint))
-    if reader.codebook is not None:
-        options["codebook"] = reader.codebook
-    return TOKENIZERS.build(options)
+    name = options.pop("type").removeprefix("seitpp.")
+    kind = TOKENIZERS.module_dict.get(name)
+    if not _is_tokenizer(kind):
+        known = sorted(key for key, value in TOKENIZERS.module_dict.items() if _is_tokenizer(value))
+        raise ValueError(
+            f"{source}: its header names the tokenizer type {shown(name)}, expected one of {', '.join(known)}. A "
+            "tokenizer of your own must be registered before its store is opened (custom_imports)"
+        )
+    taken = inspect.signature(kind).parameters.keys() - set(_NOT_OF_A_HEADER)
+    if unknown := sorted(options.keys() - taken):
+        raise ValueError(f"{source}: its header gives {name} the option {shown(unknown[0])}, which it does not take")
+    return kind, options
 
 
-def _checkpoint_of(facts: dict[str, Any], given: str | Path | None) -> Path:
+def _is_tokenizer(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, Tokenizer)
+
+
+def _checkpoint_of(facts: Mapping[str, Any], given: str | Path | None) -> Path:
     """The file of the weights, or what is needed as an error."""
     needed = f"the weights of {facts['type']} with SHA-256 {facts['weights_sha256']}"
     recorded = facts.get("checkpoint")
@@ -49,15 +111,19 @@ def _checkpoint_of(facts: dict[str, Any], given: str | Path | None) -> Path:
         return Path(given)
     if recorded is None:
         raise ValueError(f"{needed} made this store and came from no file (random weights); pass a checkpoint of them")
-    if not Path(recorded).is_file():
-        raise ValueError(f"{needed} made this store, from {recorded}, which is not here; pass their file as checkpoint")
+    if not os.path.isfile(recorded):  # False, too, for what can be no path
+        raise ValueError(
+            f"{needed} made this store, from {recorded[-200:]}, which is not here; pass their file as checkpoint"
+        )
     return Path(recorded)
 
 
-def _network_of(reader: StoreReader, options: dict[str, Any], checkpoint: Path) -> VQTokenizer:
+def _network_of(reader: StoreReader, checkpoint: Path) -> VQTokenizer:
     """Networks with the weights that made the store, cut down to the codes that the store has kept."""
-    tokenizer = TOKENIZERS.build({**options, "checkpoint": str(checkpoint)}).eval()
-    expected = reader.header["tokenizer"]["weights_sha256"]
+    facts = reader.header["tokenizer"]
+    kind, options = _described(facts, reader.path)
+    tokenizer = kind(**options, checkpoint=str(checkpoint)).eval()
+    expected = facts["weights_sha256"]
     if tokenizer.weights_sha256 != expected:
         raise ValueError(
             f"checkpoint {checkpoint} has weights with SHA-256 {tokenizer.weights_sha256}; the store was made by those "

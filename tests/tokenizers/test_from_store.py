@@ -1,13 +1,20 @@
 """A store brings its tokenizer along."""
 
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from seitpp.datasets.image_dataset import fitting_of
+from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
+from seitpp.storage.format import read_header, write_header
 from seitpp.tokenizers import PatchKMeans, tokenizer_from_store
+
+inspect_store = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "inspect_store.py"))["main"]
 
 
 def write(path: Path, tokenizer: PatchKMeans, facts: dict) -> StoreReader:
@@ -44,3 +51,123 @@ def test_header_records_the_preprocessing(fitted: PatchKMeans) -> None:
 def test_store_of_an_unknown_tokenizer_is_refused(fitted: PatchKMeans, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the store's tokenizer, 'vit-vqgan', cannot be built again"):
         tokenizer_from_store(write(tmp_path / "s", fitted, {"name": "vit-vqgan"}))
+
+
+def forged(store: StoreReader, **changes: Any) -> Path:
+    """The store with other entries of its tokenizer, and a header that is sealed again."""
+    header = read_header(store.path)
+    tokenizer = {key: value for key, value in {**header["tokenizer"], **changes}.items() if value != "remove"}
+    write_header(store.path, {**header, "tokenizer": tokenizer})
+    return store.path
+
+
+@pytest.fixture
+def store(fitted: PatchKMeans, tmp_path: Path) -> StoreReader:
+    return write(tmp_path / "s", fitted, fitted.describe())
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("engine.launch.Config.fromstring", {"cfg_str": "raise SystemExit('ran')", "file_format": ".py"}),
+        ("files.Path.unlink", {"self": "victim"}),
+        ("seitpp.PatchKMeans", {}),
+        ("mmengine::Config", {}),
+        ("", {}),
+    ],
+)
+def test_header_imports_nothing(store: StoreReader, kind: str, options: dict, capsys: pytest.CaptureFixture) -> None:
+    path = forged(store, type=kind, **options)
+    with pytest.raises(ValueError, match="expected the plain name of a tokenizer"):
+        StoreReader(path)
+    assert inspect_store(["verify", str(path)]) == 1
+    assert "expected the plain name of a tokenizer" in capsys.readouterr().out.replace("\n", " ")
+    with pytest.raises(ValueError, match="expected the plain name of a tokenizer"):
+        fitting_of(path)
+
+
+@pytest.mark.parametrize("kind", ["TokenAdapt", "ViTMTM", "Config", "ImageClassifier", "Tokenizer"])
+def test_only_registered_tokenizers_are_built(store: StoreReader, kind: str) -> None:
+    path = forged(store, type=kind)
+    with pytest.raises(ValueError, match=f"names the tokenizer type '{kind}', expected one of .*BlockDCT.*VQGAN"):
+        tokenizer_from_store(StoreReader(path))
+    with pytest.raises(ValueError, match=f"names the tokenizer type '{kind}', expected one of "):
+        fitting_of(path)
+
+
+def test_tokenizer_of_ones_own_is_built(fitted: PatchKMeans, tmp_path: Path) -> None:
+    @TOKENIZERS.register_module()
+    class OwnKMeans(PatchKMeans):
+        """Another one."""
+
+    try:
+        facts = {**fitted.describe(), "type": "OwnKMeans"}
+        assert isinstance(tokenizer_from_store(write(tmp_path / "s", fitted, facts)), OwnKMeans)
+    finally:
+        TOKENIZERS.module_dict.pop("OwnKMeans")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": 4}, "gives PatchKMeans the option 'patch', which it does not take"),
+        ({"codebook": "/etc/passwd"}, "gives PatchKMeans the option 'codebook', which it does not take"),
+        ({"in_channels": {"type": "os.system"}}, "tokenizer.in_channels has a 'type', 'os.system'"),
+        ({"image_size": [{"_scope_": "mmengine"}, 8]}, "tokenizer.image_size has a '_scope_'"),
+        ({"image_size": [8, 2**40]}, "tokenizer.image_size is 1099511627776, expected a number in 0..1048576"),
+        ({"patch_size": -4}, "tokenizer.patch_size is -4"),
+        ({"image_size": "large"}, "tokenizer in header.json is damaged or is not a description of PatchKMeans"),
+        ({"image_size": []}, r"tokenizer.image_size is \[\], expected \[height, width\]"),
+        ({"patch_size": "remove"}, "is damaged or is not a description of PatchKMeans"),
+        ({"patch_size": 0}, "is damaged or is not a description of PatchKMeans"),
+        ({"image_size": [16, 24]}, r"tokens of shape \(4, 6\), but samples have shape \(2, 3\)"),
+        ({"weights_sha256": "0" * 64}, "for no networks names weights"),
+    ],
+)
+def test_options_of_a_header_are_checked(store: StoreReader, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tokenizer_from_store(StoreReader(forged(store, **changes)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"type": 3}, {"type": ["PatchKMeans"]}, {"distance": {}}, {"checkpoint": 3}, {"weights_sha256": None}]
+)
+def test_entries_of_a_wrong_kind_are_refused(store: StoreReader, changes: dict) -> None:
+    path = forged(store, **changes)
+    with pytest.raises(ValueError, match=f"tokenizer.{next(iter(changes))} is .* not of the expected JSON type"):
+        StoreReader(path)
+
+
+@pytest.mark.parametrize("changes", [{"in_channels": {"type": "os.system"}}, {"image_size": [8, 2**40]}])
+def test_options_that_no_tokenizer_takes_are_a_problem(store: StoreReader, changes: dict) -> None:
+    (problem,) = StoreReader(forged(store, **changes)).verify()
+    assert f"header.json: tokenizer.{next(iter(changes))}" in problem
+
+
+def test_networks_without_weights_are_not_made_up(store: StoreReader) -> None:
+    path = forged(store, type="ViTVQGAN", patch_size=4, arch="small", codebook_size=5, code_dim=48)
+    with pytest.raises(ValueError, match=r"says that a ViTVQGAN made it, but not with which weights"):
+        tokenizer_from_store(StoreReader(path))
+
+
+def test_networks_of_absurd_sizes_are_not_built(store: StoreReader) -> None:
+    stack = {"dims": 65536, "depth": 256, "num_heads": 64, "mlp_dims": 2**20}
+    arch = {"encoder": stack, "decoder": stack}
+    path = forged(store, type="ViTVQGAN", patch_size=4, arch=arch, weights_sha256="0" * 64)
+    with pytest.raises(ValueError, match=r"describes a ViTVQGAN of [\d,]+ parameters, expected at most 2,147,483,648"):
+        tokenizer_from_store(StoreReader(path))
+    arch["encoder"] = {**stack, "depth": 10**6}
+    with pytest.raises(ValueError, match=r"tokenizer.arch.encoder.depth is 1000000, expected a number in 0..256"):
+        tokenizer_from_store(StoreReader(forged(store, arch=arch)))
+
+
+@pytest.mark.parametrize("checkpoint", ["nowhere.pth", "/nowhere/at/all.pth", "http://nowhere/x.pth", "\0", "x" * 5000])
+def test_weights_that_a_header_names_must_be_a_file(store: StoreReader, checkpoint: str) -> None:
+    path = forged(store, type="ViTVQGAN", patch_size=4, arch="small", weights_sha256="0" * 64, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="which is not here; pass their file as checkpoint"):
+        tokenizer_from_store(StoreReader(path))
+
+
+def test_a_writer_refuses_what_readers_refuse(fitted: PatchKMeans, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected the plain name of a tokenizer"):
+        write(tmp_path / "s", fitted, {**fitted.describe(), "type": "seitpp.PatchKMeans"})
