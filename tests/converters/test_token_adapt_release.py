@@ -13,6 +13,7 @@ from seitpp.converters import from_release, grid_sides, to_release
 from seitpp.models import TokenAdapt
 from seitpp.positions import sincos_position_table
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_token_adapt
 
 LAYOUT = "tokenadapt"
 FIXTURES = ("tokenadapt_conversion.npz", "tokenadapt_reverse.npz")
@@ -44,7 +45,7 @@ def small(**changes: object) -> TokenAdapt:
 def test_there_and_back_gives_the_same_weights(theirs: dict[str, Tensor]) -> None:
     ours, dropped = from_release(theirs, LAYOUT)
     assert sorted(dropped) == sorted(TABLES)
-    back, ours_dropped = to_release(ours, LAYOUT)
+    back, ours_dropped = to_release(ours, LAYOUT, grid_sides(theirs, LAYOUT))
     assert ours_dropped == [] and back.keys() == theirs.keys()
     for name, value in theirs.items():
         torch.testing.assert_close(back[name], value, atol=2e-6 if name in TABLES else 0, rtol=0)
@@ -137,14 +138,15 @@ def test_the_tool_converts_what_the_augmentation_reads(
     golden, source, target = load_golden(FIXTURES[0]), tmp_path / "release.pth", tmp_path / "ours.pth"
     torch.save({"model": {**weights_of("mtm_forward.npz"), **theirs}, "epoch": 400}, source)
     assert main([LAYOUT, str(source), str(target)]) == 0
-    assert "made for grids of 32 x 32 and 28 x 28 tokens (grid, out_grid)" in capsys.readouterr().out
+    before, after = grid_sides(theirs, LAYOUT)
+    grids = f"made for grids of {before} x {before} and {after} x {after} tokens (grid, out_grid)"
+    assert grids in capsys.readouterr().out
     codebook_size, code_dim = golden["in/codebook"].shape
-    config = golden["meta"]["config"]
-    sizes = dict(dims=config["dim"], num_heads=config["heads"], mlp_dims=config["mlp_dim"])
+    sizes = dict(grid=before, out_grid=after, map_dims=theirs["conversion_function.1.to_pixel.1.bias"].numel())
     augment = TokenAdaptAugment(
-        dict(codebook_size=codebook_size, code_dim=code_dim, **sizes),
+        dict(codebook_size=codebook_size, code_dim=code_dim, **sizes, **golden_token_adapt(golden)),
         target,
-        [dict(type="seitpp.BatchCenterCrop", size=56)],
+        [dict(type="seitpp.BatchCenterCrop", size=tuple(load_golden(FIXTURES[1])["in/map"].shape[-2:]))],
     )
     batch = {"inputs": torch.from_numpy(golden["in/codes"]), "codebook": torch.from_numpy(golden["in/codebook"])}
     expected = torch.from_numpy(load_golden(FIXTURES[1])["out/e2e_codes"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from seitpp.converters import PRESETS, from_published, to_published
 from seitpp.converters.inert_pickle import UnreadTensor
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_vit_vqgan, golden_vqgan, golden_weights
 from seitpp.tokenizers import VQGAN, ViTVQGAN, VQTokenizer
 
 STACK = {"dims": 16, "depth": 2, "num_heads": 2, "mlp_dims": 32}
@@ -124,29 +125,11 @@ def test_names_are_the_published_ones(preset: str) -> None:
 )
 def test_every_name_of_the_reference_is_known(fixture: str, preset: str) -> None:
     golden = load_golden(fixture)
-    weights = {key[3:]: torch.from_numpy(value) for key, value in golden.items() if key.startswith("sd/")}
+    weights = golden_weights(golden)
     if fixture == "vqgan.npz":
-        meta, config = golden["meta"], golden["meta"]["ddconfig"]
-        sizes = {"channels": "ch", "multipliers": "ch_mult", "attention_at": "attn_resolutions"}
-        arch = {ours: config[theirs] for ours, theirs in sizes.items()}
-        arch |= {name: config[name] for name in ("num_res_blocks", "resolution", "z_channels")}
-        arch |= {"codebook_size": meta["n_embed"], "code_dim": meta["embed_dim"]}
-        tokenizer: VQTokenizer = VQGAN(arch, image_size=config["resolution"])
+        tokenizer: VQTokenizer = VQGAN(**golden_vqgan(golden))
     else:
-        config = golden["meta"]["config"]
-        stacks = {
-            name: dict(
-                dims=c["dim"],
-                depth=c["depth"],
-                num_heads=c["heads"],
-                mlp_dims=c["mlp_dim"],
-                head_dims=config["dim_head"],
-            )
-            for name, c in (("encoder", config["enc"]), ("decoder", config["dec"]))
-        }
-        side = config["image_size"]
-        sizes = dict(image_size=side, tile_size=side, patch_size=config["patch_size"])
-        tokenizer = ViTVQGAN(stacks, config["n_embed"], code_dim=config["embed_dim"], **sizes)
+        tokenizer = ViTVQGAN(**golden_vit_vqgan(golden))
     ours = from_published(weights, preset, tokenizer).weights
     back = to_published(ours, preset, tokenizer)
     assert back.keys() == weights.keys()

@@ -53,7 +53,8 @@ def test_samples_are_those_that_were_written(data: Callable) -> None:
 @pytest.mark.parity
 def test_release_fixture_is_read() -> None:
     expected = dict(np.load(golden_path("token_file/expected.npz")))
-    dataset = TokenDataset(str(golden_path("token_file/toy-train-token.data.bin.gz")), codebook_size=510)
+    (data,) = golden_path("token_file").glob("*-token.data.bin.gz")
+    dataset = TokenDataset(str(data), codebook_size=510, grid=expected["tokens"].shape[1:])
     batch = dataset.__getitems__(range(len(dataset)))
     np.testing.assert_array_equal(batch["inputs"], expected["tokens"])
     np.testing.assert_array_equal(batch["gt_label"], expected["labels"])

@@ -1,6 +1,8 @@
 """`WarmupCosineLR`: the reference's values, the recipes' landmarks, and refusals."""
 
 import json
+import math
+from fractions import Fraction
 from itertools import groupby
 
 import pytest
@@ -29,9 +31,10 @@ def rates(peaks: list[float], steps: int, **options: object) -> list[list[float]
 
 @pytest.mark.parity
 def test_reference_values_by_iteration() -> None:
-    epoch_length = 100  # makes every epoch of the fixture a whole step
     cases = json.loads(golden_path("lrd.json").read_text())["lr_schedule"]
     settings = ("lr", "min_lr", "warmup_epochs", "epochs")
+    # Makes every epoch of the fixture a whole step.
+    epoch_length = math.lcm(*(Fraction(case["epoch"]).limit_denominator(1000).denominator for case in cases))
     checked = 0
     for (lr, min_lr, warmup, epochs), group in groupby(cases, key=lambda case: tuple(case[key] for key in settings)):
         seen = rates(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from seitpp.converters import from_release, grid_sides
 from seitpp.models import TokenAdapt
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_token_adapt, golden_weights
 
 pytestmark = pytest.mark.parity
 
@@ -16,30 +17,37 @@ CONVERSION, REVERSE = "tokenadapt_conversion.npz", "tokenadapt_reverse.npz"
 
 def released_weights() -> dict[str, torch.Tensor]:
     """The checkpoint that the two fixtures' weights are of."""
-    arrays = {**load_golden(CONVERSION), **load_golden(REVERSE)}
-    return {key[3:]: torch.from_numpy(value) for key, value in arrays.items() if key.startswith("sd/")}
+    return {**golden_weights(load_golden(CONVERSION)), **golden_weights(load_golden(REVERSE))}
 
 
-@pytest.fixture(scope="module")
-def model() -> TokenAdapt:
-    golden, weights = load_golden(CONVERSION), released_weights()
-    config = golden["meta"]["config"]
-    codebook_size, code_dim = golden["in/codebook"].shape
+def build(fixture: str) -> TokenAdapt:
+    """The sizes of one fixture and the weights of its direction; the other direction is not to be used."""
+    golden, weights = load_golden(fixture), released_weights()
+    codebook_size, code_dim = load_golden(CONVERSION)["in/codebook"].shape
     grid, out_grid = grid_sides(weights, "tokenadapt")
     model = TokenAdapt(
         codebook_size,
         code_dim,
         grid=grid,
         out_grid=out_grid,
-        dims=config["dim"],
-        depth=config["depth"],
-        num_heads=config["heads"],
-        head_dims=config["dim_head"],
-        mlp_dims=config["mlp_dim"],
         map_dims=weights["conversion_function.1.to_pixel.1.bias"].numel(),
+        **golden_token_adapt(golden),
     )
-    model.load_state_dict(from_release(weights, "tokenadapt")[0])
+    part = "conversion." if fixture == CONVERSION else "reversal."
+    ours = from_release(weights, "tokenadapt")[0]
+    own = {name.removeprefix(part): value for name, value in ours.items() if name.startswith(part)}
+    model.get_submodule(part.rstrip(".")).load_state_dict(own)
     return model.eval()
+
+
+@pytest.fixture(scope="module")
+def converting() -> TokenAdapt:
+    return build(CONVERSION)
+
+
+@pytest.fixture(scope="module")
+def reversing() -> TokenAdapt:
+    return build(REVERSE)
 
 
 @torch.no_grad()
@@ -48,9 +56,9 @@ def converted(model: TokenAdapt, golden: dict) -> torch.Tensor:
     return model.convert(F.embedding(codes, codebook).permute(0, 3, 1, 2))
 
 
-def test_conversion_makes_the_map(model: TokenAdapt) -> None:
+def test_conversion_makes_the_map(converting: TokenAdapt) -> None:
     golden = load_golden(CONVERSION)
-    maps = converted(model, golden)
+    maps = converted(converting, golden)
     assert maps.shape == tuple(golden["out/map_shape"])
     expected = torch.from_numpy(golden["out/map_rows"])
     torch.testing.assert_close(maps[:, :, golden["in/rows"]], expected, atol=5e-6, rtol=0)
@@ -59,19 +67,19 @@ def test_conversion_makes_the_map(model: TokenAdapt) -> None:
     torch.testing.assert_close(std, torch.from_numpy(golden["out/map_std"]), atol=5e-6, rtol=0)
 
 
-def test_conversion_of_codes_looks_the_first_layers_up(model: TokenAdapt) -> None:
+def test_conversion_of_codes_looks_the_first_layers_up(converting: TokenAdapt) -> None:
     golden = load_golden(CONVERSION)
     with torch.no_grad():
-        table = model.code_tables(torch.from_numpy(golden["in/codebook"]))
-        maps = model.convert_codes(torch.from_numpy(golden["in/codes"]), table)
+        table = converting.code_tables(torch.from_numpy(golden["in/codebook"]))
+        maps = converting.convert_codes(torch.from_numpy(golden["in/codes"]), table)
     expected = torch.from_numpy(golden["out/map_rows"])
     torch.testing.assert_close(maps[:, :, golden["in/rows"]], expected, atol=5e-6, rtol=0)
 
 
-def test_reversal_scores_the_codes(model: TokenAdapt) -> None:
+def test_reversal_scores_the_codes(reversing: TokenAdapt) -> None:
     golden = load_golden(REVERSE)
     with torch.no_grad():
-        logits = model.reverse(torch.from_numpy(golden["in/map"]))
+        logits = reversing.reverse(torch.from_numpy(golden["in/map"]))
     flat = logits.flatten(1, 2)
     expected = torch.from_numpy(golden["out/logits"])
     torch.testing.assert_close(flat[:, golden["in/logit_idx"]], expected, atol=5e-6, rtol=0)
@@ -83,16 +91,16 @@ def test_reversal_scores_the_codes(model: TokenAdapt) -> None:
     torch.testing.assert_close(top[..., 0] - top[..., 1], margin, atol=1e-5, rtol=0)
 
 
-def test_reversed_codes_are_the_most_likely(model: TokenAdapt) -> None:
+def test_reversed_codes_are_the_most_likely(reversing: TokenAdapt) -> None:
     golden = load_golden(REVERSE)
-    assert np.array_equal(model.reverse_codes(torch.from_numpy(golden["in/map"])), golden["out/codes"])
+    assert np.array_equal(reversing.reverse_codes(torch.from_numpy(golden["in/map"])), golden["out/codes"])
 
 
-def test_conversion_crop_and_reversal_give_the_codes(model: TokenAdapt) -> None:
-    maps = converted(model, load_golden(CONVERSION))
-    top, left = [(full - out) // 2 for full, out in zip(model.map_places, model.out_map_places, strict=True)]
-    rows, columns = model.out_map_places
-    codes = model.reverse_codes(maps[..., top : top + rows, left : left + columns])
+def test_conversion_crop_and_reversal_give_the_codes(converting: TokenAdapt, reversing: TokenAdapt) -> None:
+    maps = converted(converting, load_golden(CONVERSION))
+    top, left = [(full - out) // 2 for full, out in zip(converting.map_places, reversing.out_map_places, strict=True)]
+    rows, columns = reversing.out_map_places
+    codes = reversing.reverse_codes(maps[..., top : top + rows, left : left + columns])
     assert np.array_equal(codes, load_golden(REVERSE)["out/e2e_codes"])
 
 

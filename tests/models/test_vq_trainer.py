@@ -14,6 +14,7 @@ from seitpp.evaluation.reconstruction import image_psnr
 from seitpp.models import VQTokenizerTrainer
 from seitpp.registry import MODELS
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_vit_vqgan, golden_weights
 
 STACK = dict(dims=16, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
 VIT = dict(
@@ -80,25 +81,10 @@ def trained(model: VQTokenizerTrainer) -> set[str]:
 @pytest.mark.parity
 def test_commitment_of_the_whole_model_is_the_references(build: Callable) -> None:
     golden = load_golden("vitvqgan.npz")
-    config = golden["meta"]["config"]
-    stack = {
-        "dims": config["enc"]["dim"],
-        "depth": config["enc"]["depth"],
-        "num_heads": config["enc"]["heads"],
-        "mlp_dims": config["enc"]["mlp_dim"],
-    }
-    tokenizer = dict(
-        type="seitpp.ViTVQGAN",
-        arch=dict(encoder=stack, decoder=stack),
-        codebook_size=config["n_embed"],
-        code_dim=config["embed_dim"],
-        image_size=config["image_size"],
-        patch_size=config["patch_size"],
-        tile_size=config["image_size"],
-    )
-    model = build(tokenizer, commitment_weight=config["beta"], codebook=dict(init=None))
-    weights = {name[3:]: torch.from_numpy(value) for name, value in golden.items() if name.startswith("sd/")}
-    model.tokenizer.load_weights(from_published(weights, "vitvqgan_base", model.tokenizer).weights, "the fixture")
+    tokenizer = dict(type="seitpp.ViTVQGAN", **golden_vit_vqgan(golden))
+    model = build(tokenizer, commitment_weight=golden["meta"]["config"]["beta"], codebook=dict(init=None))
+    weights = from_published(golden_weights(golden), "vitvqgan_base", model.tokenizer).weights
+    model.tokenizer.load_weights(weights, "the fixture")
     images = torch.from_numpy(golden["in/image"])
     terms = model.loss(images)
     assert (terms["loss_commitment"] + terms["loss_codebook"]).item() == pytest.approx(

@@ -8,6 +8,7 @@ from torch import Tensor
 from seitpp.converters import from_published
 from seitpp.positions import sincos_position_table
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_vit_vqgan, golden_weights
 from seitpp.tokenizers import ViTVQGAN
 from seitpp.tokenizers.vit_vqgan import PositionTables, from_tiles, to_tiles
 
@@ -22,27 +23,9 @@ def build(seed: int = 0, **options: object) -> ViTVQGAN:
 
 def golden_tokenizer(golden: dict) -> ViTVQGAN:
     """The fixture's networks with its weights."""
-    config = golden["meta"]["config"]
-    stacks = [
-        dict(
-            dims=part["dim"],
-            depth=part["depth"],
-            num_heads=part["heads"],
-            mlp_dims=part["mlp_dim"],
-            head_dims=config["dim_head"],
-        )
-        for part in (config["enc"], config["dec"])
-    ]
-    tokenizer = ViTVQGAN(
-        arch=dict(zip(("encoder", "decoder"), stacks, strict=True)),
-        codebook_size=config["n_embed"],
-        code_dim=config["embed_dim"],
-        image_size=config["image_size"],
-        tile_size=config["image_size"],
-        patch_size=config["patch_size"],
-    )
-    weights = {key[3:]: torch.from_numpy(value) for key, value in golden.items() if key.startswith("sd/")}
-    tokenizer.load_weights(from_published(weights, "vitvqgan_base", tokenizer).weights, "the fixture")
+    tokenizer = ViTVQGAN(**golden_vit_vqgan(golden))
+    weights = from_published(golden_weights(golden), "vitvqgan_base", tokenizer).weights
+    tokenizer.load_weights(weights, "the fixture")
     return tokenizer.eval()
 
 

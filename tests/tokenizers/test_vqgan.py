@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seitpp.converters import from_published
 from seitpp.testing import load_golden
+from seitpp.testing_golden import golden_vqgan, golden_weights
 from seitpp.tokenizers import VQGAN
 from seitpp.tokenizers.vqgan import ARCHS, AttentionBlock, Downsample, ResBlock
 
@@ -32,20 +33,9 @@ PUBLISHED = {
 
 def golden_tokenizer(golden: dict) -> VQGAN:
     """The fixture's networks with its weights."""
-    meta, config = golden["meta"], golden["meta"]["ddconfig"]
-    arch = dict(
-        channels=config["ch"],
-        multipliers=config["ch_mult"],
-        num_res_blocks=config["num_res_blocks"],
-        attention_at=config["attn_resolutions"],
-        resolution=config["resolution"],
-        z_channels=config["z_channels"],
-        codebook_size=meta["n_embed"],
-        code_dim=meta["embed_dim"],
-    )
-    tokenizer = VQGAN(arch, image_size=config["resolution"])
-    weights = {key[3:]: torch.from_numpy(value) for key, value in golden.items() if key.startswith("sd/")}
-    tokenizer.load_weights(from_published(weights, "vqgan_f16_1024", tokenizer).weights, "the fixture")
+    tokenizer = VQGAN(**golden_vqgan(golden))
+    weights = from_published(golden_weights(golden), "vqgan_f16_1024", tokenizer).weights
+    tokenizer.load_weights(weights, "the fixture")
     return tokenizer.eval()
 
 
