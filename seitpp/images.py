@@ -4,40 +4,48 @@ Runs in loader workers, one image at a time; what cannot be read raises `Unreada
 """
 
 import io
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from seitpp.io.image_files import (
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    UnreadableImageError,
+    decoded_image,
+    orientation_of,
+    turned_upright,
+)
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "UnreadableImageError",
+    "check_not_smaller_than_patch",
+    "cover_size",
+    "decode_image",
+    "fit_image",
+    "label_map_png",
+    "pixels_of",
+    "to_eight_bit",
+]
 
 _MAX_RESIZED_PIXELS = 2**26
 
 
-class UnreadableImageError(ValueError):
-    """An image that cannot become pixels; the message says why, without the image's name."""
-
-
-def decode_image(content: bytes, in_channels: int = 3) -> Image.Image:
-    """The image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits a channel.
+def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits per channel.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, of an animation the
     first frame is taken. Colour profiles are ignored, as ImageNet pipelines do.
 
     Raises:
-        UnreadableImageError: The bytes are damaged, cut off, of no known format, or have values without a known scale.
+        UnreadableImageError: The bytes are damaged, cut off, of no known format, have values without a known scale, or
+            more than `max_pixels` pixels.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
-            with Image.open(io.BytesIO(content)) as image:
-                image.load()
-                return to_eight_bit(ImageOps.exif_transpose(image), in_channels)
-    except UnreadableImageError:
-        raise
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        raise UnreadableImageError(_reason(error, content)) from error
+    with decoded_image(content, max_pixels) as image:
+        return to_eight_bit(turned_upright(image, orientation_of(image)), in_channels)
 
 
 def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
@@ -59,14 +67,6 @@ def _from_sixteen_bit(values: np.ndarray) -> Image.Image:
             f"it holds integers from {values.min()} to {values.max()}, more than 16 bits; convert it to 8 or 16 bits"
         )
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def _reason(error: BaseException, content: bytes) -> str:
-    if not content:
-        return "the file is empty"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "it is of no known image format, or its header is damaged"
-    return f"{type(error).__name__}: {error}".strip(": ")
 
 
 def fit_image(
@@ -129,6 +129,7 @@ def label_map_png(
     mode: str,
     reduce_zero_label: bool,
     image_size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> bytes:
     """A label map as the greyscale PNG that a store keeps.
 
@@ -139,15 +140,17 @@ def label_map_png(
         reduce_zero_label: Whether 0 means "ignore": it becomes the type's largest value (255, or 65535 where pixels
             have 16 bits), and k becomes k - 1.
         image_size: Width and height of the upright image, which may have another resolution but not another shape.
+        max_pixels: Most pixels that the file may have.
 
     Raises:
-        UnreadableImageError: It is damaged, its pixels are colours and not indices, or it does not fit the image.
+        UnreadableImageError: It is damaged, its pixels are colours and not indices, it does not fit the image, or it
+            has too many pixels.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except Exception as error:  # as above
-        raise UnreadableImageError(f"its annotation: {_reason(error, content)}") from error
+        with decoded_image(content, max_pixels) as image:
+            pass
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"its annotation: {error}") from error
     if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
         raise UnreadableImageError(
             f"its annotation has colours (mode {image.mode}) where class indices are expected; map each colour to its "

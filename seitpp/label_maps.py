@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from seitpp.io.image_files import UnreadableImageError, decoded_image
+from seitpp.io.untrusted import read_file
 from seitpp.storage import StoreReader
 from seitpp.storage.format import LABEL_MAPS, Progress
 
 IGNORE_INDEX = 255
 """Value of pixels that neither train nor count, once maps are read for training; mmseg's default."""
 
+_MAX_BYTES = 1 << 30
 TO_INDICES = "map each colour to its class index and save that as an 8-bit grey PNG (docs/segmentation.md shows how)"
 
 
@@ -68,12 +70,11 @@ def read_label_map(path: str | Path) -> np.ndarray:
         FileNotFoundError: It does not exist.
         ValueError: It is damaged, or holds colours.
     """
+    content = read_file(path, "label map", at_most=_MAX_BYTES)
     try:
-        with Image.open(path) as image:
+        with decoded_image(content, formats=["PNG"]) as image:
             mode, values = image.mode, np.asarray(image)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # decoders of damaged files raise nearly anything
+    except UnreadableImageError as error:
         raise ValueError(f"{path} cannot be read ({error}); copy or make the store again") from error
     if mode == "L":
         return values

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS
@@ -38,6 +39,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--unlabelled", action="store_true", help="leave labels out, whatever folders or tars say")
     parser.add_argument(
         "--on-error", choices=["skip", "fail"], default="skip", help="leave out images that cannot be read, or stop"
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help=f"leave out images and label maps of more pixels (default: {MAX_PIXELS:,})",
     )
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="changes of the config, key=value")
     maps = parser.add_argument_group("label maps")
@@ -86,6 +94,7 @@ def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
             "annotations": args.annotations,
             "reduce_zero_label": args.reduce_zero_label,
             "unlabelled": args.unlabelled,
+            "max_pixels": args.max_pixels,
         },
         out=args.out,
         codec=args.codec,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seitpp.images import (
     IMAGE_SUFFIXES,
+    MAX_PIXELS,
     UnreadableImageError,
     check_not_smaller_than_patch,
     decode_image,
@@ -64,11 +65,15 @@ class ImageInputs(ClassifierInputs):
     Args:
         images: Paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
         tokenizer: What will encode them.
+        max_pixels: Most pixels that a file may have.
     """
 
-    def __init__(self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self._images = list(images)
         self._tokenizer = tokenizer
+        self._max_pixels = max_pixels
         for place, image in enumerate(self._images):
             _check_image(image, place)
         self.names = _different(
@@ -103,7 +108,7 @@ class ImageInputs(ClassifierInputs):
             rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
             return to_eight_bit(Image.fromarray(rgb), in_channels)
         try:
-            return decode_image(fileio.get(str(image)), in_channels)
+            return decode_image(fileio.get(str(image)), in_channels, self._max_pixels)
         except UnreadableImageError as error:
             raise ValueError(f"image {image} cannot be read: {error}") from error
 

@@ -11,6 +11,7 @@ from mmengine.dataset import force_full_init
 
 from seitpp.checkpoint import shorten
 from seitpp.datasets.batched import BatchedDataset
+from seitpp.images import MAX_PIXELS
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.structures import TokenBatch
@@ -41,6 +42,7 @@ class ImageDataset(BatchedDataset):
         root: Folder of the paths in a list.
         classes_file: Class names, one a line, in the order of their indices; by default folders in that of their names.
         unlabelled: Whether to leave labels out.
+        max_pixels: Most pixels that an image may have.
         metainfo: Overrides, such as `classes`.
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
@@ -56,6 +58,7 @@ class ImageDataset(BatchedDataset):
         root: str | None = None,
         classes_file: str | None = None,
         unlabelled: bool = False,
+        max_pixels: int = MAX_PIXELS,
         metainfo: dict | None = None,
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
@@ -67,6 +70,7 @@ class ImageDataset(BatchedDataset):
             "root": None if root is None else join(data_root, root),
             "classes_file": None if classes_file is None else join(data_root, classes_file),
             "unlabelled": unlabelled,
+            "max_pixels": max_pixels,
         }
         self.tokenizer_config = tokenizer
         super().__init__(

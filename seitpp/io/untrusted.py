@@ -11,6 +11,7 @@ import json
 import math
 import os
 import stat
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -25,7 +26,7 @@ MAX_JSON_DEPTH = 32
 _MAX_JSON_INTEGER = 2**64
 _SHOWN_CHARACTERS = 200
 # What parsers of the standard library and of numpy raise on bytes that are not what they expect.
-_PARSER_ERRORS = (
+PARSER_ERRORS = (
     ValueError,
     TypeError,
     LookupError,
@@ -36,6 +37,7 @@ _PARSER_ERRORS = (
     RecursionError,
     AttributeError,
     NotImplementedError,
+    struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
@@ -62,7 +64,7 @@ def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[Non
     """
     try:
         yield
-    except _PARSER_ERRORS as error:
+    except PARSER_ERRORS as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         reason = reason.splitlines()[0][:_SHOWN_CHARACTERS]
         raise ValueError(

@@ -112,7 +112,14 @@ class ImageBatches(Dataset):
     def _label_map(self, number: int, image: Image.Image) -> bytes:
         fitting = self.fitting
         content = self.source.read_annotation(number)
-        return label_map_png(content, fitting.label_size, fitting.resize_mode, fitting.reduce_zero_label, image.size)
+        return label_map_png(
+            content,
+            fitting.label_size,
+            fitting.resize_mode,
+            fitting.reduce_zero_label,
+            image.size,
+            self.source.max_pixels,
+        )
 
 
 def load_batches(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seitpp.images import IMAGE_SUFFIXES, decode_image
+from seitpp.images import IMAGE_SUFFIXES, MAX_PIXELS, decode_image
 from seitpp.storage.format import canonical_json
 from seitpp.tokenization.sources.files import local_path, read_file
 
@@ -28,6 +28,7 @@ class ImageSource(ABC):
         annotated: Whether each image has a label map.
         reduce_zero_label: Whether label maps mean "ignore" by 0.
         folders: Folders that were searched for images; nothing may be written into them.
+        max_pixels: Most pixels that an image or label map may have.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class ImageSource(ABC):
     annotated: bool = False
     reduce_zero_label: bool = False
     folders: tuple[str, ...] = ()
+    max_pixels: int = MAX_PIXELS
     _fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -58,7 +60,7 @@ class ImageSource(ABC):
             OSError: Its file cannot be read.
         """
         content = self.read(index)
-        return decode_image(content, in_channels), len(content)
+        return decode_image(content, in_channels, self.max_pixels), len(content)
 
     @property
     def label_kind(self) -> str:

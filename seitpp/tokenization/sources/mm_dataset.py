@@ -61,7 +61,7 @@ class MMDatasetSource(ImageSource):
         image = self._images[index]
         if isinstance(image, str):
             content = self.read(index)
-            return decode_image(content, in_channels), len(content)
+            return decode_image(content, in_channels, self.max_pixels), len(content)
         if image.dtype != np.uint8:
             raise UnreadableImageError(f"it is an array of {image.dtype}, expected uint8")
         return to_eight_bit(Image.fromarray(image), in_channels), image.nbytes

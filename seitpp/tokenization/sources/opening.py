@@ -2,6 +2,7 @@
 
 import re
 
+from seitpp.images import MAX_PIXELS
 from seitpp.tokenization.sources.base import ImageSource, is_image_name, read_class_names
 from seitpp.tokenization.sources.files import exists, is_folder, join, list_files, list_folders
 from seitpp.tokenization.sources.folder import FolderSource
@@ -23,6 +24,7 @@ def open_image_source(
     annotations: str | None = None,
     reduce_zero_label: bool = False,
     unlabelled: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> ImageSource:
     """Open images by the form of their path.
 
@@ -35,12 +37,28 @@ def open_image_source(
         annotations: Folder of label maps for the images in `path`.
         reduce_zero_label: Whether 0 in the label maps means "ignore".
         unlabelled: Whether to leave labels out.
+        max_pixels: Most pixels that an image or label map may have; larger ones count as unreadable.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
         ValueError: What lies there is not a usable source; see the classes of this package.
     """
-    path = str(path)
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
+    source = _open(str(path), split, root, classes_file, annotations, reduce_zero_label, unlabelled)
+    source.max_pixels = max_pixels
+    return source
+
+
+def _open(
+    path: str,
+    split: str | None,
+    root: str | None,
+    classes_file: str | None,
+    annotations: str | None,
+    reduce_zero_label: bool,
+    unlabelled: bool,
+) -> ImageSource:
     given = {
         "--split": split,
         "--root": root,

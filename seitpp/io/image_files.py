@@ -1,0 +1,136 @@
+"""Image files that anybody may have made, opened in one way: no programs, bounded pixels, errors as reasons.
+
+Pillow chooses a decoder by a file's content, whatever its name says. Some of its decoders start programs (PostScript
+starts Ghostscript), others open whatever they find inside. Here it may choose among those of plain pictures alone. What
+cannot be decoded raises `UnreadableImageError` with the reason. No torch: loader workers use this module.
+"""
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+
+from PIL import Image
+
+from seitpp.io.untrusted import PARSER_ERRORS
+
+MAX_PIXELS = 89_478_485
+"""Most pixels that an image or label map has by default: as many as Pillow takes without a warning, 268 MB as RGB."""
+
+# Tried in this order; TGA last, whose files have no signature. Left out: PostScript, PDF and Windows metafiles, which
+# run programs, and containers that open further images inside (icons, IPTC, BLP, ...).
+_PLAIN = (
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "PCX", "QOI", "SGI", "SUN", "TGA"),
+)
+Image.init()
+FORMATS = tuple(name for name in _PLAIN if name in Image.OPEN)
+"""Names of the formats that are read here, as far as the installed Pillow has them."""
+IMAGE_SUFFIXES = tuple(sorted(ending for ending, name in Image.EXTENSION.items() if name in (*FORMATS, "MPO")))
+"""Endings of their files, in lower case."""
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DECODER_ERRORS = (*PARSER_ERRORS, OSError, RuntimeError, AssertionError, Image.DecompressionBombError)
+_LIMIT_LOCK = threading.Lock()
+
+
+class UnreadableImageError(ValueError):
+    """An image that cannot become pixels; the message says why, without the image's name."""
+
+
+@contextlib.contextmanager
+def decoded_image(
+    content: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> Iterator[Image.Image]:
+    """Yield the first picture in a file's bytes, decoded as it lies there; EXIF orientation is not applied.
+
+    Whatever Pillow raises in the block becomes an `UnreadableImageError`, too.
+
+    Args:
+        content: The bytes. The checksums of a PNG file are compared, all of them.
+        max_pixels: Most pixels; compared with the header, before anything is decoded.
+        formats: Those of `FORMATS` that are taken.
+
+    Raises:
+        UnreadableImageError: They are damaged, cut off, of another format, or of more pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
+            with _opened(content, max_pixels, formats) as image:
+                image.load()
+                if image.format == "PNG":
+                    _compare_checksums(content, max_pixels)
+                yield image
+    except UnreadableImageError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise UnreadableImageError(_reason(error, content, max_pixels)) from error
+
+
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation of a decoded image, 1 to 8; 1 (upright) where there is none that can be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:  # of other entries: they say nothing about the pixels
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def turned_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """The image as EXIF orientation 1 to 8 says that it is to be seen."""
+    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
+
+
+def _compare_checksums(content: bytes, max_pixels: int) -> None:
+    """Compare those of a PNG file's chunks; decoding skips them where pixels lie."""
+    with _opened(content, max_pixels, ["PNG"]) as image:
+        image.verify()
+
+
+def _opened(content: bytes, max_pixels: int, formats: Sequence[str]) -> Image.Image:
+    """Read the header, and refuse an image of too many pixels."""
+    with _pillow_limit(max_pixels):
+        image = Image.open(io.BytesIO(content), "r", list(formats))
+    if image.width * image.height > max_pixels:
+        raise UnreadableImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
+    return image
+
+
+@contextlib.contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Raise Pillow's own limit, which is of the whole process, while a header is read that may lie above it."""
+    if Image.MAX_IMAGE_PIXELS is None or max_pixels <= 2 * Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _LIMIT_LOCK:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _too_large(found: str, max_pixels: int) -> str:
+    return f"it has {found} pixels, more than the {max_pixels:,} allowed; raise max_pixels (--max-pixels) to read it"
+
+
+def _reason(error: BaseException, content: bytes, max_pixels: int) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is of no known image format, or its header is damaged"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{_too_large('far too many', max_pixels)} ({type(error).__name__}: {error})"
+    if "MAX_TEXT" in str(error):
+        return f"its metadata unpack to more than a megabyte ({error})"
+    return f"{type(error).__name__}: {error}".strip(": ")
