@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the whole of one or nothing."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,22 +22,23 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file")
-    if target.exists() and not target.is_file():
-        yield target
-        return
+    replaces = not target.exists() or target.is_file()
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp{os.getpid()}")
+    # Of its own for each call: threads, and processes on other machines, may write to the same name.
+    aside = target.with_name(f".{target.name[:200]}.tmp{uuid.uuid4().hex}") if replaces else target
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, target)
-        _sync(target.parent)  # the rename itself must survive a crash, too
+        yield aside
+        if replaces:
+            _sync(aside)
+            os.replace(aside, target)
+            _sync(target.parent)  # the rename itself must survive a crash, too
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(temporary), temporary):
+        if error.errno is not None and error.filename in (None, str(aside), aside):
             raise OSError(error.errno, f"cannot write, {os.strerror(error.errno)}", str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if replaces:
+            aside.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -68,3 +68,20 @@ def test_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), written_whole(target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_full_device_names_the_file(tmp_path: Path) -> None:
+    link = tmp_path / "file.txt"
+    link.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), written_whole(link) as same:
+        same.write_text("lost")
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    with written_whole(target) as first:
+        first.write_text("first")
+        with written_whole(target) as second:
+            second.write_text("second")
+    assert target.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]

@@ -5,7 +5,6 @@ Every byte is specified in `docs/storage_format.md`; writer and reader share wha
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.files import written_whole
 from seitpp.storage.codec_names import codec_from_header
 from seitpp.storage.codecs import check_codebook_size
 from seitpp.tokenizer_facts import check_tokenizer_entry
@@ -117,20 +117,14 @@ def content_hash(header: dict[str, Any]) -> str:
 
 
 def atomic_write(path: Path, chunks: Iterable[Any]) -> None:
-    """Write bytes-like `chunks` so that `path` has, at any moment, its old content or all of the new."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    """Write bytes-like `chunks` so that `path` has, at any moment, its old content or all of the new.
+
+    Raises:
+        OSError: It cannot be written, for one because the disk is full; with its name.
+    """
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
         for chunk in chunks:
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":  # the rename itself must survive a crash too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def header_checksum(header: dict[str, Any]) -> str:

@@ -4,11 +4,12 @@ How a file was made is read off its header and probed; a writer then follows it.
 """
 
 import hashlib
-import os
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
+
+from seitpp.io.untrusted import parsing, shown, text, whole_number
 
 _PROBE_BYTES = 2**20  # of a gzip file, to find out its compression level
 
@@ -72,24 +73,44 @@ def _zero_terminated(head: bytes, start: int) -> tuple[str, int]:
     return head[start:end].decode("latin-1"), end + 1
 
 
+def check_gzip_facts(facts: Any, name: str) -> dict[str, Any]:
+    """Return what a header says of a gzip file, as `gzip_facts` gives it and a file can be written by; {} for None.
+
+    Raises:
+        ValueError: A value is none that a gzip header can hold.
+    """
+    if facts is None:
+        return {}
+    if not isinstance(facts, dict):
+        raise ValueError(f"{name} is {shown(facts)}, expected an object")
+    for key, most in (("mtime", 2**32 - 1), ("xfl", 255), ("os", 255)):
+        whole_number(facts.get(key, 0), f"{name}.{key}", 0, most)
+    if facts.get("level") is not None:
+        whole_number(facts["level"], f"{name}.level", 1, 9)
+    if (filename := facts.get("filename")) is not None:
+        with parsing(f"{name}.filename", "the name of a file in Latin-1"):
+            if b"\0" in text(filename, "it").encode("latin-1"):
+                raise ValueError("it has a zero byte")
+    return facts
+
+
 class GzipWriter:
-    """Writes one gzip member with given header fields; the file appears under its name when it is complete.
+    """Writes one gzip member with given header fields.
 
     Args:
-        path: The file to write.
+        path: The file to write, one put aside that is renamed when it is complete.
         facts: `mtime`, `xfl`, `os`, `filename` and `level` as `gzip_facts` gives them; what is missing is written as
             level 9 without time stamp and name.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path, self._facts = path, facts
-        self._temporary = path.with_name(path.name + ".tmp")
         self._deflate = zlib.compressobj(facts.get("level") or 9, zlib.DEFLATED, -zlib.MAX_WBITS)
         self._file_digest, self._content_digest = hashlib.sha256(), hashlib.sha256()
         self._crc = self._content_bytes = self._num_bytes = 0
 
     def __enter__(self) -> "GzipWriter":
-        self._file = open(self._temporary, "wb")
+        self._file = open(self.path, "wb")
         name = self._facts.get("filename")
         fields = (self._facts.get("mtime", 0), self._facts.get("xfl", 2), self._facts.get("os", 255))
         self._emit(b"\x1f\x8b\x08" + struct.pack("<BIBB", 0 if name is None else 8, *fields))
@@ -105,13 +126,9 @@ class GzipWriter:
         self._emit(self._deflate.compress(content))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._emit(self._deflate.flush() + struct.pack("<II", self._crc, self._content_bytes % 2**32))
-        self._file.close()
-        if kind is None:
-            os.replace(self._temporary, self.path)
-        else:
-            self._temporary.unlink()
+        with self._file:
+            if kind is None:
+                self._emit(self._deflate.flush() + struct.pack("<II", self._crc, self._content_bytes % 2**32))
 
     @property
     def num_bytes(self) -> int:

@@ -193,10 +193,16 @@ class StoreReader:
                 progress(done, len(self))
         return tokens
 
-    def iter_batches(self) -> Iterator[np.ndarray]:
-        """Tokens of all samples in order, up to some thousand at a time."""
-        step = samples_at_a_time(math.prod(self.sample_shape))
+    def iter_batches(self, *, sound: bool = False) -> Iterator[np.ndarray]:
+        """Tokens of all samples in order, up to some thousand at a time.
+
+        Args:
+            sound: Compare each shard with its hash first: for whatever is written anew from these tokens.
+        """
+        step, checked = samples_at_a_time(math.prod(self.sample_shape)), 0
         for start in range(0, len(self), step):
+            while sound and checked < min(start + step, len(self)):
+                checked = self.require_sound_shard(checked)
             yield self._read_range(start, min(start + step, len(self)))
 
     def verify(self, progress: store_format.Progress | None = None) -> list[str]:

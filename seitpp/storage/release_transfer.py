@@ -2,20 +2,26 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from seitpp.files import written_whole
+from seitpp.io.untrusted import shown
 from seitpp.storage import format as store_format
-from seitpp.storage.gzip_files import GzipWriter
+from seitpp.storage.gzip_files import GzipWriter, check_gzip_facts
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES, encode_release_bytes
 from seitpp.storage.seit_release import BATCH_IMAGES, FACTS_FORMAT, SUFFIXES, SeitRelease
 from seitpp.storage.source import TokenSource
 from seitpp.storage.synonyms import SynonymTable, dump_synonyms
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter
+
+# What the offsets of a release may be stored in.
+_INDEX_DTYPES = ("|i1", "|u1", *(f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (2, 4, 8)))
 
 
 @dataclass(frozen=True)
@@ -150,48 +156,60 @@ def write_release(
     paths = {key: Path(f"{prefix}{suffix}") for key, suffix in SUFFIXES.items()}
     if present := [path for path in paths.values() if path.exists()]:
         raise FileExistsError(f"{present[0]} exists already")
-    paths["data"].parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as files:  # none appears under its name before all are written, and the source was found sound
 
-    offsets = np.zeros(len(source) + 1, np.int64)
-    done = 0
-    with GzipWriter(paths["data"], facts.get("data", {})) as file:
-        for batch in _batches(source):
-            try:
-                content, starts = encode_release_bytes(batch)
-            except ValueError as error:
-                raise ValueError(f"{error} (images counted from {done})") from error
-            offsets[done + 1 : done + len(starts)] = offsets[done] + starts[1:]
-            file.write(content)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(source))
-    exported = [_compared(file, facts.get("data", {}), stream_facts.get("sha256"))]
-    with GzipWriter(paths["index"], facts.get("index", {})) as file:
-        file.write(_index_bytes(offsets, facts.get("index", {}).get("dtype", "<i8")))
-    exported.append(_compared(file, facts.get("index", {}), facts.get("index", {}).get("content_sha256")))
-    if labels is not None:
-        content = "\n".join(map(str, labels.tolist())) + "\n"
-        content = content if facts.get("labels", {}).get("trailing_newline", True) else content[:-1]
-        exported.append(_write_plain(paths["labels"], content.encode("ascii"), facts.get("labels", {}).get("sha256")))
-    if isinstance(source, StoreReader) and source.synonyms is not None:
-        content = dump_synonyms(source.synonyms)
-        exported.append(_write_plain(paths["synonyms"], content, facts.get("synonyms", {}).get("sha256")))
+        def aside(key: str) -> Path:
+            return files.enter_context(written_whole(paths[key]))
+
+        exported, offsets = [], np.zeros(len(source) + 1, np.int64)
+        with GzipWriter(aside("data"), facts.get("data", {})) as file:
+            _write_stream(file, source, offsets, progress)
+        exported.append(_compared(paths["data"], file, facts.get("data", {}), stream_facts.get("sha256")))
+        index_facts = facts.get("index", {})
+        with GzipWriter(aside("index"), index_facts) as file:
+            file.write(_index_bytes(offsets, index_facts.get("dtype", "<i8")))
+        exported.append(_compared(paths["index"], file, index_facts, index_facts.get("content_sha256")))
+        if labels is not None:
+            content = "\n".join(map(str, labels.tolist())) + "\n"
+            content = content if facts.get("labels", {}).get("trailing_newline", True) else content[:-1]
+            aside("labels").write_bytes(content.encode("ascii"))
+            exported.append(_plain(paths["labels"], content.encode("ascii"), facts.get("labels", {}).get("sha256")))
+        if isinstance(source, StoreReader) and source.synonyms is not None:
+            content = dump_synonyms(source.synonyms)
+            aside("synonyms").write_bytes(content)
+            exported.append(_plain(paths["synonyms"], content, facts.get("synonyms", {}).get("sha256")))
     return exported
 
 
-def _compared(file: GzipWriter, facts: dict[str, Any], content_sha256: str | None) -> ExportedFile:
+def _write_stream(
+    file: GzipWriter, source: TokenSource | np.ndarray, offsets: np.ndarray, progress: store_format.Progress | None
+) -> None:
+    """Write the bytes of all images, and into `offsets` (N + 1,) where each starts, and the end."""
+    done = 0
+    for batch in _batches(source):
+        try:
+            content, starts = encode_release_bytes(batch)
+        except ValueError as error:
+            raise ValueError(f"{error} (images counted from {done})") from error
+        offsets[done + 1 : done + len(starts)] = offsets[done] + starts[1:]
+        file.write(content)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(source))
+
+
+def _compared(path: Path, file: GzipWriter, facts: dict[str, Any], content_sha256: str | None) -> ExportedFile:
     """The finished file, compared with what was imported."""
     return ExportedFile(
-        file.path,
+        path,
         file.num_bytes,
         None if facts.get("sha256") is None else file.file_sha256 == facts["sha256"],
         None if content_sha256 is None else file.content_sha256 == content_sha256,
     )
 
 
-def _write_plain(path: Path, content: bytes, sha256: str | None) -> ExportedFile:
-    """Write an uncompressed file and compare it with the imported one, whose hash is `sha256`."""
-    store_format.atomic_write(path, [content])
+def _plain(path: Path, content: bytes, sha256: str | None) -> ExportedFile:
+    """An uncompressed file, compared with the imported one, whose hash is `sha256`."""
     same = None if sha256 is None else store_format.sha256_hex(content) == sha256
     return ExportedFile(path, len(content), same, same)
 
@@ -214,16 +232,27 @@ def _release_facts(source: TokenSource | np.ndarray) -> tuple[dict[str, Any], di
     facts = provenance.get("release")
     if not isinstance(facts, dict) or facts.get("format") != FACTS_FORMAT:
         return {}, {}
-    return facts, provenance.get("release_stream", {})
+    name = f"{source.path / store_format.HEADER_FILE}: source.release"
+    for key in ("data", "index"):
+        check_gzip_facts(facts.get(key), f"{name}.{key}")
+    stream = provenance.get("release_stream", {})
+    for key, entry in {**{key: facts.get(key, {}) for key in SUFFIXES}, "release_stream": stream}.items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"{name}, {key} is {shown(entry)}, expected an object")
+    if (dtype := facts.get("index", {}).get("dtype", "<i8")) not in _INDEX_DTYPES:
+        raise ValueError(f"{name}.index.dtype is {shown(dtype)}, expected one of {', '.join(_INDEX_DTYPES)}")
+    return facts, stream
 
 
 def _batches(source: TokenSource | np.ndarray) -> Iterator[np.ndarray]:
-    """Codes (n, H, W) of all samples in order, some thousand at a time."""
-    if not isinstance(source, np.ndarray):
+    """Codes (n, H, W) of all samples in order, some thousand at a time; those of a store from sound shards alone."""
+    if isinstance(source, StoreReader):
+        yield from source.iter_batches(sound=True)
+    elif not isinstance(source, np.ndarray):
         yield from source.iter_batches()
-        return
-    for start in range(0, len(source), BATCH_IMAGES):
-        yield source[start : start + BATCH_IMAGES]
+    else:
+        for start in range(0, len(source), BATCH_IMAGES):
+            yield source[start : start + BATCH_IMAGES]
 
 
 def _index_bytes(offsets: np.ndarray, dtype: str) -> bytes:

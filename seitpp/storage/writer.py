@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seitpp.io.locks import LOCK_FILE, FolderLock
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import code_dtype, samples_at_a_time
 from seitpp.storage.numbering import CodeTable
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
     from seitpp.storage.reader import StoreReader
 
 DEFAULT_SHARD_BYTES = 64 * 2**20
-_OWN_FILES = re.compile(r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|shard-\d{5,}\.bin)(\.tmp)?")
+_OWN_NAMES = r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|shard-\d{5,}\.bin)"
+# Files of a writer, and what killed ones left: as they are written aside now, and as earlier versions did.
+_OWN_FILES = re.compile(rf"{_OWN_NAMES}|{_OWN_NAMES}\.tmp|\.{_OWN_NAMES}\.tmp[0-9a-f]+")
+_SHARD = re.compile(r"shard-\d{5,}\.bin")
+_REMAINS = re.compile(rf"{_OWN_NAMES}\.tmp|\.{_OWN_NAMES}\.tmp[0-9a-f]+")
 
 
 class StoreWriter:
@@ -29,6 +34,8 @@ class StoreWriter:
     The samples of a shard are collected in memory and committed together: the shard is written under a temporary name,
     renamed, then entered into the header. Killing the process loses at most the open shard. Shards are cut by sample
     count alone, so the finished files do not depend on batch sizes or interruptions.
+
+    A writer locks its folder until it is closed, or ends otherwise: two would lose each other's samples.
 
     Args:
         path: Folder of the store. It must not exist or be empty, unless `resume` is set.
@@ -47,6 +54,13 @@ class StoreWriter:
         code_table: Which codes of a larger codebook the codes stand for.
         shard_bytes: Size that a shard should not exceed.
         resume: Continue after the last committed sample if the store was begun before with the same settings.
+
+    Raises:
+        FileExistsError: The folder is not empty, and `resume` is not set.
+        BlockingIOError: Another writer is at work in the folder.
+        NotAStoreError: Something else lies in the folder.
+        ValueError: The settings contradict each other, or are not those that the store was begun with.
+        OSError: The folder cannot be written to or locked.
     """
 
     def __init__(
@@ -95,12 +109,14 @@ class StoreWriter:
         self._labels = np.zeros(samples_per_shard, store_format.label_layout(header["labels"])[0] or np.uint8)
         self._fill = 0
         self._open = True
-        if not self._resume(header, resume):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name, content in self.settings.files().items():
-                store_format.atomic_write(self.path / name, [content])
-            self._header = {**header, "num_samples": 0, "complete": False, "shards": []}
-            store_format.write_header(self.path, self._header)
+        self._check_folder(resume)  # before anything is written to a folder that is not ours
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.path, "store")
+        try:
+            self._begin(header, resume)
+        except BaseException:
+            self._end()
+            raise
 
     @property
     def num_samples(self) -> int:
@@ -157,7 +173,7 @@ class StoreWriter:
             if self._fill:
                 self._commit()
             self._write_header(complete=True, source={**self._header["source"], **self._updates})
-        self._open = False
+        self._end()
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -165,9 +181,16 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.close()
-        self._open = False  # after an exception the open shard is dropped and the store stays incomplete
+        try:
+            if kind is None:
+                self.close()
+        finally:
+            self._end()  # after an exception the open shard is dropped and the store stays incomplete
+
+    def _end(self) -> None:
+        """Take no more samples, and let other writers in."""
+        self._open = False
+        self._lock.release()
 
     def _commit(self) -> None:
         """Write the collected samples as one shard, then enter it into the header."""
@@ -191,23 +214,38 @@ class StoreWriter:
         store_format.write_header(self.path, header)
         self._header = header
 
-    def _resume(self, settings: dict[str, Any], resume: bool) -> bool:
-        """Take over a store that was begun before; False if there is none."""
+    def _check_folder(self, resume: bool) -> list[str]:
+        """Names in the folder; an error if it is not empty and holds anything but a store to continue."""
         present = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
-        if not present:
-            return False
-        if not resume:
+        present = [name for name in present if name != LOCK_FILE]
+        if present and not resume:
             raise FileExistsError(
                 f"{self.path} exists and is not empty; pass resume=True (--resume) to continue an "
                 "unfinished store in it, or delete it"
             )
-        if store_format.HEADER_FILE not in present:
+        if present and store_format.HEADER_FILE not in present:
             # Killed before the first header: nothing was committed, provided that nothing foreign lies there.
-            if foreign := [name for name in present if not _OWN_FILES.fullmatch(name)]:
+            if foreign := [name for name in present if not _OWN_FILES.fullmatch(name) or _SHARD.fullmatch(name)]:
                 raise store_format.NotAStoreError(
                     f"{self.path} is not a token store: it has {foreign[0]!r}, no header.json"
                 )
-            return False
+        return present
+
+    def _begin(self, settings: dict[str, Any], resume: bool) -> None:
+        """Write the first header, or take over a store that was begun before."""
+        present = self._check_folder(resume)
+        if store_format.HEADER_FILE in present:
+            self._resume(settings, present)
+            return
+        for name in present:
+            (self.path / name).unlink()
+        for name, content in self.settings.files().items():
+            store_format.atomic_write(self.path / name, [content])
+        self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
+        store_format.write_header(self.path, self._header)
+
+    def _resume(self, settings: dict[str, Any], present: list[str]) -> None:
+        """Take over a store that was begun with the same settings, and remove what a killed writer left."""
         header = store_format.read_header(self.path)
         for key in settings:
             found, expected = header.get(key), settings[key]
@@ -220,15 +258,17 @@ class StoreWriter:
         for key in ("synonyms", "channels", "minimum", "code_table"):
             if key in header and key not in settings:
                 raise ValueError(f"{self.path}: cannot resume, the store was begun with {key}, now there are none")
-        open_shards(self.path, header)
+        for shard, entry in zip(open_shards(self.path, header), header["shards"], strict=True):
+            if not header["complete"] and store_format.sha256_hex(shard.content) != entry["sha256"]:
+                raise ValueError(
+                    f"{shard.path} was damaged after it was written, its SHA-256 is not that in header.json: restore "
+                    f"it, or delete {self.path} and write the store again"
+                )
         self._header = {key: value for key, value in header.items() if key != "header_sha256"}
         listed = {shard["file"] for shard in header["shards"]}
         for name in present:
-            if _OWN_FILES.fullmatch(name) and (
-                name.endswith(".tmp") or (name.startswith("shard-") and name not in listed)
-            ):
+            if _REMAINS.fullmatch(name) or (_SHARD.fullmatch(name) and name not in listed):
                 (self.path / name).unlink()
-        return True
 
 
 def copy_store(

@@ -1,8 +1,10 @@
 """The authors' release files: decoding against the published rules, errors, and import and export to the byte."""
 
+import errno
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from seitpp.storage import (
     store_stats,
     write_release,
 )
+from seitpp.storage.format import read_header, write_header
 from seitpp.testing import golden_path
 
 GRID, NUM = (3, 4), 9
@@ -405,3 +408,58 @@ def test_golden_token_file_is_read_imported_and_exported_to_the_byte(tmp_path: P
     assert len(files) == 3
     for file in files:
         assert file.same_file and file.path.read_bytes() == (folder / file.path.name).read_bytes()
+
+
+# What may not become a release
+
+
+def damaged(path: Path, offset: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("codec", ["raw", "bitpacked", "rans"])
+@pytest.mark.parametrize("section", ["tokens", "labels"])
+def test_damaged_rows_and_labels_are_not_exported(tmp_path: Path, codec: str, section: str) -> None:
+    tokens, labels = toy()
+    release = SeitRelease(release_files(tmp_path / "in", canonical_images(tokens)), grid=GRID, codebook_size=391)
+    import_release(release, tmp_path / "s", codec=codec, shard_bytes=150)
+    shard = StoreReader(tmp_path / "s")._shards[1]
+    damaged(shard.path, shard.layout.tokens_offset if section == "tokens" else shard.layout.labels_offset)
+    with pytest.raises(ValueError, match=r"shard-00001\.bin: sample \d+ is damaged.*restore or make the store again"):
+        write_release(StoreReader(tmp_path / "s"), tmp_path / "out" / "toy")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_full_disk_leaves_no_half_of_a_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*_: object) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("seitpp.storage.release_transfer._index_bytes", no_space)
+    with pytest.raises(OSError, match=r"No space left on device: '.*toy-token\.index\.npy\.gz'"):
+        write_release(toy()[0], tmp_path / "toy")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "message"),
+    [
+        ("data", {"mtime": -1}, r"source.release.data.mtime is -1, expected an integer in 0..4294967295"),
+        ("data", {"os": 256}, "source.release.data.os is 256"),
+        ("index", {"level": 99}, "source.release.index.level is 99, expected an integer in 1..9"),
+        ("index", {"filename": "a\0b"}, "source.release.index.filename is damaged or is not the name of a file"),
+        ("index", {"filename": "\u4e00"}, "source.release.index.filename is damaged or is not the name of a file"),
+        ("index", {"dtype": "O"}, "source.release.index.dtype is 'O', expected one of"),
+        ("index", "none", "source.release.index is 'none', expected an object"),
+        ("labels", [1], r"source.release, labels is \[1\], expected an object"),
+    ],
+)
+def test_forged_record_of_the_imported_files_is_refused(tmp_path: Path, part: str, entry: object, message: str) -> None:
+    release = SeitRelease(release_files(tmp_path / "in", canonical_images(toy()[0])), grid=GRID, codebook_size=391)
+    import_release(release, tmp_path / "s")
+    header = read_header(tmp_path / "s")
+    header["source"]["release"][part] = entry
+    write_header(tmp_path / "s", header)
+    with pytest.raises(ValueError, match=message):
+        write_release(StoreReader(tmp_path / "s"), tmp_path / "out" / "toy")

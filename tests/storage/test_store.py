@@ -271,6 +271,45 @@ def test_killed_writer_resumes_to_identical_files(tmp_path: Path) -> None:
     assert contents(path) == contents(write(tmp_path / "whole"))
 
 
+def test_second_writer_is_kept_out(tmp_path: Path) -> None:
+    tokens, labels = toy()
+    first = begin(tmp_path / "s", resume=True)
+    first.append(tokens[:12], labels[:12])
+    with pytest.raises(BlockingIOError, match="another writer is at work in the store .*; wait until it has ended"):
+        begin(tmp_path / "s", resume=True)
+    first.append(tokens[12:], labels[12:])
+    first.close()
+    with begin(tmp_path / "s", resume=True) as again:
+        assert again.num_committed == NUM
+    assert contents(tmp_path / "s") == contents(write(tmp_path / "whole"))
+
+
+def test_store_that_lost_its_header_is_not_written_over(tmp_path: Path) -> None:
+    (write(tmp_path / "s") / "header.json").unlink()
+    before = contents(tmp_path / "s")
+    with pytest.raises(NotAStoreError, match="it has 'shard-00000.bin', no header.json"):
+        begin(tmp_path / "s", resume=True)
+    assert contents(tmp_path / "s") == before
+
+
+def test_unfinished_store_with_a_damaged_shard_is_not_continued(tmp_path: Path) -> None:
+    tokens, labels = toy()
+    begin(tmp_path / "s").append(tokens[:23], labels[:23])
+    flip(tmp_path / "s" / "shard-00001.bin", 70)
+    with pytest.raises(
+        ValueError, match=r"shard-00001\.bin was damaged after it was written.*delete .* write the store"
+    ):
+        begin(tmp_path / "s", resume=True)
+
+
+def test_full_disk_names_the_file(tmp_path: Path) -> None:
+    writer = begin(tmp_path / "s")
+    (tmp_path / "s" / "shard-00000.bin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*shard-00000\.bin'"):
+        writer.append(*toy())
+    assert writer.num_committed == 0
+
+
 def test_exception_drops_the_open_shard(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"), begin(tmp_path / "s") as writer:
         writer.append(*toy())

@@ -1,0 +1,62 @@
+"""One writer at a time in a folder, by a lock that the operating system takes back when a process ends, however.
+
+The lock is a file in the folder, by `filelock`. It goes away with the writer; one that a killed writer left behind
+blocks nobody.
+"""
+
+import os
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK_FILE = ".writer.lock"
+
+
+class FolderLock:
+    """Keeps other writers out of a folder from its creation until `release`, or until nothing refers to it.
+
+    Args:
+        folder: The folder, which must exist.
+        what: What is written there, for messages: "store".
+
+    Raises:
+        BlockingIOError: Another writer is at work there, in this process or another one.
+        OSError: The folder cannot be locked, for one because it is read-only.
+    """
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.path = folder / LOCK_FILE
+        self._lock = FileLock(self.path)
+        try:
+            while not self._acquire():
+                pass  # the writer before removed the file between our opening and locking it
+        except Timeout as error:
+            raise BlockingIOError(
+                f"another writer is at work in the {what} {folder}; wait until it has ended, or name another folder"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                getattr(error, "errno", None),
+                f"the {what} cannot be locked for writing: {reason}. Its folder must be writable and its file system "
+                "have locks; write to a local folder and copy the result",
+                str(folder),
+            ) from error
+
+    def _acquire(self) -> bool:
+        """Lock the file that bears the name; False if it was another one by the time it was locked."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._lock.acquire(timeout=0)
+            if self.path.exists() and os.path.samestat(os.fstat(handle), os.stat(self.path)):
+                return True
+            self._lock.release()
+            return False
+        finally:
+            os.close(handle)
+
+    def release(self) -> None:
+        """Let other writers in, and remove the file."""
+        if self._lock.is_locked:
+            self.path.unlink(missing_ok=True)
+            self._lock.release()

@@ -1,0 +1,69 @@
+"""One writer at a time in a folder."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from seitpp.io.locks import LOCK_FILE, FolderLock
+
+
+def test_second_writer_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
+    first = FolderLock(tmp_path, "store")
+    with pytest.raises(BlockingIOError, match=rf"another writer is at work in the store {tmp_path}; wait"):
+        FolderLock(tmp_path, "store")
+    first.release()
+    FolderLock(tmp_path, "store").release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_release_by_one_that_holds_nothing_changes_nothing(tmp_path: Path) -> None:
+    first = FolderLock(tmp_path, "store")
+    first.release()
+    second = FolderLock(tmp_path, "store")
+    first.release()
+    with pytest.raises(BlockingIOError, match="another writer"):
+        FolderLock(tmp_path, "store")
+    second.release()
+
+
+def test_killed_writer_blocks_nobody(tmp_path: Path) -> None:
+    hold = "import os, sys; from pathlib import Path; from seitpp.io.locks import FolderLock\n"
+    hold += "lock = FolderLock(Path(sys.argv[1]), 'store'); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(BlockingIOError, match="another writer"):
+            FolderLock(tmp_path, "store")
+        process.kill()
+    assert (tmp_path / LOCK_FILE).exists()
+    FolderLock(tmp_path, "store").release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_forgotten_writer_blocks_nobody(tmp_path: Path) -> None:
+    FolderLock(tmp_path, "store")
+    FolderLock(tmp_path, "store").release()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "cannot be locked for writing: Read-only file system. Its"),
+        (OSError(errno.ENOLCK, "No locks available"), "cannot be locked for writing: No locks available"),
+        (NotImplementedError("FileSystem does not appear to support flock"), "cannot be locked .*support flock"),
+    ],
+)
+def test_folder_without_locks_is_named(
+    tmp_path: Path, error: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=f"{message}.*{tmp_path}"):
+        FolderLock(tmp_path, "store")
