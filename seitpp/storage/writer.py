@@ -223,12 +223,12 @@ class StoreWriter:
                 f"{self.path} exists and is not empty; pass resume=True (--resume) to continue an "
                 "unfinished store in it, or delete it"
             )
-        if present and store_format.HEADER_FILE not in present:
-            # Killed before the first header: nothing was committed, provided that nothing foreign lies there.
-            if foreign := [name for name in present if not _OWN_FILES.fullmatch(name) or _SHARD.fullmatch(name)]:
-                raise store_format.NotAStoreError(
-                    f"{self.path} is not a token store: it has {foreign[0]!r}, no header.json"
-                )
+        foreign = [name for name in present if not _OWN_FILES.fullmatch(name) or _SHARD.fullmatch(name)]
+        # Killed before the first header: nothing was committed, provided that nothing foreign lies there.
+        if foreign and store_format.HEADER_FILE not in present:
+            raise store_format.NotAStoreError(
+                f"{self.path} is not a token store: it has {foreign[0]!r}, no header.json"
+            )
         return present
 
     def _begin(self, settings: dict[str, Any], resume: bool) -> None:

@@ -422,7 +422,7 @@ def damaged(path: Path, offset: int) -> None:
 @pytest.mark.parametrize("codec", ["raw", "bitpacked", "rans"])
 @pytest.mark.parametrize("section", ["tokens", "labels"])
 def test_damaged_rows_and_labels_are_not_exported(tmp_path: Path, codec: str, section: str) -> None:
-    tokens, labels = toy()
+    tokens, _ = toy()
     release = SeitRelease(release_files(tmp_path / "in", canonical_images(tokens)), grid=GRID, codebook_size=391)
     import_release(release, tmp_path / "s", codec=codec, shard_bytes=150)
     shard = StoreReader(tmp_path / "s")._shards[1]
