@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from seitpp.apis.loading import load_classifier
+from seitpp.apis.loading import check_grid, load_classifier
 from seitpp.datasets import TokenDataset
 from seitpp.export_formats import OUTPUTS, SUFFIXES, WRITERS, Format, Input, Runner
 from seitpp.files import written_whole
@@ -162,6 +162,7 @@ def export_classifier(
     formats: Iterable[Format] = ("onnx",),
     batch_size: int | None = None,
     tolerance: float = 1e-4,
+    compare_grids: bool = True,
 ) -> list[Parity]:
     """Export a trained classifier, compared on random input and, where the config's test store is there, on real one.
 
@@ -174,6 +175,7 @@ def export_classifier(
         formats: What to write.
         batch_size: Samples that a file takes at once; None for any number.
         tolerance: Largest difference of a logit.
+        compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
 
     Returns:
         How each file compares.
@@ -185,7 +187,7 @@ def export_classifier(
             computes something else; that file is not kept.
     """
     config = config if isinstance(config, Config) else Config.fromfile(config)
-    model = load_classifier(config, checkpoint, tokenizer)
+    model = load_classifier(config, checkpoint, tokenizer, compare_grids)
     known, dataset = model.data_preprocessor.tokenizer, _test_data(config)
     if known is None and input == "images":
         raise ValueError(
@@ -194,6 +196,10 @@ def export_classifier(
         )
     tokens = None if dataset is None else dataset.__getitems__(range(min(_SAMPLES, len(dataset))))["inputs"].long()
     shape = _token_shape(model, known) if tokens is None else tuple(tokens.shape[1:])
+    if compare_grids and known is not None:
+        check_grid(model, known.grid, "the tokenizer")
+    if compare_grids and dataset is not None:
+        check_grid(model, shape[:2], dataset.store_path)
     classes = model._dataset_meta.get("classes") or (dataset and dataset.metainfo["classes"])
     options = {"batch_size": batch_size, "classes": classes}
     if known is None or input == "tokens":

@@ -41,6 +41,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference of a logit from the model's (default: 1e-4)"
     )
+    parser.add_argument(
+        "--any-grid", action="store_true", help="take another grid of tokens than the model was trained on"
+    )
     args = parser.parse_args(argv)
     of_suffix = {suffix: name for name, suffix in SUFFIXES.items()}.get(args.out.suffix)
     if of_suffix is not None:
@@ -83,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             formats=list(SUFFIXES) if args.format == "both" else [args.format],
             batch_size=args.batch_size,
             tolerance=args.tolerance,
+            **({"compare_grids": False} if args.any_grid else {}),
         )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -31,6 +31,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="show each picture in a window")
     parser.add_argument("--show-dir", help="write pictures to this folder")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0 (default: a GPU if there is one)")
+    parser.add_argument(
+        "--any-grid", action="store_true", help="take another grid of tokens than the model was trained on"
+    )
     return parser.parse_args(argv)
 
 
@@ -51,7 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     forbid_pickled_code()
     try:
         inferencer = TokenClassificationInferencer(
-            args.model, args.checkpoint, device=args.device, tokenizer=args.tokenizer
+            args.model,
+            args.checkpoint,
+            device=args.device,
+            tokenizer=args.tokenizer,
+            compare_grids=not args.any_grid,
         )
         inputs = inferencer.open(args.img, args.indices, pictured=args.show or args.show_dir is not None)
         results = inferencer(inputs, batch_size=args.batch_size, topk=args.topk, show=args.show, show_dir=args.show_dir)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
-from seitpp.apis.loading import check_classifier, give_tokenizer, load_classifier
+from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
 from seitpp.files import written_whole
 from seitpp.progress import progress_bar
 from seitpp.registry import INFERENCERS
@@ -43,6 +43,7 @@ class TokenClassificationInferencer(BaseInferencer):
         tokenizer: What makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a
             token store that it made. Not needed for tokens, nor where the model's data preprocessor has one.
         classes: Class names; by default those of the checkpoint, else of the store that is classified.
+        compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -68,6 +69,7 @@ class TokenClassificationInferencer(BaseInferencer):
         device: str | torch.device | None = None,
         tokenizer: Mapping | str | Path | None = None,
         classes: Sequence[str] | None = None,
+        compare_grids: bool = True,
     ) -> None:
         if isinstance(model, nn.Module):
             if pretrained is not None:
@@ -76,13 +78,14 @@ class TokenClassificationInferencer(BaseInferencer):
         elif pretrained is None:
             raise ValueError("pretrained is None; name the checkpoint, predictions of random weights mean nothing")
         else:
-            model = self._load(model, pretrained)
+            model = self._load(model, pretrained, compare_grids=compare_grids)
             device = device or get_device()
         if tokenizer is not None:
             give_tokenizer(model, tokenizer)
         model._config = getattr(model, "_config", None)
         super().__init__(model, pretrained=None, device=device)
         self.classes = self._named(classes)
+        self.compare_grids = compare_grids
 
     def _named(self, classes: Sequence[str] | None) -> list[str] | None:
         """Class names: the given ones, or the checkpoint's."""
@@ -173,6 +176,7 @@ class TokenClassificationInferencer(BaseInferencer):
             )
         if isinstance(inputs, (str, Path)) and Path(inputs).is_dir():
             inputs = images_in(inputs)
+        self._check_grid(self.tokenizer.grid, "the tokenizer")
         several = isinstance(inputs, (list, tuple))
         return ImageInputs(inputs if several else [inputs], self.tokenizer)
 
@@ -184,6 +188,7 @@ class TokenClassificationInferencer(BaseInferencer):
                 f"{_short(reader.codebook_sha256)} and {reader.channels or 'one code'} a place, expected "
                 f"{_short(preprocessor.codebook_sha256)} and {preprocessor.channels or 'one code'}"
             )
+        self._check_grid(reader.grid, str(reader.path))
         if self.classes is None and reader.classes is not None and len(reader.classes) == self.num_classes:
             self.classes = list(reader.classes)
         return TokenInputs(reader, self._decoder(pictured, reader), indices)
@@ -203,7 +208,13 @@ class TokenClassificationInferencer(BaseInferencer):
             raise ValueError(
                 f"tokens lie in [{tokens.min()}, {tokens.max()}]; the model has codes in [0, {len(codebook)})"
             )
-        return tokens if tokens.ndim > len(axes) else tokens[None]
+        tokens = tokens if tokens.ndim > len(axes) else tokens[None]
+        self._check_grid(tokens.shape[1:3], f"the tensor {tuple(tokens.shape)}")
+        return tokens
+
+    def _check_grid(self, grid: Sequence[int], where: str) -> None:
+        if self.compare_grids:
+            check_grid(self.model, grid, where)
 
     def _decoder(self, pictured: bool, reader: StoreReader | None = None) -> Tokenizer | None:
         """What makes pictures of tokens: the model's tokenizer, or that of the store's header; None if not wanted."""

@@ -1,7 +1,7 @@
 """A classifier from a config and a checkpoint, for use outside mmengine's runner; what does not fit is an error."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,21 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
+from seitpp.io.grid_record import TokenGrid, recorded_grid
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS
 
 _CODEBOOK = "data_preprocessor.codebook"
+GRID_SWITCH = "pass compare_grids=False (--any-grid)"
 
 
 def load_classifier(
-    config: str | Path | Config, checkpoint: str | Path, tokenizer: Mapping | str | Path | None = None
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    tokenizer: Mapping | str | Path | None = None,
+    compare_grids: bool = True,
 ) -> nn.Module:
     """Build a classifier of tokens for prediction, on the CPU, in evaluation mode.
 
@@ -31,20 +37,24 @@ def load_classifier(
         checkpoint: Its weights. Of a run with a moving average they are the averaged ones, as in testing.
         tokenizer: What makes tokens of images: see `give_tokenizer`. By default what the config's data preprocessor
             says, if anything.
+        compare_grids: Whether to refuse sizes of another grid of tokens than the checkpoint was trained on.
 
     Returns:
         The model, with the class names of its training data under `_dataset_meta` as mmpretrain's `get_model` leaves
-        them.
+        them, and the grid of its training, as far as the checkpoint tells, under `_trained_grid`.
 
     Raises:
         FileNotFoundError: The config, the checkpoint, or its codebook is not there.
         ValueError: The config is of another kind of model, or the weights do not fit it.
     """
-    return _loaded(config, checkpoint, tokenizer, check_classifier)
+    return _loaded(config, checkpoint, tokenizer, compare_grids, check_classifier)
 
 
 def load_segmentor(
-    config: str | Path | Config, checkpoint: str | Path, tokenizer: Mapping | str | Path | None = None
+    config: str | Path | Config,
+    checkpoint: str | Path,
+    tokenizer: Mapping | str | Path | None = None,
+    compare_grids: bool = True,
 ) -> nn.Module:
     """Build a segmentor of tokens for prediction; everything is as for `load_classifier`.
 
@@ -54,6 +64,7 @@ def load_segmentor(
         config: A config whose model is a `seitpp.TokenSegmentor` with a `seitpp.TokenSegDataPreprocessor`.
         checkpoint: See `load_classifier`.
         tokenizer: See `load_classifier`.
+        compare_grids: See `load_classifier`.
 
     Returns:
         The model; see `load_classifier`.
@@ -62,13 +73,14 @@ def load_segmentor(
         FileNotFoundError: See `load_classifier`.
         ValueError: See `load_classifier`.
     """
-    return _loaded(config, checkpoint, tokenizer, check_segmentor)
+    return _loaded(config, checkpoint, tokenizer, compare_grids, check_segmentor)
 
 
 def _loaded(
     config: str | Path | Config,
     checkpoint: str | Path,
     tokenizer: Mapping | str | Path | None,
+    compare_grids: bool,
     check: Callable[[nn.Module, str], None],
 ) -> nn.Module:
     if not isinstance(config, Config):
@@ -89,9 +101,16 @@ def _loaded(
         may_miss=[name for name in expected if name.startswith("data_preprocessor.")],
         resizable=[name for name in expected if name.endswith("backbone.pos_embed")],
     )
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    trained = recorded_grid(meta, checkpoint)
+    if compare_grids:
+        source = f"checkpoint {checkpoint}"
+        check_positions(model, weights, str(checkpoint), GRID_SWITCH)
+        check_trained_on(trained, source, seen_grid(model, {}, "the config"), "the config", GRID_SWITCH)
     model.load_state_dict(weights)
     model._config = config
-    model._dataset_meta = _dataset_meta(content)
+    model._dataset_meta = _dataset_meta(meta)
+    model._trained_grid, model._source = trained, str(checkpoint)
     if tokenizer is not None:
         give_tokenizer(model, tokenizer)
     return model.eval()
@@ -165,8 +184,24 @@ def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> Config
     return model
 
 
-def _dataset_meta(content: Any) -> dict[str, Any]:
+def check_grid(model: nn.Module, grid: Sequence[int], where: str) -> None:
+    """Refuse tokens of another grid than a loaded model was trained on, or its network is made for.
+
+    Args:
+        model: What `load_classifier` or `load_segmentor` gave.
+        grid: Rows and columns of the tokens.
+        where: Whose they are, for messages.
+
+    Raises:
+        ValueError: They differ.
+    """
+    given = seen_grid(model, {"grid": list(grid)}, where)
+    source = f"checkpoint {getattr(model, '_source', None)}"
+    check_trained_on(getattr(model, "_trained_grid", TokenGrid()), source, given, where, GRID_SWITCH)
+    check_input_size(model, given, where, GRID_SWITCH)
+
+
+def _dataset_meta(meta: Any) -> dict[str, Any]:
     """What a runner's checkpoint says of its training data."""
-    meta = content.get("meta") if isinstance(content, Mapping) else None
     found = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else {}

@@ -10,8 +10,12 @@ from mmengine.runner import BaseLoop, Runner, set_random_seed
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256
+from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
+from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.registry import HOOKS
 from seitpp.tokenizer_facts import identity_difference
+
+_GRID_SWITCH = "set default_hooks.data_guard.compare_grids=False"
 
 
 def step_seed(seed: int, iteration: int, rank: int) -> int:
@@ -143,12 +147,21 @@ class CheckpointGuardHook(Hook):
 
 @HOOKS.register_module()
 class DataGuardHook(Hook):
-    """Stop before the first step when data and model do not belong together: tokenizer, codebook, codes, classes."""
+    """Stop before the first step when data and model do not belong together: tokenizer, codebook, codes, classes, grid.
+
+    Checkpoints keep the grid that they were trained on; see `seitpp.io.grid_record`.
+
+    Args:
+        compare_grids: Whether to refuse data of another grid of tokens, or another crop of it, than the model was
+            trained on; False where that is meant.
+    """
 
     priority = "VERY_HIGH"
 
-    def __init__(self) -> None:
+    def __init__(self, compare_grids: bool = True) -> None:
+        self.compare_grids = compare_grids
         self._trained_on: tuple[str, dict | None] = ("", None)  # checkpoint, and what it tells of its tokenizer
+        self._trained_grid = TokenGrid()
 
     def before_run(self, runner: Runner) -> None:
         """Let the data preprocessor measure the training data, before weights are loaded and averages begin."""
@@ -156,10 +169,18 @@ class DataGuardHook(Hook):
         if hasattr(preprocessor, "fit") and isinstance(runner._train_loop, BaseLoop):  # not in a test
             preprocessor.fit(runner.train_loop.dataloader.dataset)
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note the grid of tokens that was trained on."""
+        facts, where = self._facts(runner.train_loop.dataloader.dataset)
+        checkpoint["meta"][GRID_KEY] = grid_of(_unwrapped(runner.model), facts, where).record()
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Note whose tokens the checkpoint was trained on."""
+        """Note whose tokens, of which grid, the checkpoint was trained on."""
+        source = str(runner._load_from)
         known = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("tokenizer")
-        self._trained_on = (str(runner._load_from), known)
+        self._trained_on = (source, known)
+        self._trained_grid = recorded_grid(checkpoint.get("meta"), source)
+        self._check_positions(runner, checkpoint, source)
 
     def before_train(self, runner: Runner) -> None:
         """Check training and validation data, the length of an epoch, and the codebook of pre-trained weights.
@@ -168,10 +189,11 @@ class DataGuardHook(Hook):
         """
         model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
-        self.check(runner, dataset)
+        self._check_facts(runner, dataset)
+        self._check_training_grid(runner, dataset)
         if isinstance(runner._val_loop, BaseLoop):  # now, and not after the epochs before the first validation
             self.before_val(runner)
-        self._check_pretrained(model)
+        self._check_pretrained(runner)
         for part in (model, model.data_preprocessor):
             if hasattr(part, "prepare_training"):
                 part.prepare_training(*self._facts(dataset))
@@ -188,7 +210,13 @@ class DataGuardHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data."""
-        self.check(runner, runner.val_loop.dataloader.dataset)
+        dataset = runner.val_loop.dataloader.dataset
+        self.check(runner, dataset)
+        if self.compare_grids and isinstance(runner._train_loop, BaseLoop):
+            model, (facts, where) = _unwrapped(runner.model), self._facts(dataset)
+            own, source = self._facts(runner.train_loop.dataloader.dataset)
+            trained, given = grid_of(model, own, source), seen_grid(model, facts, where)
+            check_trained_on(trained, f"a model of {source}", given, where, _GRID_SWITCH)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
@@ -200,7 +228,38 @@ class DataGuardHook(Hook):
         return getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", type(dataset).__name__)
 
     def check(self, runner: Runner, dataset: object) -> None:
-        """Refuse a data set that does not belong to the run's model."""
+        """Refuse a data set for validation or testing that does not belong to the run's model."""
+        self._check_facts(runner, dataset)
+        if not self.compare_grids:
+            return
+        model, (facts, where) = _unwrapped(runner.model), self._facts(dataset)
+        given = seen_grid(model, facts, where)
+        if not isinstance(runner._train_loop, BaseLoop):  # a run that trains on is compared with its own data
+            source = f"checkpoint {self._trained_on[0]}"
+            check_trained_on(self._trained_grid, source, given, where, _GRID_SWITCH)
+        check_input_size(model, given, where, _GRID_SWITCH)
+
+    def _check_training_grid(self, runner: Runner, dataset: object) -> None:
+        """Training may go on at another grid, from weights, and not by resuming; the log says so."""
+        model, (facts, where) = _unwrapped(runner.model), self._facts(dataset)
+        given, (source, _) = grid_of(model, facts, where), self._trained_on
+        if not self.compare_grids:
+            return
+        if runner._resume:
+            check_trained_on(self._trained_grid, f"checkpoint {source}", given, where, _GRID_SWITCH)
+        elif difference := grid_difference(self._trained_grid, given):
+            runner.logger.warning(f"Checkpoint {source} is trained on at another grid: {difference}, of {where}.")
+        preprocessor = model.data_preprocessor
+        if getattr(preprocessor, "crop_size", None) is not None or not getattr(preprocessor, "augments", None):
+            check_input_size(model, given, where, _GRID_SWITCH)  # else augmentations may crop
+
+    def _check_positions(self, runner: Runner, checkpoint: dict, source: str) -> None:
+        """Weights may be tested only with the positions that they were trained with."""
+        if self.compare_grids and not isinstance(runner._train_loop, BaseLoop):
+            weights = checkpoint.get("state_dict") or {}
+            check_positions(_unwrapped(runner.model), weights, source, _GRID_SWITCH)
+
+    def _check_facts(self, runner: Runner, dataset: object) -> None:
         model = _unwrapped(runner.model)
         facts, where = self._facts(dataset)
         self._check_codebook(model, facts, where)
@@ -267,14 +326,21 @@ class DataGuardHook(Hook):
                 "model.backbone.codebook_size (and the head's) to it"
             )
 
-    @staticmethod
-    def _check_pretrained(model: torch.nn.Module) -> None:
+    def _check_pretrained(self, runner: Runner) -> None:
         """An encoder of codes starts from weights of the same codes, where their checkpoint tells."""
+        model = _unwrapped(runner.model)
         backbone = getattr(model, "backbone", None)
         path = getattr(backbone, "pretrained_from", None)
-        if path is None or backbone.token_embed is None or getattr(model.data_preprocessor, "codebook", None) is None:
+        if path is None:
             return
-        table = state_dict_of(load_checkpoint_file(path), path).get("data_preprocessor.codebook")
+        content = load_checkpoint_file(path)
+        before = recorded_grid(content.get("meta"), path)
+        given = grid_of(model, *self._facts(runner.train_loop.dataloader.dataset))
+        if difference := grid_difference(before, given):
+            runner.logger.warning(f"The encoder of {path} goes on at another grid: {difference}.")
+        if backbone.token_embed is None or getattr(model.data_preprocessor, "codebook", None) is None:
+            return
+        table = state_dict_of(content, path).get("data_preprocessor.codebook")
         if table is not None and codebook_sha256(table) != model.data_preprocessor.codebook_sha256:
             raise ValueError(
                 f"the pre-trained checkpoint {path} was trained with another codebook (sha256 "

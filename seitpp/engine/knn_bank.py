@@ -86,7 +86,8 @@ class KNNBankHook(Hook):
     @staticmethod
     def _check(runner: Runner, dataset: Any) -> None:
         """The samples that vote belong to the model and to those that are scored."""
-        DataGuardHook().check(runner, dataset)
+        guards = [hook for hook in runner.hooks if isinstance(hook, DataGuardHook)] or [DataGuardHook()]
+        guards[0].check(runner, dataset)
         names = [getattr(one, "metainfo", {}).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
         if all(names) and (difference := class_difference(*names)):
             raise ValueError(

@@ -1,0 +1,91 @@
+"""The grid of tokens that a model was trained on, as its checkpoint records it, compared with what it is given.
+
+Position tables are resized and grids cropped without a word, so a model takes any grid, and scores it at wrong
+positions. What was stored and what was kept of it is therefore written into checkpoints and compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from seitpp.io.untrusted import shown
+
+# Where a checkpoint's meta has it.
+GRID_KEY = "token_grid"
+_LARGEST_SIDE = 1 << 20
+
+Sides = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """What is stored of an image, and what a model sees of that.
+
+    Args:
+        stored: Rows and columns of tokens that an image has; None where nothing tells.
+        kept: Rows and columns after the centre crop, the stored ones without a crop; None where nothing tells.
+    """
+
+    stored: Sides | None = None
+    kept: Sides | None = None
+
+    def record(self) -> dict[str, list[int] | None]:
+        """The plain form in which a checkpoint has it."""
+        return {name: None if sides is None else list(sides) for name, sides in vars(self).items()}
+
+
+def recorded_grid(meta: Any, source: Any) -> TokenGrid:
+    """What a checkpoint's meta tells of its training data; nothing known where it tells nothing.
+
+    Files that were written before grids were recorded have that of the training store in `dataset_meta`.
+
+    Args:
+        meta: The checkpoint's meta.
+        source: The checkpoint, for messages.
+
+    Raises:
+        ValueError: The record is damaged.
+    """
+    meta = meta if isinstance(meta, Mapping) else {}
+    if GRID_KEY in meta:
+        record = meta[GRID_KEY]
+        if not isinstance(record, Mapping):
+            raise ValueError(f"checkpoint {source}: {GRID_KEY} is {shown(record)}, expected a dict")
+        return TokenGrid(*(as_sides(record.get(name), f"checkpoint {source}: {name}") for name in ("stored", "kept")))
+    dataset_meta = meta.get("dataset_meta")
+    grid = dataset_meta.get("grid") if isinstance(dataset_meta, Mapping) else None
+    return TokenGrid(as_sides(grid, f"checkpoint {source}: grid"))
+
+
+def as_sides(value: Any, name: str) -> Sides | None:
+    """Rows and columns from what a file or a config has, or None as it is.
+
+    Raises:
+        ValueError: It is neither one positive number nor two.
+    """
+    if value is None:
+        return None
+    sides = value if isinstance(value, (list, tuple)) else (value, value)
+    if len(sides) != 2 or any(type(side) is not int or not 1 <= side <= _LARGEST_SIDE for side in sides):
+        raise ValueError(f"{name} is {shown(value)}, expected rows and columns")
+    return tuple(sides)
+
+
+def grid_difference(trained: TokenGrid, given: TokenGrid) -> str | None:
+    """How what is given differs from what was trained on, where both are known; None if it does not.
+
+    Returns:
+        A clause such as "it was trained on grids of 4 x 4 tokens and is given 8 x 8".
+    """
+    for before, now, what in (
+        (trained.stored, given.stored, "grids of"),
+        (trained.kept, given.kept, "the central"),
+    ):
+        if before is not None and now is not None and before != now:
+            return f"it was trained on {what} {by(before)} tokens and is given {by(now)}"
+    return None
+
+
+def by(sides: Sides) -> str:
+    """Rows and columns in words."""
+    return f"{sides[0]} x {sides[1]}"
