@@ -171,8 +171,9 @@ class DataGuardHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note the grid of tokens that was trained on."""
-        facts, where = self._facts(runner.train_loop.dataloader.dataset)
-        checkpoint["meta"][GRID_KEY] = grid_of(_unwrapped(runner.model), facts, where).record()
+        if isinstance(runner._train_loop, BaseLoop):
+            facts, where = self._facts(runner.train_loop.dataloader.dataset)
+            checkpoint["meta"][GRID_KEY] = grid_of(_unwrapped(runner.model), facts, where).record()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Note whose tokens, of which grid, the checkpoint was trained on."""
