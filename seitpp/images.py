@@ -14,9 +14,8 @@ from seitpp.io.image_files import (
     MAX_PIXELS,
     UnreadableImageError,
     decoded_image,
-    orientation_of,
-    turned_upright,
 )
+from seitpp.io.label_files import read_label_indices, stored_labels
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -38,14 +37,17 @@ def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIX
     """The image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits per channel.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, of an animation the
-    first frame is taken. Colour profiles are ignored, as ImageNet pipelines do.
+    first frame is taken. Colour profiles are ignored, as ImageNet pipelines do. The image's `info` tells the
+    `orientation` that was applied.
 
     Raises:
         UnreadableImageError: The bytes are damaged, cut off, of no known format, have values without a known scale, or
             more than `max_pixels` pixels.
     """
-    with decoded_image(content, max_pixels) as image:
-        return to_eight_bit(turned_upright(image, orientation_of(image)), in_channels)
+    with decoded_image(content, max_pixels) as decoded:
+        image = to_eight_bit(decoded.image, in_channels)
+    image.info = {"orientation": decoded.orientation}  # what a label map beside it must agree with
+    return image
 
 
 def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
@@ -130,6 +132,8 @@ def label_map_png(
     reduce_zero_label: bool,
     image_size: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
+    orientation: int = 1,
+    num_classes: int | None = None,
 ) -> bytes:
     """A label map as the greyscale PNG that a store keeps.
 
@@ -141,39 +145,55 @@ def label_map_png(
             have 16 bits), and k becomes k - 1.
         image_size: Width and height of the upright image, which may have another resolution but not another shape.
         max_pixels: Most pixels that the file may have.
+        orientation: EXIF orientation of the image's file, which was applied.
+        num_classes: Classes C, if they are known: other values than those below C and "ignore" are refused.
 
     Raises:
-        UnreadableImageError: It is damaged, its pixels are colours and not indices, it does not fit the image, or it
-            has too many pixels.
+        UnreadableImageError: It is damaged, lossy, has colours or values that are no classes, does not fit the image,
+            is not turned as the image is, or has too many pixels.
     """
-    try:
-        with decoded_image(content, max_pixels) as image:
-            pass
-    except UnreadableImageError as error:
-        raise UnreadableImageError(f"its annotation: {error}") from error
-    if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
+    labels = read_label_indices(content, max_pixels)
+    height, width = labels.indices.shape
+    if image_size is not None:
+        _check_shape((width, height), image_size)
+        _check_orientation(labels.orientation, orientation, (width, height), image_size)
+    indices = stored_labels(labels, reduce_zero_label, num_classes)
+    if size is None and indices.size > MAX_PIXELS:
         raise UnreadableImageError(
-            f"its annotation has colours (mode {image.mode}) where class indices are expected; map each colour to its "
-            "class index and save that as an 8-bit grey PNG (docs/segmentation.md shows how)"
+            f"its annotation has more than the {MAX_PIXELS:,} pixels that stores keep; bring it down by --label-size"
         )
-    if image_size is not None and not _same_shape(image.size, image_size):
-        raise UnreadableImageError(
-            f"its annotation has {image.width} x {image.height} pixels, which does not fit the image's {image_size[0]} "
-            f"x {image_size[1]} (upright, as EXIF says)"
-        )
-    indices = np.asarray(image).astype(np.int64)
-    wide = image.mode not in ("L", "P", "1")  # by type, so that "ignore" is the same in all maps of a data set
-    if indices.min(initial=0) < 0 or indices.max(initial=0) > 65535:
-        raise UnreadableImageError("its annotation has values outside [0, 65535]")
-    if reduce_zero_label:
-        ignore = 65535 if wide else 255
-        indices = np.where((indices == 0) | (indices == ignore), ignore, indices - 1)
-    plain = Image.fromarray(indices.astype(np.uint16 if wide else np.uint8))
+    plain = Image.fromarray(indices)
     if size is not None:
         plain = fit_image(plain, size, mode, Image.Resampling.NEAREST)
     file = io.BytesIO()
     plain.save(file, format="PNG", optimize=False, compress_level=6)
     return file.getvalue()
+
+
+def _check_shape(map_size: tuple[int, int], image_size: tuple[int, int]) -> None:
+    """Compare the shapes of a label map and its image, both (width, height), upright."""
+    if not _same_shape(map_size, image_size):
+        raise UnreadableImageError(
+            f"its annotation has {map_size[0]} x {map_size[1]} pixels, which does not fit the image's {image_size[0]} "
+            f"x {image_size[1]} (upright, as EXIF says)"
+        )
+
+
+def _check_orientation(
+    map_orientation: int, orientation: int, map_size: tuple[int, int], image_size: tuple[int, int]
+) -> None:
+    """Refuse a label map that may lie in another way than its image.
+
+    Where EXIF turns the image and says nothing of the map, its shape tells that it was drawn upright, but only where
+    height and width change places and differ.
+    """
+    swapped = (image_size[1], image_size[0])
+    told_by_shape = map_orientation == 1 and orientation >= 5 and not _same_shape(map_size, swapped)
+    if map_orientation != orientation and not told_by_shape:
+        raise UnreadableImageError(
+            f"its annotation has the EXIF orientation {map_orientation} and the image {orientation} (1: upright), so "
+            "it is not known whether it is turned as the image is; save both upright, without an orientation"
+        )
 
 
 def _same_shape(small: tuple[int, int], large: tuple[int, int]) -> bool:

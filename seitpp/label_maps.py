@@ -12,15 +12,12 @@ from typing import Any
 import numpy as np
 
 from seitpp.io.image_files import UnreadableImageError, decoded_image
+from seitpp.io.label_files import IGNORE_INDEX, TO_INDICES, ignored_pixels
 from seitpp.io.untrusted import read_file
 from seitpp.storage import StoreReader
 from seitpp.storage.format import LABEL_MAPS, Progress
 
-IGNORE_INDEX = 255
-"""Value of pixels that neither train nor count, once maps are read for training; mmseg's default."""
-
 _MAX_BYTES = 1 << 30
-TO_INDICES = "map each colour to its class index and save that as an 8-bit grey PNG (docs/segmentation.md shows how)"
 
 
 def label_map_path(store: str | Path, number: int) -> Path:
@@ -72,14 +69,16 @@ def read_label_map(path: str | Path) -> np.ndarray:
     """
     content = read_file(path, "label map", at_most=_MAX_BYTES)
     try:
-        with decoded_image(content, formats=["PNG"]) as image:
-            mode, values = image.mode, np.asarray(image)
+        with decoded_image(content, formats=["PNG"]) as decoded:
+            mode, layout, values = decoded.image.mode, decoded.raw_mode, np.asarray(decoded.image)
     except UnreadableImageError as error:
         raise ValueError(f"{path} cannot be read ({error}); copy or make the store again") from error
-    if mode == "L":
+    if layout == "L":
         return values
-    if mode not in ("I;16", "I;16B", "I"):
-        raise ValueError(f"{path} has mode {mode} where grey class indices are expected; {TO_INDICES}")
+    if layout != "I;16B":
+        raise ValueError(
+            f"{path} has mode {mode} where grey class indices are expected, 8 or 16 bits per pixel; {TO_INDICES}"
+        )
     return values.astype(np.uint16)
 
 
@@ -98,9 +97,7 @@ def checked_labels(values: np.ndarray, num_classes: int, path: str | Path, shift
     Raises:
         ValueError: A value is neither a class nor "ignore".
     """
-    ignored = values == IGNORE_INDEX
-    if values.dtype == np.uint16:
-        ignored |= values == 65535
+    ignored = ignored_pixels(values, values.dtype == np.uint16)
     if (wrong := (values >= num_classes) & ~ignored).any():
         largest, hint = int(values[wrong].max()), ""
         if largest == num_classes and not shifted and (values == 0).any():
@@ -135,17 +132,18 @@ def label_histogram(reader: StoreReader, progress: Progress | None = None) -> di
     pixels, images, ignored = np.zeros(65536, np.int64), np.zeros(65536, np.int64), 0
     for number in range(len(reader)):
         values = read_label_map(label_map_path(reader.path, number))
-        counts = np.bincount(values.ravel(), minlength=np.iinfo(values.dtype).max + 1)
-        ignored += int(counts[-1])  # the type's largest value
-        pixels[: len(counts) - 1] += counts[:-1]
-        images[: len(counts) - 1] += counts[:-1] > 0
+        left_out = ignored_pixels(values, values.dtype == np.uint16, len(names) or None)
+        counts = np.bincount(values[~left_out], minlength=len(pixels))
+        ignored += int(left_out.sum())
+        pixels += counts
+        images += counts > 0
         if progress is not None:
             progress(number + 1, len(reader))
     total = int(pixels.sum())
     return {
         "pixels": total + ignored,
         "ignored_pixels": ignored,
-        "ignored_share": ignored / (total + ignored),
+        "ignored_share": ignored / max(total + ignored, 1),
         "classes": [
             {
                 "class": index,

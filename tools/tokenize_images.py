@@ -23,6 +23,7 @@ from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS
 from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
+from seitpp.tokenization.label_checks import early_warnings
 from seitpp.tokenization.processes import Processes
 from seitpp.tokenization.report import TokenizeReport
 
@@ -127,6 +128,7 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
     """Print the report as a table, then what a person should look at."""
     table = Table(show_header=False)
     for key, value in report.__dict__.items():
+        value = len(value) if isinstance(value, list) else value
         shown = f"{value:.2%}" if key.startswith(("share", "codes_rep", "codes_ch")) and value is not None else value
         table.add_row(
             key.replace("_", " "),
@@ -134,6 +136,8 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
         )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     folder = report_folder(args.out)
+    for warning in report.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     if report.num_unreadable:
         print(
             f"{report.num_unreadable} images were left out, with the reasons: {folder}/unreadable.txt", file=sys.stderr
@@ -153,7 +157,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     job = job_of(args, processes)
     plan = make_plan(job, processes)
     if processes.is_first:
-        for warning in plan.source.warnings():
+        for warning in plan.source.warnings() + early_warnings(plan.source):
             print(f"warning: {warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":

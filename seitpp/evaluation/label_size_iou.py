@@ -6,6 +6,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 
+from seitpp.checkpoint import shorten
 from seitpp.registry import METRICS
 
 
@@ -15,6 +16,9 @@ class LabelSizeIoUMetric(IoUMetric):
 
     A prediction has the size of its sample's label map, so a store decides whether scores are at the training's size
     or at that of the original images.
+
+    A class that no label has is named in the log and counted in the result's `classes_without_labels`: its IoU is 0
+    where it is predicted, and it is left out of the mean where it is not, so that the mean says nothing about it.
 
     Args:
         per_class: Whether the result has an entry `IoU/CLASS` for each class that occurs in labels or predictions, in
@@ -36,19 +40,44 @@ class LabelSizeIoUMetric(IoUMetric):
         self.results[known:] = [(*areas, size) for areas, size in zip(self.results[known:], sizes, strict=True)]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """The scores of all samples, in percent."""
+        """The scores of all samples, in percent.
+
+        Raises:
+            ValueError: No pixel has a label.
+        """
         logger = MMLogger.get_current_instance()
         if not results:  # predictions are only written
             return super().compute_metrics(results)
         logger.info(f"Scored at the size of the label maps: {_described([size for *_areas, size in results])}.")
         areas = [tuple(one) for *one, _size in results]
+        absent = self._absent_classes(areas)
         metrics = {name: float(value) for name, value in super().compute_metrics(areas).items()}
+        if absent:
+            metrics["classes_without_labels"] = len(absent)
         if self.per_class:
             intersect, union, *_ = (sum(part) for part in zip(*areas, strict=True))
             shares = 100 * (intersect / union).numpy()
             named = zip(self.dataset_meta["classes"], shares, strict=True)
             metrics.update({f"IoU/{name}": round(float(share), 2) for name, share in named if not np.isnan(share)})
         return metrics
+
+    def _absent_classes(self, areas: list[tuple]) -> list[str]:
+        """Names of the classes that no label has; logged with what becomes of them."""
+        _, union, _, labelled = (sum(part) for part in zip(*areas, strict=True))
+        if not labelled.sum():
+            raise ValueError(
+                "no pixel of the label maps has a label: all mean ignore, so there is nothing to score; was the store "
+                "made with the right --reduce-zero-label?"
+            )
+        names = list(self.dataset_meta["classes"])
+        absent = [index for index, area in enumerate(labelled) if not area]
+        if absent:
+            left_out = [names[index] for index in absent if not union[index]]
+            MMLogger.get_current_instance().warning(
+                f"{len(absent)} of {len(names)} classes are in no label: {shorten([names[i] for i in absent], 20)}. "
+                f"{len(left_out)} of them are not predicted either and are left out of the means; others count as 0."
+            )
+        return [names[index] for index in absent]
 
 
 def _described(sizes: Sequence[tuple[int, int]]) -> str:

@@ -10,6 +10,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -47,13 +48,31 @@ class UnreadableImageError(ValueError):
     """An image that cannot become pixels; the message says why, without the image's name."""
 
 
+@dataclass(frozen=True)
+class DecodedImage:
+    """The first picture of a file.
+
+    Attributes:
+        image: Its pixels, upright, in the mode that Pillow gives them.
+        format: One of `FORMATS`.
+        orientation: EXIF orientation that the file asks for, 1 to 8; `image` is turned already.
+        raw_mode: How the file lays out its values, in Pillow's words, such as `L;2`: grey of 2 bits, which Pillow
+            scales to 8; empty where the format does not say.
+        compression: Of a TIFF file, in Pillow's words, such as `jpeg`; else empty.
+    """
+
+    image: Image.Image
+    format: str
+    orientation: int
+    raw_mode: str
+    compression: str
+
+
 @contextlib.contextmanager
 def decoded_image(
     content: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
-) -> Iterator[Image.Image]:
-    """Yield the first picture in a file's bytes, decoded as it lies there; EXIF orientation is not applied.
-
-    Whatever Pillow raises in the block becomes an `UnreadableImageError`, too.
+) -> Iterator[DecodedImage]:
+    """Yield the first picture in a file's bytes. Whatever Pillow raises in the block becomes a reason, too.
 
     Args:
         content: The bytes. The checksums of a PNG file are compared, all of them.
@@ -67,28 +86,40 @@ def decoded_image(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
             with _opened(content, max_pixels, formats) as image:
-                image.load()
-                if image.format == "PNG":
-                    _compare_checksums(content, max_pixels)
-                yield image
+                yield _decoded(image, content, max_pixels)
     except UnreadableImageError:
         raise
     except _DECODER_ERRORS as error:
         raise UnreadableImageError(_reason(error, content, max_pixels)) from error
 
 
-def orientation_of(image: Image.Image) -> int:
-    """EXIF orientation of a decoded image, 1 to 8; 1 (upright) where there is none that can be read."""
+def _decoded(image: Image.Image, content: bytes, max_pixels: int) -> DecodedImage:
+    raw_mode, compression = _raw_mode(image), str(image.info.get("compression", ""))
+    # Pillow turns TIFF files while it decodes them, and knows of PNG files afterwards alone.
+    before = _orientation_of(image) if image.format == "TIFF" else 1
+    image.load()
+    if image.format == "PNG":
+        _compare_checksums(content, max_pixels)
+    left = _orientation_of(image)
+    upright = image if left == 1 else image.transpose(_UPRIGHT[left])
+    return DecodedImage(upright, image.format, max(before, left), raw_mode, compression)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Of an image that is not decoded yet."""
+    arguments = image.tile[0][3] if image.tile else ""
+    mode = arguments[0] if isinstance(arguments, tuple) else arguments
+    scaled = image.tile and image.tile[0][0].startswith("ppm")  # by a largest value of the file's own
+    return f"{mode};scaled" if scaled else mode if isinstance(mode, str) else ""
+
+
+def _orientation_of(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 (upright) where there is none that can be read."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except _DECODER_ERRORS:  # of other entries: they say nothing about the pixels
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def turned_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """The image as EXIF orientation 1 to 8 says that it is to be seen."""
-    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
 def _compare_checksums(content: bytes, max_pixels: int) -> None:

@@ -105,7 +105,8 @@ class Plan:
         """What loader workers need to know."""
         size = self.job.label_size
         size = self.tokenizer.image_size if size is None else None if size == (0, 0) else size
-        return Fitting.of(self.tokenizer, size, self.source.reduce_zero_label)
+        num_classes = len(self.source.classes) if self.source.annotated and self.source.classes else None
+        return Fitting.of(self.tokenizer, size, self.source.reduce_zero_label, num_classes)
 
     @cached_property
     def settings(self) -> StoreSettings:

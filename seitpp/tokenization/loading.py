@@ -33,6 +33,7 @@ class Fitting:
         stride: Pixels of a patch; smaller images are refused.
         label_size: Height and width of label maps; None keeps theirs.
         reduce_zero_label: Whether 0 in a label map means "ignore".
+        num_classes: Classes that label maps may hold; None where they are not named.
     """
 
     image_size: tuple[int, int]
@@ -41,12 +42,26 @@ class Fitting:
     stride: int
     label_size: tuple[int, int] | None = None
     reduce_zero_label: bool = False
+    num_classes: int | None = None
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, label_size: tuple[int, int] | None, reduce_zero_label: bool) -> "Fitting":
+    def of(
+        cls,
+        tokenizer: Tokenizer,
+        label_size: tuple[int, int] | None,
+        reduce_zero_label: bool,
+        num_classes: int | None = None,
+    ) -> "Fitting":
         """What `tokenizer` wants."""
-        size = (int(tokenizer.image_size[0]), int(tokenizer.image_size[1]))
-        return cls(size, tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride, label_size, reduce_zero_label)
+        return cls(
+            (int(tokenizer.image_size[0]), int(tokenizer.image_size[1])),
+            tokenizer.resize_mode,
+            tokenizer.in_channels,
+            tokenizer.stride,
+            label_size,
+            reduce_zero_label,
+            num_classes,
+        )
 
 
 @dataclass
@@ -119,6 +134,8 @@ class ImageBatches(Dataset):
             fitting.reduce_zero_label,
             image.size,
             self.source.max_pixels,
+            image.info.get("orientation", 1),
+            fitting.num_classes,
         )
 
 

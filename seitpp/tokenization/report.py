@@ -5,16 +5,19 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seitpp.label_maps import label_histogram
 from seitpp.pictures import reconstruction_grid
 from seitpp.storage import StoreReader, store_stats
 from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.fitting import spread
 from seitpp.tokenization.job import Plan
+from seitpp.tokenization.label_checks import classes_without_pixels, late_warnings
 from seitpp.tokenization.loading import ImageBatches
 from seitpp.tokenization.merging import Totals
 from seitpp.tokenization.output import OutputFolder
@@ -43,6 +46,9 @@ class TokenizeReport:
         psnr_db_min: The smallest one.
         codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
         codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
+        share_ignored_pixels: Share of the label maps' pixels that mean "ignore"; None without label maps.
+        num_classes_with_pixels: Classes that some pixel has; None without label maps.
+        classes_without_pixels: Names (or indices) of classes that none has; None without label maps.
     """
 
     num_samples: int
@@ -59,6 +65,13 @@ class TokenizeReport:
     psnr_db_min: float | None
     codes_reproduced: float | None
     codes_changed_by_precision: float | None
+    share_ignored_pixels: float | None = None
+    num_classes_with_pixels: int | None = None
+    classes_without_pixels: list[str] | None = None
+
+    def warnings(self) -> list[str]:
+        """What a person should look at, a line each."""
+        return late_warnings(self.share_ignored_pixels, self.classes_without_pixels, self.num_classes_with_pixels)
 
 
 def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
@@ -89,12 +102,25 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
         psnr_db_min=None if psnr is None else float(psnr.min()),
         codes_reproduced=None if reader is None else float((reader.read(samples) == tokens.numpy()).mean()),
         codes_changed_by_precision=_changed_by_precision(plan, pixels),
+        **_label_map_facts(reader if plan.source.annotated else None),
     )
     output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")
     output.write("report/unreadable.txt", unreadable_list(totals))
     if decoded is not None:
         output.write("report/reconstructions.png", _picture(pixels, decoded))
     return report
+
+
+def _label_map_facts(reader: StoreReader | None) -> dict[str, Any]:
+    """How pixels are shared among the classes of a store's label maps; nothing without a store that has any."""
+    if reader is None:
+        return {}
+    histogram = label_histogram(reader)
+    return {
+        "share_ignored_pixels": histogram["ignored_share"],
+        "num_classes_with_pixels": sum(entry["pixels"] > 0 for entry in histogram["classes"]),
+        "classes_without_pixels": classes_without_pixels(histogram),
+    }
 
 
 def unreadable_list(totals: Totals) -> bytes:
