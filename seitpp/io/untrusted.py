@@ -108,11 +108,12 @@ def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
     """
     path = check_regular_file(path, what)
     with path.open("rb") as file:
-        content = file.read(at_most + 1)
-    if len(content) > at_most:
-        size = path.stat().st_size
-        raise ValueError(f"{what} {path} has {size:,} bytes, expected at most {at_most:,}; it is damaged or no {what}")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > at_most:
+            raise ValueError(
+                f"{what} {path} has {size:,} bytes, expected at most {at_most:,}; it is damaged or no {what}"
+            )
+        return file.read(size)  # not `at_most`, for which Python would make room
 
 
 def parse_json(content: bytes | str, source: str | Path) -> Any:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,12 @@ def test_values_are_checked() -> None:
     with pytest.raises(ValueError, match="f: b is missing, expected str"):
         untrusted.entry({"a": True}, "b", str, "f")
     assert len(untrusted.shown("x" * 1000)) < 300
+
+
+def test_reading_a_small_file_takes_little_memory_whatever_the_bound(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"x" * 100)
+    tracemalloc.start()
+    assert untrusted.read_file(tmp_path / "small", "label map", at_most=1 << 30) == b"x" * 100
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
