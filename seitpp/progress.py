@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mmengine.dist import is_main_process
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
 from rich.text import Text
@@ -23,10 +24,15 @@ class _RateColumn(ProgressColumn):
 def progress_bar(description: str, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on the error stream; yields a function to call with the work done and its total.
 
+    Of several processes the first one shows its own, and the others nothing.
+
     Args:
         description: What is being done.
         unit: What is counted, to show how many a second; None shows no rate.
     """
+    if not is_main_process():
+        yield lambda done, total: None
+        return
     rate = () if unit is None else (_RateColumn(unit),)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn(), *rate, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

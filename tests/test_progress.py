@@ -57,3 +57,10 @@ def test_rate_is_of_images_per_second(bars: list[Progress]) -> None:
 def test_rate_is_blank_before_anything_was_done(bars: list[Progress]) -> None:
     with progress.progress_bar("tokenizing", unit="images"):
         assert progress._RateColumn("images").render(bars[0].tasks[0]).plain == ""
+
+
+def test_only_the_first_process_shows_a_bar(bars: list[Progress], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "is_main_process", lambda: False)
+    with progress.progress_bar("decoding") as advance:
+        advance(1, 2)
+    assert not bars

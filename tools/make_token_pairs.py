@@ -8,16 +8,19 @@ Then train from them: configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-token-pa
 """
 
 import argparse
+import datetime
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
+from seitpp.io.process_group import process_group_ended
 from seitpp.progress import progress_bar
 from seitpp.tokenization.token_pairs import make_token_pairs
 
@@ -40,33 +43,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def make(args: argparse.Namespace) -> None:
     """Make the pairs, or this process's share of them."""
-    args = parse_args(argv)
     forbid_pickled_code()
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("gloo")  # only tells the processes apart
+        # Only tells the processes apart, and lets the first ones done wait for the slowest.
+        torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    name = "parts" if get_world_size() == 1 else f"parts, process 0 of {get_world_size()}"
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "seitpp")), progress_bar(name) as advance:
+        count = make_token_pairs(
+            cfg,
+            args.out,
+            epochs=args.epochs,
+            group_size=args.group_size,
+            groups_per_part=args.groups_per_part,
+            seed=args.seed,
+            device=device,
+            advance=advance,
+        )
+    if is_main_process():
+        print(f"{args.out}: {count:,} pairs in groups of {args.group_size}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the pairs, or this process's share of them."""
+    args = parse_args(argv)
     try:
-        with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "seitpp")), progress_bar("parts") as advance:
-            count = make_token_pairs(
-                cfg,
-                args.out,
-                epochs=args.epochs,
-                group_size=args.group_size,
-                groups_per_part=args.groups_per_part,
-                seed=args.seed,
-                device=device,
-                advance=advance,
-            )
+        with process_group_ended():
+            make(args)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    print(f"{args.out}: {count:,} pairs in groups of {args.group_size}")
     return 0
 
 

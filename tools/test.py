@@ -15,6 +15,7 @@ from mmengine.logging import MessageHub
 from seitpp.engine import image_testing, launch
 from seitpp.files import written_whole
 from seitpp.io.command_line import run_tool
+from seitpp.io.process_group import process_group_ended
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -72,9 +73,8 @@ def scores_beside_average(messages: MessageHub) -> dict[str, float]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Test, print the metrics, and write them where `--out` says."""
-    args = parse_args(argv)
+def test(args: argparse.Namespace) -> None:
+    """Prepare the config, build the runner, and test."""
     config = launch.load_config(args, stores=(args.store, args.store))
     config.load_from = args.checkpoint
     config.resume = False
@@ -94,6 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out and is_main_process():
         with written_whole(args.out) as file:
             file.write_text(json.dumps(metrics, indent=1) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Test, print the metrics, and write them where `--out` says."""
+    args = parse_args(argv)
+    with process_group_ended():
+        test(args)
     return 0
 
 

@@ -10,7 +10,6 @@ files, or an OpenMMLab config; see docs/tokenizing.md. A run that was killed con
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config, DictAction
@@ -20,6 +19,7 @@ from rich.table import Table
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
+from seitpp.io.process_group import process_group_ended
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS
 from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
@@ -167,7 +167,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
         on_gpu = float(job.device.startswith("cuda"))
         executor = ray_executor(args.ray_workers, num_gpus=on_gpu if args.ray_gpus is None else args.ray_gpus)
     name = "tokenizing" if processes.world_size == 1 else f"tokenizing, process 0 of {processes.world_size}"
-    with progress_bar(name, unit="images") if processes.is_first else nullcontext(lambda done, total: None) as progress:
+    with progress_bar(name, unit="images") as progress:
         totals = tokenize(plan, processes, progress, lambda text: print(f"warning: {text}", file=sys.stderr), executor)
     if not processes.is_first:
         return
@@ -183,17 +183,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error, or 130 after an interrupt from the keyboard."""
     args = parse_args(argv)
     forbid_pickled_code()
-    processes = Processes.join()
     try:
-        run(args, processes)
+        with process_group_ended():
+            run(args, Processes.join())
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130
-    finally:
-        processes.leave()
     return 0
 
 

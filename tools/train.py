@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from seitpp.engine import launch
 from seitpp.io.command_line import run_tool
+from seitpp.io.process_group import process_group_ended
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,9 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train."""
-    args = parse_args(argv)
+def train(args: argparse.Namespace) -> None:
+    """Prepare the config, build the runner, and train."""
     if args.val_store and not args.store:
         raise ValueError("--val-store goes with --store, whose sizes the config takes")
     config = launch.load_config(args, stores=(args.store, args.val_store))
@@ -49,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     launch.scale_lr(config, world_size)
     launch.use_whole_steps(config, world_size)
     launch.build_runner(config).train()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train."""
+    args = parse_args(argv)
+    with process_group_ended():
+        train(args)
     return 0
 
 

@@ -1,12 +1,11 @@
 """The hook that makes a nearest-neighbour classifier of a trained encoder: its weights, and the bank that votes."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import torch
-from mmengine.dist import all_gather, get_rank, get_world_size, is_main_process
+from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -120,16 +119,10 @@ class KNNBankHook(Hook):
             collate_fn=FUNCTIONS.get(self.collate_fn["type"]),
             num_workers=self.num_workers,
         )
-        with _progress() as progress:
+        with progress_bar("encoding the bank of neighbours", unit="batches") as progress:
             for done, batch in zip(count(1), loader, strict=False):
                 yield batch
                 progress(done, len(batches))
-
-
-def _progress() -> AbstractContextManager[Callable[[int, int], None]]:
-    if is_main_process():
-        return progress_bar("encoding the bank of neighbours", unit="batches")
-    return nullcontext(lambda _done, _total: None)
 
 
 def _part(name: str) -> str:

@@ -29,7 +29,10 @@ class Processes:
 
     @classmethod
     def join(cls) -> "Processes":
-        """The processes that `torchrun` announces in the environment; one if there is no launcher."""
+        """The processes that `torchrun` announces in the environment; one if there is no launcher.
+
+        Call it inside `process_group_ended`.
+        """
         processes = cls(*(int(os.environ.get(name, default)) for name, default in _VARIABLES))
         if processes.world_size > 1 and not dist.is_initialized():
             dist.init_process_group("gloo", timeout=_PATIENCE)
@@ -58,11 +61,6 @@ class Processes:
                 shared = torch.tensor(numbers, dtype=torch.int64)
             dist.broadcast(shared, 0)
         return shared[self.rank :: self.world_size].tolist()
-
-    def leave(self) -> None:
-        """End the communication, where there is one."""
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 @contextmanager

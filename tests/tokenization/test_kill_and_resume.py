@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seitpp.io.process_group import process_group_ended
 from seitpp.storage import StoreReader
 from seitpp.tokenization import TokenizeJob, make_plan, merging, output, run_lock, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
@@ -30,20 +32,24 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def work(job: TokenizeJob, run_job: Callable, environment: dict[str, str]) -> None:
+def work(job: TokenizeJob, run_job: Callable, environment: dict[str, str], errors: SimpleQueue | None) -> None:
     """One process of a run, in a child of this one."""
     os.environ.update(environment)
-    processes = Processes.join()
-    run_job(job, processes)
-    processes.leave()
+    try:
+        with process_group_ended():
+            run_job(job, Processes.join())
+    except OSError as error:
+        if errors is None:
+            raise
+        errors.put(str(error))
 
 
-def start(job: TokenizeJob, run_job: Callable, world_size: int) -> list[BaseProcess]:
+def start(job: TokenizeJob, run_job: Callable, world_size: int, errors: SimpleQueue | None = None) -> list[BaseProcess]:
     with socket.create_server(("localhost", 0)) as server:
         port = str(server.getsockname()[1])
     common = {"WORLD_SIZE": str(world_size), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     children = [
-        get_context("fork").Process(target=work, args=(job, run_job, {**common, "RANK": str(rank)}))
+        get_context("fork").Process(target=work, args=(job, run_job, {**common, "RANK": str(rank)}, errors))
         for rank in range(world_size)
     ]
     for child in children:
@@ -234,7 +240,7 @@ def test_process_that_fails_ends_the_others_and_leaves_a_readable_store(
     run_job(replace(job, out=str(tmp_path / "whole")))
     messages = get_context("fork").SimpleQueue()
 
-    def run(job: TokenizeJob) -> None:
+    def run(job: TokenizeJob, processes: Processes) -> None:
         if os.environ["RANK"] == "1":
             write = OutputFolder.write
 
@@ -244,12 +250,9 @@ def test_process_that_fails_ends_the_others_and_leaves_a_readable_store(
                 write(self, name, content)
 
             OutputFolder.write = fail
-        try:
-            run_job(job, Processes.join())
-        except OSError as error:
-            messages.put(str(error))
+        run_job(job, processes)
 
-    children = start(job, lambda job, _: run(job), 2)
+    children = start(job, run, 2, errors=messages)
     for child in children:
         child.join(60)
     found = sorted(messages.get() for _ in children)

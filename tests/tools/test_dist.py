@@ -77,6 +77,17 @@ def test_two_processes_share_the_steps(mtm_run: Run) -> None:
     assert (meta["iter"], meta["world_size"], meta["samples_per_step"]) == (6, 2, 4)
 
 
+@pytest.mark.slow
+def test_two_processes_end_well_fifty_times(tiny: Callable, spawn: Callable, mtm_leaf: Path, tmp_path: Path) -> None:
+    """A thread of gloo that outlives Python aborts a process in one run of a few."""
+    config = tiny(mtm_leaf, late=keep_all, num_samples=8, epochs=1)
+    for number in range(50):
+        process = spawn("bash", "tools/dist_train.sh", config, 2, "--work-dir", tmp_path / f"run{number}")
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, f"run {number}: {output[-5000:]}"
+        assert "terminate called" not in output, f"run {number}"
+
+
 def test_two_processes_resume_bit_for_bit(mtm_run: Run, spawn: Callable, assert_same_training: Callable) -> None:
     resumed = mtm_run.folder / "resumed"
     line = ["--work-dir", resumed, "--resume", mtm_run.work_dir / "epoch_1.pth"]
