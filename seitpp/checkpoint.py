@@ -1,26 +1,27 @@
 """Checkpoint files as data: tensors and plain types only, and names and shapes that are checked, not guessed.
 
-mmengine's own loader falls back to unpickling when a file is more than tensors, unless
-`TORCH_FORCE_WEIGHTS_ONLY_LOAD=1` is set; our tools set it. It also loads what fits and logs the rest; here a mismatch
+Importing this module also makes mmengine's loader read so. That one loads what fits and logs the rest; here a mismatch
 is an error that lists the names.
 """
 
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
-from seitpp.codebook import UNREADABLE_ERRORS
 from seitpp.files import written_whole
+from seitpp.io.mmengine_loading import use_safe_loading
+from seitpp.io.torch_file import load_torch_file
+from seitpp.io.untrusted import check_regular_file, parsing
 
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
 SAFETENSORS_SUFFIX = ".safetensors"
+
+use_safe_loading()
 
 
 def forbid_pickled_code() -> None:
@@ -36,31 +37,18 @@ def load_checkpoint_file(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
-        ValueError: It is damaged, or a pickle with other things than tensors, plain types and what mmengine's runner
-            writes. No code in it is run.
+        ValueError: It is damaged, or holds other things than tensors, plain types and what mmengine's runner writes.
+            No code in it is run.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
-    if path.suffix == SAFETENSORS_SUFFIX:
-        return _load_safetensors(path)
-    try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint {path} holds more than tensors and plain types, or is damaged; it was refused and nothing in "
-            f"it was run. Ask its maker for a state dict. ({str(error).splitlines()[0]})"
-        ) from error
-    except UNREADABLE_ERRORS as error:
-        raise ValueError(f"checkpoint {path} is not a readable torch file: {error!r}") from error
+    path = check_regular_file(path, "checkpoint")
+    return _load_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path)
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, framework="pt") as file:
             meta = dict(file.metadata() or {})
             return {"meta": meta, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     except SafetensorError as error:
@@ -72,16 +60,30 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[
 
     Only tensors and text enter the file; it is written aside, then renamed.
     """
-    path = Path(path)
-    # Contiguous copies: a view would drag its whole storage into the file.
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    with written_whole(path) as temporary:
-        if path.suffix == SAFETENSORS_SUFFIX:
-            from safetensors.torch import save_file
+    path, weights = Path(path), standalone(weights)
+    if path.suffix != SAFETENSORS_SUFFIX:
+        save_torch(path, {"meta": dict(meta), "state_dict": weights})
+        return
+    from safetensors.torch import save
 
-            save_file(weights, temporary, metadata=dict(meta))
-        else:
-            torch.save({"meta": dict(meta), "state_dict": weights}, temporary)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(save(weights, metadata=dict(meta)))
+
+
+def save_torch(path: str | Path, content: Any) -> None:
+    """Write what `torch.save` writes, aside, then renamed.
+
+    Raises:
+        OSError: The file cannot be written, for one because the disk is full; with its name.
+    """
+    # Into a file that Python opened: torch's own writer tells no reason when the disk is full.
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)
+
+
+def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: a view would drag its whole storage into a file."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
 
 
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
@@ -93,9 +95,17 @@ def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
                 break
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise ValueError(f"checkpoint {path} holds no weights; expected a dict of tensors")
-    strange = [name for name, value in checkpoint.items() if not isinstance(value, Tensor)]
+    strange = [str(name)[:100] for name, value in checkpoint.items() if not isinstance(value, Tensor)]
     if strange:
         raise ValueError(f"checkpoint {path} holds entries that are not tensors: {shorten(strange)}")
+    if nameless := [str(name)[:100] for name in checkpoint if not isinstance(name, str)]:
+        raise ValueError(f"checkpoint {path} holds tensors under keys that are no names: {shorten(nameless)}")
+    unusual = [name for name, value in checkpoint.items() if not _is_plain_tensor(value)]
+    if unusual:
+        raise ValueError(
+            f"checkpoint {path} holds tensors that are sparse, quantised, complex or without values: "
+            f"{shorten(unusual)}; save them dense, as float32"
+        )
     return {name.removeprefix("module."): value for name, value in checkpoint.items()}
 
 
@@ -117,6 +127,11 @@ def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
             f"{source} holds values that are NaN or infinite in {shorten(broken)} ({count} of {first.numel()} in "
             f"{broken[0]}); it is damaged, or its training diverged. Take an earlier checkpoint"
         )
+
+
+def _is_plain_tensor(value: Tensor) -> bool:
+    unusual = value.is_complex() or value.is_quantized or value.is_meta or value.is_nested
+    return value.layout == torch.strided and not unusual
 
 
 def _is_float(value: Tensor) -> bool:

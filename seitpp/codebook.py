@@ -4,7 +4,6 @@ Used by tokenizers, the data preprocessor and augmentations alike. Nearest code 
 what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
 """
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.files import written_whole
+from seitpp.io.plain_objects import NotPlainError
+from seitpp.io.torch_file import load_torch_file
+from seitpp.io.untrusted import read_npy
 from seitpp.storage import format as store_format
 
-# What `torch.load` raises, beside its own UnpicklingError, on a file that is damaged or of another kind.
-UNREADABLE_ERRORS = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError)
+_MOST_BYTES = 1 << 32
 # Scores of this many elements a thread (1 MiB of float32) stay in a CPU core's cache; more rows at once run slower.
 _CPU_SCORE_ELEMENTS = 1 << 18
 # On an accelerator the bound only keeps the scores from filling the memory at K in the hundred thousands.
@@ -51,12 +52,13 @@ def load_codebook(path: str | Path) -> np.ndarray:
         if codebook is None:
             raise ValueError(f"store {path} carries no codebook; name a codebook file (.npy or a torch tensor) instead")
         return codebook
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"codebook {path} does not exist; point `codebook` at a token store, a .npy file or the release's "
             "codebook.ckpt"
         )
-    array = _load_npy(path) if path.suffix == ".npy" else _load_torch_tensor(path)
+    is_npy = path.suffix == ".npy"
+    array = read_npy(path, "codebook", at_most=_MOST_BYTES) if is_npy else _load_torch_tensor(path)
     return checked_codebook(array, path)
 
 
@@ -69,24 +71,14 @@ def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _load_npy(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"codebook {path} is not a readable .npy file of numbers: {error}") from error
-
-
 def _load_torch_tensor(path: Path) -> np.ndarray:
     try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        value = load_torch_file(path, what="codebook")
+    except NotPlainError as error:
         raise ValueError(
-            f"codebook {path} is not a plain tensor: it is damaged, or it is a pickle that carries code or objects, "
-            "which is refused (nothing in it was run). Save the codebook as one tensor."
+            f"codebook {path} is not a plain tensor but a pickle that carries code or objects, which is refused "
+            "(nothing in it was run). Save the codebook as one tensor."
         ) from error
-    except UNREADABLE_ERRORS as error:
-        raise ValueError(f"codebook {path} is not a readable torch file: {error!r}") from error
     if not isinstance(value, Tensor):
         raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
     return codebook_array(value)

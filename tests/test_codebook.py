@@ -237,7 +237,7 @@ def test_code_in_a_codebook_is_not_run(tmp_path: Path) -> None:
 
 def test_code_in_an_npy_codebook_is_not_run(tmp_path: Path) -> None:
     np.save(tmp_path / "codebook.npy", np.array([Payload(tmp_path / "ran")], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"is not a readable \.npy file of numbers"):
+    with pytest.raises(ValueError, match=r"codebook\.npy is damaged or is not a \.npy file of plain numbers"):
         load_codebook(tmp_path / "codebook.npy")
     assert not (tmp_path / "ran").exists()
 

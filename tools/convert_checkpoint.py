@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from seitpp.checkpoint import load_checkpoint_file, shorten, state_dict_of
+from seitpp.checkpoint import load_checkpoint_file, save_torch, shorten, state_dict_of
 from seitpp.codebook import save_codebook
 from seitpp.converters import (
     LAYOUTS,
@@ -31,7 +31,6 @@ from seitpp.converters import (
     read_codebook,
     to_release,
 )
-from seitpp.files import written_whole
 from seitpp.io.command_line import run_tool
 
 _CODEBOOK = "codebook"
@@ -89,8 +88,7 @@ def convert_model(args: argparse.Namespace) -> None:
     else:
         renamed, dropped = from_release(weights, args.layout)
         content = {"meta": {"converted_from": args.layout}, "state_dict": renamed}
-    with written_whole(args.dst) as temporary:
-        torch.save(content, temporary)
+    save_torch(args.dst, content)
     print_result(args.dst, renamed, dropped)
     if not args.to_release and (sides := grid_sides(weights, args.layout)):
         print("made for grids of " + " and ".join(f"{side} x {side}" for side in sides) + " tokens (grid, out_grid)")

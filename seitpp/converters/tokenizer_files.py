@@ -9,13 +9,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import SAFETENSORS_SUFFIX, load_checkpoint_file, save_weights, state_dict_of
+from seitpp.checkpoint import (
+    SAFETENSORS_SUFFIX,
+    load_checkpoint_file,
+    save_torch,
+    save_weights,
+    standalone,
+    state_dict_of,
+)
 from seitpp.codebook import checked_codebook, codebook_array, load_codebook
 from seitpp.converters.inert_pickle import (
     Inert,
     UnreadTensor,
     is_module,
-    is_torch_zip,
     load_inert,
     weights_of_module,
 )
@@ -162,10 +168,7 @@ def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dic
     if key == "state_dict" or Path(target).suffix == SAFETENSORS_SUFFIX:
         save_weights(target, renamed, meta)
     else:
-        with written_whole(target) as temporary:
-            # Copies: a view would drag its whole storage into the file.
-            copies = {name: value.detach().cpu().contiguous().clone() for name, value in renamed.items()}
-            torch.save({"meta": meta, key: copies}, temporary)
+        save_torch(target, {"meta": meta, key: standalone(renamed)})
     return renamed
 
 
@@ -189,7 +192,5 @@ def _probed(preset: str, converted: Converted, source: str | Path) -> RangeProbe
 
 
 def _read(path: Path) -> Any:
-    """A file's content; torch's zip files through the inert reader."""
-    if path.suffix == SAFETENSORS_SUFFIX or not path.is_file() or not is_torch_zip(path):
-        return load_checkpoint_file(path)
-    return load_inert(path)
+    """A file's content; of torch's files also what is no plain value, as inert records."""
+    return load_checkpoint_file(path) if path.suffix == SAFETENSORS_SUFFIX else load_inert(path)
