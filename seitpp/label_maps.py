@@ -13,7 +13,7 @@ import numpy as np
 
 from seitpp.io.image_files import UnreadableImageError, decoded_image
 from seitpp.io.label_files import IGNORE_INDEX, TO_INDICES, ignored_pixels
-from seitpp.io.untrusted import read_file
+from seitpp.io.untrusted import read_file, shown
 from seitpp.storage import StoreReader
 from seitpp.storage.format import LABEL_MAPS, Progress
 
@@ -57,17 +57,37 @@ def require_label_maps(reader: StoreReader) -> None:
 
 def shifted_zero_label(reader: StoreReader) -> bool:
     """Whether 0 became "ignore" and k became k - 1 when the store was made, as its header says."""
-    return bool(reader.header["source"].get("label_maps", {}).get("reduce_zero_label", False))
+    return bool(label_map_metadata(reader).get("reduce_zero_label", False))
 
 
-def read_label_map(path: str | Path) -> np.ndarray:
+def label_map_metadata(reader: StoreReader) -> dict[str, Any]:
+    """How label maps were made, as the store's header says: `size` and `reduce_zero_label`; empty if it says nothing.
+
+    Raises:
+        ValueError: The header says something else.
+    """
+    found = reader.header["source"].get("label_maps", {})
+    if not isinstance(found, dict) or type(found.get("reduce_zero_label", False)) is not bool:
+        raise ValueError(
+            f"{reader.path}: source.label_maps in header.json is {shown(found)}, expected an object with "
+            "reduce_zero_label true or false"
+        )
+    return found
+
+
+def read_label_map(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Values of a label map, (h, w), uint8 or uint16.
+
+    Args:
+        path: The file.
+        content: Its bytes, such as those of `StoreReader.read_label_map`, which compares them with the store's record.
 
     Raises:
         FileNotFoundError: It does not exist.
         ValueError: It is damaged, or holds colours.
     """
-    content = read_file(path, "label map", at_most=_MAX_BYTES)
+    if content is None:
+        content = read_file(path, "label map", at_most=_MAX_BYTES)
     try:
         with decoded_image(content, formats=["PNG"]) as decoded:
             mode, layout, values = decoded.image.mode, decoded.raw_mode, np.asarray(decoded.image)
@@ -131,7 +151,7 @@ def label_histogram(reader: StoreReader, progress: Progress | None = None) -> di
     names = reader.classes or []
     pixels, images, ignored = np.zeros(65536, np.int64), np.zeros(65536, np.int64), 0
     for number in range(len(reader)):
-        values = read_label_map(label_map_path(reader.path, number))
+        values = read_label_map(label_map_path(reader.path, number), reader.read_label_map(number))
         left_out = ignored_pixels(values, values.dtype == np.uint16, len(names) or None)
         counts = np.bincount(values[~left_out], minlength=len(pixels))
         ignored += int(left_out.sum())

@@ -182,11 +182,12 @@ def make_seg_store(
         source={"label_maps": {"size": "kept", "reduce_zero_label": False}},
     ) as writer:
         writer.append(tokens)
-    folder = Path(path, "labels")
-    folder.mkdir()
-    for number, labels in enumerate(np.kron(tokens % num_classes, np.ones((scale, scale), np.int64)).astype(np.uint8)):
-        labels[0] = 255
-        Image.fromarray(labels).save(folder / f"{number:08d}.png")
+        folder = Path(path, "labels")
+        folder.mkdir()
+        maps = np.kron(tokens % num_classes, np.ones((scale, scale), np.int64)).astype(np.uint8)
+        for number, labels in enumerate(maps):
+            labels[0] = 255
+            Image.fromarray(labels).save(folder / f"{number:08d}.png")
     return Path(path)
 
 

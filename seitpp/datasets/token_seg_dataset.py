@@ -17,6 +17,7 @@ from seitpp.label_maps import (
     IGNORE_INDEX,
     checked_labels,
     distinct_colours,
+    label_map_metadata,
     label_map_path,
     read_label_map,
     require_label_maps,
@@ -102,7 +103,7 @@ class TokenSegDataset(TokenDataset):
         if reader.channels is not None:
             raise ValueError(f"{self.store_path} holds {reader.channels} integers a place, expected codes")
         facts = {**self._class_facts(reader), "label_ignore_index": IGNORE_INDEX}
-        if (label_maps := reader.header["source"].get("label_maps")) is not None:
+        if label_maps := label_map_metadata(reader):
             facts["label_maps"] = {**label_maps, **({"size": list(self.label_size)} if self.label_size else {})}
         self._metainfo = {**facts, **self._metainfo}
         self._num_classes = len(self._metainfo["classes"])
@@ -160,7 +161,8 @@ class TokenSegDataset(TokenDataset):
         """Label map and facts of one sample."""
         info = self.get_data_info(idx)
         path = info["seg_map_path"]
-        labels = checked_labels(read_label_map(path), self._num_classes, path, self._shifted)
+        values = read_label_map(path, self.reader.read_label_map(info["place"]))
+        labels = checked_labels(values, self._num_classes, path, self._shifted)
         if self.label_size is not None:
             labels = np.array(fit_image(Image.fromarray(labels), self.label_size, resample=Image.Resampling.NEAREST))
         # mmseg resizes predictions to these.

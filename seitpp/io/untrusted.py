@@ -15,7 +15,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,16 @@ def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
         return file.read(size)  # not `at_most`, for which Python would make room
 
 
-def parse_json(content: bytes | str, source: str | Path) -> Any:
+def parse_json(
+    content: bytes | str, source: str | Path, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
     """The value of JSON text: finite numbers, integers of at most 64 bits, at most 32 levels deep.
+
+    Args:
+        content: The text; bytes are UTF-8.
+        source: Where it is from, for messages.
+        object_pairs_hook: Makes the value of an object from its members in their order, as for `json.loads`; a dict
+            by default.
 
     Raises:
         ValueError: It is not JSON, or beyond these bounds.
@@ -125,7 +133,13 @@ def parse_json(content: bytes | str, source: str | Path) -> Any:
     with parsing(source, "valid JSON"):
         if isinstance(content, bytes):
             content = content.decode("utf-8")
-        value = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_bounded_int)
+        value = json.loads(
+            content,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+            object_pairs_hook=object_pairs_hook,
+        )
         _check_depth(value)
     return value
 
@@ -166,7 +180,7 @@ def _check_depth(value: Any) -> None:
         depth += 1
         if depth > MAX_JSON_DEPTH:
             raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
-        containers = [one for one in level if isinstance(one, dict | list)]
+        containers = [one for one in level if isinstance(one, dict | list | tuple)]
         level = [child for one in containers for child in (one.values() if isinstance(one, dict) else one)]
 
 
@@ -250,8 +264,8 @@ def whole_number(value: Any, name: str, low: int, high: int) -> int:
 
 
 def text(value: Any, name: str) -> str:
-    """Return `value` if it is text, or raise `ValueError` naming it."""
-    if not isinstance(value, str):
+    """Return `value` if it is text that can be written and printed, or raise `ValueError` naming it."""
+    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ValueError(f"{name} is {shown(value)}, expected text")
     return value
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.io.untrusted import read_npy
 from seitpp.storage.codecs import check_codebook_size
 from seitpp.storage.format import CODE_TABLE_FILE, sha256_hex
 
@@ -59,12 +60,10 @@ def check_table(table: Any, codebook_size: int) -> np.ndarray:
 
 def load_code_table(path: Path, entry: dict[str, Any], num_codes: int) -> CodeTable:
     """Read and check `code_table.npy` of a store with `num_codes` codes against its header entry."""
-    if not path.is_file():
-        raise ValueError(f"{path} is missing, the header names it as code_table")
     try:
-        codes = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        codes = read_npy(path, "code table", at_most=4 * num_codes + 4096)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing, the header names it as code_table") from error
     if codes.dtype != np.int32 or codes.shape != (num_codes,):
         raise ValueError(f"{path} holds {codes.dtype} of shape {codes.shape}, expected int32 ({num_codes},)")
     if sha256_hex(np.ascontiguousarray(codes, "<i4")) != entry["sha256"]:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.io.untrusted import read_file, read_npy
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
+from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
 from seitpp.storage.numbering import CodeTable, load_code_table
 from seitpp.storage.shard_file import open_shards
-from seitpp.storage.synonyms import SynonymTable, parse_synonyms
+from seitpp.storage.synonyms import MAX_SYNONYM_BYTES, SynonymTable, parse_synonyms
 from seitpp.tokenizer_facts import tokenizer_options
 
 
@@ -47,6 +49,7 @@ class StoreReader:
         self._synonyms = self._load_synonyms()
         self._code_table = self._load_code_table()
         self._labels = self._load_labels()
+        self._label_map_checksums = load_checksums(self.path, self._header)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -124,7 +127,7 @@ class StoreReader:
         """Bytes on disk by purpose.
 
         `tables` and `index` (where each row starts) are those of codecs with rows of variable length; `other` is the
-        header, shard headers with padding, codebook, synonyms and code table.
+        header, shard headers with padding, codebook, synonyms, code table and checksums of label maps.
         """
         layouts = [shard.layout for shard in self._shards]
         tokens = sum(layout.token_bytes for layout in layouts)
@@ -135,7 +138,7 @@ class StoreReader:
         checksums = 4 * len(self)
         shards = sum(layout.num_bytes for layout in layouts)
         beside = [store_format.HEADER_FILE]
-        beside += [entry["file"] for key in ("codebook", "synonyms", "code_table") if (entry := self._header.get(key))]
+        beside += [entry["file"] for key in store_format.SIDE_ENTRIES if (entry := self._header.get(key))]
         other = shards - tokens - tables - index - labels - checksums
         other += sum((self.path / name).stat().st_size for name in beside)
         return {
@@ -206,7 +209,7 @@ class StoreReader:
             yield self._read_range(start, min(start + step, len(self)))
 
     def verify(self, progress: store_format.Progress | None = None) -> list[str]:
-        """Compare every stored byte with its checksum, and every code with the codebook size.
+        """Compare every stored byte with its checksum, every code with the codebook size, and label maps with theirs.
 
         Args:
             progress: Called with the bytes of shards done and their total.
@@ -230,6 +233,8 @@ class StoreReader:
                 problems += [line for line in self._undecodable(shard) if line.partition(",")[0] not in named]
             except ValueError as error:  # a row index or tables that make no sense
                 problems.append(str(error))
+        if self._header["labels"]["kind"] == "segmentation":
+            problems += filter(None, label_file_problems(self.path, len(self), self._label_map_checksums))
         return problems
 
     def _tokenizer_problems(self) -> list[str]:
@@ -284,6 +289,7 @@ class StoreReader:
         self, shard: int, places: np.ndarray | slice, codes: np.ndarray, sound: np.ndarray | None
     ) -> list[str]:
         """A line for each of some decoded samples that is no row of the codec, or holds a code that does not exist."""
+        codes = codes.view(f"u{codes.itemsize}")  # damaged 32-bit codes may be negative
         if (sound is None or sound.all()) and not (codes.size and codes.max() >= self.codebook_size):
             return []
         numbers = np.arange(self._starts[shard], self._starts[shard + 1])[places]
@@ -322,25 +328,51 @@ class StoreReader:
         dtype, _ = store_format.label_layout(self._header["labels"])
         if dtype is None:
             return None
-        return np.concatenate([shard.labels(dtype) for shard in self._shards]).astype(np.int64)
+        labels = np.concatenate([shard.labels(dtype) for shard in self._shards]).astype(np.int64)
+        if self.classes is not None and (wrong := np.flatnonzero(labels >= len(self.classes))).size:
+            raise ValueError(
+                f"{self.path}: sample {wrong[0]} has the label {labels[wrong[0]]}, expected one of the "
+                f"{len(self.classes)} classes that header.json names: damaged"
+            )
+        return labels
+
+    @property
+    def label_map_checksums(self) -> np.ndarray | None:
+        """CRC-32 (N,), uint32, of the files of label maps; None for other stores and those that record none."""
+        return self._label_map_checksums
+
+    def read_label_map(self, sample: int, *, sound: bool = False) -> bytes:
+        """The PNG of a sample's label map, compared with the checksum that the store records, if it does.
+
+        Args:
+            sample: Number of the sample.
+            sound: Compare it with the checksums within the PNG, too: for whatever is written anew from it.
+
+        Raises:
+            FileNotFoundError: It does not exist.
+            ValueError: It is another one than the store was made with.
+        """
+        read, checksums = sound_label_file if sound else checked_label_file, self._label_map_checksums
+        return read(self.path, sample, None if checksums is None else int(checksums[sample]))
 
     def _load_codebook(self) -> np.ndarray | None:
         entry = self._header["codebook"]
         if entry is None:
             return None
-        path = self.path / entry["file"]
-        if not path.is_file():
-            raise ValueError(f"{path} is missing, the header names it as codebook")
+        path, (size, dims) = self.path / entry["file"], entry["shape"]
         try:
-            codebook = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            codebook = read_npy(path, "codebook", at_most=4 * size * dims + 4096)
+        except FileNotFoundError as error:
+            raise ValueError(f"{path} is missing, the header names it as codebook") from error
         shape = tuple(entry["shape"])
         if codebook.dtype != np.float32 or codebook.shape != shape or len(codebook) != self.codebook_size:
             raise ValueError(f"{path} holds {codebook.dtype} of shape {codebook.shape}, expected float32 {shape}")
         if (found := store_format.codebook_sha256(codebook)) != entry["sha256"]:
             raise ValueError(f"{path}: SHA-256 of the codebook is {found}, expected {entry['sha256']}")
-        return codebook.astype(np.float32, copy=False)
+        if not np.isfinite(codebook).all():
+            row = np.argwhere(~np.isfinite(codebook))[0, 0]
+            raise ValueError(f"{path}: row {row} of the codebook is not finite; make the store with a sound tokenizer")
+        return codebook
 
     def _load_code_table(self) -> CodeTable | None:
         entry = self._header.get("code_table")
@@ -351,12 +383,17 @@ class StoreReader:
         if entry is None:
             return None
         path = self.path / entry["file"]
-        if not path.is_file():
-            raise ValueError(f"{path} is missing, the header names it as synonyms")
-        content = path.read_bytes()
+        try:
+            content = read_file(path, "synonyms file", at_most=MAX_SYNONYM_BYTES)
+        except FileNotFoundError as error:
+            raise ValueError(f"{path} is missing, the header names it as synonyms") from error
         if store_format.sha256_hex(content) != entry["sha256"]:
             raise ValueError(f"{path}: SHA-256 differs from the one in header.json")
-        return parse_synonyms(content, path)
+        synonyms = parse_synonyms(content, path)
+        for code, similar in synonyms.items():
+            if max([code, *similar]) >= self.codebook_size:
+                raise ValueError(f"{path}: code {code} or a synonym of it is not in [0, {self.codebook_size})")
+        return synonyms
 
 
 def check_indices(indices: Any, num_samples: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import gzip_facts
+from seitpp.storage.header_checks import check_grid
 from seitpp.storage.reader import check_indices
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES, decode_release_bytes
 
@@ -62,7 +63,7 @@ class SeitRelease:
             raise FileNotFoundError(f"{self.data_path} does not exist")
         self.index_path = Path(index_path) if index_path is not None else release_index_path(self.data_path)
         self.label_path = Path(label_path) if label_path is not None else _default_label_path(self.data_path)
-        self._grid = store_format.check_grid(grid)
+        self._grid = check_grid(grid)
         if codebook_size is not None and not 1 <= codebook_size <= MAX_RELEASE_CODES:
             raise ValueError(f"codebook_size is {codebook_size}, a release holds at most {MAX_RELEASE_CODES} codes")
         self._codebook_size = codebook_size or MAX_RELEASE_CODES

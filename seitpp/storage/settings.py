@@ -11,6 +11,7 @@ import numpy as np
 from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, build_codec, codec_to_header
 from seitpp.storage.codecs import BitPackedCodec, check_codebook_size, code_dtype
+from seitpp.storage.header_checks import check_grid, check_labels_entry, check_values
 from seitpp.storage.numbering import CodeTable
 from seitpp.storage.shard import SHARD_HEADER, encode_samples
 from seitpp.storage.synonyms import dump_synonyms
@@ -62,13 +63,13 @@ class StoreSettings:
         if type(self.samples_per_shard) is not int or self.samples_per_shard < 1:
             raise ValueError(f"samples_per_shard is {self.samples_per_shard!r}, expected a positive integer")
         check_codebook_size(self.codebook_size)
-        store_format.check_values(int(self.codebook_size), self.channels, self.minimum)
+        check_values(int(self.codebook_size), self.channels, self.minimum)
         if self.channels is not None or self.minimum:
             for name in ("codebook", "synonyms", "code_table"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} was given, but samples with channels or a minimum are no codes of one")
-        store_format.check_grid(self.grid)
-        store_format.check_labels_entry(self._labels_entry)
+        check_grid(self.grid, self.channels)
+        check_labels_entry(self._labels_entry)
         check_tokenizer_entry(self.tokenizer)
         self.files()
         self.header()

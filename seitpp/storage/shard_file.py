@@ -1,12 +1,16 @@
 """One shard on disk: checked against the header of its store when it is opened, then read through a memory map."""
 
+import math
 import mmap
+import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, codec_from_header
 from seitpp.storage.codecs import FixedWidthCodec
@@ -15,13 +19,32 @@ from seitpp.storage.rans_codecs import RansCodec
 from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, read_variable_layout, sample_checksums
 
 
+class FileIdentity(NamedTuple):
+    """What tells a file from another one under its name, without reading it."""
+
+    device: int
+    inode: int
+    num_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+def file_identity(file: int | Path) -> FileIdentity:
+    """The identity of a file that is open, or that lies at a path."""
+    found = os.stat(file)
+    return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
 class ShardFile:
     """Random access to the samples of one shard, by their place in it, where all rows have the same size.
 
-    It can be pickled and forked: the memory map is opened when first needed.
+    It can be pickled and forked: the memory map is opened when first needed. Then the file must still be the one that
+    was checked: another one would give new tokens beside old labels.
 
     Args:
         path: The file.
+        identity: What told it from other files when it was checked, see `file_identity`.
+        sha256: Hash of its content, by which an exact copy passes for it.
         codec: How its rows are stored.
         layout: Where its sections lie.
         shape: Shape of the codes of a sample, (H, W, C).
@@ -29,8 +52,18 @@ class ShardFile:
 
     codec: FixedWidthCodec
 
-    def __init__(self, path: Path, codec: FixedWidthCodec, layout: ShardLayout, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: FileIdentity,
+        sha256: str,
+        codec: FixedWidthCodec,
+        layout: ShardLayout,
+        shape: tuple[int, int, int],
+    ) -> None:
         self.path = path
+        self.identity = identity
+        self.sha256 = sha256
         self.codec = codec
         self.layout = layout
         self.shape = shape
@@ -44,10 +77,23 @@ class ShardFile:
 
     @property
     def content(self) -> np.ndarray:
-        """All bytes of the file, memory-mapped."""
+        """All bytes of the file, memory-mapped.
+
+        Raises:
+            ValueError: It is not the file any more that was checked when the store was opened.
+        """
         if self._bytes is None:
-            with open(self.path, "rb") as file:
-                self._bytes = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            with open(check_regular_file(self.path, "shard"), "rb") as file:
+                found = file_identity(file.fileno())
+                content = None
+                if found.num_bytes == self.identity.num_bytes:
+                    content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+                if content is None or (found != self.identity and store_format.sha256_hex(content) != self.sha256):
+                    raise ValueError(
+                        f"{self.path} has changed since the store was opened ({self.identity.num_bytes} bytes then, "
+                        f"{found.num_bytes} now): open the store again, and write stores under new names"
+                    )
+                self._bytes = content
         return self._bytes
 
     def decode(self, places: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
@@ -94,8 +140,8 @@ class VariableShardFile(ShardFile):
 
     codec: RansCodec  # type: ignore[assignment]
 
-    def __init__(self, path: Path, codec: RansCodec, layout: ShardLayout, shape: tuple[int, int, int]) -> None:
-        super().__init__(path, codec, layout, shape)  # type: ignore[arg-type]
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._offsets: np.ndarray | None = None
         self._model: EntropyModel | None = None
 
@@ -155,35 +201,41 @@ def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
     shape = (*header["grid"], header.get("channels", 1))
     codec = codec_from_header(header["codec"], header["codebook_size"])
     label_bytes = store_format.label_layout(header["labels"])[1]
+    kind = VariableShardFile if isinstance(codec, RansCodec) else ShardFile
     shards, problems = [], []
     for entry in header["shards"]:
+        path = folder / entry["file"]
         try:
-            layout = _checked_layout(folder / entry["file"], entry, codec, int(np.prod(shape)), label_bytes)
-        except ValueError as error:
+            layout, identity = _checked_layout(path, entry, codec, math.prod(shape), label_bytes)
+        except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        kind = VariableShardFile if isinstance(codec, RansCodec) else ShardFile
-        shards.append(kind(folder / entry["file"], codec, layout, shape))  # type: ignore[arg-type]
+        shards.append(kind(path, identity, entry["sha256"], codec, layout, shape))  # type: ignore[arg-type]
     if problems:
         raise ValueError("; ".join(problems))
     return shards
 
 
-def _checked_layout(path: Path, entry: dict[str, Any], codec: Codec, num_codes: int, label_bytes: int) -> ShardLayout:
-    """The layout of a shard; `ValueError` if size or header of the file are not those that follow from it."""
+def _checked_layout(
+    path: Path, entry: dict[str, Any], codec: Codec, num_codes: int, label_bytes: int
+) -> tuple[ShardLayout, FileIdentity]:
+    """Layout and identity of a shard; `ValueError` if size or header are not those that follow from `entry`."""
     num_samples = entry["num_samples"]
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    size, expected = path.stat().st_size, entry["num_bytes"]
-    layout = None
-    if row_bytes := codec.row_bytes(num_codes):
-        layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
-        expected = layout.num_bytes
-    if size != expected or entry["num_bytes"] != expected:
-        raise ValueError(
-            f"{path} has {size} bytes, expected {expected} for {num_samples} samples: truncated or damaged"
-        )
+    try:
+        check_regular_file(path, "shard")
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
     with open(path, "rb") as file:
+        identity = file_identity(file.fileno())
+        size, expected = identity.num_bytes, entry["num_bytes"]
+        layout = None
+        if row_bytes := codec.row_bytes(num_codes):
+            layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
+            expected = layout.num_bytes
+        if size != expected or entry["num_bytes"] != expected:
+            raise ValueError(
+                f"{path} has {size} bytes, expected {expected} for {num_samples} samples: truncated or damaged"
+            )
         found = file.read(SHARD_HEADER.size)
         if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
             raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
@@ -193,6 +245,10 @@ def _checked_layout(path: Path, entry: dict[str, Any], codec: Codec, num_codes: 
             raise ValueError(f"{path}: {error}") from error
     if layout.num_bytes != size:
         raise ValueError(f"{path} has {size} bytes, but row index and tables ask for {layout.num_bytes}: damaged")
-    if found != layout.pack():
+    try:
+        sealed = layout.pack()
+    except struct.error as error:  # a number that no shard header can hold
+        raise ValueError(f"{path}: a shard of {num_samples} samples is none that there can be ({error})") from error
+    if found != sealed:
         raise ValueError(f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {store_format.HEADER_FILE}")
-    return layout
+    return layout, identity

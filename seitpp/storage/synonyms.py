@@ -1,8 +1,14 @@
 """Tables of similar codes (Token-EDA's synonyms) as JSON: one object, key = code, value = list of codes, best first."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+from seitpp.io.untrusted import parse_json, read_file, shown
+
+MAX_SYNONYM_BYTES = 2**28
+_CODE = re.compile("0|[1-9][0-9]{0,8}", re.ASCII)
 
 
 class SynonymTable(dict[int, list[int]]):
@@ -24,25 +30,24 @@ def load_synonyms(path: str | Path) -> SynonymTable:
     Raises:
         ValueError: The file is not such an object; the message names the file, the key and what was expected.
     """
-    return parse_synonyms(Path(path).read_bytes(), path)
+    return parse_synonyms(read_file(path, "synonyms file", at_most=MAX_SYNONYM_BYTES), path)
 
 
 def parse_synonyms(content: bytes, path: str | Path) -> SynonymTable:
     """Parse the bytes of a synonyms file; `path` is named in errors, see `load_synonyms`."""
-    try:
-        pairs = json.loads(content.decode("utf-8"), object_pairs_hook=_Pairs)
-    except ValueError as error:
-        raise ValueError(f"{path} is truncated or damaged, it is not valid JSON: {error}") from error
+    pairs = parse_json(content, path, object_pairs_hook=_Pairs)
     if not isinstance(pairs, _Pairs):
         raise ValueError(f"{path} holds a JSON {type(pairs).__name__}, expected an object from code to similar codes")
     table: dict[int, list[int]] = {}
     for key, similar in pairs:
-        if not (key.isascii() and key.isdecimal() and str(int(key)) == key):
-            raise ValueError(f"{path}: key {key!r} is not a code, expected a decimal number such as '17'")
+        if not _CODE.fullmatch(key):
+            raise ValueError(f"{path}: key {shown(key)} is not a code, expected a decimal number such as '17'")
         if int(key) in table:
             raise ValueError(f"{path}: key {key!r} occurs twice, expected each code once")
         if not _is_code_list(similar):
-            raise ValueError(f"{path}: key {key!r} has the value {similar!r}, expected a list of codes such as [3, 5]")
+            raise ValueError(
+                f"{path}: key {key!r} has the value {shown(similar)}, expected a list of codes such as [3, 5]"
+            )
         table[int(key)] = similar
     return SynonymTable(table, content)
 

@@ -13,6 +13,7 @@ import numpy as np
 from seitpp.io.locks import LOCK_FILE, FolderLock
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import code_dtype, samples_at_a_time
+from seitpp.storage.label_files import found_checksums, label_file, pack_checksums
 from seitpp.storage.numbering import CodeTable
 from seitpp.storage.settings import StoreSettings, shard_entry
 from seitpp.storage.shard_file import open_shards
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from seitpp.storage.reader import StoreReader
 
 DEFAULT_SHARD_BYTES = 64 * 2**20
-_OWN_NAMES = r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|shard-\d{5,}\.bin)"
+_OWN_NAMES = r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|label_maps\.npy|shard-\d{5,}\.bin)"
 # Files of a writer, and what killed ones left: as they are written aside now, and as earlier versions did.
 _OWN_FILES = re.compile(rf"{_OWN_NAMES}|{_OWN_NAMES}\.tmp|\.{_OWN_NAMES}\.tmp[0-9a-f]+")
 _SHARD = re.compile(r"shard-\d{5,}\.bin")
@@ -168,11 +169,11 @@ class StoreWriter:
         self._updates.update(store_format.json_copy(facts, "source"))
 
     def close(self) -> None:
-        """Commit the open shard and declare the store complete."""
+        """Commit the open shard and declare the store complete, with checksums of the label maps if all are there."""
         if self._open and not self.complete:
             if self._fill:
                 self._commit()
-            self._write_header(complete=True, source={**self._header["source"], **self._updates})
+            self._write_header(complete=True, source={**self._header["source"], **self._updates}, **self._label_maps())
         self._end()
 
     def __enter__(self) -> "StoreWriter":
@@ -201,6 +202,17 @@ class StoreWriter:
         shard = shard_entry(name, content, self._fill)
         self._write_header(num_samples=self.num_samples, shards=[*self._header["shards"], shard])
         self._fill = 0
+
+    def _label_maps(self) -> dict[str, Any]:
+        """The header's entry of the label maps that lie in the folder, whose checksums are written; often none."""
+        if self.settings.label_kind != "segmentation":
+            return {}
+        checksums = found_checksums(self.path, self.num_committed)
+        if checksums is None:
+            return {}
+        content, entry = pack_checksums(checksums)
+        store_format.atomic_write(self.path / entry["file"], [content])
+        return {"label_maps": entry}
 
     @property
     def _next_number(self) -> int:
@@ -347,14 +359,18 @@ def copy_samples(
         if progress is not None:
             progress(writer.num_samples, len(reader))
     if reader.header["labels"]["kind"] == "segmentation":
-        _copy_label_maps(reader.path / store_format.LABEL_MAPS, writer.path / store_format.LABEL_MAPS)
+        _copy_label_maps(reader, writer.path)
 
 
-def _copy_label_maps(source: Path, target: Path) -> None:
-    """Copy the files of a folder that are not there yet, each whole or not at all; nothing if there is no folder."""
-    if not source.is_dir():
-        return
-    target.mkdir(exist_ok=True)
-    for path in sorted(source.iterdir()):
-        if path.is_file() and not (target / path.name).exists():
-            store_format.atomic_write(target / path.name, [path.read_bytes()])
+def _copy_label_maps(reader: "StoreReader", target: Path) -> None:
+    """Copy label maps that match their checksums; a store that records none may lack some."""
+    for number in range(len(reader)):
+        try:
+            content = reader.read_label_map(number, sound=True)
+        except FileNotFoundError:
+            if reader.label_map_checksums is not None:
+                raise
+            continue
+        path = target / label_file(number)
+        if not path.is_file() or path.read_bytes() != content:
+            store_format.atomic_write(path, [content])

@@ -387,7 +387,7 @@ def test_missing_header_is_not_a_store(tmp_path: Path) -> None:
 def test_truncated_header_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "s") / "header.json"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"header\.json is truncated or damaged, it is not valid JSON"):
+    with pytest.raises(ValueError, match=r"header\.json is damaged or is not valid JSON"):
         StoreReader(tmp_path / "s")
 
 
@@ -652,14 +652,150 @@ def test_copy_of_a_damaged_store_is_refused(tmp_path: Path, change: str) -> None
             expand_store(reader, tmp_path / "copy")
 
 
-def test_copy_takes_label_maps_along(tmp_path: Path) -> None:
+def png(value: int) -> bytes:
+    """A grey label map of one value, written by hand."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(bytes([0, value] * 4)))]
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in [*parts, (b"IEND", b"")]:
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return content
+
+
+def seg_store(path: Path, *, late: bool = False) -> Path:
+    """A store of two samples with label maps; those of a `late` one are written after it, as earlier versions did."""
+    maps = [(path / "labels" / f"0000000{number}.png", png(number)) for number in range(2)]
     with StoreWriter(
-        tmp_path / "store", codebook_size=4, grid=(2, 2), tokenizer={"name": "toy"}, label_kind="segmentation"
+        path, codebook_size=4, grid=(2, 2), tokenizer={"name": "toy"}, label_kind="segmentation"
     ) as writer:
         writer.append(np.zeros((2, 2, 2), int))
-    (tmp_path / "store" / "labels").mkdir()
-    for name in ("00000000.png", "00000001.png"):
-        (tmp_path / "store" / "labels" / name).write_bytes(name.encode())
-    copy_store(StoreReader(tmp_path / "store"), tmp_path / "copy", codec="rans")
+        (path / "labels").mkdir()
+        for name, content in () if late else maps:
+            name.write_bytes(content)
+    for name, content in maps:
+        name.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_copy_takes_label_maps_along(tmp_path: Path, late: bool) -> None:
+    reader = StoreReader(seg_store(tmp_path / "store", late=late))
+    assert (reader.label_map_checksums is None) == late
+    copy_store(reader, tmp_path / "copy", codec="rans")
     copied = {path.name: path.read_bytes() for path in (tmp_path / "copy" / "labels").iterdir()}
-    assert copied == {name: name.encode() for name in ("00000000.png", "00000001.png")}
+    assert copied == {"00000000.png": png(0), "00000001.png": png(1)}
+    copy = StoreReader(tmp_path / "copy")
+    assert copy.label_map_checksums.tolist() == [zlib.crc32(png(0)), zlib.crc32(png(1))]
+    assert copy.verify() == [] and copy.content_hash != reader.content_hash
+    copy_store(copy, tmp_path / "again")
+    copy_store(reader, tmp_path / "same")
+    assert StoreReader(tmp_path / "again").content_hash == StoreReader(tmp_path / "same").content_hash
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_every_flipped_bit_of_a_label_map_is_found(tmp_path: Path, late: bool) -> None:
+    reader, path = StoreReader(seg_store(tmp_path / "store", late=late)), tmp_path / "store" / "labels" / "00000001.png"
+    for place in range(len(png(1))):
+        flip(path, place, place % 8)
+        assert [problem.partition(" is")[0] for problem in reader.verify()] == [str(path)]
+        with pytest.raises(ValueError, match=r"00000001\.png .*[Cc]opy or make the store again"):
+            copy_store(reader, tmp_path / f"copy{place}")
+        assert not read_header(tmp_path / f"copy{place}")["complete"]
+        flip(path, place, place % 8)
+    assert reader.verify() == []
+
+
+def test_label_maps_that_are_missing_or_exchanged_are_found(tmp_path: Path) -> None:
+    reader, folder = StoreReader(seg_store(tmp_path / "store")), tmp_path / "store" / "labels"
+    (folder / "00000000.png").rename(folder / "x")
+    (folder / "00000001.png").rename(folder / "00000000.png")
+    (problem, missing) = reader.verify()
+    assert "00000000.png is not the label map that the store was made with: its CRC-32 is" in problem
+    assert "label map" in missing and "00000001.png does not exist" in missing
+    with pytest.raises(ValueError, match=r"00000000\.png is not the label map that the store was made with"):
+        reader.read_label_map(0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"label_maps\.npy does not exist"),
+        (lambda path: flip(path, 130), r"label_maps\.npy: SHA-256 of the checksums differs"),
+        (lambda path: path.write_bytes(b"x"), r"label_maps\.npy is damaged or is not a \.npy file"),
+        (lambda path: np.save(path, np.zeros(3, np.uint32)), r"holds uint32 of shape \(3,\), expected uint32 \(2,\)"),
+    ],
+)
+def test_damaged_record_of_label_maps_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
+    damage(seg_store(tmp_path / "store") / "label_maps.npy")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        StoreReader(tmp_path / "store")
+
+
+# A store that changes while it is open
+
+
+@pytest.mark.parametrize("codec", ["raw", "bitpacked", "rans"])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_tokens_of_another_store_are_not_read(tmp_path: Path, codec: str, in_place: bool) -> None:
+    tokens = toy()[0]
+    for name, written in (("s", tokens), ("other", tokens[::-1])):
+        with begin(tmp_path / name, codec=codec, label_kind="none", classes=None) as writer:
+            writer.append(written)
+    reader, path = StoreReader(tmp_path / "s"), tmp_path / "s" / "shard-00000.bin"
+    data = pickle.dumps(reader)
+    if not in_place:
+        path.unlink()
+    path.write_bytes((tmp_path / "other" / path.name).read_bytes())
+    for opened in (reader, pickle.loads(data)):
+        with pytest.raises(ValueError, match=r"shard-00000\.bin has changed since the store was opened"):
+            opened.read([3])
+
+
+def test_worker_reads_the_tokens_that_belong_to_its_labels(tmp_path: Path) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    assert reader.read([3]) is not None
+    data, path = pickle.dumps(reader), tmp_path / "s" / "shard-00000.bin"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)  # an exact copy, as on another machine
+    np.testing.assert_array_equal(pickle.loads(data).read([3]), toy()[0][[3]])
+    flip(path, 70)
+    with pytest.raises(ValueError, match=r"shard-00000\.bin has changed since the store was opened"):
+        pickle.loads(data).read([3])
+
+
+def test_shard_that_was_shortened_after_opening_is_refused(tmp_path: Path) -> None:
+    with begin(tmp_path / "s", label_kind="none", classes=None) as writer:
+        writer.append(toy()[0])
+    reader, path = StoreReader(tmp_path / "s"), tmp_path / "s" / "shard-00001.bin"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"shard-00001\.bin has changed .* bytes then, 100 now\): open the"):
+        reader.read_all()
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"shard .*shard-00001\.bin does not exist"):
+        reader.read([12])
+
+
+# Codes beyond 16 bits
+
+
+@pytest.mark.parametrize("size", [2**16 + 1, 2**18])
+@pytest.mark.parametrize("code", [2**31, 2**32 - 1, 2**31 - 1, "size"])
+def test_damaged_wide_codes_are_named_and_never_negative(tmp_path: Path, size: int, code: Any) -> None:
+    options = {"codebook": None, "label_kind": "none", "classes": None, "codec": "raw"}
+    with begin(tmp_path / "s", codebook_size=size, grid=(2, 3), **options) as writer:
+        writer.append(np.full((3, 2, 3), size - 1))
+    path, code = tmp_path / "s" / "shard-00000.bin", size if code == "size" else code
+    content = bytearray(path.read_bytes())
+    content[64 + 24 : 64 + 28] = struct.pack("<I", code)
+    path.write_bytes(content)
+    reader = StoreReader(tmp_path / "s")
+    assert reader.read([0]).tolist() == [[[size - 1] * 3] * 2] and reader.dtype == np.int32
+    with pytest.raises(ValueError, match=rf"sample 1 holds code {code}, expected codes below {size}"):
+        reader.read([1])
+    assert any("sample 1 is damaged" in problem for problem in reader.verify())
+
+
+def test_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
+    write_header(write(tmp_path / "s"), {**read_header(tmp_path / "s"), "classes": ["a"]})
+    with pytest.raises(ValueError, match=r"sample \d has the label \d, expected one of the 1 classes"):
+        StoreReader(tmp_path / "s")

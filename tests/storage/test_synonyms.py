@@ -35,9 +35,9 @@ def test_changed_or_plain_table_is_written_anew(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is truncated or damaged, it is not valid JSON"),
-        (b'{"0": [1', "is truncated or damaged, it is not valid JSON"),
-        (b'{"0": [\xff]}', "is truncated or damaged, it is not valid JSON"),
+        (b"", "is damaged or is not valid JSON"),
+        (b'{"0": [1', "is damaged or is not valid JSON"),
+        (b'{"0": [\xff]}', "is damaged or is not valid JSON"),
         (b"[[1], [0]]", "holds a JSON list, expected an object from code to similar codes"),
         (b'{"cat": [1]}', "key 'cat' is not a code, expected a decimal number"),
         (b'{"-1": [1]}', "key '-1' is not a code"),
