@@ -1,0 +1,155 @@
+"""`--cfg-options`: changes of a config on the command line, of which each must change something.
+
+mmengine merges whatever it is given, so that a misspelled key acts as if it had not been given. Here a key that the
+config does not have, and that nothing would read, is an error; `+key=value` adds one all the same.
+"""
+
+import argparse
+import copy
+import difflib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
+
+from seitpp.engine.config_readers import keys_read, root_keys
+from seitpp.io.untrusted import shown
+
+_HELP = (
+    "settings that override the config, as key=value; lists as key='[a,b]', nested keys with dots; +key=value adds a "
+    "key that nothing known here reads"
+)
+_MOST_SUGGESTIONS = 3
+# Dicts that are looked through in whole configs, where a key that is not read would pass unnoticed.
+_LOOKED_THROUGH = ("auto_scale_lr", "randomness", "env_cfg")
+
+
+class OptionsAction(DictAction):
+    """mmengine's parsing of `key=value`, with an error of the command line for anything else."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any) -> None:
+        """Parse the options that follow `--cfg-options`."""
+        for text in [values] if isinstance(values, str) else values:
+            key, equals, _ = text.partition("=")
+            if not equals or not all(key.removeprefix("+").split(".")):
+                parser.error(f"--cfg-options {text}: expected key=value, such as train_dataloader.batch_size=64")
+        try:
+            super().__call__(parser, namespace, values, *args)
+        except (ValueError, AssertionError) as error:
+            parser.error(f"--cfg-options {' '.join(values)}: {error}")
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """The option `--cfg-options` of every tool that reads a config."""
+    parser.add_argument("--cfg-options", nargs="+", action=OptionsAction, help=_HELP)
+
+
+def apply_options(config: Config, options: Mapping[str, Any] | None, tokenizing: bool = False) -> None:
+    """Merge options into a config, in place.
+
+    Args:
+        config: The config.
+        options: Values by dotted key; a key that begins with `+` is added unchecked.
+        tokenizing: Whether the config is one of a tokenizer, of which only `tokenizer` is read.
+
+    Raises:
+        ValueError: The config has no such key and nothing reads it, or a key leads into what has no keys.
+    """
+    if not options:
+        return
+    given = {key.removeprefix("+"): value for key, value in options.items()}
+    merged = copy.deepcopy(config)
+    _merge(merged, {key: value for key, value in given.items() if key.split(".")[-1] == "type"})
+    for key, value in options.items():
+        if not key.startswith("+"):
+            _check_key(config, merged, key, value, tokenizing, given)
+    _merge(config, given)
+
+
+def _merge(config: Config, options: dict[str, Any]) -> None:
+    for key, value in options.items():
+        try:
+            config.merge_from_dict({key: value})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(
+                f"--cfg-options {key}: it cannot be set in this config; set the whole of what it is a part of ({error})"
+            ) from error
+
+
+def _check_key(
+    config: Config, merged: Config, key: str, value: Any, tokenizing: bool, given: Mapping[str, Any]
+) -> None:
+    """Follow a dotted key into the config, and refuse the first part of it that nothing has and nothing reads."""
+    parts, scope = key.split("."), merged.get("default_scope")
+    node: Any = config._cfg_dict
+    typed: Any = merged._cfg_dict  # the same with the types that other options set
+    for number, part in enumerate(parts):
+        path = parts[:number]
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(
+                    f"--cfg-options {key}: {'.'.join(path)} is a list of {len(node)}, and {part!r} is no place in it"
+                )
+            node, typed = node[int(part)], typed[int(part)] if isinstance(typed, (list, tuple)) else {}
+            continue
+        if not isinstance(node, Mapping):
+            raise ValueError(f"--cfg-options {key}: {'.'.join(path)} is {shown(node)} and has no keys")
+        scope = node.get("_scope_", scope)
+        if part not in node:
+            known = root_keys(tokenizing) if not path else keys_read(typed, path, scope)
+            if path == ["default_hooks"]:  # a hook of a new name must say what it is
+                known = {part} if f"{key.rsplit('.', len(parts) - 2)[0]}.type" in given else set()
+            if known is not None and part not in known:
+                raise ValueError(_unread(config, key, path, part, {*node, *known}))
+        node = node.get(part, {} if number + 1 < len(parts) else None)
+        typed = typed.get(part, {}) if isinstance(typed, Mapping) else {}
+    if len(parts) == 1 and isinstance(node, Mapping) and not isinstance(value, (Mapping, list, type(None))):
+        raise ValueError(f"--cfg-options {key}={value}: {key} is a dict; set one of its keys, such as {key}.type")
+    if len(parts) == 1 and not isinstance(node, Mapping) and key not in root_keys(tokenizing):
+        print_log(
+            f"--cfg-options {key}: {key} is a variable of the config file, whose value was used when the file was "
+            "read; set the keys that it went into.",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def _unread(config: Config, key: str, path: Sequence[str], part: str, known: set[str]) -> str:
+    """The message for a key that nothing reads, with the nearest names."""
+    elsewhere = [found for found in _paths(config._cfg_dict) if found.split(".")[-1] == part]
+    close = difflib.get_close_matches(part, sorted(map(str, known - {"_scope_", "_delete_"})), n=_MOST_SUGGESTIONS)
+    nearest = [*(".".join([*path, name]) for name in close), *elsewhere][:_MOST_SUGGESTIONS]
+    meant = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
+    return (
+        f"--cfg-options {key}: the config has no {'.'.join([*path, part])}, and nothing would read it{meant} "
+        f"(+{key}=... adds it all the same)"
+    )
+
+
+def _paths(node: Any, above: str = "") -> Iterator[str]:
+    """Dotted keys of all that a config holds."""
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for name, child in entries:
+        path = f"{above}.{name}" if above else str(name)
+        yield path
+        yield from _paths(child, path)
+
+
+def check_read_keys(config: Config) -> None:
+    """Refuse keys that nothing reads in dicts of a config whose readers pass over them.
+
+    Raises:
+        ValueError: There is one; it names the nearest that are read.
+    """
+    for name in _LOOKED_THROUGH:
+        node = config.get(name)
+        if not isinstance(node, Mapping):
+            continue
+        known = (keys_read(node, [name], None) or set()) - {"_delete_"}
+        for part in node:
+            if part not in known:
+                close = difflib.get_close_matches(str(part), sorted(known), n=_MOST_SUGGESTIONS)
+                meant = f"; did you mean {' or '.join(close)}?" if close else f"; it has {', '.join(sorted(known))}"
+                raise ValueError(f"the config has {name}.{part}, which nothing reads{meant}")

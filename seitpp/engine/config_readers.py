@@ -1,0 +1,185 @@
+"""Which keys of a part of a config something reads: parameters of the class that it names, or of what takes it."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import mmengine.registry as root
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from torch import nn
+from torch.utils.data import DataLoader
+
+# What mmengine reads of a config beside the parameters of `Runner`, and before all else.
+_RUN = (
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+)
+_TOKENIZING = ("custom_imports", "default_scope", "tokenizer")
+# What reads a dict at the root that names no type.
+_LOOPS = {"train_cfg": (EpochBasedTrainLoop, IterBasedTrainLoop), "val_cfg": (ValLoop,), "test_cfg": (TestLoop,)}
+_LOADER = ("collate_fn", "dataset", "disable_subprocess_warning", "num_batch_per_epoch", "sampler")
+_GIVEN = {"self", "runner", "dataloader"}
+# Dicts that name no type, by their own name: what takes them, or the keys that it reads. None: any key.
+_PLAIN: dict[str, str | Sequence[str] | None] = {
+    "adversarial": "seitpp.models.patch_discriminator:AdversarialLoss",
+    "auto_scale_lr": ("base_batch_size", "enable", "rule"),
+    "clip_grad": ("clip_value", "error_if_nonfinite", "foreach", "max_norm", "norm_type", "type"),
+    "codebook": "seitpp.models.codebook_update:CodebookUpdate",
+    "compile": None,
+    "custom_imports": ("allow_failed_imports", "imports"),
+    "custom_keys": None,
+    "dist_cfg": ("backend", "init_backend", "init_method", "rank", "timeout", "world_size"),
+    "discriminator": None,  # what is not there is the generator's, and what it does not take is an error
+    "env_cfg": ("cudnn_benchmark", "dist_cfg", "mp_cfg", "resource_limit"),
+    "eval_augments": None,
+    "flip": "seitpp.augment.token_adapt:TokenAdaptAugment",
+    "fit": ("codebook_size", "num_images", "seed"),
+    "mask_ratio": "seitpp.models.masking:TruncatedNormalRatio",
+    "metainfo": None,
+    "mp_cfg": ("mp_start_method", "opencv_num_threads"),
+    "paramwise_cfg": (
+        *("bias_decay_mult", "bias_lr_mult", "bypass_duplicate", "custom_keys", "dcn_offset_lr_mult"),
+        *("decay_rate", "decay_type", "dwconv_decay_mult", "flat_decay_mult", "layer_decay_rate", "norm_decay_mult"),
+        "num_layers",
+    ),
+    "optimizer": None,
+    "patch_cfg": "mmpretrain.models.utils:PatchEmbed",
+    "perceptual": ("allow_random", "backbone", "layer_weights", "mean", "std", "weight"),
+    "randomness": ("deterministic", "diff_rank_seed", "seed"),
+    "subset": "seitpp.datasets.subset:choose_subset",
+    "task_metrics": None,
+    "test_cfg": ("crop_size", "flip", "keep_logits", "mode", "stride", "windows_at_once"),  # a segmentor's
+    "token_adapt": "seitpp.models.token_adapt:TokenAdapt",
+}
+# Keys of dicts with a type that are read before the class is built.
+_ANYWHERE = {"type", "_scope_", "_delete_"}
+_BEFORE = {
+    "HOOKS": {"priority"},
+    "OPTIM_WRAPPERS": {"constructor", "discriminator", "optimizer", "paramwise_cfg"},
+    "PARAM_SCHEDULERS": {"convert_to_iter_based", "epoch_length"},
+    "WEIGHT_INITIALIZERS": {"override"},
+    "LOOPS": {"by_epoch"},
+}
+# Registries by the nearest name above a dict.
+_KINDS = {
+    "augments": "TRANSFORMS",
+    "batch_sampler": "DATA_SAMPLERS",
+    "collate_fn": "FUNCTIONS",
+    "custom_hooks": "HOOKS",
+    "data_preprocessor": "MODELS",
+    "dataset": "DATASETS",
+    "default_hooks": "HOOKS",
+    "first": "TRANSFORMS",
+    "init_cfg": "WEIGHT_INITIALIZERS",
+    "log_processor": "LOG_PROCESSORS",
+    "model": "MODELS",
+    "model_wrapper_cfg": "MODEL_WRAPPERS",
+    "optim_wrapper": "OPTIM_WRAPPERS",
+    "optimizer": "OPTIMIZERS",
+    "param_scheduler": "PARAM_SCHEDULERS",
+    "pipeline": "TRANSFORMS",
+    "sampler": "DATA_SAMPLERS",
+    "second": "TRANSFORMS",
+    "task_metrics": "METRICS",
+    "test_cfg": "LOOPS",
+    "test_evaluator": "METRICS",
+    "tokenizer": "MODELS",
+    "train_cfg": "LOOPS",
+    "val_cfg": "LOOPS",
+    "val_evaluator": "METRICS",
+    "vis_backends": "VISBACKENDS",
+    "visualizer": "VISUALIZERS",
+    "worker_init_fn": "FUNCTIONS",
+}
+
+
+def root_keys(tokenizing: bool = False) -> set[str]:
+    """Keys of a whole config: of one that is run, or of one of a tokenizer."""
+    return set(_TOKENIZING) if tokenizing else (_parameters(Runner.__init__) - {"cfg"}) | set(_RUN)
+
+
+def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -> set[str] | None:
+    """Keys that whatever reads a dict of a config knows, beside those that are there.
+
+    Args:
+        node: The dict; empty where the config does not have it.
+        path: Names and places of lists that lead to it; not empty.
+        scope: Scope of types without a prefix.
+
+    Returns:
+        The keys; None where any may be meant.
+    """
+    name, kind = path[-1], _kind(path)
+    if "custom_keys" in path:  # below are names of weights
+        return {"lr_mult", "decay_mult"} if name != "custom_keys" else None
+    at_root = len(path) == 1
+    if at_root and name.endswith("_dataloader"):
+        return (_parameters(DataLoader.__init__) | set(_LOADER)) - {"self"}
+    if at_root and name in _LOOPS and "type" not in node:
+        return set().union(*(_constructor_keys(loop) for loop in _LOOPS[name])) - _GIVEN | _ANYWHERE | {"by_epoch"}
+    if "type" not in node and not (at_root and name == "optim_wrapper"):
+        return _plain_keys(name) if node or name in _PLAIN else None
+    found = _find(node.get("type", "OptimWrapper"), kind, scope)
+    if found is None:  # the build will say so
+        return None
+    keys = _constructor_keys(found) if inspect.isclass(found) else _parameters(found)
+    return None if keys is None else keys - _GIVEN | _ANYWHERE | _BEFORE.get(kind, set())
+
+
+def _plain_keys(name: str) -> set[str] | None:
+    reader = _PLAIN.get(name, ())
+    if reader is None:
+        return None
+    if not isinstance(reader, str):
+        return {*reader, "_delete_"}
+    module, _, attribute = reader.partition(":")
+    reads = getattr(import_module(module), attribute)
+    keys = _constructor_keys(reads) if inspect.isclass(reads) else _parameters(reads)
+    return None if keys is None else keys - _GIVEN | _ANYWHERE
+
+
+def _kind(path: Sequence[str]) -> str:
+    """Registry of the types at a place of a config."""
+    for name in reversed(path):
+        if name in _KINDS and not (name in _LOOPS and path[0] == "model"):
+            return _KINDS[name]
+    return "MODELS"
+
+
+def _find(named: Any, kind: str, scope: str | None) -> Callable | None:
+    """The class or function that a type names, if there is one."""
+    if not isinstance(named, str):
+        return named if callable(named) else None
+    registry = getattr(root, kind)
+    with registry.switch_scope_and_registry(scope) as here:
+        return here.get(named)
+
+
+def _parameters(function: Callable) -> set[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name for name, parameter in inspect.signature(function).parameters.items() if parameter.kind in kinds}
+
+
+def _constructor_keys(cls: type) -> set[str] | None:
+    """Parameters of a class's constructor and, as far as it passes options on, of its parents'; None for any."""
+    keys: set[str] = set()
+    for owner in cls.__mro__:
+        constructor = vars(owner).get("__init__")
+        if constructor is None or owner is object:
+            continue
+        if owner is nn.Module:  # which takes no options, whatever its signature says
+            return keys - {"self"}
+        keys |= _parameters(constructor)
+        if owner is CheckpointHook:  # what else it is given it hands on only to fail when it first saves
+            return keys - {"self"}
+        if not any(one.kind is one.VAR_KEYWORD for one in inspect.signature(constructor).parameters.values()):
+            return keys - {"self"}
+    return None
