@@ -21,6 +21,7 @@ from seitpp.apis.loading import check_grid, load_classifier
 from seitpp.datasets import TokenDataset
 from seitpp.export_formats import OUTPUTS, SUFFIXES, WRITERS, Format, Input, Runner
 from seitpp.files import written_whole
+from seitpp.io.config_file import read_config
 from seitpp.tokenizers import PatchKMeans, Tokenizer, VQTokenizer
 
 _SAMPLES = 4  # real ones to compare on
@@ -186,7 +187,7 @@ def export_classifier(
         ValueError: The checkpoint or the tokenizer does not fit the model, the model cannot be exported, or a file
             computes something else; that file is not kept.
     """
-    config = config if isinstance(config, Config) else Config.fromfile(config)
+    config = config if isinstance(config, Config) else read_config(config)
     model = load_classifier(config, checkpoint, tokenizer, compare_grids)
     known, dataset = model.data_preprocessor.tokenizer, _test_data(config)
     if known is None and input == "images":

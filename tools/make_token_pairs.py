@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.process_group import process_group_ended
 from seitpp.progress import progress_bar
 from seitpp.tokenization.token_pairs import make_token_pairs
@@ -35,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--groups-per-part", type=int, default=128, help="groups a file (default: 128)")
     parser.add_argument("--seed", type=int, default=0, help="of order and draws (default: 0)")
     parser.add_argument("--device", help="by default the GPU if there is one")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="settings of the config, key=value")
+    add_options_argument(parser)
     args = parser.parse_args(argv)
     for name in ("epochs", "group_size", "groups_per_part"):
         if getattr(args, name) < 1:
@@ -46,9 +47,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def make(args: argparse.Namespace) -> None:
     """Make the pairs, or this process's share of them."""
     forbid_pickled_code()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config)
+    apply_options(cfg, args.cfg_options)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.distributed.is_initialized():
         # Only tells the processes apart, and lets the first ones done wait for the slowest.

@@ -7,16 +7,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="overrides, key=value")
+    add_options_argument(parser)
     parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
     args = parser.parse_args(argv)
     if args.save_path is not None and args.save_path.suffix not in (".py", ".json", ".yml", ".yaml"):
@@ -27,8 +27,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged config, and write it if asked to."""
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config)
+    apply_options(cfg, args.cfg_options)
     print(cfg.pretty_text)
     if args.save_path is not None:
         args.save_path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,4 +37,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_tool(main))
+    if status := run_tool(main):
+        raise SystemExit(status)

@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from mmengine.config import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.process_group import process_group_ended
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS
@@ -48,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help=f"leave out images and label maps of more pixels (default: {MAX_PIXELS:,})",
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="changes of the config, key=value")
+    add_options_argument(parser)
     maps = parser.add_argument_group("label maps")
     maps.add_argument("--annotations", metavar="DIR", help="label maps for the images in SOURCE")
     maps.add_argument(
@@ -81,8 +82,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
     """The run that the command line describes."""
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
+    config = read_config(args.config)
+    apply_options(config, args.cfg_options)
     if "tokenizer" not in config:
         raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
     return TokenizeJob(

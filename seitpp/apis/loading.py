@@ -13,6 +13,7 @@ from torch import nn
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
+from seitpp.io.config_file import read_config
 from seitpp.io.grid_record import TokenGrid, recorded_grid
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS
@@ -84,7 +85,7 @@ def _loaded(
     check: Callable[[nn.Module, str], None],
 ) -> nn.Module:
     if not isinstance(config, Config):
-        config = Config.fromfile(config)
+        config = read_config(config)
     content = load_checkpoint_file(checkpoint)
     weights = state_dict_of(content, checkpoint)
     parts = _model_config(config, weights)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader, is_release
 
 _EXAMPLE = "configs/tokenizers/seit_vitvqgan.py for the tokens of the SeiT release"
@@ -100,7 +101,7 @@ def read_tokenizer(path: str) -> dict[str, Any] | str:
         raise FileNotFoundError(f"tokenizer {path} does not exist; expected a file of configs/tokenizers/, or a store")
     if not path.endswith(".py"):
         raise ValueError(f"tokenizer {path} is neither a config (.py) nor the folder of a token store")
-    config = Config.fromfile(path)
+    config = read_config(path)
     if "tokenizer" not in config:
         raise ValueError(f"{path} has no 'tokenizer'; expected a file of configs/tokenizers/")
     tokenizer = config.tokenizer.to_dict()

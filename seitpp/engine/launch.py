@@ -10,13 +10,15 @@ import zipfile
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.store_sizes import use_stores
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 
 _LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -24,12 +26,7 @@ _LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that OpenMMLab's train and test tools share."""
     parser.add_argument("--work-dir", help="folder for logs and checkpoints; work_dirs/<config name> by default")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="settings that override the config, as key=value; lists as key='[a,b]', nested keys with dots",
-    )
+    add_options_argument(parser)
     parser.add_argument("--launcher", choices=_LAUNCHERS, default="none", help="job launcher")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
@@ -43,11 +40,11 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     """
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     forbid_pickled_code()
-    config = Config.fromfile(args.config)
+    config = read_config(args.config)
     if stores[0] is not None:
         use_stores(config, *stores)
-    if args.cfg_options is not None:
-        config.merge_from_dict(args.cfg_options)
+    apply_options(config, args.cfg_options)
+    check_read_keys(config)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from rich.console import Console
 from rich.table import Table
 
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
 from seitpp.models import TokenAdapt, TokenDataPreprocessor
 from seitpp.registry import MODELS, OPTIM_WRAPPERS, TOKENIZERS, TRANSFORMS
 
@@ -90,7 +90,7 @@ def random_codes(count: int, args: argparse.Namespace) -> torch.Tensor:
 
 def training_steps(arch: str, codebook: torch.Tensor, args: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """A step with Token-RRC alone, one with TokenAdapt on half of the batch, and their data preprocessors alone."""
-    config = Config.fromfile(CLASSIFIER).model
+    config = read_config(CLASSIFIER).model
     config.backbone.arch = CLASSIFIERS[arch]
     config.head.in_channels = CLASSIFIERS[arch]["embed_dims"]
     plain = [dict(type="seitpp.TokenRRC", size=OUT_GRID, scale=(0.2, 1.0)), dict(type="seitpp.ToCodes")]

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +27,8 @@ from torch import Tensor
 
 from seitpp.images import decode_image, fit_image, pixels_of
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.loading import Fitting, load_batches
@@ -44,15 +45,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="decoding processes of the batched run from files")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="changes of the config, key=value")
+    add_options_argument(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args(argv)
 
 
 def build(args: argparse.Namespace, **options: str) -> Tokenizer:
     """The config's tokenizer; with random weights where its checkpoint is not there."""
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options or {})
+    config = read_config(args.config)
+    apply_options(config, args.cfg_options)
     settings = {**config.tokenizer, **options}
     fit = settings.pop("fit", None)
     if settings.get("checkpoint") and not Path(settings["checkpoint"]).is_file():

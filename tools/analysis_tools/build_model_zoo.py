@@ -18,6 +18,7 @@ from mmengine.config import Config
 
 from seitpp.files import written_whole
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
 from seitpp.registry import TOKENIZERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,7 @@ def stored_bytes(config: Config) -> int | None:
         return None
     images, tokens, values, num_classes = STORES[dataset.data_root]
     if values is None:
-        values = TOKENIZERS.build(Config.fromfile(ROOT / "configs/tokenizers/block_dct_q50.py").tokenizer).codebook_size
+        values = TOKENIZERS.build(read_config(ROOT / "configs/tokenizers/block_dct_q50.py").tokenizer).codebook_size
     images = round(images * (dataset.get("subset") or {}).get("fraction", 1))
     return images * bytes_of_image(tokens, values, num_classes)
 
@@ -117,7 +118,7 @@ def row_of(model: dict[str, Any]) -> str:
     cells = (
         model["Paper"]["Row"],
         f"[{model['Name']}](../{model['Config']})",
-        shown_bytes(stored_bytes(Config.fromfile(path))),
+        shown_bytes(stored_bytes(read_config(path))),
         "" if paper is None else f"{paper:.1f}",
         ours or "not run",
         f"`{command_of(path)}`",

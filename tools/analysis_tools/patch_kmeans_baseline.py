@@ -17,6 +17,7 @@ from torch import Tensor
 
 from seitpp.evaluation import ReconstructionMetric
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
 from seitpp.progress import progress_bar
 from seitpp.registry import MODELS, TOKENIZERS
 
@@ -62,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the scores."""
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for name, value in measure(cfg, args.seed).items():
             print(f"{name}: {value:.4f}")

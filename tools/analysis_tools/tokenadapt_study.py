@@ -24,6 +24,7 @@ from rich.console import Console
 
 from seitpp.engine.launch import newest_checkpoint
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
 from seitpp.registry import DATASETS
 
 console = Console(highlight=False)
@@ -111,7 +112,7 @@ def markdown(results: dict[str, list[dict[str, float]]]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all and print the tables."""
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         total = len(DATASETS.build(cfg.train_dataloader.dataset))
     batch = cfg.train_dataloader.batch_size

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 
 from seitpp.augment import TokenAdaptAugment
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.files import written_whole
 from seitpp.io.command_line import run_tool
+from seitpp.io.config_file import read_config
 from seitpp.models import TokenAdapt
 from seitpp.pictures import labelled_grid
 from seitpp.storage import StoreReader
@@ -68,7 +68,7 @@ def load_token_adapt(
     config: Path, checkpoint: Path, store: Path, reader: StoreReader, tokenizer: Tokenizer
 ) -> TokenAdapt:
     """The network, refused if it does not take the store's tokens."""
-    model = Config.fromfile(config).get("model", {})
+    model = read_config(config).get("model", {})
     if "token_adapt" not in model:
         raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
     augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)

@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from seitpp.images import UnreadableImageError, decode_image, to_eight_bit
+from seitpp.io.config_file import read_config
 from seitpp.tokenization.sources.base import ImageSource
 from seitpp.tokenization.sources.files import read_file
 
@@ -31,7 +32,7 @@ class MMDatasetSource(ImageSource):
     kind = "mm-dataset"
 
     def __init__(self, config: str, split: str = "train", unlabelled: bool = False) -> None:
-        cfg = Config.fromfile(config)
+        cfg = read_config(config)
         loader = cfg.get(f"{split}_dataloader") or {}
         if "dataset" not in loader:
             raise ValueError(f"{config} has no {split}_dataloader with a dataset; choose another --split")

@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 
-from seitpp.engine.config_readers import keys_read, root_keys
+from seitpp.io.config_readers import keys_read, root_keys
 from seitpp.io.untrusted import shown
 
 _HELP = (
@@ -46,19 +46,19 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg-options", nargs="+", action=OptionsAction, help=_HELP)
 
 
-def apply_options(config: Config, options: Mapping[str, Any] | None, tokenizing: bool = False) -> None:
+def apply_options(config: Config, options: Mapping[str, Any] | None) -> None:
     """Merge options into a config, in place.
 
     Args:
-        config: The config.
+        config: The config, of a run or of a tokenizer.
         options: Values by dotted key; a key that begins with `+` is added unchecked.
-        tokenizing: Whether the config is one of a tokenizer, of which only `tokenizer` is read.
 
     Raises:
         ValueError: The config has no such key and nothing reads it, or a key leads into what has no keys.
     """
     if not options:
         return
+    tokenizing = "tokenizer" in config and "model" not in config
     given = {key.removeprefix("+"): value for key, value in options.items()}
     merged = copy.deepcopy(config)
     _merge(merged, {key: value for key, value in given.items() if key.split(".")[-1] == "type"})

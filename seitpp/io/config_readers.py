@@ -1,4 +1,8 @@
-"""Which keys of a part of a config something reads: parameters of the class that it names, or of what takes it."""
+"""Which keys of a part of a config something reads: parameters of the class that it names, or of what takes it.
+
+What takes a part is named as `module:attribute` and imported when it is asked for, so that this module is quick to
+import and knows of all floors without depending on them.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -6,11 +10,8 @@ from importlib import import_module
 from typing import Any
 
 import mmengine.registry as root
-from mmengine.hooks import CheckpointHook
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
-from torch import nn
-from torch.utils.data import DataLoader
 
+_RUNNER, _LOADER = "mmengine.runner:Runner", "torch.utils.data:DataLoader"
 # What mmengine reads of a config beside the parameters of `Runner`, and before all else.
 _RUN = (
     "activation_checkpointing",
@@ -22,10 +23,14 @@ _RUN = (
     "runner_type",
     "sync_bn",
 )
-_TOKENIZING = ("custom_imports", "default_scope", "tokenizer")
+_TOKENIZING = ("custom_imports", "default_scope", "experiment_name", "tokenizer")
 # What reads a dict at the root that names no type.
-_LOOPS = {"train_cfg": (EpochBasedTrainLoop, IterBasedTrainLoop), "val_cfg": (ValLoop,), "test_cfg": (TestLoop,)}
-_LOADER = ("collate_fn", "dataset", "disable_subprocess_warning", "num_batch_per_epoch", "sampler")
+_LOOPS = {
+    "train_cfg": ("mmengine.runner:EpochBasedTrainLoop", "mmengine.runner:IterBasedTrainLoop"),
+    "val_cfg": ("mmengine.runner:ValLoop",),
+    "test_cfg": ("mmengine.runner:TestLoop",),
+}
+_BESIDE_LOADER = ("collate_fn", "dataset", "disable_subprocess_warning", "num_batch_per_epoch", "sampler")
 _GIVEN = {"self", "runner", "dataloader"}
 # Dicts that name no type, by their own name: what takes them, or the keys that it reads. None: any key.
 _PLAIN: dict[str, str | Sequence[str] | None] = {
@@ -100,10 +105,14 @@ _KINDS = {
     "worker_init_fn": "FUNCTIONS",
 }
 
+# Bases whose constructors take any option and hand none on: `nn.Module` refuses them, and mmengine's checkpoint hook
+# passes them to a function that fails on them when it first saves.
+_LAST = {("torch.nn.modules.module", "Module"): False, ("mmengine.hooks.checkpoint_hook", "CheckpointHook"): True}
+
 
 def root_keys(tokenizing: bool = False) -> set[str]:
     """Keys of a whole config: of one that is run, or of one of a tokenizer."""
-    return set(_TOKENIZING) if tokenizing else (_parameters(Runner.__init__) - {"cfg"}) | set(_RUN)
+    return set(_TOKENIZING) if tokenizing else (_constructor_keys(_attribute(_RUNNER)) - {"cfg"}) | set(_RUN)
 
 
 def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -> set[str] | None:
@@ -122,9 +131,13 @@ def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -
         return {"lr_mult", "decay_mult"} if name != "custom_keys" else None
     at_root = len(path) == 1
     if at_root and name.endswith("_dataloader"):
-        return (_parameters(DataLoader.__init__) | set(_LOADER)) - {"self"}
+        return _constructor_keys(_attribute(_LOADER)) | set(_BESIDE_LOADER)
     if at_root and name in _LOOPS and "type" not in node:
-        return set().union(*(_constructor_keys(loop) for loop in _LOOPS[name])) - _GIVEN | _ANYWHERE | {"by_epoch"}
+        return (
+            set().union(*(_constructor_keys(_attribute(loop)) for loop in _LOOPS[name])) - _GIVEN
+            | _ANYWHERE
+            | {"by_epoch"}
+        )
     if "type" not in node and not (at_root and name == "optim_wrapper"):
         return _plain_keys(name) if node or name in _PLAIN else None
     found = _find(node.get("type", "OptimWrapper"), kind, scope)
@@ -140,10 +153,15 @@ def _plain_keys(name: str) -> set[str] | None:
         return None
     if not isinstance(reader, str):
         return {*reader, "_delete_"}
-    module, _, attribute = reader.partition(":")
-    reads = getattr(import_module(module), attribute)
+    reads = _attribute(reader)
     keys = _constructor_keys(reads) if inspect.isclass(reads) else _parameters(reads)
     return None if keys is None else keys - _GIVEN | _ANYWHERE
+
+
+def _attribute(name: str) -> Callable:
+    """What `module:attribute` names; the names are this module's own."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _kind(path: Sequence[str]) -> str:
@@ -175,11 +193,10 @@ def _constructor_keys(cls: type) -> set[str] | None:
         constructor = vars(owner).get("__init__")
         if constructor is None or owner is object:
             continue
-        if owner is nn.Module:  # which takes no options, whatever its signature says
-            return keys - {"self"}
-        keys |= _parameters(constructor)
-        if owner is CheckpointHook:  # what else it is given it hands on only to fail when it first saves
-            return keys - {"self"}
-        if not any(one.kind is one.VAR_KEYWORD for one in inspect.signature(constructor).parameters.values()):
+        takes_own = _LAST.get((owner.__module__, owner.__name__))
+        if takes_own is not False:
+            keys |= _parameters(constructor)
+        parameters = inspect.signature(constructor).parameters.values()
+        if takes_own is not None or not any(one.kind is one.VAR_KEYWORD for one in parameters):
             return keys - {"self"}
     return None

@@ -1,15 +1,16 @@
 """`--cfg-options`: what may be set, what nothing would read, and how a key is added on purpose."""
 
 import argparse
+import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from seitpp.engine.config_options import add_options_argument, apply_options, check_read_keys
+from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 
 MTM = "seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens"
 FINETUNE = "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens"
@@ -19,16 +20,23 @@ TOKENIZER = "tokenizers/patch_kmeans_8px_k512"
 VQ = "vq_tokenizer/vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px"
 
 
+@pytest.fixture(scope="module")
+def kept() -> dict[str, Config]:
+    return {}
+
+
 @pytest.fixture
-def merged(repository: Path):
+def merged(repository: Path, kept: dict[str, Config]) -> Callable[..., Config]:
     """A config of the repository with options as they stand on a command line."""
 
     def apply(name: str, *options: str) -> Config:
         parser = argparse.ArgumentParser()
         add_options_argument(parser)
         given = parser.parse_args(["--cfg-options", *options]).cfg_options
-        config = Config.fromfile(repository / "configs" / f"{name}.py")
-        apply_options(config, given, tokenizing=name.startswith("tokenizers"))
+        if name not in kept:
+            kept[name] = Config.fromfile(repository / "configs" / f"{name}.py", format_python_code=False)
+        config = copy.deepcopy(kept[name])
+        apply_options(config, given)
         return config
 
     return apply
@@ -73,7 +81,7 @@ def merged(repository: Path):
         (VQ, "model.adversarial.weights=1", "did you mean model.adversarial.weight?"),
     ],
 )
-def test_key_that_nothing_reads_is_refused(merged, name: str, option: str, nearest: str) -> None:
+def test_key_that_nothing_reads_is_refused(merged: Callable, name: str, option: str, nearest: str) -> None:
     key = option.split("=")[0]
     with pytest.raises(ValueError) as caught:
         merged(name, option)
@@ -111,7 +119,7 @@ def test_key_that_nothing_reads_is_refused(merged, name: str, option: str, neare
         (VQ, ["model.adversarial.start_step=3", "model.codebook.kmeans_iterations=2"]),
     ],
 )
-def test_key_that_is_read_though_absent_is_taken(merged, name: str, options: list[str]) -> None:
+def test_key_that_is_read_though_absent_is_taken(merged: Callable, name: str, options: list[str]) -> None:
     config = merged(name, *options)
     for option in options:
         node = config
@@ -119,7 +127,7 @@ def test_key_that_is_read_though_absent_is_taken(merged, name: str, options: lis
             node = node[int(part)] if part.isdigit() else node[part]
 
 
-def test_plus_adds_a_key(merged) -> None:
+def test_plus_adds_a_key(merged: Callable) -> None:
     config = merged(MTM, "+mine.depth=3", "model.backbone.drop_path_rate=0.1", "+model.backbone.arch.mine=4")
     assert config.mine.depth == 3
     assert config.model.backbone.arch.mine == 4
@@ -135,20 +143,20 @@ def test_plus_adds_a_key(merged) -> None:
         ("model=3", "model is a dict; set one of its keys, such as model.type"),
     ],
 )
-def test_key_that_leads_nowhere(merged, option: str, message: str) -> None:
+def test_key_that_leads_nowhere(merged: Callable, option: str, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         merged(MTM, option)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["seed", "=3", "a..b=3", "+=3", "model.=3"])
-def test_what_is_no_option_ends_with_status_2(merged, text: str, capsys: pytest.CaptureFixture) -> None:
+def test_what_is_no_option_ends_with_status_2(merged: Callable, text: str, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="2"):
         merged(MTM, text)
     assert f"--cfg-options {text}: expected key=value, such as" in capsys.readouterr().err
 
 
-def test_variable_of_the_file_is_told(merged, caplog: pytest.LogCaptureFixture) -> None:
+def test_variable_of_the_file_is_told(merged: Callable, caplog: pytest.LogCaptureFixture) -> None:
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     with caplog.at_level(logging.WARNING):

@@ -1,0 +1,62 @@
+"""Reading config files: whatever is wrong with one is an error that names it.
+
+Configs, Python and YAML alike, are code and are run; read only those that you would run.
+"""
+
+import traceback
+import warnings
+from pathlib import Path
+
+import yaml
+from mmengine.config import Config
+
+from seitpp.io.untrusted import check_regular_file
+
+_SUFFIXES = (".py", ".json", ".yml", ".yaml")
+# What mmengine's parsers raise, and what code in a config may.
+_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    NameError,
+    RuntimeError,
+    SyntaxError,
+    yaml.YAMLError,
+)
+
+
+def read_config(path: str | Path, what: str = "config") -> Config:
+    """Read a config file with its bases; its code runs.
+
+    Args:
+        path: The file.
+        what: What it is, for messages.
+
+    Raises:
+        FileNotFoundError: It, or a file it is based on, does not exist.
+        ValueError: It is no config file, or its code fails.
+    """
+    path = check_regular_file(path, what)
+    if path.suffix not in _SUFFIXES:
+        raise ValueError(f"{what} {path} is no file of a config, which ends in {', '.join(_SUFFIXES)}")
+    try:
+        return Config.fromfile(str(path))
+    except _ERRORS as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, SyntaxError) and error.lineno is not None:  # of a file that it does not name
+            lines, reason = [error.lineno], f"SyntaxError: {error.msg}"
+        _close_files_of(error)
+        at = f", line {lines[-1]}" if lines else ""
+        raise ValueError(f"{what} {path} cannot be read{at}: {reason}") from error
+
+
+def _close_files_of(error: Exception) -> None:
+    """Let go of the temporary file that mmengine leaves open when a config fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        traceback.clear_frames(error.__traceback__)
