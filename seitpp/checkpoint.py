@@ -88,11 +88,10 @@ def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
     """The weights in a checkpoint: the dict itself, or what it keeps under `state_dict`, `model` or `module`."""
-    if isinstance(checkpoint, Mapping):
-        for key in _STATE_DICT_KEYS:
-            if isinstance(checkpoint.get(key), Mapping):
-                checkpoint = checkpoint[key]
-                break
+    for key in _STATE_DICT_KEYS if isinstance(checkpoint, Mapping) else ():
+        if isinstance(checkpoint.get(key), Mapping):
+            checkpoint = checkpoint[key]
+            break
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise ValueError(f"checkpoint {path} holds no weights; expected a dict of tensors")
     strange = [str(name)[:100] for name, value in checkpoint.items() if not isinstance(value, Tensor)]
@@ -154,7 +153,7 @@ def check_state_dict(
     may_exceed: Iterable[str] = (),
     resizable: Iterable[str] = (),
 ) -> None:
-    """Refuse weights whose names or shapes are not those of the model.
+    """Refuse weights whose names, shapes or kinds of number are not those of the model, or that are not finite.
 
     Args:
         found: What the checkpoint holds.
@@ -165,7 +164,7 @@ def check_state_dict(
         resizable: Names whose number of places (the second dimension) may differ: position tables, resized on loading.
 
     Raises:
-        ValueError: With the names that are missing, unknown or of another shape.
+        ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.
     """
     common = found.keys() & expected.keys()
     if not common:
@@ -182,6 +181,13 @@ def check_state_dict(
     ]
     if shapes:
         problems.append(f"wrong shapes: {shorten(shapes, 4)}")
+    kinds = [
+        f"{name} {found[name].dtype} where the model has {expected[name].dtype}"
+        for name in expected
+        if name in common and found[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    if kinds:
+        problems.append(f"wrong kinds of number: {shorten(kinds, 4)}")
     missing = [name for name in expected if name not in common and name not in may_miss]
     if missing:
         problems.append(f"missing keys: {shorten(missing)}")
@@ -190,6 +196,7 @@ def check_state_dict(
         problems.append(f"unknown keys: {shorten(unknown)}")
     if problems:
         raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems))
+    check_finite({name: value for name, value in found.items() if name in common}, f"checkpoint {source}")
 
 
 def _shape_fits(found: Tensor, expected: Tensor, resizable: bool) -> bool:

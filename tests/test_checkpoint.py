@@ -2,7 +2,11 @@
 
 import os
 import re
+import struct
+import zipfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +17,8 @@ from seitpp.checkpoint import (
     check_state_dict,
     forbid_pickled_code,
     load_checkpoint_file,
+    save_torch,
+    save_weights,
     shorten,
     state_dict_of,
 )
@@ -192,3 +198,140 @@ def test_weights_that_are_not_finite_are_named(value: float, dtype: torch.dtype)
 
 def test_finite_weights_and_integers_pass() -> None:
     check_finite({**tensors(a=(2,), b=()), "steps": torch.tensor(2**40), "mask": torch.ones(3, dtype=torch.bool)}, "x")
+
+
+def test_weights_that_are_not_finite_do_not_fit() -> None:
+    broken = tensors(a=(2,), b=(4,))
+    broken["b"][1] = float("nan")
+    with pytest.raises(ValueError, match=r"^checkpoint x\.pth holds values that are NaN or infinite in b \(1 of 4"):
+        check_state_dict(broken, tensors(a=(2,), b=(4,)), "x.pth")
+    check_state_dict(broken, tensors(a=(2,)), "x.pth", may_exceed=["b"])
+
+
+def test_whole_numbers_in_place_of_weights_are_named() -> None:
+    with pytest.raises(ValueError, match=r"wrong kinds of number: a torch\.int64 where the model has torch\.float32"):
+        check_state_dict({"a": torch.zeros(2, dtype=torch.int64)}, tensors(a=(2,)), "x.pth")
+    check_state_dict({"a": torch.zeros(2, dtype=torch.float16)}, tensors(a=(2,)), "x.pth")
+
+
+@pytest.mark.parametrize("key", [3, None, ("a", "b"), 2.5])
+def test_keys_that_are_no_names_are_refused(key: object, tmp_path: Path) -> None:
+    torch.save({"state_dict": {key: torch.zeros(2)}}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth holds tensors under keys that are no names: "):
+        state_dict_of(load_checkpoint_file(tmp_path / "a.pth"), tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: torch.eye(3).to_sparse(), "made by torch._utils._rebuild_sparse_tensor"),
+        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "made by torch._utils._rebuild_qtensor"),
+        (lambda: torch.empty(3, device="meta"), "made by torch._utils._rebuild_meta_tensor_no_storage"),
+        (lambda: torch.zeros(3, dtype=torch.complex64), "its storage type torch.ComplexFloatStorage is not known"),
+        (lambda: torch.zeros(1).expand(3, 4), r"has strides \(0, 0\) that repeat the 1 values"),
+        (lambda: torch.zeros(3).to(torch.float8_e4m3fn), "its storage type torch.float8_e4m3fn is not known"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize.*:UserWarning", "ignore:.*[sS]parse.*:UserWarning")
+def test_tensors_that_no_weights_are_are_refused_by_name(make: Any, reason: str, tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2), "b.weight": make()}}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"state_dict\.b\.weight is a tensor that cannot be read: .*{reason}"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_tensors_that_no_weights_are_are_refused_in_memory() -> None:
+    odd = {
+        "s": torch.eye(3).to_sparse(),
+        "m": torch.empty(3, device="meta"),
+        "c": torch.zeros(3, dtype=torch.complex64),
+    }
+    with pytest.raises(ValueError, match="sparse, quantised, complex or without values: s, m, c; save them dense"):
+        state_dict_of({"a": torch.ones(2), **odd}, "x.pth")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(path, path)])
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_what_is_no_file_is_refused(make: Any, name: str, tmp_path: Path) -> None:
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"checkpoint .*{name} (is a pipe|is a folder|cannot be opened)"):
+        load_checkpoint_file(tmp_path / name)
+
+
+@pytest.mark.parametrize("in_zip", [True, False])
+def test_every_damage_of_a_checkpoint_is_refused_or_without_effect(in_zip: bool, tmp_path: Path) -> None:
+    """Bytes flipped all over the file: of a zip file everything that is read has a checksum."""
+    content = {"meta": {"epoch": 3, "rate": 0.5}, "state_dict": {"a": torch.arange(40.0), "b": torch.ones(3, 5)}}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=in_zip)
+    whole = (tmp_path / "a.pth").read_bytes()
+    outcomes = Counter()
+    for place in range(0, len(whole), 5):
+        (tmp_path / "a.pth").write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        try:
+            found = load_checkpoint_file(tmp_path / "a.pth")
+        except ValueError as error:
+            assert str(error).startswith(f"checkpoint {tmp_path / 'a.pth'} "), error
+            outcomes["refused"] += 1
+        else:
+            same = isinstance(found, dict) and found.get("meta") == content["meta"] and "state_dict" in found
+            same = same and all(torch.equal(found["state_dict"][name], content["state_dict"][name]) for name in "ab")
+            outcomes["identical" if same else "wrong"] += 1
+    assert outcomes["refused"] and (outcomes["wrong"] == 0 or not in_zip), outcomes
+
+
+def deep(levels: int) -> list:
+    nested: list = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
+def test_deep_checkpoint_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.pth").open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    with pytest.raises(ValueError, match=r"a\.pth cannot be read.*nested more than 100 levels deep"):
+        load_checkpoint_file(tmp_path / "a.pth")
+    torch.save({"meta": deep(50)}, tmp_path / "a.pth")
+    assert load_checkpoint_file(tmp_path / "a.pth") == {"meta": deep(50)}
+
+
+def test_checkpoint_that_doubles_at_each_level_is_refused(tmp_path: Path) -> None:
+    nested: list = [1]
+    for _ in range(60):
+        nested = [nested, nested]
+    torch.save({"meta": nested}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth cannot be read.*holds more than 1048576 values"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_storage_of_a_huge_declared_size_takes_no_memory(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(5)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "a.pth").read_bytes()
+    count = content.rindex(struct.pack("<q", 5))
+    (tmp_path / "a.pth").write_bytes(content[:count] + struct.pack("<q", 2**40) + content[count + 8 :])
+    with pytest.raises(ValueError, match="has 1099511627776 values where 5 are declared"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+def test_checksums_are_compared_unless_the_file_has_none(tmp_path: Path) -> None:
+    before = torch.serialization.get_crc32_options()
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save({"a": torch.arange(30.0)}, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(load_checkpoint_file(tmp_path / "a.pth")["a"], torch.arange(30.0))
+    torch.save({"a": torch.arange(30.0)}, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[content.index(struct.pack("<f", 17.0))] ^= 4
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.pth cannot be read.*Bad CRC-32"):
+        load_checkpoint_file(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["full.pth", "full.safetensors"])
+def test_full_disk_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
+        save_weights(tmp_path / name, {"a": torch.zeros(1_000_000)}, {})
+    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
+        save_torch(tmp_path / name, {"a": torch.zeros(1_000_000)})

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
 from seitpp.augment.base import embed_codes
-from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256 as sha256_of
 from seitpp.models.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
@@ -96,6 +96,7 @@ class TokenAdaptAugment(BaseTransform):
             # Initial weights are drawn and overwritten; the training's draws must not depend on when that is.
             with torch.random.fork_rng(devices=[]):
                 network = MODELS.build(self.token_adapt)
+            check_finite(weights, f"checkpoint {self.checkpoint}")
             try:
                 check_state_dict(weights, network.state_dict(), self.checkpoint)
             except ValueError as error:
@@ -116,14 +117,9 @@ class TokenAdaptAugment(BaseTransform):
         found = state_dict_of(load_checkpoint_file(checkpoint), checkpoint)
         codebook = found.pop(_CODEBOOK, None)
         part = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
-        weights = part or found
-        broken = [name for name, value in weights.items() if not value.isfinite().all()]
-        if broken:
-            raise ValueError(
-                f"checkpoint {checkpoint} holds values that are not finite in {shorten(broken)}; it is damaged, or its "
-                "training diverged"
-            )
-        return weights, codebook
+        if codebook is not None:
+            check_finite({_CODEBOOK: codebook}, f"checkpoint {checkpoint}")
+        return part or found, codebook
 
     def prepare(
         self,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import shorten
+from seitpp.checkpoint import check_finite, shorten
 from seitpp.converters.inert_pickle import UnreadTensor
 from seitpp.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
@@ -226,7 +226,7 @@ def from_published(
         problems.append(f"wrong shapes: {shorten(shapes, 4)}")
     if problems:
         raise ValueError(f"{source} is not a {preset} as published ({len(renamed)} keys fit); " + "; ".join(problems))
-    _check_finite({names[ours]: value for ours, value in renamed.items()}, source)
+    _check_values({names[ours]: value for ours, value in renamed.items()}, source)
     for name in family.positions.keys() & weights.keys():
         _check_positions(weights[name], _positions(family, name, tokenizer), name, source)
     used = weights.get(family.used_codes) if family.used_codes else None
@@ -285,16 +285,11 @@ def _is_needed(name: str, names: Mapping[str, str], family: Family) -> bool:
     return name in names.values() or name in family.positions or name == family.used_codes
 
 
-def _check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+def _check_values(weights: Mapping[str, Tensor], source: str | Path) -> None:
     for name, value in weights.items():
         if not value.is_floating_point():
             raise ValueError(f"{source}: {name} holds {value.dtype}, expected floating-point weights")
-        finite = value.float().isfinite()
-        if not finite.all():
-            raise ValueError(
-                f"{source}: {name} holds {int((~finite).sum())} values that are NaN or infinite; the file is damaged "
-                "or its training failed. Take another file"
-            )
+    check_finite(weights, source)
 
 
 def _check_codebook(found: Tensor | None, tokenizer: VQTokenizer, preset: str, source: str | Path) -> None:

@@ -46,9 +46,23 @@ def load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: An
     """
     device = map_location if isinstance(map_location, str | torch.device) else None
     content = load_torch_file(file, device=device)
-    if isinstance(content, dict) and isinstance(content.get("meta"), dict):
-        content["meta"].pop("config", None)
+    if isinstance(content, dict):
+        _check_parts(content, file if isinstance(file, str | Path) else "from an open file")
+        (content.get("meta") or {}).pop("config", None)
     return content
+
+
+def _check_parts(content: dict, source: str | Path) -> None:
+    """Refuse parts of other types than those that mmengine and its hooks take them for."""
+    meta = content.get("meta")
+    tables = {"meta": meta, "meta.dataset_meta": meta.get("dataset_meta") if isinstance(meta, dict) else None}
+    tables |= {name: content.get(name) for name in ("state_dict", "ema_state_dict", "message_hub", "optimizer")}
+    for name, value in tables.items():
+        if value is not None and not isinstance(value, dict):
+            raise ValueError(f"checkpoint {source}: {name} is a {type(value).__name__}, expected a dict")
+    for name in ("state_dict", "ema_state_dict"):
+        if strange := [key for key in tables[name] or () if not isinstance(key, str)]:
+            raise ValueError(f"checkpoint {source}: {name} has the key {str(strange[0])[:100]}, expected names")
 
 
 def load_from_local(filename: str, map_location: Any) -> Any:

@@ -16,12 +16,13 @@ from torch import Tensor
 from seitpp.io.inert_pickle import Inert, InertName, kind_of, plain_key
 
 _HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
-_MOST_DEPTH, _MOST_VALUES = 100, 1 << 22  # shared values count wherever they stand
+_MOST_DEPTH, _MOST_VALUES = 100, 1 << 20  # shared values count wherever they stand
 _DTYPE = re.compile(r"[biufcSU]\d{1,6}|\?")
 _TORCH_DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 # Names that stand in data as arguments of what is read below, or of torch's tensors.
 _KNOWN_NAMES = re.compile(
     r"torch\.\w*Storage|torch\.storage\.(Un)?[tT]ypedStorage|torch\.(_utils|_tensor)\._rebuild_\w+"
+    r"|torch\.(per_(tensor|channel)\w+|serialization\._get_layout)"
     r"|torch\.Tensor|torch\.nn\.parameter\.(Parameter|Buffer)"
     r"|collections\.(OrderedDict|Counter|defaultdict)|_codecs\.encode|torch\.(Size|device)"
     r"|builtins\.(set|frozenset|bytes|bytearray|complex|slice|getattr|dict|list|int|float)"
@@ -87,6 +88,8 @@ def called(name: str, args: tuple) -> Any:
             return slice(*args)
         case "torch.Size", ([*sizes] | (*sizes,),) if all(type(size) is int for size in sizes):
             return torch.Size(sizes)
+        case "torch.serialization._get_layout", (str() as layout,):
+            return InertName(layout)
         case "torch.device", (str() as device,) | (str() as device, int()):
             return torch.device(device, *args[1:]) if len(device) < 32 else NotImplemented
         case "builtins.getattr", (InertName(name=owner), str() as attribute) if owner == _HISTORY:
@@ -160,26 +163,32 @@ def check_plain(content: Any) -> None:
         NotPlainError: With what it is and where.
         ValueError: It is nested too deep, contains itself, or doubles at each level.
     """
-    pending: list[tuple[Any, str, int]] = [(content, "", 0)]
+    pending: list[tuple[Any, tuple, int]] = [(content, (), 0)]  # a value, its keys from the innermost out, its depth
     left = _MOST_VALUES
     while pending:
-        value, where, depth = pending.pop()
+        value, keys, depth = pending.pop()
         if isinstance(value, dict):
             for key in value:
                 if isinstance(key, Inert | InertName):
-                    raise NotPlainError(f"a key of {where or 'its dict'} is a {kind_of(key)}")
-            parts = [(child, f"{where}.{str(key)[:40]}".lstrip("."), depth + 1) for key, child in value.items()]
+                    raise NotPlainError(f"a key of {_place(keys)} is a {kind_of(key)}")
+            pending += [(child, (key, keys), depth + 1) for key, child in value.items()]
         elif isinstance(value, list | tuple | set | frozenset):
-            parts = [(child, where, depth + 1) for child in value]
+            pending += [(child, keys, depth + 1) for child in value]
         elif isinstance(value, UnreadTensor):
-            raise NotPlainError(f"{where or 'it'} is a tensor that cannot be read: {value.reason}")
-        elif isinstance(value, _LEAVES) or kind_of(value) == "HistoryBuffer":
-            continue
-        else:
-            raise NotPlainError(f"{where or 'it'} is a {kind_of(value)}")
-        left -= len(parts)
-        if depth == _MOST_DEPTH or left < 0:
+            raise NotPlainError(f"{_place(keys)} is a tensor that cannot be read: {value.reason}")
+        elif not isinstance(value, _LEAVES) and kind_of(value) != "HistoryBuffer":
+            raise NotPlainError(f"{_place(keys)} is a {kind_of(value)}")
+        left -= 1
+        if depth > _MOST_DEPTH or left < 0:
             raise ValueError(
                 f"it is nested more than {_MOST_DEPTH} levels deep, or holds more than {_MOST_VALUES} values"
             )
-        pending += parts
+
+
+def _place(keys: tuple) -> str:
+    """Keys from the innermost out, nested in pairs, as the dotted name of a place in a file."""
+    names: list[str] = []
+    while keys:
+        key, keys = keys
+        names.append(str(key)[:40])
+    return ".".join(reversed(names)) or "it"

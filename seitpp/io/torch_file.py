@@ -6,6 +6,7 @@ a part in it: those lists hold functions that call what a file hands them. The c
 which torch does not do.
 """
 
+import errno
 import io
 import math
 import os
@@ -101,6 +102,10 @@ def _load(file: BinaryIO, source: str, inert: bool, device: Any) -> Any:
             f"{source} holds more than tensors and plain types: {str(error)[:300]}. It was refused and nothing in it "
             "was run. Ask its maker for a state dict"
         ) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a position before the beginning, which a damaged zip file names
+            raise
+        raise ValueError(f"{source} cannot be read, and nothing in it was run: it is damaged") from None
     except _ERRORS as error:
         # The text of the error, not the error: it may hold values of the file, without end.
         reason = str(error)[:300]

@@ -274,7 +274,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     model = network()
     model.reversal.head.weight.data[0, 0] = value
     path = save(tmp_path / "broken.pth", model)
-    with pytest.raises(ValueError, match=r"broken.pth holds values that are not finite in reversal.head.weight"):
+    with pytest.raises(ValueError, match=r"broken.pth holds values that are NaN or infinite in reversal.head.weight"):
         TokenAdaptAugment(SIZES, path).load()
 
 

@@ -144,7 +144,7 @@ class TestTools:
         config = tiny(mtm_leaf, num_samples=2, epochs=1)
         (tmp_path / "other.pth").write_bytes(b"no checkpoint")
         line = [config, "--launcher", "pytorch", "--work-dir", tmp_path / "run", "--resume", tmp_path / "other.pth"]
-        with pytest.raises(Exception, match=r"(?i)pickle|unpickl|readable"):
+        with pytest.raises(Exception, match=r"does not begin as a file of torch\.save does"):
             tool("train.py", *line)
         assert not dist.is_initialized()
         assert referring == [0]
