@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seitpp.io.untrusted import parse_npy, parse_npz
 from seitpp.storage.format import CODEBOOK_FILE, canonical_json
 from seitpp.tokenization import merging
 from seitpp.tokenization.job import TokenizeJob, source_facts
@@ -51,15 +52,18 @@ def fitted_codebook(job: TokenizeJob, source: ImageSource, processes: Processes)
 
 
 def _kept(output: OutputFolder, facts: dict[str, Any]) -> np.ndarray | None:
-    """The codebook that an earlier run of the same kind fitted: in the store that it began, or put aside before."""
+    """The codebook that an earlier run of the same kind fitted: put aside, or in the store that it began."""
+    if (content := output.read(_FITTED)) is not None:
+        try:
+            arrays = parse_npz(content, f"{output.path}/{_FITTED}", at_most=2**32)
+            if str(arrays.get("facts")) == canonical_json(facts).decode() and "codebook" in arrays:
+                return arrays["codebook"]
+        except ValueError:
+            pass  # damaged: as if it had not been put aside
     if output.names() and merging.read_header(output) is not None:
         content = output.read(CODEBOOK_FILE)
-        return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
-    content = output.read(_FITTED)
-    if content is None:
-        return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return arrays["codebook"] if str(arrays["facts"]) == canonical_json(facts).decode() else None
+        return None if content is None else parse_npy(content, f"{output.path}/{CODEBOOK_FILE}")
+    return None
 
 
 def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndarray:

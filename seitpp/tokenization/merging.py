@@ -6,14 +6,23 @@ says so and the run's own file, the first that `clean` removes, is gone.
 """
 
 import json
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from seitpp.storage import NotAStoreError
+import numpy as np
+
+from seitpp.io.untrusted import parse_json, parse_json_object
 from seitpp.storage import format as store_format
+from seitpp.storage.label_files import label_file, pack_checksums
+from seitpp.storage.settings import shard_entry
+from seitpp.storage.shard_file import open_shards
 from seitpp.tokenization import run_lock
 from seitpp.tokenization.job import Plan
 from seitpp.tokenization.output import STAGING, OutputFolder
+from seitpp.tokenization.records import ShardRecord
 from seitpp.tokenization.shard_worker import label_map_name, record_name, unreadable_error
 
 _RUN_FILE = f"{STAGING}/run.json"
@@ -45,7 +54,7 @@ def refuse_foreign(out: str) -> None:
     """
     output = OutputFolder(out)
     foreign = [name for name in output.names() if name not in (STAGING, *store_format.SIDE_FILES)]
-    if foreign and output.read(store_format.HEADER_FILE) is None:
+    if foreign and output.read(store_format.HEADER_FILE) is None and output.read(_RUN_FILE) is None:
         raise FileExistsError(
             f"{out} exists and holds {foreign[0]!r}, but no store that was begun by this command; name an empty or new "
             "folder"
@@ -56,7 +65,7 @@ def is_finished(out: str) -> bool:
     """Whether a finished store lies there."""
     output = OutputFolder(out)
     header = read_header(output)
-    return header is not None and bool(header.get("complete")) and output.read(_RUN_FILE) is None
+    return header is not None and header.get("complete") is True and output.read(_RUN_FILE) is None
 
 
 def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
@@ -90,18 +99,21 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
         Whether all is done already, and warnings.
 
     Raises:
-        ValueError: Another run's store lies there: another source, tokenizer or setting.
+        ValueError: Another run's store lies there: another source, tokenizer or setting; or a finished one that lacks
+            a shard or part of one.
     """
     output, expected = OutputFolder(plan.job.out), plan.settings.header()
     refuse_other_store(plan.job.out, expected)
     header = read_header(output)
     if is_finished(plan.job.out):
+        if output.is_local:
+            _require_shards(output)
         if output.names(STAGING):  # killed while it cleaned
             output.remove_folder(STAGING)
         return True, []
     output.remove_unfinished_files()
-    warnings = _compare_run(plan, output)
-    if header is not None and header["complete"]:  # killed before the report was written
+    warnings = _compare_run(plan, output, header)
+    if header is not None and header.get("complete"):  # killed before the report was written
         return False, warnings
     for name, content in plan.settings.files().items():
         output.write(name, content)
@@ -110,55 +122,129 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
     return False, warnings
 
 
-def pending(plan: Plan) -> list[int]:
-    """Numbers of the shards that have no record yet.
+def _require_shards(output: OutputFolder) -> None:
+    """Raise `ValueError` unless the shards of a finished store are there, in their sizes."""
+    try:
+        open_shards(Path(output.path), store_format.read_header(Path(output.path)))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. The store was complete and has been damaged since: restore it, or delete {output.path} and run "
+            "the same command again"
+        ) from error
+
+
+def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
+    """Numbers of the shards that have no record yet, or were damaged since they were written.
 
     Those of which an image was left out count as unfinished for a job that skips none: it may be there by now.
+
+    Args:
+        plan: The run.
+        warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
     """
     output = OutputFolder(plan.job.out)
-    if not plan.job.skip_unreadable:
-        _reopen(plan, output)
+    records, problems = _read_records(plan, output)
+    for number, record in records.items():
+        if problem := _shard_problem(output, record):
+            problems[number] = problem
+    problems = {**_label_map_problems(plan, output, records), **problems}
+    for number, problem in problems.items():
+        warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
+    left_out = () if plan.job.skip_unreadable else (key for key, record in records.items() if record.unreadable)
+    _make_again(plan, output, records, {*problems, *left_out})
     finished = set(output.names(STAGING))
     return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]
 
 
-def _reopen(plan: Plan, output: OutputFolder) -> None:
-    """Drop the records of shards that an image was left out of, and what depends on how many were."""
-    records = dict(_records(plan, output))
-    lacking = [number for number, record in records.items() if record["unreadable"]]
+def _make_again(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord], lacking: set[int]) -> None:
+    """Drop the records of the shards `lacking`, and what depends on how many images they left out."""
     if not lacking:
         return
-    # Label maps that have moved bear numbers of samples, which are others now: all are made again.
+    # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
     numbered = bool(output.names(_LABELS))
-    kept = [] if numbered else [record for record in records.values() if not record["unreadable"]]
+    kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
     _write_header(output, plan.settings.header(), _entries(kept), complete=False)
     if numbered:
-        for number in records.keys() - set(lacking):
+        for number in records.keys() - lacking:
             output.remove(record_name(number))
         output.remove_folder(_LABELS)
     for number in lacking:  # last, since they lead here after a kill
         output.remove(record_name(number))
 
 
+def _shard_problem(output: OutputFolder, record: ShardRecord) -> str | None:
+    """What is wrong with the file of a finished shard, naming it; None if it is as it was written."""
+    if record.entry is None:
+        return None
+    name = f"{output.path}/{record.entry['file']}"
+    content = output.read(record.entry["file"])
+    if content is None:
+        return f"{name} is missing"
+    found = shard_entry(record.entry["file"], content, record.entry["num_samples"])
+    if found["num_bytes"] != record.entry.get("num_bytes"):
+        return f"{name} has {len(content)} bytes, expected {record.entry.get('num_bytes')}"
+    return None if found == record.entry else f"{name} does not match its SHA-256"
+
+
+def _label_map_problems(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
+    """For shards with a label map that is missing or is not the one that was written, the first such."""
+    problems: dict[int, str] = {}
+    places = _label_map_places(plan, output, records) if plan.source.annotated else {}
+    for number, record in records.items():
+        for image, checksum in zip(record.readable(plan.shards[number]), record.label_maps or (), strict=False):
+            name = places.get(image)
+            # Object storages check what they keep, and would be asked for each file by itself.
+            content = output.read(name) if name is not None and output.is_local else None
+            if name is None or (content is not None and zlib.crc32(content) != checksum):
+                problems[number] = f"{output.path}/{name or label_map_name(image)}"
+                break
+    return problems
+
+
+def _label_map_places(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
+    """Where the label map of each image is now: put aside, or moved to its sample's number."""
+    waiting, moved = set(output.names(f"{STAGING}/labels")), set(output.names(_LABELS))
+    readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]
+    places = {}
+    for sample, image in enumerate(readable):
+        staged, final = label_map_name(image), label_file(sample)
+        if staged.rpartition("/")[2] in waiting:
+            places[image] = staged
+        elif final.rpartition("/")[2] in moved:
+            places[image] = final
+    return places
+
+
 def publish(plan: Plan) -> None:
     """Let the header of an unfinished store list the shards that are there, so that they can be read."""
     output = OutputFolder(plan.job.out)
     header = read_header(output)
-    if header is not None and not header["complete"]:
-        records = [record for _, record in _records(plan, output)]
-        _write_header(output, plan.settings.header(), _entries(records), complete=False)
+    if header is not None and not header.get("complete"):
+        _write_header(output, plan.settings.header(), _entries(_read_records(plan, output)[0]), complete=False)
 
 
 def finish(plan: Plan) -> Totals:
     """Declare the store complete. What a rerun would need is kept until `clean`.
 
     Raises:
-        ValueError: An image was left out though the job skips none, or none could be read.
+        ValueError: An image was left out though the job skips none, or none could be read; or a shard or a label map
+            is not there any more.
     """
     output = OutputFolder(plan.job.out)
-    records = [record for _, record in _records(plan, output)]
-    assert len(records) == len(plan.shards)
-    unreadable = [tuple(failure) for record in records for failure in record["unreadable"]]
+    records, problems = _read_records(plan, output)
+    files = set(output.names())
+    for shard in plan.shards:
+        if shard.number not in records:
+            problems.setdefault(shard.number, f"{output.path}/{record_name(shard.number)} is missing")
+        elif (entry := records[shard.number].entry) is not None and entry["file"] not in files:
+            problems[shard.number] = f"{output.path}/{entry['file']} is missing"
+    if problems := problems or _label_map_problems(plan, output, records):
+        _make_again(plan, output, records, set(problems))
+        raise ValueError(
+            f"{'; '.join(list(problems.values())[:3])}: damaged or removed by something else while this run was at "
+            "work. Run the same command again to make what is lacking"
+        )
+    unreadable = [failure for record in records.values() for failure in record.unreadable]
     if unreadable and not plan.job.skip_unreadable:
         raise unreadable_error(unreadable)
     if not (entries := _entries(records)):
@@ -166,12 +252,12 @@ def finish(plan: Plan) -> Totals:
         reasons = "; ".join(f"{name}: {reason}" for _, name, reason in unreadable[:3])
         raise ValueError(f"none of the {len(unreadable)} images could be read. {reasons}")
     num_samples = sum(entry["num_samples"] for entry in entries)
-    if plan.source.annotated:
-        _number_label_maps(plan, output, {number for number, _, _ in unreadable})
     header = plan.settings.header()
     header["source"] = {**header["source"], "num_unreadable": len(unreadable)}
+    if plan.source.annotated:
+        header["label_maps"] = _number_label_maps(plan, output, records)
     _write_header(output, header, entries, complete=True)
-    return Totals(num_samples, sum(record["source_bytes"] for record in records), unreadable)
+    return Totals(num_samples, sum(record.source_bytes for record in records.values()), unreadable)
 
 
 def clean(out: str) -> None:
@@ -183,20 +269,22 @@ def clean(out: str) -> None:
 
 
 def read_header(output: OutputFolder) -> dict[str, Any] | None:
-    """The header of a store, finished or not; None if there is none.
+    """The header of a store, finished or not; None if there is none, or a damaged one of a run that goes on.
 
     Raises:
         NotAStoreError: It is no header of a token store.
     """
-    content = output.read(store_format.HEADER_FILE)
+    content, path = output.read(store_format.HEADER_FILE), f"{output.path}/{store_format.HEADER_FILE}"
     if content is None:
         return None
     try:
-        header = json.loads(content)
+        header = parse_json(content, path)
     except ValueError as error:
-        raise NotAStoreError(f"{output.path}/{store_format.HEADER_FILE} is damaged: {error}") from error
+        if output.read(_RUN_FILE) is not None:
+            return None  # it is written anew from the records of the shards
+        raise store_format.NotAStoreError(str(error)) from error
     if not isinstance(header, dict) or header.get("format") != store_format.FORMAT:
-        raise NotAStoreError(f"{output.path}/{store_format.HEADER_FILE} belongs to something else than a token store")
+        raise store_format.NotAStoreError(f"{path} belongs to something else than a token store")
     return header
 
 
@@ -214,30 +302,61 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _compare_run(plan: Plan, output: OutputFolder) -> list[str]:
-    """Record settings that do not show in the header; warn of those that changed since the run began."""
-    now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0]}
+def _compare_run(plan: Plan, output: OutputFolder, header: dict[str, Any] | None) -> list[str]:
+    """Record settings that do not show in the header; warn of those that changed since the run began.
+
+    Raises:
+        ValueError: There is no header to compare with, and the run was begun with other settings.
+    """
+    settings = store_format.sha256_hex(store_format.canonical_json(plan.settings.header()))
+    now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
     content = output.read(_RUN_FILE)
     if content is None:
         output.write(_RUN_FILE, json.dumps(now).encode())
         return []
-    began = json.loads(content)
+    try:
+        began = parse_json_object(content, f"{output.path}/{_RUN_FILE}")
+    except ValueError as error:
+        _require_header(output, header)
+        output.write(_RUN_FILE, json.dumps(now).encode())
+        return [f"{error}: --batch-size and --device cannot be compared with those that this store was begun with"]
+    if began.get("settings") != settings:
+        _require_header(output, header)
     return [
-        f"{option} was {began[key]} when this store was begun and is {now[key]} now: near a tie between two codes, "
+        f"{option} was {began.get(key)} when this store was begun and is {now[key]} now: near a tie between two codes, "
         "rounding may decide otherwise than in an uninterrupted run"
         for key, option in _SOFT.items()
-        if began[key] != now[key] and not (key == "batch_size" and now["device"] == "cpu")  # pieces are small there
+        if began.get(key) != now[key] and not (key == "batch_size" and now["device"] == "cpu")  # pieces are small there
     ]
 
 
-def _records(plan: Plan, output: OutputFolder) -> list[tuple[int, dict[str, Any]]]:
-    """Number and record of each finished shard."""
-    contents = [(shard.number, output.read(record_name(shard.number))) for shard in plan.shards]
-    return [(number, json.loads(content)) for number, content in contents if content is not None]
+def _require_header(output: OutputFolder, header: dict[str, Any] | None) -> None:
+    """Raise `ValueError` where there is nothing to tell whether the shards so far are those of this run."""
+    if header is None and any(name.endswith(".json") and name.startswith("shard-") for name in output.names(STAGING)):
+        raise ValueError(
+            f"{output.path}/{store_format.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
+            f"there are those of this run; delete {output.path} and run the same command again"
+        )
 
 
-def _entries(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [record["entry"] for record in records if record["entry"] is not None]
+def _read_records(plan: Plan, output: OutputFolder) -> tuple[dict[int, ShardRecord], dict[int, str]]:
+    """The records of finished shards by number, and for those that are damaged what is wrong."""
+    records, problems = {}, {}
+    for shard in plan.shards:
+        content = output.read(record_name(shard.number))
+        if content is None:
+            continue
+        try:
+            records[shard.number] = ShardRecord.parse(
+                content, f"{output.path}/{record_name(shard.number)}", shard, plan.source.annotated
+            )
+        except ValueError as error:
+            problems[shard.number] = str(error)
+    return records, problems
+
+
+def _entries(records: dict[int, ShardRecord]) -> list[dict[str, Any]]:
+    return [record.entry for record in records.values() if record.entry is not None]
 
 
 def _write_header(
@@ -248,11 +367,19 @@ def _write_header(
     output.write(store_format.HEADER_FILE, store_format.header_bytes(content))
 
 
-def _number_label_maps(plan: Plan, output: OutputFolder, unreadable: set[int]) -> None:
-    """Move label maps from their image's number to their sample's; goes on where a killed run stopped."""
+def _number_label_maps(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[str, Any]:
+    """Move label maps from their image's number to their sample's; goes on where a killed run stopped.
+
+    Returns:
+        The header's entry of their checksums.
+    """
     waiting = set(output.names(f"{STAGING}/labels"))
-    kept = (number for number in range(len(plan.source)) if number not in unreadable)
-    for sample, number in enumerate(kept):
-        staged = label_map_name(number)
+    readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]
+    for sample, image in enumerate(readable):
+        staged = label_map_name(image)
         if staged.rpartition("/")[2] in waiting:
-            output.move(staged, f"{_LABELS}/{sample:08d}.png")
+            output.move(staged, label_file(sample))
+    checksums = [checksum for record in records.values() for checksum in record.label_maps or ()]
+    content, entry = pack_checksums(np.array(checksums, np.uint32))
+    output.write(entry["file"], content)
+    return entry

@@ -83,7 +83,7 @@ def tokenize(
         complete, warnings = merging.begin(plan)
         for warning in warnings:
             warn(warning)
-        todo = [] if complete else merging.pending(plan)
+        todo = [] if complete else merging.pending(plan, warn)
         if not complete:
             run_lock.hold(plan.job.out, alone=False)
     mine = processes.share(todo)

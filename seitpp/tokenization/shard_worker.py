@@ -7,13 +7,16 @@ a killed process loses seconds; when all are there, the shard is written, then a
 import io
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from torch import Tensor
 
+from seitpp.io.untrusted import parse_json_object, parse_npz, parsing, whole_number
 from seitpp.storage.codecs import value_dtype
 from seitpp.storage.format import shard_name
 from seitpp.storage.settings import shard_entry
@@ -21,6 +24,7 @@ from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.job import Plan, ShardPlan
 from seitpp.tokenization.loading import LoadedBatch, load_batches
 from seitpp.tokenization.output import STAGING, OutputFolder
+from seitpp.tokenization.records import ShardRecord
 
 Progress = Callable[[int], None]
 """Called with the number of images done since the last call."""
@@ -50,6 +54,7 @@ class ShardState:
         readable: Whether each could be read, one array a batch.
         source_bytes: Bytes that the readable ones take in the source.
         failures: Number, name and reason of each that could not be read.
+        label_maps: CRC-32 of each image's label map, 0 where it has none; one array per batch.
         saved: Batches that are put aside.
         files: Where they are.
     """
@@ -58,6 +63,7 @@ class ShardState:
     readable: list[np.ndarray] = field(default_factory=list)
     source_bytes: int = 0
     failures: list[tuple[int, str, str]] = field(default_factory=list)
+    label_maps: list[np.ndarray] = field(default_factory=list)
     saved: int = 0
     files: list[str] = field(default_factory=list)
 
@@ -72,6 +78,8 @@ class ShardState:
         self.readable.append(batch.readable)
         self.source_bytes += int(batch.num_bytes.sum())
         self.failures += batch.failures
+        maps = batch.label_maps or [None] * len(batch.readable)
+        self.label_maps.append(np.array([0 if one is None else zlib.crc32(one) for one in maps], np.uint32))
 
     def samples(self) -> tuple[np.ndarray, np.ndarray]:
         """Tokens of the readable images, and the places in the shard of those images."""
@@ -81,18 +89,40 @@ class ShardState:
     def pack(self) -> bytes:
         """What is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
         facts = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
-        tokens, readable = (np.concatenate(part[self.saved :]) for part in (self.tokens, self.readable))
+        parts = (self.tokens, self.readable, self.label_maps)
+        tokens, readable, label_maps = (np.concatenate(part[self.saved :]) for part in parts)
         file = io.BytesIO()
-        np.savez(file, tokens=tokens, readable=readable, facts=np.array(facts))
+        np.savez(file, tokens=tokens, readable=readable, label_maps=label_maps, facts=np.array(facts))
         return file.getvalue()
 
-    def take_back(self, name: str, content: bytes) -> None:
-        """Add what `pack` put into the file `name`."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            facts = json.loads(str(arrays["facts"]))
-            self.tokens.append(arrays["tokens"])
-            self.readable.append(arrays["readable"])
-        self.source_bytes, self.failures = facts["source_bytes"], [tuple(failure) for failure in facts["failures"]]
+    def take_back(self, name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype, most: int) -> None:
+        """Add what `pack` put into the file `name`.
+
+        Args:
+            name: The file.
+            content: Its bytes.
+            shape: Shape of a sample.
+            dtype: Type of the tokens.
+            most: Images that the shard has beyond those that are known.
+
+        Raises:
+            ValueError: The file is damaged; nothing was added.
+        """
+        arrays = parse_npz(content, name, at_most=2**32)
+        with parsing(name, "what this run put aside"):
+            tokens, readable, label_maps = (arrays[key] for key in ("tokens", "readable", "label_maps"))
+            facts = parse_json_object(str(arrays["facts"]), name)
+            count = len(readable)
+            expected = ((count, *shape), dtype, (count,), np.bool_, (count,), np.uint32)
+            found = (tokens.shape, tokens.dtype, readable.shape, readable.dtype, label_maps.shape, label_maps.dtype)
+            if found != expected or not 1 <= count <= most:
+                raise ValueError(f"it holds {found}")
+            source_bytes = whole_number(facts["source_bytes"], "source_bytes", 0, 2**63)
+            failures = [(int(number), str(which), str(reason)) for number, which, reason in facts["failures"]]
+        self.tokens.append(tokens)
+        self.readable.append(readable)
+        self.label_maps.append(label_maps)
+        self.source_bytes, self.failures = source_bytes, failures
         self.files.append(name)
         self.saved = len(self.tokens)
 
@@ -160,9 +190,14 @@ class ShardWorker:
         return encode_pixels(self.plan.tokenizer, pixels, self.job.device, self.job.batch_size)
 
     def _load_state(self, shard: ShardPlan) -> ShardState:
-        state = ShardState()
+        state, size = ShardState(), shard.stop - shard.start
         while (content := self.output.read(name := partial_name(shard.number, state.done))) is not None:
-            state.take_back(name, content)
+            try:
+                state.take_back(name, content, self.plan.settings.sample_shape, self._dtype, size - state.done)
+            except ValueError as error:
+                print_log(f"{error}; the images from there on are read again", logger=None)
+                self.output.remove(name)
+                break
         if state.failures and not self.job.skip_unreadable:
             self._forget(state)
             return ShardState()  # an image that could not be read may be there by now
@@ -189,13 +224,12 @@ class ShardWorker:
         state = states[shard.number]
         if state.done < shard.stop - shard.start:
             return False
-        record = {
-            "entry": self._write_shard(shard, state),
-            "num_images": shard.stop - shard.start,
-            "source_bytes": state.source_bytes,
-            "unreadable": state.failures,
-        }
-        self.output.write(record_name(shard.number), json.dumps(record).encode())
+        label_maps = None
+        if self.plan.source.annotated:
+            label_maps = np.concatenate(state.label_maps)[np.concatenate(state.readable)].tolist()
+        entry = self._write_shard(shard, state)
+        record = ShardRecord(entry, shard.stop - shard.start, state.source_bytes, state.failures, label_maps)
+        self.output.write(record_name(shard.number), record.pack())
         self._forget(state)
         states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
         return True
