@@ -91,6 +91,8 @@ def test(args: argparse.Namespace) -> None:
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
     runner = launch.build_runner(config)
     metrics = {**runner.test(), **scores_beside_average(runner.message_hub)}
+    if args.images is not None and (skipped := runner.test_dataloader.dataset.metainfo.get("skipped_files")):
+        metrics["skipped_files"] = skipped
     if args.out and is_main_process():
         with written_whole(args.out) as file:
             file.write_text(json.dumps(metrics, indent=1) + "\n")

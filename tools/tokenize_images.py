@@ -130,6 +130,7 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
     table = Table(show_header=False)
     for key, value in report.__dict__.items():
         value = len(value) if isinstance(value, list) else value
+        value = ", ".join(f"{ending} {count}" for ending, count in value.items()) if isinstance(value, dict) else value
         shown = f"{value:.2%}" if key.startswith(("share", "codes_rep", "codes_ch")) and value is not None else value
         table.add_row(
             key.replace("_", " "),

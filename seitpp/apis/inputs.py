@@ -1,5 +1,6 @@
 """What an inferencer can be given, as batches for the data preprocessor and as pictures for people."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -8,9 +9,11 @@ from pathlib import Path
 import mmengine.fileio as fileio
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from PIL import Image
 from torch import Tensor
 
+from seitpp.checkpoint import shorten
 from seitpp.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -162,7 +165,13 @@ def images_in(folder: str | Path) -> list[Path]:
     Raises:
         ValueError: There are none.
     """
-    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(path for path in Path(folder).iterdir() if not path.is_dir() and not path.name.startswith("."))
+    files = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    if files and len(files) < len(found):
+        others = [path.name for path in found if path.suffix.lower() not in IMAGE_SUFFIXES]
+        print_log(
+            f"{folder}: {len(others)} files are not taken for images: {shorten(others)}", "current", logging.WARNING
+        )
     if not files:
         raise ValueError(
             f"{folder} holds no image file ({', '.join(IMAGE_SUFFIXES)}) and is no token store, which has a "

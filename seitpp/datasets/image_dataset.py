@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import force_full_init
+from mmengine.logging import MMLogger
 
 from seitpp.checkpoint import shorten
 from seitpp.datasets.batched import BatchedDataset
@@ -17,6 +18,7 @@ from seitpp.storage import StoreReader
 from seitpp.structures import TokenBatch
 from seitpp.tokenization.loading import Fitting, ImageBatches
 from seitpp.tokenization.sources import ImageSource, open_image_source
+from seitpp.tokenization.sources.base import described_endings
 from seitpp.tokenization.sources.files import join
 from seitpp.tokenizer_facts import tokenizer_identity
 from seitpp.tokenizers.from_store import outline_from_header
@@ -31,7 +33,8 @@ class ImageDataset(BatchedDataset):
 
     Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
     `seitpp.identity_collate`). An image that cannot be read is an error: a score must not depend on what was left out.
-    `metainfo` tells `classes`, the size of the images, a hash of their names and labels, and facts of the tokenizer.
+    `metainfo` tells `classes`, the size of the images, a hash of their names and labels, `skipped_files` (those not
+    taken for images, counted by ending), and facts of the tokenizer.
 
     Args:
         source: What `open_image_source` opens: class folders, a list, a CSV file, tar files; relative to `data_root`.
@@ -87,6 +90,11 @@ class ImageDataset(BatchedDataset):
         """Open the images and complete `metainfo`; the list is that of their numbers in the source."""
         source = open_image_source(**self.source_options)
         self._check(source)
+        if source.skipped:
+            MMLogger.get_current_instance().warning(
+                f"{self.store_path}: not taken for images, by their ending: {described_endings(source.skipped)}; "
+                "scores do not count them. Name a file in a list to read it whatever its ending"
+            )
         fitting = fitting_of(self.tokenizer_config)
         self._batches = ImageBatches(source, fitting)
         facts = {
@@ -94,6 +102,7 @@ class ImageDataset(BatchedDataset):
             "image_size": list(fitting.image_size),
             "images_sha256": source.fingerprint(),
             "tokenizer": _identity_of(self.tokenizer_config),
+            **({"skipped_files": dict(source.skipped)} if source.skipped else {}),
         }
         self._metainfo = {**facts, **self._metainfo}
         return list(range(len(source)))

@@ -9,13 +9,14 @@ import os
 import posixpath
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from seitpp.files import written_whole
+from seitpp.io.text_files import text_lines, unquoted
 from seitpp.storage.stats import class_names_hash
-from seitpp.tokenization.sources.base import is_image_name, read_class_names
-from seitpp.tokenization.sources.files import list_files, list_folders
+from seitpp.tokenization.sources.base import count_endings, described_endings, is_image_name, read_class_names
+from seitpp.tokenization.sources.files import list_files, list_folders, read_file
 
 CLASSES_FILE = "classes.txt"
 # Lists of 100 ImageNet classes that go by the same name, by `class_names_hash` of the sorted synsets.
@@ -30,10 +31,12 @@ class LabelledImages:
         classes: Class names in the order of their indices.
         images: By the name of a split: the path of each image, relative to the data set's folder and with forward
             slashes, and the name of its class.
+        skipped: Files that were found and not taken for images, counted by their ending.
     """
 
     classes: list[str]
     images: dict[str, list[tuple[str, str]]]
+    skipped: dict[str, int] = field(default_factory=dict)
 
 
 def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) -> list[Path]:
@@ -71,6 +74,8 @@ def describe_lists(found: LabelledImages, root: str | Path, lists: Sequence[Path
     classes_path = lists[0].with_name(CLASSES_FILE)
     lines = [f"{classes_path}: {describe_classes(found.classes)}"]
     lines += [f"{path}: {len(images)} images" for path, images in zip(lists, found.images.values(), strict=True)]
+    if found.skipped:
+        lines.append(f"not taken for images, by their ending: {described_endings(found.skipped)}")
     base = "" if lists[0].parent == Path(root) else f" --root {root}"
     lines.append(
         f"next: python tools/tokenize_images.py TOKENIZER_CONFIG {lists[0]} OUT_STORE --classes {classes_path}{base}"
@@ -135,10 +140,10 @@ def read_classes_list(path: str | Path) -> list[str]:
     Raises:
         ValueError: There are none, or one is named twice.
     """
-    lines = Path(path).read_text("utf-8-sig").splitlines()
+    lines = text_lines(read_file(str(path)), path, "list of class names")
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
-        name = line.strip()
+        name = unquoted(line)
         if name in line_of:
             raise ValueError(f"{path}, line {number}: class {name!r} is named already in line {line_of[name]}")
         if name:
@@ -163,8 +168,15 @@ def read_class_order(path: str | Path) -> list[str]:
     return names
 
 
-def images_of_classes(root: str | Path, classes: Sequence[str]) -> list[tuple[str, str]]:
+def images_of_classes(
+    root: str | Path, classes: Sequence[str], skipped: dict[str, int] | None = None
+) -> list[tuple[str, str]]:
     """Images in some of the class folders `ROOT/CLASS/**`, class by class.
+
+    Args:
+        root: Folder of the class folders.
+        classes: Names of those to read.
+        skipped: Gets the numbers of files that are no images, by their ending.
 
     Returns:
         Path relative to `root` and class name of each image.
@@ -178,12 +190,16 @@ def images_of_classes(root: str | Path, classes: Sequence[str]) -> list[tuple[st
             f"{root} has no folder for {len(absent)} of the {len(classes)} classes, such as {absent[0]!r}; expected "
             "one a class, named as in the list"
         )
-    images = []
+    images, others = [], []
     for name in classes:
-        inside = [f"{name}/{file}" for file in list_files(os.path.join(root, name)) if is_image_name(file)]
+        found = list_files(os.path.join(root, name))
+        inside = [f"{name}/{file}" for file in found if is_image_name(file)]
+        others += [file for file in found if not is_image_name(file)]
         if not inside:
             raise ValueError(f"{root}: class folder {name!r} holds no images; expected image files in it")
         images += [(path, name) for path in inside]
+    if skipped is not None:
+        skipped.update(count_endings(others))
     return images
 
 

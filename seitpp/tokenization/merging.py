@@ -108,8 +108,7 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
     if is_finished(plan.job.out):
         if output.is_local:
             _require_shards(output)
-        if output.names(STAGING):  # killed while it cleaned
-            output.remove_folder(STAGING)
+        output.remove_folder(STAGING)  # left by a run that was killed while it cleaned
         return True, []
     output.remove_unfinished_files()
     warnings = _compare_run(plan, output, header)

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class TokenizeReport:
         psnr_db_min: The smallest one.
         codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
         codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
+        skipped_files: Files of the source that were not taken for images, counted by their ending.
         share_ignored_pixels: Share of the label maps' pixels that mean "ignore"; None without label maps.
         num_classes_with_pixels: Classes that some pixel has; None without label maps.
         classes_without_pixels: Names (or indices) of classes that none has; None without label maps.
@@ -65,6 +66,7 @@ class TokenizeReport:
     psnr_db_min: float | None
     codes_reproduced: float | None
     codes_changed_by_precision: float | None
+    skipped_files: dict[str, int] = field(default_factory=dict)
     share_ignored_pixels: float | None = None
     num_classes_with_pixels: int | None = None
     classes_without_pixels: list[str] | None = None
@@ -102,6 +104,7 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
         psnr_db_min=None if psnr is None else float(psnr.min()),
         codes_reproduced=None if reader is None else float((reader.read(samples) == tokens.numpy()).mean()),
         codes_changed_by_precision=_changed_by_precision(plan, pixels),
+        skipped_files=dict(plan.source.skipped),
         **_label_map_facts(reader if plan.source.annotated else None),
     )
     output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")

@@ -116,6 +116,16 @@ def test_images_are_scored_as_their_store(
     assert score(config, trained, "--images", kept / "images", "--split", "val", *options) == expected
 
 
+def test_scores_tell_which_files_are_no_images(
+    config: Path, trained: Path, kept: Path, score: Callable, tmp_path: Path
+) -> None:
+    shutil.copytree(kept / "images" / "val", tmp_path / "val")
+    (tmp_path / "val" / NAMES[0] / "scan.pdf").touch()
+    found = score(config, trained, "--images", tmp_path / "val", "--workers", 0)
+    assert found.pop("skipped_files") == {".pdf": 1}
+    assert found == score(config, trained)
+
+
 def test_tokenizer_is_given(config: Path, trained: Path, kept: Path, score: Callable, tmp_path: Path) -> None:
     expected = score(config, trained)
     text = config.read_text().replace(f"data_root=\"\", store='{kept}/store'", 'data_root="", store="gone"')

@@ -86,7 +86,9 @@ def select_from_store(args: argparse.Namespace, chosen: list[str]) -> str:
 
 def select_from_images(args: argparse.Namespace, chosen: list[str]) -> str:
     """Write the list; returns what to say of it."""
-    found = LabelledImages(chosen, {args.out.stem: images_of_classes(args.src, chosen)})
+    skipped: dict[str, int] = {}
+    images = images_of_classes(args.src, chosen, skipped)
+    found = LabelledImages(chosen, {args.out.stem: images}, skipped)
     return describe_lists(found, args.src, write_image_lists(found, args.src, args.out.parent))
 
 

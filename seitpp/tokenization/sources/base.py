@@ -3,18 +3,20 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from seitpp.checkpoint import shorten
 from seitpp.images import IMAGE_SUFFIXES, MAX_PIXELS, decode_image
+from seitpp.io.text_files import text_lines, unquoted
 from seitpp.storage.format import canonical_json
 from seitpp.tokenization.sources.files import local_path, read_file
-
-LARGEST_LABEL = 2**32 - 1
-"""Class labels of a store take at most 32 bits."""
 
 
 class ImageSource(ABC):
@@ -29,6 +31,8 @@ class ImageSource(ABC):
         reduce_zero_label: Whether label maps mean "ignore" by 0.
         folders: Folders that were searched for images; nothing may be written into them.
         max_pixels: Most pixels that an image or label map may have.
+        unlabelled: Whether labels were to be left out.
+        skipped: Files that were found and not taken for images, counted by their ending.
     """
 
     kind: str
@@ -39,6 +43,8 @@ class ImageSource(ABC):
     reduce_zero_label: bool = False
     folders: tuple[str, ...] = ()
     max_pixels: int = MAX_PIXELS
+    unlabelled: bool = False
+    skipped: Mapping[str, int] = MappingProxyType({})
     _fingerprint: str | None = None
 
     def __len__(self) -> int:
@@ -73,6 +79,17 @@ class ImageSource(ABC):
 
     def warnings(self) -> list[str]:
         """What a person may want to know before a long run; classes with a single image, for one."""
+        lines = []
+        if self.skipped:
+            lines.append(
+                f"files that were not taken for images, by their ending: {described_endings(self.skipped)}; name a "
+                "file in a list to read it whatever its ending"
+            )
+        if self.label_kind == "none" and not self.unlabelled:
+            lines.append("no labels were found, so the images have none; pass --unlabelled if that is meant")
+        return lines + self._label_warnings()
+
+    def _label_warnings(self) -> list[str]:
         if self.labels is None or not len(self.labels):
             return []
         present, counts = np.unique(self.labels, return_counts=True)
@@ -115,9 +132,24 @@ def is_image_name(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
+def count_endings(names: Iterable[str]) -> dict[str, int]:
+    """How many names have each ending, in lower case, the most frequent first."""
+    counts = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def described_endings(counts: Mapping[str, int]) -> str:
+    """Endings and their counts, as `.pdf 3, .gz 1`; the first 20."""
+    return shorten([f"{ending} {count:,}" for ending, count in counts.items()], 20)
+
+
 def read_class_names(path: str) -> list[str]:
-    """Class names, one a line, in the order of their indices."""
-    names = read_file(path).decode("utf-8").splitlines()
-    if len(set(names)) != len(names) or not all(name.strip() for name in names):
+    """Class names, one per line, in the order of their indices.
+
+    Raises:
+        ValueError: It is no text, or names are not different, or empty, or there are none.
+    """
+    names = [unquoted(line) for line in text_lines(read_file(path), path, "list of class names")]
+    if len(set(names)) != len(names) or not all(names) or not names:
         raise ValueError(f"{path}: class names must differ and not be empty, one a line")
     return names

@@ -1,11 +1,15 @@
 """Files on this machine, or, for paths with `://`, in an object storage through fsspec."""
 
+import errno
 import os
+import stat
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 URL_SIGN = "://"
 _FILE_URL = "file://"
+_MOST_VISITS = 100
 
 
 def is_url(path: str | Path) -> bool:
@@ -76,6 +80,7 @@ def list_files(root: str) -> list[str]:
 
     Raises:
         OSError: A folder cannot be read.
+        ValueError: Links make a maze of the folders.
     """
     if is_url(root):
         system, inner = file_system(root)
@@ -100,6 +105,7 @@ def list_folders(root: str) -> list[str]:
 
 def _walk(root: str) -> list[str]:
     found: list[str] = []
+    visits: Counter[tuple[int, int]] = Counter()
     waiting = [(root, "", frozenset[tuple[int, int]]())]
     while waiting:
         folder, inner, above = waiting.pop()
@@ -107,22 +113,57 @@ def _walk(root: str) -> list[str]:
         identity = (status.st_dev, status.st_ino)
         if identity in above:  # a link back up would go round for ever
             continue
+        visits[identity] += 1
+        if visits[identity] > _MOST_VISITS:
+            raise ValueError(
+                f"links lead to the folder {folder} by more than {_MOST_VISITS} ways; remove links between folders, or "
+                "name the images in a list"
+            )
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     waiting.append((entry.path, f"{inner}{entry.name}/", above | {identity}))
                 else:
                     found.append(inner + entry.name)
     return found
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, for one: reading it will say so
+        return False
+
+
 def read_file(path: str, offset: int = 0, size: int | None = None) -> bytes:
-    """Bytes of a file, or `size` of them from `offset`."""
+    """Bytes of a file, or `size` of them from `offset`; raises as `open_file`."""
     if is_url(path):
         system, inner = file_system(path)
         return system.cat_file(inner, start=offset, end=None if size is None else offset + size)
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         file.seek(offset)
         return file.read(size)
+
+
+def open_file(path: str) -> Any:
+    """An ordinary file, opened to read bytes.
+
+    Raises:
+        OSError: It cannot be read, or is a folder, a pipe or a device, which might never end.
+    """
+    if is_url(path):
+        system, inner = file_system(path)
+        return system.open(inner, "rb")
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a null byte in the name
+        raise OSError(errno.EINVAL, f"no name of a file, {error}", path) from error
+    file = os.fdopen(handle, "rb") if stat.S_ISREG(mode := os.fstat(handle).st_mode) else None
+    if file is not None:
+        return file
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "a pipe, socket or device where a file is expected", path)

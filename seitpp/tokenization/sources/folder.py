@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from seitpp.tokenization.sources.base import ImageSource, is_image_name
+from seitpp.tokenization.sources.base import ImageSource, count_endings, described_endings, is_image_name
 from seitpp.tokenization.sources.files import join, list_files, list_folders, read_file
+from seitpp.tokenization.sources.labels import is_number
 
 _SPLITS = {"train", "val", "valid", "validation", "test", "training"}
 
@@ -33,8 +34,10 @@ class FolderSource(ImageSource):
         self.root, self.folders = root, (root,)
         files = list_files(root) if files is None else files
         self.names = [name for name in files if is_image_name(name)]
+        self.skipped = count_endings(name for name in files if not is_image_name(name))
         if not self.names:
-            found = f"{len(files)} files of other kinds, such as {files[0]}" if files else "no files"
+            kinds = described_endings(self.skipped)
+            found = f"{len(files)} files of other kinds, such as {files[0]} ({kinds})" if files else "no files"
             raise ValueError(f"{root} holds no images: {found}; expected image files or one folder of them a class")
         nested = ["/" in name for name in self.names]
         if unlabelled or not any(nested):
@@ -53,11 +56,7 @@ class FolderSource(ImageSource):
     def _label(self, classes: list[str] | None) -> None:
         folders = [name.split("/", 1)[0] for name in self.names]
         present = sorted(set(folders))
-        if set(present) <= _SPLITS:
-            raise ValueError(
-                f"{self.root} holds the folders {', '.join(present)}, which look like splits and not like classes; "
-                f"name one with --split {present[0]}, or pass --unlabelled to take all images without labels"
-            )
+        refuse_splits(self.root, present)
         if empty := sorted(set(list_folders(self.root)) - set(present)):
             raise ValueError(f"{self.root}: class folder {empty[0]!r} holds no image; remove it or fill it")
         if classes is not None and (unknown := sorted(set(present) - set(classes))):
@@ -68,3 +67,27 @@ class FolderSource(ImageSource):
         order = np.argsort(labels, kind="stable")  # the names' order puts "a b/" before "a/"
         self.names = [self.names[place] for place in order]
         self.labels = labels[order]
+
+    def _label_warnings(self) -> list[str]:
+        lines, classes = super()._label_warnings(), self.classes or []
+        if classes == sorted(classes) and all(is_number(name) for name in classes):
+            moved = [(name, index) for index, name in enumerate(classes) if float(name) != index]
+            if moved and [float(name) for name in classes] != sorted(map(float, classes)):
+                lines.append(
+                    f"class folders are numbers, and are ordered as text: folder {moved[0][0]!r} is class "
+                    f"{moved[0][1]}; give another order with --classes FILE"
+                )
+        return lines
+
+
+def refuse_splits(source: str, folders: list[str]) -> None:
+    """Refuse folders that are named like splits, and so are no classes.
+
+    Raises:
+        ValueError: All are.
+    """
+    if set(folders) <= _SPLITS:
+        raise ValueError(
+            f"{source} holds the folders {', '.join(folders)}, which look like splits and not like classes; "
+            f"name one with --split {folders[0]}, or pass --unlabelled to take all images without labels"
+        )

@@ -5,20 +5,28 @@ import io
 import posixpath
 from pathlib import PurePosixPath
 
-import numpy as np
-
-from seitpp.tokenization.sources.base import LARGEST_LABEL, ImageSource, is_image_name
+from seitpp.io.text_files import decode_text, text_lines, unquoted
+from seitpp.tokenization.sources.base import ImageSource, is_image_name
 from seitpp.tokenization.sources.files import join, parent, read_file
+from seitpp.tokenization.sources.labels import class_labels, is_number
 
-_PATH_COLUMNS = ("path", "image", "file", "filename", "img_path")
-_LABEL_COLUMNS = ("label", "class", "gt_label")
+# The first that is there is taken.
+_PATH_COLUMNS = (
+    *("path", "image", "file", "filename", "img_path"),
+    *("filepath", "file_path", "file_name", "image_path", "image_name", "img"),
+)
+_LABEL_COLUMNS = (
+    *("label", "class", "gt_label"),
+    *("labels", "class_name", "class_id", "class_index", "category", "category_id", "target", "synset", "wnid"),
+)
+_TOO_MANY = object()
 
 
 class ListSource(ImageSource):
     """A list of image files.
 
-    A `.txt` file has one `path` or `path index` a line (mmpretrain's annotation files). A `.csv` file has a header with
-    a column `path` and perhaps one `label`, an index or a class name. Paths are relative to `root`.
+    A `.txt` file has one `path` or `path index` per line (mmpretrain's annotation files). A `.csv` file has a header
+    with a column `path` and perhaps one `label`, an index or a class name. Paths are relative to `root`.
 
     Args:
         path: The list.
@@ -37,11 +45,8 @@ class ListSource(ImageSource):
     ) -> None:
         self.path = path
         self.root = root if root is not None else parent(path)
-        try:
-            text = read_file(path).decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not a list in UTF-8: {error}") from error
-        rows = _parse_csv(path, text) if PurePosixPath(path).suffix.lower() == ".csv" else _parse_text(text)
+        content, is_csv = read_file(path), PurePosixPath(path).suffix.lower() == ".csv"
+        rows = _parse_csv(path, content, unlabelled) if is_csv else _parse_text(path, content)
         if not rows:
             raise ValueError(f"{path} names no images; expected one path a line, or a CSV file with a column 'path'")
         self._refuse_duplicates([(line, name) for line, name, _ in rows])
@@ -68,34 +73,17 @@ class ListSource(ImageSource):
         if not all(given):
             line = rows[given.index(False)][0]
             raise ValueError(f"{self.path}, line {line}: the label is missing, while other lines have one")
-        texts = [str(label) for _, label in rows]
-        if all(text.isdecimal() for text in texts) and not set(texts) <= set(classes or ()):
-            for (line, _), text in zip(rows, texts, strict=True):
-                if len(text) > 10 or int(text) > LARGEST_LABEL:
-                    raise ValueError(f"{self.path}, line {line}: label {text} is above {LARGEST_LABEL}")
-            labels = np.array([int(text) for text in texts], np.int64)
-        else:
-            classes = sorted(set(texts)) if classes is None else classes
-            index = {name: number for number, name in enumerate(classes)}
-            for (line, _), text in zip(rows, texts, strict=True):
-                if text not in index:
-                    raise ValueError(f"{self.path}, line {line}: label {text!r} is not among the {len(index)} classes")
-            labels = np.array([index[text] for text in texts], np.int64)
-        if classes is not None and labels.max() >= len(classes):
-            line = rows[int(labels.argmax())][0]
-            raise ValueError(
-                f"{self.path}, line {line}: label {labels.max()} is not below {len(classes)}, the number of classes"
-            )
-        self.labels, self.classes = labels, None if classes is None else list(classes)
+        entries = [(f"{self.path}, line {line}", str(label)) for line, label in rows]
+        self.labels, self.classes = class_labels(entries, classes)
 
 
-def _parse_text(text: str) -> list[tuple[int, str, str | None]]:
+def _parse_text(path: str, content: bytes) -> list[tuple[int, str, str | None]]:
     """(line, path, label) of each line.
 
-    There are labels if every line ends with an integer after a blank, or some image's name is followed by one.
+    There are labels if every line ends with a number after a blank, or some image's name is followed by one word.
     """
-    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    parts = [(number, line, *_split_label(line)) for number, line in lines]
+    lines = [(number, line) for number, line in enumerate(text_lines(content, path, "list"), 1) if line]
+    parts = [(number, unquoted(line), *_split_label(line)) for number, line in lines]
     if all(label is not None for *_, label in parts) or any(
         label is not None and is_image_name(name) for _, _, name, label in parts
     ):
@@ -104,26 +92,42 @@ def _parse_text(text: str) -> list[tuple[int, str, str | None]]:
 
 
 def _split_label(line: str) -> tuple[str, str | None]:
-    """A line's path and its integer at the end, if it has one."""
+    """A line's path and its label at the end, if it has one: a number, or any word behind the name of an image."""
     words = line.rsplit(maxsplit=1)
-    return (words[0], words[1]) if len(words) == 2 and words[1].isdecimal() else (line, None)
+    if len(words) == 2 and (is_number(words[1]) or (is_image_name(unquoted(words[0])) and not is_image_name(line))):
+        return unquoted(words[0]), words[1]
+    return unquoted(line), None
 
 
-def _parse_csv(path: str, text: str) -> list[tuple[int, str, str | None]]:
+def _parse_csv(path: str, content: bytes, unlabelled: bool) -> list[tuple[int, str, str | None]]:
+    text = decode_text(content, path, "list")
     try:
-        return _csv_rows(path, csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, restkey=_TOO_MANY)
+        return _csv_rows(path, reader, unlabelled)
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV file: {error}") from error
 
 
-def _csv_rows(path: str, reader: csv.DictReader) -> list[tuple[int, str, str | None]]:
+def _csv_rows(path: str, reader: csv.DictReader, unlabelled: bool) -> list[tuple[int, str, str | None]]:
     columns = {name.strip().lower(): name for name in reader.fieldnames or ()}
+    if len(columns) < len(reader.fieldnames or ()):
+        raise ValueError(f"{path}: the first line names a column twice: {list(reader.fieldnames or ())}")
     paths = [columns[name] for name in _PATH_COLUMNS if name in columns]
     labels = [columns[name] for name in _LABEL_COLUMNS if name in columns]
     if not paths:
         raise ValueError(f"{path}: the first line names the columns {list(columns)}, expected one called 'path'")
+    if not labels and not unlabelled and (others := [name for name in columns if name not in _PATH_COLUMNS]):
+        raise ValueError(
+            f"{path}: none of the columns {others} is called 'label'; call the one with the classes so, or pass "
+            "--unlabelled to leave labels out"
+        )
     rows = []
     for row in reader:
+        if _TOO_MANY in row:
+            raise ValueError(
+                f"{path}, line {reader.line_num}: more fields than the first line names columns; put what contains a "
+                "comma in double quotes"
+            )
         name, label = (row[paths[0]] or "").strip(), (row[labels[0]] or "").strip() if labels else None
         if not name:
             raise ValueError(f"{path}, line {reader.line_num}: the path is missing")

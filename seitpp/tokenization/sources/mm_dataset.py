@@ -1,5 +1,7 @@
 """Images of a data set that an mmpretrain or mmseg config describes."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from PIL import Image
 
 from seitpp.images import UnreadableImageError, decode_image, to_eight_bit
 from seitpp.io.config_file import read_config
-from seitpp.tokenization.sources.base import ImageSource
-from seitpp.tokenization.sources.files import read_file
+from seitpp.tokenization.sources.base import ImageSource, count_endings
+from seitpp.tokenization.sources.files import is_url, join, list_files, read_file
 
 
 class MMDatasetSource(ImageSource):
@@ -42,6 +44,7 @@ class MMDatasetSource(ImageSource):
             raise ValueError(f"{config}: the data set of the {split} split is empty")
         infos = [self._kept_fields(dataset.get_data_info(index)) for index in range(len(dataset))]
         self._images = [self._image_of(info) for info in infos]
+        self.skipped = _files_left_out(dataset, self._images)
         self.names = [
             image if isinstance(image, str) else f"{Path(config).stem}/{split}/{number}"
             for number, image in enumerate(self._images)
@@ -112,3 +115,19 @@ class MMDatasetSource(ImageSource):
                 f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
                 "index; pass --unlabelled to leave labels out"
             )
+
+
+def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:
+    """Endings of the files in the data set's folders that are no samples, where it took what it found there.
+
+    The data sets of mmpretrain and mmseg take endings of their own choice. With an annotation file, what is left out
+    is left out on purpose.
+    """
+    prefix = getattr(dataset, "data_prefix", None)
+    if getattr(dataset, "ann_file", "") or not isinstance(prefix, Mapping):
+        return {}
+    taken = {os.path.realpath(image) for image in images if isinstance(image, str)}
+    folder = prefix.get("img_path") or prefix.get("img")
+    if not taken or not isinstance(folder, str) or is_url(folder) or not os.path.isdir(folder):
+        return {}
+    return count_endings(name for name in list_files(folder) if os.path.realpath(join(folder, name)) not in taken)

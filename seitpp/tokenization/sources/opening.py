@@ -46,7 +46,7 @@ def open_image_source(
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
     source = _open(str(path), split, root, classes_file, annotations, reduce_zero_label, unlabelled)
-    source.max_pixels = max_pixels
+    source.max_pixels, source.unlabelled = max_pixels, unlabelled
     return source
 
 

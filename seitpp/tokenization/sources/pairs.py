@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from seitpp.tokenization.sources.base import ImageSource, is_image_name
+from seitpp.tokenization.sources.base import ImageSource, count_endings, described_endings, is_image_name
 from seitpp.tokenization.sources.files import join, list_files, read_file
 
 
@@ -28,10 +28,13 @@ class PairSource(ImageSource):
         self.images, self.annotations = images, annotations
         self.folders = (images, annotations)
         self.classes, self.reduce_zero_label = classes, reduce_zero_label
-        self.names = [name for name in list_files(images) if is_image_name(name)]
+        found, found_maps = list_files(images), list_files(annotations)
+        self.names = [name for name in found if is_image_name(name)]
+        self.skipped = count_endings(name for name in found + found_maps if not is_image_name(name))
         if not self.names:
-            raise ValueError(f"{images} holds no images")
-        maps = {_stem(name): name for name in list_files(annotations) if is_image_name(name)}
+            kinds = f": {described_endings(self.skipped)}" if self.skipped else ""
+            raise ValueError(f"{images} holds no images{kinds}")
+        maps = {_stem(name): name for name in found_maps if is_image_name(name)}
         stems = [_stem(name) for name in self.names]
         if len(set(stems)) != len(stems):
             twice = next(stem for stem, count in Counter(stems).items() if count > 1)

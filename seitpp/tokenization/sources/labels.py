@@ -1,0 +1,81 @@
+"""Labels as text, from lists and tar files, to class indices: numbers stay numbers, names are sorted."""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+
+LARGEST_LABEL = 2**32 - 1
+"""Class labels of a store take at most 32 bits."""
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+
+
+def is_number(text: str) -> bool:
+    """Whether a label is numeric text, such as `10` or `10.0`."""
+    return _NUMBER.fullmatch(text) is not None
+
+
+def class_labels(
+    entries: Sequence[tuple[str, str]], classes: Sequence[str] | None
+) -> tuple[np.ndarray, list[str] | None]:
+    """Class indices of labels that are all numbers or all names.
+
+    Args:
+        entries: Where each label stands, as in "list.csv, line 3", and its text.
+        classes: Class names in the order of their indices, if they are given.
+
+    Returns:
+        Indices, (N,), int64; and the class names: those given, the names that occur in their order as text, or None
+        where labels are numbers without names.
+
+    Raises:
+        ValueError: Numbers and names are mixed, a number is no class index, or a name is not among those given; with
+            the place.
+    """
+    texts = [text for _, text in entries]
+    if classes is None or not set(texts) <= set(classes):
+        numeric = [is_number(text) for text in texts]
+        if all(numeric):
+            return _indices(entries, classes), None if classes is None else list(classes)
+        if classes is None:
+            _refuse_mixture(entries, numeric)
+            classes = sorted(set(texts))
+    index = {name: number for number, name in enumerate(classes)}
+    for place, text in entries:
+        if text not in index:
+            raise ValueError(f"{place}: label {text!r} is not among the {len(index)} classes")
+    return np.array([index[text] for text in texts], np.int64), list(classes)
+
+
+def _indices(entries: Sequence[tuple[str, str]], classes: Sequence[str] | None) -> np.ndarray:
+    known: dict[str, int] = {}
+    for place, text in entries:
+        if text not in known:
+            known[text] = _class_index(place, text)
+        if classes is not None and known[text] >= len(classes):
+            raise ValueError(f"{place}: label {text} is not below {len(classes)}, the number of classes")
+    return np.array([known[text] for _, text in entries], np.int64)
+
+
+def _class_index(place: str, text: str) -> int:
+    number = Decimal(text)
+    if number.adjusted() > 20 or number > LARGEST_LABEL:
+        raise ValueError(f"{place}: label {text} is above {LARGEST_LABEL}, expected a class index")
+    if number < 0 or number.adjusted() < -20 or number != int(number):
+        raise ValueError(f"{place}: label {text} is no class index, expected a whole number from 0")
+    return int(number)
+
+
+def _refuse_mixture(entries: Sequence[tuple[str, str]], numeric: Sequence[bool]) -> None:
+    """Refuse labels of which some are numbers and some are not, naming one of the fewer kind."""
+    if not any(numeric):
+        return
+    odd = sum(numeric) * 2 < len(numeric)
+    place, text = entries[list(numeric).index(odd)]
+    usual = entries[list(numeric).index(not odd)][1]
+    raise ValueError(
+        f"{place}: label {text!r} is {'a' if odd else 'no'} number, unlike most others, such as {usual!r}; mend it, or "
+        "give the class names with --classes FILE if all are names"
+    )
