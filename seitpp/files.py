@@ -41,6 +41,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+def check_other_file(source: str | Path, target: str | Path) -> None:
+    """Refuse to write over what is read, under whatever name.
+
+    Raises:
+        ValueError: `target` is `source`: the same path, or a link to the same file or folder.
+    """
+    same = os.path.realpath(source) == os.path.realpath(target)
+    if same or (os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target)):
+        raise ValueError(f"{target} is what would be read, {source}; write to another file or folder")
+
+
 def _sync(path: Path) -> None:
     if os.name != "posix":
         return

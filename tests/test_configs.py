@@ -41,6 +41,7 @@ TOKENIZERS = {
     "block_dct_q50",
     "ldm_vq_f16",
     "ldm_vq_f4",
+    "ldm_vq_f4_noattn",
     "ldm_vq_f8",
     "ldm_vq_f8_n256",
     "llamagen_vq16",

@@ -2,12 +2,13 @@
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 import pytest
 
-from seitpp.files import written_whole
+from seitpp.files import check_other_file, written_whole
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -85,3 +86,24 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
             second.write_text("second")
     assert target.read_text() == "first"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("kind", ["same", "spelling", "symbolic", "hard", "folder"])
+def test_writing_over_what_is_read_is_refused(kind: str, tmp_path: Path) -> None:
+    source, other = tmp_path / "a", tmp_path / "b"
+    source.mkdir() if kind == "folder" else source.write_bytes(b"x")
+    if kind in ("symbolic", "folder"):
+        other.symlink_to(source)
+    elif kind == "hard":
+        other.hardlink_to(source)
+    target = {"same": source, "spelling": tmp_path / "." / "c" / ".." / "a"}.get(kind, other)
+    with pytest.raises(ValueError, match=re.escape(f"{target} is what would be read, {source}; write to another")):
+        check_other_file(source, target)
+
+
+def test_writing_elsewhere_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").write_bytes(b"x")
+    check_other_file(tmp_path / "a", tmp_path / "b")
+    check_other_file(tmp_path / "a", tmp_path / "none" / "c")
+    check_other_file(tmp_path / "none", tmp_path / "b")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from seitpp.checkpoint import load_checkpoint_file, save_torch, shorten, state_dict_of
+from seitpp.checkpoint import check_finite, save_torch, shorten, standalone
 from seitpp.codebook import save_codebook
 from seitpp.converters import (
     LAYOUTS,
@@ -29,8 +29,11 @@ from seitpp.converters import (
     from_release,
     grid_sides,
     read_codebook,
+    read_published,
+    readable,
     to_release,
 )
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 
 _CODEBOOK = "codebook"
@@ -45,6 +48,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("dst", type=Path, metavar="DST", help="checkpoint to write; a tokenizer's may be .safetensors")
     parser.add_argument("--to-release", action="store_true", help="from ours to the published layout")
     parser.add_argument("--codebook", type=Path, metavar="FILE", help="(tokenizers) use this codebook, not SRC's")
+    parser.add_argument(
+        "--key", metavar="NAME", help="entry of SRC that holds the weights, such as ema (default: state_dict or model)"
+    )
     parser.add_argument("--no-probe", action="store_true", help="(tokenizers) do not check the range of pixel values")
     parser.add_argument(
         "--grids", type=int, nargs=2, metavar="SIDE", help="(tokenadapt --to-release) tokens before and after, 32 28"
@@ -56,8 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--grids is for tokenadapt with --to-release; other files say what grids they are for")
     if args.layout not in PRESETS and (args.codebook or args.no_probe):
         parser.error(f"--codebook and --no-probe are for tokenizers, not for {args.layout}")
-    if args.to_release and (args.codebook or args.no_probe or args.layout == _CODEBOOK):
-        parser.error("--to-release goes with neither --codebook nor --no-probe nor the layout codebook")
+    if args.to_release and (args.codebook or args.no_probe or args.key or args.layout == _CODEBOOK):
+        parser.error("--to-release goes with neither --codebook nor --no-probe nor --key nor the layout codebook")
     return args
 
 
@@ -75,19 +81,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_tokenizer(args)
     except (FileNotFoundError, ValueError) as error:
         message = str(error)
-        raise SystemExit(message if message.startswith(str(args.src)) else f"{args.src}: {message}") from error
+        raise SystemExit(message if str(args.src) in message else f"{args.src}: {message}") from error
     return 0
 
 
 def convert_model(args: argparse.Namespace) -> None:
     """A model of the SeiT++ release, in either direction."""
-    weights = state_dict_of(load_checkpoint_file(args.src), args.src)
+    check_other_file(args.src, args.dst)
+    weights = readable(read_published(args.src, args.key), args.src)
+    check_finite(weights, args.src)
     if args.to_release:
         renamed, dropped = to_release(weights, args.layout, **({"sides": args.grids} if args.grids else {}))
-        content = {"model": renamed}
+        key = LAYOUTS[args.layout].weights_key
+        content = standalone(renamed) if key is None else {key: standalone(renamed)}
     else:
         renamed, dropped = from_release(weights, args.layout)
-        content = {"meta": {"converted_from": args.layout}, "state_dict": renamed}
+        content = {"meta": {"converted_from": args.layout}, "state_dict": standalone(renamed)}
     save_torch(args.dst, content)
     print_result(args.dst, renamed, dropped)
     if not args.to_release and (sides := grid_sides(weights, args.layout)):
@@ -96,8 +105,13 @@ def convert_model(args: argparse.Namespace) -> None:
 
 def import_tokenizer(args: argparse.Namespace) -> None:
     """A published tokenizer to ours."""
-    result = convert_tokenizer(args.layout, args.src, args.dst, args.codebook, probe=not args.no_probe)
+    result = convert_tokenizer(args.layout, args.src, args.dst, args.codebook, probe=not args.no_probe, key=args.key)
     converted = result.converted
+    if result.other_entries:
+        print(
+            f"weights under {result.entry} taken; the file has others under {', '.join(result.other_entries)}, which "
+            "--key NAME takes"
+        )
     print_result(args.dst, converted.weights, converted.dropped)
     print(f"{len(converted.weights)} keys loaded, 0 missing, {len(converted.dropped)} ignored")
     if not converted.has_decoder:
@@ -120,7 +134,8 @@ def restore_names(args: argparse.Namespace) -> None:
 
 def convert_codebook(args: argparse.Namespace) -> None:
     """The codebook of a file to a file of its own."""
-    codebook = read_codebook(args.src)
+    check_other_file(args.src, args.dst)
+    codebook = read_codebook(args.src, args.key)
     save_codebook(args.dst, codebook)
     print(f"{args.dst}: K x D = {' x '.join(map(str, codebook.shape))}")
 

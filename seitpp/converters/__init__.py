@@ -7,8 +7,9 @@ from seitpp.converters.tokenizer_files import (
     export_tokenizer,
     read_codebook,
     read_published,
+    weight_entries,
 )
-from seitpp.converters.tokenizers import PRESETS, Converted, Preset, from_published, to_published
+from seitpp.converters.tokenizers import PRESETS, Converted, Preset, from_published, readable, to_published
 
 __all__ = [
     "LAYOUTS",
@@ -24,6 +25,8 @@ __all__ = [
     "grid_sides",
     "read_codebook",
     "read_published",
+    "readable",
     "to_published",
     "to_release",
+    "weight_entries",
 ]

@@ -25,6 +25,8 @@ class Layout:
         tables: Release names, among those dropped, of sine-cosine tables of square grids. They must be there and hold
             what their formula gives, because that is what our networks compute with.
         prefix: What our names begin with in a checkpoint of a larger model, whose other weights are then dropped.
+        weights_key: Under which key of a file the release's scripts look for the weights; None where the names
+            themselves are what the file holds.
     """
 
     names: Mapping[str, str]
@@ -32,6 +34,7 @@ class Layout:
     restored: Mapping[str, Callable[[Mapping[str, Tensor], Sequence[int]], Tensor]] = field(default_factory=dict)
     tables: tuple[str, ...] = ()
     prefix: str | None = None
+    weights_key: str | None = "model"
 
 
 def _block(theirs: str, ours: str) -> dict[str, str]:
@@ -170,6 +173,7 @@ LAYOUTS["tokenadapt"] = Layout(
     restored={name: _token_adapt_positions(number) for number, name in enumerate(_POSITIONS)},
     tables=_POSITIONS,
     prefix="token_adapt.",
+    weights_key=None,
 )
 
 # Ours that the release does not know: the codebook that the data preprocessor carries.

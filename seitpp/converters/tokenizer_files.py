@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seitpp.checkpoint import (
     SAFETENSORS_SUFFIX,
+    check_finite,
     load_checkpoint_file,
     save_torch,
     save_weights,
@@ -25,8 +26,16 @@ from seitpp.converters.inert_pickle import (
     load_inert,
     weights_of_module,
 )
-from seitpp.converters.tokenizers import PRESETS, Converted, codebook_name, from_published, readable, to_published
-from seitpp.files import written_whole
+from seitpp.converters.tokenizers import (
+    PRESETS,
+    Converted,
+    codebook_name,
+    first_stage,
+    from_published,
+    readable,
+    to_published,
+)
+from seitpp.files import check_other_file, written_whole
 from seitpp.tokenizers.pixel_range import RangeProbe, probe_pixel_range
 from seitpp.tokenizers.vq_tokenizer import check_preset, trained_weights
 
@@ -48,38 +57,64 @@ class Conversion:
         converted: The weights, and what was left out.
         probe: Errors in both pixel ranges, or None where it was not run.
         subset_file: File of the codes in use, where the source listed them.
+        entry: The entry of the source that the weights were taken from, or None where the source is the weights.
+        other_entries: Other entries of it that hold weights.
     """
 
     converted: Converted
     probe: RangeProbe | None
     subset_file: Path | None
+    entry: str | None = None
+    other_entries: tuple[str, ...] = ()
 
 
-def read_published(path: str | Path) -> dict[str, Tensor | UnreadTensor]:
+def read_published(path: str | Path, key: str | None = None) -> dict[str, Tensor | UnreadTensor]:
     """The tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
 
-    Nothing in the file is run: where it holds more than tensors, as Lightning's checkpoints do, the rest is skipped.
+    Nothing in the file is run: where it holds more than tensors, as training checkpoints do, the rest is skipped.
     Tensors of kinds that no weights have, such as complex ones, come as marks.
+
+    Args:
+        path: The file.
+        key: The entry that holds the weights, such as `ema`; by default the first of the usual ones.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
         ValueError: The file is damaged or holds no weights.
     """
-    return _weights_of(_read(Path(path)), path)
+    return _weights_of(_read(Path(path)), path, key)
 
 
-def _weights_of(content: Any, path: str | Path) -> dict[str, Tensor | UnreadTensor]:
+def weight_entries(content: Any) -> list[str]:
+    """Entries of a file that each hold weights: `model`, `ema`."""
+    entries = content.items() if isinstance(content, Mapping) else ()
+    return [key for key, value in entries if isinstance(key, str) and _is_table(value)]
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return bool(value) and all(isinstance(entry, Tensor | UnreadTensor) for entry in value.values())
+    return is_module(value)
+
+
+def taken_entry(content: Any) -> str | None:
+    """The entry of a file that its weights are taken from by default; None where the file is the weights."""
+    keys = _MODULE_KEYS if isinstance(content, Mapping) else ()
+    return next((key for key in keys if isinstance(content.get(key), Mapping | Inert)), None)
+
+
+def _weights_of(content: Any, path: str | Path, key: str | None = None) -> dict[str, Tensor | UnreadTensor]:
     """The weights in a file's content; a `module.` of data-parallel training is taken off their names."""
-    for key in _MODULE_KEYS if isinstance(content, Mapping) else ():
-        if isinstance(content.get(key), (Mapping, Inert)):
-            content = content[key]
-            break
+    if key is not None and key not in (found := weight_entries(content)):
+        raise ValueError(f"{path} holds no weights under {key!r}; it has some under {', '.join(found) or 'no key'}")
+    key = key or taken_entry(content)
+    content = content if key is None else content[key]
     if is_module(content):
         return _without_wrapper(weights_of_module(content))
     if isinstance(content, Inert):
         raise ValueError(f"{path} holds a pickled {content.name[:100]}, which is no torch module; it has no weights")
     entries = content.items() if isinstance(content, Mapping) else ()
-    unread = {name: value for name, value in entries if isinstance(value, UnreadTensor)}
+    unread = {name: value for name, value in entries if isinstance(value, UnreadTensor) and isinstance(name, str)}
     if not unread:
         return state_dict_of(content, path)
     tensors = {name: value for name, value in content.items() if name not in unread}
@@ -90,8 +125,12 @@ def _without_wrapper(weights: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix("module."): value for name, value in weights.items()}
 
 
-def read_codebook(path: str | Path) -> Tensor:
+def read_codebook(path: str | Path, key: str | None = None) -> Tensor:
     """The codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset is read from.
+
+    Args:
+        path: The file or folder.
+        key: See `read_published`.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
@@ -101,11 +140,13 @@ def read_codebook(path: str | Path) -> Tensor:
     if path.is_dir() or path.suffix == ".npy" or not path.is_file():
         return torch.from_numpy(load_codebook(path))
     content = _read(path)
-    rows = content if isinstance(content, (Tensor, UnreadTensor)) else _named_codebook(_weights_of(content, path), path)
+    alone = isinstance(content, (Tensor, UnreadTensor))
+    rows = content if alone else _named_codebook(_weights_of(content, path, key), path)
     return torch.from_numpy(checked_codebook(codebook_array(readable({"codebook": rows}, path)["codebook"]), path))
 
 
 def _named_codebook(weights: Mapping[str, Tensor | UnreadTensor], path: Path) -> Tensor | UnreadTensor:
+    weights, _ = first_stage(weights)
     found = [name for name in _CODEBOOK_NAMES if name in weights]
     if not found:
         raise ValueError(f"{path} holds no codebook; expected a tensor, or one named {', '.join(_CODEBOOK_NAMES)}")
@@ -113,7 +154,12 @@ def _named_codebook(weights: Mapping[str, Tensor | UnreadTensor], path: Path) ->
 
 
 def convert_tokenizer(
-    preset: str, source: str | Path, target: str | Path, codebook: str | Path | None = None, probe: bool = True
+    preset: str,
+    source: str | Path,
+    target: str | Path,
+    codebook: str | Path | None = None,
+    probe: bool = True,
+    key: str | None = None,
 ) -> Conversion:
     """Convert the published file of a tokenizer to ours.
 
@@ -123,14 +169,17 @@ def convert_tokenizer(
         target: File to write, tensors only; `.safetensors`, or torch's format with any other suffix.
         codebook: File of a codebook that takes the place of the source's, such as SeiT's of 391 codes.
         probe: Whether to check the range of pixel values by reconstructing a ramp, where there is a decoder.
+        key: See `read_published`.
 
     Raises:
         FileNotFoundError: A file is missing.
         ValueError: The source is not the preset's, or converted already, or the probe failed; nothing is written.
     """
+    check_other_file(source, target)
     content = _read(Path(source))
     _refuse_converted(content, source)
-    weights = _weights_of(content, source)
+    entry = key or taken_entry(content)
+    weights = _weights_of(content, source, key)
     if codebook is not None:
         weights[codebook_name(preset)] = read_codebook(codebook)
     converted = from_published(weights, preset, source=source)
@@ -141,7 +190,8 @@ def convert_tokenizer(
         subset_file = Path(target).with_suffix(".code_subset.npy")
         with written_whole(subset_file) as temporary, temporary.open("wb") as file:
             np.save(file, converted.used_codes.numpy())
-    return Conversion(converted, result, subset_file)
+    others = tuple(name for name in weight_entries(content) if name != entry)
+    return Conversion(converted, result, subset_file, entry, others if entry is not None else ())
 
 
 def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dict[str, Tensor]:
@@ -159,10 +209,12 @@ def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dic
         FileNotFoundError: `source` is missing.
         ValueError: The source is not the preset's; nothing is written.
     """
+    check_other_file(source, target)
     content = load_checkpoint_file(source)
     weights = state_dict_of(content, source)
     weights = trained_weights(weights) or weights
     check_preset(content, preset, source)
+    check_finite(weights, source)
     renamed = to_published(weights, preset)
     meta, key = {"exported_as": preset}, PRESETS[preset].family.weights_key
     if key == "state_dict" or Path(target).suffix == SAFETENSORS_SUFFIX:

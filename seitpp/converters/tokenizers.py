@@ -20,6 +20,7 @@ from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import ViTVQGAN, VQTokenizer
 
 _DECODER = "decoder."
+_FIRST_STAGE = "first_stage_model."  # of a latent diffusion model, whose other weights are not the tokenizer's
 _POSITION_TOLERANCE = 2e-6  # float32 and float64 sine-cosine tables differ by less
 
 
@@ -34,6 +35,9 @@ class Family:
         used_codes: Their name of a buffer that lists the codes in use, if they may have one.
         reversed_decoder: Whether they number the decoder's levels in the order in which they run.
         weights_key: Under which key of a file their loader looks for the weights.
+        restored: Their names, among those dropped, that a strict loader of theirs asks for, and shapes of the zeros
+            that an export has there.
+        sequence: Their parts that a pickled sequence of encoder and pre-quantiser holds, in this order.
     """
 
     rules: tuple[tuple[str, str], ...]
@@ -42,6 +46,8 @@ class Family:
     used_codes: str | None = None
     reversed_decoder: bool = False
     weights_key: str = "state_dict"
+    restored: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    sequence: tuple[str, ...] = ()
 
     def their_name(self, ours: str, levels: int) -> str:
         """Their name of one of our tensors, for networks of this many levels."""
@@ -70,6 +76,7 @@ _ENHANCING = Family(
     ),
     dropped=(r"loss\..*", r"model_ema\..*"),
     positions={"encoder.en_pos_embedding": "encoder", "decoder.de_pos_embedding": "decoder"},
+    sequence=("encoder", "pre_quant"),
 )
 _CONVOLUTIONAL_ENDS = (
     (r"encoder\.pre_quant\.(\w+)", r"quant_conv.\1"),
@@ -119,6 +126,7 @@ _LLAMAGEN = Family(
     dropped=(r"quantize\.codebook_used",),
     reversed_decoder=True,
     weights_key="model",
+    restored={"quantize.codebook_used": (65536,)},  # which codes came last, while training
 )
 
 
@@ -160,12 +168,16 @@ PRESETS: dict[str, Preset] = {
     "vqgan_f16_16384": _convolutional("vqgan_f16_16384", _TAMING),
     "vqgan_gumbel_f8": _convolutional("vqgan_gumbel_f8", _TAMING_GUMBEL),
     "ldm_vq_f4": _convolutional("ldm_vq_f4", _TAMING),
+    "ldm_vq_f4_noattn": _convolutional("ldm_vq_f4_noattn", _TAMING),
     "ldm_vq_f8": _convolutional("ldm_vq_f8", _TAMING),
     "ldm_vq_f8_n256": _convolutional("ldm_vq_f8_n256", _TAMING),
     "ldm_vq_f16": _convolutional("ldm_vq_f16", _TAMING),
     "llamagen_vq16": _convolutional("llamagen_vq16", _LLAMAGEN),
     "llamagen_vq8": _convolutional("llamagen_vq8", _LLAMAGEN),
 }
+
+
+_CODEBOOKS = {preset.family.their_name("codebook", 0) for preset in PRESETS.values()}
 
 
 @dataclass(frozen=True)
@@ -206,6 +218,8 @@ def from_published(
     """
     family, tokenizer = PRESETS[preset].family, tokenizer or PRESETS[preset].build_empty()
     expected = tokenizer.state_dict()
+    weights, others = first_stage(weights)
+    weights = _named_parts(weights, family)
     names = _their_names(family, tokenizer)
     readable({name: value for name, value in weights.items() if _is_needed(name, names, family)}, source)
     _check_codebook(weights.get(names["codebook"]), tokenizer, preset, source)
@@ -230,7 +244,31 @@ def from_published(
     for name in family.positions.keys() & weights.keys():
         _check_positions(weights[name], _positions(family, name, tokenizer), name, source)
     used = weights.get(family.used_codes) if family.used_codes else None
-    return Converted(renamed, dropped, decodes, None if used is None else used.long())
+    return Converted(renamed, [*dropped, *others], decodes, None if used is None else used.long())
+
+
+def first_stage(weights: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The tokenizer's weights in a file of a whole latent diffusion model, and the names of all others.
+
+    Of any other file all weights, and no names.
+    """
+    part = {name.removeprefix(_FIRST_STAGE): value for name, value in weights.items() if name.startswith(_FIRST_STAGE)}
+    # A codebook of a file of its own comes under its plain name.
+    own = {name: value for name, value in weights.items() if name in _CODEBOOKS}
+    others = [name for name in weights if not name.startswith(_FIRST_STAGE) and name not in own]
+    return ({**part, **own}, others) if part else (dict(weights), [])
+
+
+def _named_parts(weights: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    """Weights of a pickled sequence, numbered parts, under the names of these parts."""
+    numbers = {name.partition(".")[0] for name in weights if name[:1].isdigit()}
+    if not family.sequence or numbers != {str(number) for number in range(len(family.sequence))}:
+        return dict(weights)
+    renamed = {}
+    for name, value in weights.items():
+        number, _, rest = name.partition(".")
+        renamed[f"{family.sequence[int(number)]}.{rest}" if number in numbers else name] = value
+    return renamed
 
 
 def readable(weights: Mapping[str, Tensor | UnreadTensor], source: str | Path) -> dict[str, Tensor]:
@@ -258,7 +296,8 @@ def to_published(weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokeni
     if wrong := sorted(names.keys() ^ weights.keys()):
         raise ValueError(f"the weights are not those of {preset}; missing or unknown keys: {shorten(wrong)}")
     renamed = {names[ours]: value for ours, value in weights.items()}
-    return {**renamed, **{name: _positions(family, name, tokenizer) for name in positions}}
+    made_again = {name: torch.zeros(shape) for name, shape in family.restored.items()}
+    return {**renamed, **{name: _positions(family, name, tokenizer) for name in positions}, **made_again}
 
 
 def has_decoder(weights: Mapping[str, Any]) -> bool:

@@ -30,9 +30,12 @@ _DEFAULTS: dict[str, Any] = {
     "num_res_blocks": 2,
     "resolution": 256,
     "quantizer": "euclidean",
+    "middle_attention": True,
 }
 _F16 = {"multipliers": (1, 1, 2, 2, 4), "attention_at": (16,)}
 _F8 = {"multipliers": (1, 2, 2, 4), "attention_at": (32,)}
+
+_F4 = {"multipliers": (1, 2, 4), "attention_at": (), "z_channels": 3, "codebook_size": 8192, "code_dim": 3}
 
 ARCHS: dict[str, dict[str, Any]] = {
     "vqgan_f16_1024": {**_F16, "z_channels": 256, "codebook_size": 1024, "code_dim": 256},
@@ -47,13 +50,8 @@ ARCHS: dict[str, dict[str, Any]] = {
     },
     "ldm_vq_f8": {**_F8, "z_channels": 4, "codebook_size": 16384, "code_dim": 4},
     "ldm_vq_f8_n256": {**_F8, "z_channels": 4, "codebook_size": 256, "code_dim": 4},
-    "ldm_vq_f4": {
-        "multipliers": (1, 2, 4),
-        "attention_at": (),
-        "z_channels": 3,
-        "codebook_size": 8192,
-        "code_dim": 3,
-    },
+    "ldm_vq_f4": _F4,
+    "ldm_vq_f4_noattn": {**_F4, "middle_attention": False},
     "ldm_vq_f16": {**_F16, "z_channels": 8, "codebook_size": 16384, "code_dim": 8},
     "llamagen_vq16": {**_F16, "z_channels": 256, "codebook_size": 16384, "code_dim": 8, "quantizer": "cosine"},
     "llamagen_vq8": {**_F8, "z_channels": 256, "codebook_size": 16384, "code_dim": 8, "quantizer": "cosine"},
@@ -145,8 +143,9 @@ class Level(nn.Module):
         return self.resample(x)
 
 
-def _middle(channels: int) -> nn.Sequential:
-    return nn.Sequential(ResBlock(channels, channels), AttentionBlock(channels), ResBlock(channels, channels))
+def _middle(channels: int, attends: bool) -> nn.Sequential:
+    between = AttentionBlock(channels) if attends else nn.Identity()
+    return nn.Sequential(ResBlock(channels, channels), between, ResBlock(channels, channels))
 
 
 class ConvEncoder(nn.Module):
@@ -161,6 +160,7 @@ class ConvEncoder(nn.Module):
         resolution: Height and width of the training images.
         z_channels: Width of the result before the last 1 x 1 convolution.
         code_dim: Values a code, D.
+        middle_attention: Whether the coarsest resolution has attention between its last blocks.
     """
 
     def __init__(
@@ -173,6 +173,7 @@ class ConvEncoder(nn.Module):
         resolution: int,
         z_channels: int,
         code_dim: int,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
@@ -188,7 +189,7 @@ class ConvEncoder(nn.Module):
             )
             for level, width in enumerate(widths)
         )
-        self.mid = _middle(widths[-1])
+        self.mid = _middle(widths[-1], middle_attention)
         self.norm_out = _norm(widths[-1])
         self.conv_out = nn.Conv2d(widths[-1], z_channels, 3, padding=1)
         self.pre_quant = nn.Conv2d(z_channels, code_dim, 1)
@@ -217,6 +218,7 @@ class ConvDecoder(nn.Module):
         resolution: As the encoder's.
         z_channels: Width after the first 1 x 1 convolution.
         code_dim: Values a code, D.
+        middle_attention: As the encoder's.
     """
 
     def __init__(
@@ -229,12 +231,13 @@ class ConvDecoder(nn.Module):
         resolution: int,
         z_channels: int,
         code_dim: int,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         widths = [channels * multiplier for multiplier in multipliers]
         self.post_quant = nn.Conv2d(code_dim, z_channels, 1)
         self.conv_in = nn.Conv2d(z_channels, widths[-1], 3, padding=1)
-        self.mid = _middle(widths[-1])
+        self.mid = _middle(widths[-1], middle_attention)
         coarser = [*widths[1:], widths[-1]]
         self.levels = nn.ModuleList(
             Level(
@@ -263,9 +266,10 @@ class VQGAN(VQTokenizer):
 
     Args:
         arch: Name of a published model (`ARCHS`), or the sizes: `multipliers`, `attention_at`, `z_channels`,
-            `codebook_size`, `code_dim`, and where they differ from 128, 2, 256 and `euclidean` also `channels`,
-            `num_res_blocks`, `resolution` and `quantizer`. The quantiser `logits` has a score for each code, of which
-            the largest is taken; it is Gumbel-VQGAN's, whose own code adds random noise and so does not repeat.
+            `codebook_size`, `code_dim`, and where they differ from 128, 2, 256, `euclidean` and True also `channels`,
+            `num_res_blocks`, `resolution`, `quantizer` and `middle_attention`. The quantiser `logits` has a score for
+            each code, of which the largest is taken; it is Gumbel-VQGAN's, whose own code adds random noise and so
+            does not repeat.
         image_size: Height and width that images are resized to; multiples of the stride.
         in_channels: Colour channels.
         resize_mode: How images are resized.
@@ -304,6 +308,8 @@ class VQGAN(VQTokenizer):
             precision=precision,
         )
         self.arch = arch if isinstance(arch, str) else {**sizes, "quantizer": quantizer, "codebook_size": codebook_size}
+        if not isinstance(arch, str) and sizes["middle_attention"]:  # what stores recorded before it was an option
+            del self.arch["middle_attention"]
         self.in_channels = in_channels
         self.stride = 1 << (len(sizes["multipliers"]) - 1)
         if any(side % self.stride for side in self.image_size):

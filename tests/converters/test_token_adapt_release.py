@@ -157,10 +157,26 @@ def test_the_tool_exports_for_the_grids_it_is_told(main: Callable, tmp_path: Pat
     ours, back = tmp_path / "ours.pth", tmp_path / "back.pth"
     torch.save({"state_dict": small().state_dict()}, ours)
     assert main([LAYOUT, str(ours), str(back), "--to-release", "--grids", "4", "3"]) == 0
-    assert grid_sides(torch.load(back, weights_only=True)["model"], LAYOUT) == (4, 3)
+    assert grid_sides(torch.load(back, weights_only=True), LAYOUT) == (4, 3)
 
 
 def test_grids_go_with_the_export_alone(main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main([LAYOUT, "a.pth", "b.pth", "--grids", "4", "3"])
     assert "--grids is for tokenadapt with --to-release" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_export_has_the_names_at_its_top_and_both_forms_are_read(
+    main: Callable, wrapped: bool, theirs: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """The authors' scripts read the top level and take what they find: under a key they would find nothing."""
+    torch.save({"model": theirs} if wrapped else theirs, tmp_path / "theirs.pth")
+    assert main([LAYOUT, str(tmp_path / "theirs.pth"), str(tmp_path / "ours.pth")]) == 0
+    sides = [str(side) for side in grid_sides(theirs, LAYOUT)]
+    line = [LAYOUT, str(tmp_path / "ours.pth"), str(tmp_path / "back.pth"), "--to-release", "--grids", *sides]
+    assert main(line) == 0
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(back[name], value, atol=2e-6, rtol=0)

@@ -1,5 +1,6 @@
 """Files of published tokenizers: what is read from them, and what is written."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -49,6 +50,7 @@ CONVOLUTIONAL = dict(
         "code_dim": 5,
     },
 )
+LLAMAGEN = {**CONVOLUTIONAL["arch"], "quantizer": "cosine"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +60,7 @@ def small_presets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("vitvqgan_base", VIT),
         ("seit_vitvqgan", VIT),
         ("vqgan_f16_1024", CONVOLUTIONAL),
-        ("llamagen_vq16", CONVOLUTIONAL),
+        ("llamagen_vq16", {**CONVOLUTIONAL, "arch": LLAMAGEN}),
     ):
         monkeypatch.setitem(PRESETS, name, Preset(config, PRESETS[name].family))
 
@@ -182,6 +184,105 @@ def test_converted_file_is_not_converted_again(suffix: str, tmp_path: Path, pass
     with pytest.raises(ValueError, match=rf"ours{suffix} is already converted, as vitvqgan_base; .*--to-release"):
         convert_tokenizer("vitvqgan_base", ours, tmp_path / "again.pth")
     assert not (tmp_path / "again.pth").exists()
+
+
+def test_tokenizer_of_a_whole_latent_diffusion_model_is_taken_by_its_prefix(
+    tmp_path: Path, passing_probe: list
+) -> None:
+    tokenizer = random_tokenizer("vqgan_f16_1024")
+    whole = {f"first_stage_model.{name}": value for name, value in theirs("vqgan_f16_1024", tokenizer).items()}
+    others = {"model.diffusion_model.out.weight": torch.zeros(2), "cond_stage_model.embedding.weight": torch.ones(2)}
+    ours = {"scale_factor": torch.tensor(1.0), "model_ema.decay": torch.tensor(0.9)}
+    torch.save({"state_dict": {**others, **whole, **ours}, "callbacks": {Callback: Callback()}}, tmp_path / "ldm.ckpt")
+    result = convert_tokenizer("vqgan_f16_1024", tmp_path / "ldm.ckpt", tmp_path / "a.pth")
+    assert set(result.converted.dropped) == {*others, *ours}
+    loaded = TOKENIZERS.build({**CONVOLUTIONAL, "checkpoint": tmp_path / "a.pth"})
+    assert loaded.weights_sha256 == tokenizer.weights_sha256
+    assert torch.equal(read_codebook(tmp_path / "ldm.ckpt"), tokenizer.codebook.detach())
+
+
+class Part(Wrapped):
+    """Encoder or pre-quantiser of such a tokenizer."""
+
+
+@pytest.mark.parametrize("form", ["module", "state dict"])
+def test_sequence_of_encoder_and_pre_quantiser_encodes(form: str, tmp_path: Path) -> None:
+    tokenizer = random_tokenizer("seit_vitvqgan")
+    weights = theirs("seit_vitvqgan", tokenizer)
+    parts = [
+        Part({name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)})
+        for prefix in ("encoder.", "pre_quant.")
+    ]
+    module = nn.Sequential(*parts)
+    torch.save(module if form == "module" else module.state_dict(), tmp_path / "tokenizer.ckpt")
+    torch.save(tokenizer.codebook.detach(), tmp_path / "codebook.ckpt")
+    with pytest.raises(ValueError, match=r"missing keys: quantizer\.embedding\.weight"):
+        convert_tokenizer("seit_vitvqgan", tmp_path / "tokenizer.ckpt", tmp_path / "a.pth")
+    result = convert_tokenizer(
+        "seit_vitvqgan", tmp_path / "tokenizer.ckpt", tmp_path / "a.pth", tmp_path / "codebook.ckpt"
+    )
+    assert not result.converted.has_decoder and result.probe is None
+    loaded, images = TOKENIZERS.build({**VIT, "checkpoint": tmp_path / "a.pth"}), torch.rand(2, 3, 16, 16)
+    assert not loaded.can_decode and torch.equal(loaded.encode(images), tokenizer.encode(images))
+
+
+def test_numbered_parts_of_something_else_are_refused(tmp_path: Path) -> None:
+    torch.save(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"unknown keys: .*2\.weight"):
+        convert_tokenizer("seit_vitvqgan", tmp_path / "a.ckpt", tmp_path / "a.pth")
+    torch.save(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"is not a vqgan_f16_1024 as published .*unknown keys: .*0\.weight"):
+        convert_tokenizer("vqgan_f16_1024", tmp_path / "a.ckpt", tmp_path / "a.pth")
+
+
+def test_average_beside_the_weights_is_named_and_can_be_taken(tmp_path: Path, passing_probe: list) -> None:
+    tokenizers = {key: random_tokenizer("llamagen_vq16", seed) for seed, key in enumerate(("model", "ema"))}
+    parts = {key: theirs("llamagen_vq16", tokenizer) for key, tokenizer in tokenizers.items()}
+    content = {**parts, "optimizer": {"state": {}}, "discriminator": {"x": torch.ones(2)}, "steps": 7}
+    torch.save({**content, "args": argparse.Namespace(ema=True)}, tmp_path / "a.pt")
+    for key in ("model", "ema"):
+        result = convert_tokenizer(
+            "llamagen_vq16", tmp_path / "a.pt", tmp_path / "a.pth", key=None if key == "model" else key
+        )
+        other = "ema" if key == "model" else "model"
+        assert result.entry == key and set(result.other_entries) == {other, "discriminator"}
+        loaded = TOKENIZERS.build({**CONVOLUTIONAL, "arch": LLAMAGEN, "checkpoint": tmp_path / "a.pth"})
+        assert loaded.weights_sha256 == tokenizers[key].weights_sha256
+        assert torch.equal(read_codebook(tmp_path / "a.pt", key), tokenizers[key].codebook.detach())
+    with pytest.raises(ValueError, match=r"holds no weights under 'average'; it has some under model, ema, discrimin"):
+        read_published(tmp_path / "a.pt", "average")
+
+
+def test_export_of_llamagen_has_what_a_strict_loader_asks_for(tmp_path: Path) -> None:
+    torch.save({"state_dict": random_tokenizer("llamagen_vq16").state_dict()}, tmp_path / "ours.pth")
+    export_tokenizer("llamagen_vq16", tmp_path / "ours.pth", tmp_path / "back.pt")
+    used = torch.load(tmp_path / "back.pt", weights_only=True)["model"]["quantize.codebook_used"]
+    assert used.shape == (65536,) and used.dtype == torch.float32 and not used.any()
+
+
+@pytest.mark.parametrize("link", [None, "symbolic", "hard", "spelling"])
+def test_source_is_never_written_over(link: str | None, tmp_path: Path, passing_probe: list) -> None:
+    source = write(theirs("vitvqgan_base", random_tokenizer("vitvqgan_base")), tmp_path / "a.ckpt", "plain")
+    before, other = source.read_bytes(), tmp_path / "other.ckpt"
+    if link == "symbolic":
+        other.symlink_to(source)
+    elif link == "hard":
+        other.hardlink_to(source)
+    target = {None: source, "spelling": tmp_path / "x" / ".." / "a.ckpt"}.get(link, other)
+    (tmp_path / "x").mkdir()
+    with pytest.raises(ValueError, match=r"is what would be read, .*write to another file"):
+        convert_tokenizer("vitvqgan_base", source, target)
+    with pytest.raises(ValueError, match=r"is what would be read, .*write to another file"):
+        export_tokenizer("vitvqgan_base", source, target)
+    assert source.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path: Path) -> None:
+    weights = dict(random_tokenizer("vitvqgan_base").state_dict())
+    weights["encoder.pre_quant.bias"] = torch.full_like(weights["encoder.pre_quant.bias"], torch.nan)
+    torch.save({"state_dict": weights}, tmp_path / "ours.pth")
+    with pytest.raises(ValueError, match=r"NaN or infinite in encoder\.pre_quant\.bias"):
+        export_tokenizer("vitvqgan_base", tmp_path / "ours.pth", tmp_path / "back.pth")
 
 
 def test_odd_tensors_stop_the_conversion_only_where_needed(tmp_path: Path, passing_probe: list) -> None:

@@ -31,6 +31,18 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.parametrize("middle_attention", [True, False])
+def test_attention_in_the_middle_can_be_left_out(middle_attention: bool) -> None:
+    tokenizer = VQGAN({**SMALL, "middle_attention": middle_attention}, image_size=16)
+    names = {name for name in tokenizer.state_dict() if ".mid.1." in name}
+    assert bool(names) == middle_attention and (len(names) == 20 or not names)
+    assert tokenizer.decode(tokenizer.encode(torch.rand(1, 3, 16, 16))).shape == (1, 3, 16, 16)
+    again = VQGAN(**tokenizer.describe_networks(), image_size=16)
+    assert again.state_dict().keys() == tokenizer.state_dict().keys()
+    # Stores that were made before it was an option record none.
+    assert ("middle_attention" in tokenizer.describe_networks()["arch"]) != middle_attention
+
+
 def golden_tokenizer(golden: dict) -> VQGAN:
     """The fixture's networks with its weights."""
     tokenizer = VQGAN(**golden_vqgan(golden))
@@ -82,6 +94,7 @@ def test_size_of_the_published_models(arch: str) -> None:
         ("vqgan_f16_16384", 16, 16384, 256, "euclidean"),
         ("vqgan_gumbel_f8", 32, 8192, 256, "euclidean"),
         ("ldm_vq_f4", 64, 8192, 3, "euclidean"),
+        ("ldm_vq_f4_noattn", 64, 8192, 3, "euclidean"),
         ("ldm_vq_f8", 32, 16384, 4, "euclidean"),
         ("ldm_vq_f8_n256", 32, 256, 4, "euclidean"),
         ("ldm_vq_f16", 16, 16384, 8, "euclidean"),

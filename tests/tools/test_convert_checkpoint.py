@@ -1,5 +1,6 @@
 """`tools/convert_checkpoint.py`: files to files, in both directions, loaded into the models they are for."""
 
+import argparse
 import os
 import runpy
 from collections.abc import Callable
@@ -201,6 +202,68 @@ def test_code_in_the_source_is_not_run(main: Callable, tmp_path: Path) -> None:
     message = refused(main, ["mtm", str(tmp_path / "release.pth"), str(tmp_path / "out.pth")])
     assert "nothing in it was run" in message
     assert os.listdir(tmp_path) == ["release.pth"]
+
+
+@pytest.mark.parametrize("in_zip", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_training_checkpoint_with_its_settings_is_read(
+    main: Callable, layout: str, in_zip: bool, tmp_path: Path
+) -> None:
+    """As the release's own scripts save them: settings, optimizer, loss scale beside the weights."""
+    weights = release_weights(layout)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(2))])
+    settings = argparse.Namespace(lr=1e-3, output_dir=Path("x"), device=torch.device("cpu"), dist=None)
+    content = {"model": weights, "optimizer": optimizer.state_dict(), "epoch": 399, "scaler": {"scale": 65536.0}}
+    torch.save({**content, "args": settings}, tmp_path / "a.pth", _use_new_zipfile_serialization=in_zip)
+    assert main([layout, str(tmp_path / "a.pth"), str(tmp_path / "ours.pth")]) == 0
+    torch.save({"model": weights}, tmp_path / "b.pth")
+    main([layout, str(tmp_path / "b.pth"), str(tmp_path / "same.pth")])
+    found, expected = (torch.load(tmp_path / name, weights_only=True) for name in ("ours.pth", "same.pth"))
+    assert found["meta"] == expected["meta"]
+    assert all(torch.equal(found["state_dict"][name], value) for name, value in expected["state_dict"].items())
+
+
+def test_average_of_a_training_checkpoint_can_be_taken(main: Callable, tmp_path: Path) -> None:
+    weights = release_weights("mtm-classifier")
+    average = {name: value + 1 for name, value in weights.items()}
+    torch.save({"model": weights, "model_ema": average, "args": argparse.Namespace()}, tmp_path / "a.pth")
+    main(["mtm-classifier", str(tmp_path / "a.pth"), str(tmp_path / "ours.pth"), "--key", "model_ema"])
+    found = torch.load(tmp_path / "ours.pth", weights_only=True)["state_dict"]
+    assert torch.equal(found["head.fc.bias"], average["head.bias"])
+    message = refused(main, ["mtm", str(tmp_path / "a.pth"), str(tmp_path / "out.pth"), "--key", "ema"])
+    assert "holds no weights under 'ema'; it has some under model, model_ema" in message
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "tokenadapt"])
+def test_refusal_names_the_file_once_and_gives_no_advice_to_unpickle(
+    main: Callable, layout: str, tmp_path: Path
+) -> None:
+    torch.save({"model": {"x": Payload(tmp_path / "ran")}}, tmp_path / "a.pth")
+    message = refused(main, [layout, str(tmp_path / "a.pth"), str(tmp_path / "out.pth")])
+    assert message.count(str(tmp_path / "a.pth")) == 1 and "weights_only" not in message
+    assert os.listdir(tmp_path) == ["a.pth"]
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "vitvqgan_base", "codebook"])
+@pytest.mark.parametrize("to_release", [True, False])
+def test_source_is_never_written_over(main: Callable, layout: str, to_release: bool, tmp_path: Path) -> None:
+    source = write_release("mtm", tmp_path / "a.pth")
+    (tmp_path / "b.pth").hardlink_to(source)
+    before = source.read_bytes()
+    for target in ("a.pth", "b.pth"):
+        option = ["--to-release"] if to_release and layout != "codebook" else []
+        message = refused(main, [layout, str(source), str(tmp_path / target), *option])
+        assert "is what would be read" in message and "write to another file" in message
+    assert source.read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_refused(main: Callable, tmp_path: Path) -> None:
+    weights = release_weights("mtm")
+    weights["mlm_layer.bias"] = weights["mlm_layer.bias"].clone().fill_(torch.inf)
+    torch.save({"model": weights}, tmp_path / "a.pth")
+    message = refused(main, ["mtm", str(tmp_path / "a.pth"), str(tmp_path / "out.pth")])
+    assert "holds values that are NaN or infinite in mlm_layer.bias" in message
+    assert os.listdir(tmp_path) == ["a.pth"]
 
 
 def test_unknown_layout_is_refused(main: Callable, capsys: pytest.CaptureFixture) -> None:
