@@ -26,7 +26,7 @@ from seitpp.storage import CODECS
 from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
 from seitpp.tokenization.label_checks import early_warnings
 from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.report import TokenizeReport
+from seitpp.tokenization.report import TokenizeReport, left_out_message
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,6 +41,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--unlabelled", action="store_true", help="leave labels out, whatever folders or tars say")
     parser.add_argument(
         "--on-error", choices=["skip", "fail"], default="skip", help="leave out images that cannot be read, or stop"
+    )
+    parser.add_argument(
+        "--retry-left-out",
+        action="store_true",
+        help="read images again that were left out of a finished store, and make the shards anew that lack one",
     )
     parser.add_argument(
         "--max-pixels",
@@ -105,6 +110,7 @@ def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
         num_workers=args.workers,
         device=device_of(args.device, processes),
         skip_unreadable=args.on_error == "skip",
+        retry_left_out=args.retry_left_out,
         label_size=None if args.label_size is None else tuple(args.label_size),
     )
 
@@ -141,9 +147,7 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
     for warning in report.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     if report.num_unreadable:
-        print(
-            f"{report.num_unreadable} images were left out, with the reasons: {folder}/unreadable.txt", file=sys.stderr
-        )
+        print(left_out_message(args.out), file=sys.stderr)
     if report.psnr_db is not None:
         print(f"Look at {folder}/reconstructions.png")
         if report.psnr_db < args.min_psnr:
@@ -175,6 +179,8 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
         return
     if totals is None:
         print(f"{args.out} is complete already; nothing was done")
+        if (message := left_out_message(args.out)) is not None:
+            print(message, file=sys.stderr)
         return
     show(make_report(plan, totals), args)
     clean(args.out)

@@ -33,6 +33,7 @@ class TokenizeJob:
         num_workers: Processes that decode images, for each process that encodes.
         device: Where to encode.
         skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
+        retry_left_out: Whether a finished store's shards that an image was left out of are made again.
         label_size: Height and width of label maps; None for those of the tokenizer's images, (0, 0) for their own.
         save_seconds: How often the codes of an unfinished shard are put aside.
     """
@@ -46,6 +47,7 @@ class TokenizeJob:
     num_workers: int = 0
     device: str = "cpu"
     skip_unreadable: bool = True
+    retry_left_out: bool = False
     label_size: tuple[int, int] | None = None
     save_seconds: float = 30.0
 

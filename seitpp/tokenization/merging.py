@@ -26,6 +26,7 @@ from seitpp.tokenization.records import ShardRecord
 from seitpp.tokenization.shard_worker import label_map_name, record_name, unreadable_error
 
 _RUN_FILE = f"{STAGING}/run.json"
+_KEPT_RECORDS = "report/shards.json"
 _LABELS = "labels"
 # What may change between the runs that make one store, but not without a word.
 _SOFT = {"batch_size": "--batch-size", "device": "--device"}
@@ -109,7 +110,11 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
         if output.is_local:
             _require_shards(output)
         output.remove_folder(STAGING)  # left by a run that was killed while it cleaned
-        return True, []
+        if not num_left_out(header) or not plan.job.retry_left_out:
+            _require_none_left_out(plan, header)
+            return True, []
+        run_lock.hold(plan.job.out, alone=True)
+        _restore_records(output)
     output.remove_unfinished_files()
     warnings = _compare_run(plan, output, header)
     if header is not None and header.get("complete"):  # killed before the report was written
@@ -119,6 +124,51 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
     if header is None:
         _write_header(output, expected, [], complete=False)
     return False, warnings
+
+
+def num_left_out(header: dict[str, Any] | None) -> int:
+    """Images that were left out of a finished store, as its header says."""
+    found = ((header or {}).get("source") or {}).get("num_unreadable")
+    return found if isinstance(found, int) else 0
+
+
+def _require_none_left_out(plan: Plan, header: dict[str, Any] | None) -> None:
+    """Refuse a finished store that images were left out of, where the job is to leave none out."""
+    if not plan.job.skip_unreadable and (number := num_left_out(header)):
+        raise ValueError(
+            f"{plan.job.out} is complete, but {number} images were left out of it, with the reasons: "
+            f"{plan.job.out}/report/unreadable.txt. Mend them, then pass --retry-left-out to read them again"
+        )
+
+
+def keep_records(plan: Plan, totals: Totals) -> None:
+    """Keep the records of shards with the report, for a run that reads images again; nothing if none was left out."""
+    output = OutputFolder(plan.job.out)
+    if not totals.unreadable:
+        output.remove(_KEPT_RECORDS)
+        return
+    names = [record_name(shard.number) for shard in plan.shards]
+    contents = {name: (output.read(name) or b"").decode() for name in names}
+    output.write(_KEPT_RECORDS, json.dumps(contents).encode())
+
+
+def _restore_records(output: OutputFolder) -> None:
+    """Put the records of a finished store's shards back, as if its run had not been cleaned up.
+
+    Raises:
+        ValueError: They were not kept, or are damaged.
+    """
+    content, path = output.read(_KEPT_RECORDS), f"{output.path}/{_KEPT_RECORDS}"
+    remedy = f"To read images again that were left out, delete {output.path} and run the same command"
+    if content is None:
+        raise ValueError(f"{path} is missing, so it is not known which shards lack images. {remedy}")
+    try:
+        records = parse_json_object(content, path)
+    except ValueError as error:
+        raise ValueError(f"{error}. {remedy}") from error
+    for name, record in records.items():
+        if isinstance(record, str) and name == f"{STAGING}/{name.rpartition('/')[2]}":
+            output.write(name, record.encode())
 
 
 def _require_shards(output: OutputFolder) -> None:
@@ -135,7 +185,8 @@ def _require_shards(output: OutputFolder) -> None:
 def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
     """Numbers of the shards that have no record yet, or were damaged since they were written.
 
-    Those of which an image was left out count as unfinished for a job that skips none: it may be there by now.
+    Those of which an image was left out count as unfinished for a job that skips none, or is to try these again: it
+    may be there by now.
 
     Args:
         plan: The run.
@@ -149,7 +200,8 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
     problems = {**_label_map_problems(plan, output, records), **problems}
     for number, problem in problems.items():
         warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
-    left_out = () if plan.job.skip_unreadable else (key for key, record in records.items() if record.unreadable)
+    again = plan.job.retry_left_out or not plan.job.skip_unreadable
+    left_out = (key for key, record in records.items() if again and record.unreadable)
     _make_again(plan, output, records, {*problems, *left_out})
     finished = set(output.names(STAGING))
     return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seitpp.checkpoint import shorten
 from seitpp.label_maps import label_histogram
 from seitpp.pictures import reconstruction_grid
 from seitpp.storage import StoreReader, store_stats
@@ -19,7 +20,7 @@ from seitpp.tokenization.fitting import spread
 from seitpp.tokenization.job import Plan
 from seitpp.tokenization.label_checks import classes_without_pixels, late_warnings
 from seitpp.tokenization.loading import ImageBatches
-from seitpp.tokenization.merging import Totals
+from seitpp.tokenization.merging import Totals, keep_records, num_left_out, read_header
 from seitpp.tokenization.output import OutputFolder
 from seitpp.tokenizers.base import Tokenizer
 
@@ -79,6 +80,8 @@ class TokenizeReport:
 def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     """Measure a finished store and write `report/` into it: `report.json`, `unreadable.txt`, `reconstructions.png`.
 
+    `shards.json` is there for a later run that is to read images again which were left out, if any were.
+
     A store that is not on this machine is not read again; what would need that is None.
     """
     output = OutputFolder(plan.job.out)
@@ -109,6 +112,7 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     )
     output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")
     output.write("report/unreadable.txt", unreadable_list(totals))
+    keep_records(plan, totals)
     if decoded is not None:
         output.write("report/reconstructions.png", _picture(pixels, decoded))
     return report
@@ -180,6 +184,20 @@ def _changed_by_precision(plan: Plan, pixels: Tensor) -> float | None:
 
     images = plan.tokenizer.from_bytes(pixels[: plan.job.batch_size].to(plan.job.device))
     return changed_share(plan.tokenizer, images)
+
+
+def left_out_message(out: str) -> str | None:
+    """Which images were left out of a finished store, and how to read them again; None if none were."""
+    output = OutputFolder(out)
+    if not (number := num_left_out(read_header(output))):
+        return None
+    lines = (output.read("report/unreadable.txt") or b"").decode("utf-8", "replace").splitlines()
+    names = shorten([line.split("\t")[0] for line in lines], 3)
+    return (
+        f"{number} images were left out, with the reasons: {report_folder(out)}/unreadable.txt"
+        + (f" ({names})" if names else "")
+        + ". Mend them and run the same command with --retry-left-out to read them again"
+    )
 
 
 def report_folder(out: str) -> str:

@@ -1,7 +1,9 @@
 """The store that comes out of a run: headers, labels and label maps, left-out images, and what else may lie there."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from seitpp.storage import CodeTable, StoreReader
 from seitpp.tokenization import TokenizeJob, make_plan, merging, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
+from seitpp.tokenization.sources import ImageSource
 from seitpp.tokenizers import PatchKMeans
 
 
@@ -410,3 +413,80 @@ def test_unfinished_store_can_be_read_up_to_there(class_folder: Callable, make_j
     reader = StoreReader(tmp_path / "store")
     merging.publish(plan)  # too late
     assert StoreReader(tmp_path / "store").header == reader.header
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_images_that_were_left_out_are_read_again(
+    class_folder: Callable,
+    pair_folder: Callable,
+    make_job: Callable,
+    run_job: Callable,
+    files_of: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    annotated: bool,
+) -> None:
+    root = pair_folder(tmp_path / "images", 10) if annotated else class_folder(tmp_path / "images", per_class=5)
+    split = "training" if annotated else None
+    run_job(make_job(root, tmp_path / "whole", split=split))
+    damaged = root / "images" / "training" / "6.png" if annotated else root / "bee" / "1.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:50])
+    job = replace(make_job(root, tmp_path / "store", split=split), retry_left_out=True)
+    run_job(job)
+    assert len(StoreReader(tmp_path / "store")) == 9
+    damaged.write_bytes(content)
+
+    read = []
+    load = ImageSource.load
+    monkeypatch.setattr(ImageSource, "load", lambda self, n, c: read.append(n) or load(self, n, c))
+    plan = make_plan(job, Processes())
+    tokenize(plan, Processes(), lambda done, total: None, print)
+    assert sorted(read) == (list(range(10)) if annotated else [4, 5, 6, 7])  # the shard that lacked one
+    run_job(job)
+    assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+    read.clear()
+    assert run_job(job) is None and not read  # nothing is left out any more
+
+
+def test_run_that_reads_again_may_be_killed_at_any_write(
+    class_folder: Callable, make_job: Callable, run_job: Callable, files_of: Callable, tmp_path: Path
+) -> None:
+    root = class_folder(tmp_path / "images", per_class=5)
+    run_job(make_job(root, tmp_path / "whole"))
+    content = (root / "bee" / "1.png").read_bytes()
+    (root / "bee" / "1.png").write_bytes(content[:50])
+    run_job(make_job(root, tmp_path / "damaged"))
+    (root / "bee" / "1.png").write_bytes(content)
+    for allowed in range(12):
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        shutil.copytree(tmp_path / "damaged", tmp_path / "store")
+        job = replace(make_job(root, tmp_path / "store"), retry_left_out=True)
+        writes = iter(range(allowed))
+        write = OutputFolder.write
+
+        def killed(self: OutputFolder, name: str, content: bytes, writes: Any = writes, write: Any = write) -> None:
+            if next(writes, None) is None:
+                raise KeyboardInterrupt
+            write(self, name, content)
+
+        with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(OutputFolder, "write", killed)
+            run_job(job)
+        run_job(job)
+        assert files_of(tmp_path / "store") == files_of(tmp_path / "whole"), allowed
+
+
+def test_store_that_kept_no_records_says_how_to_make_it_again(
+    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path
+) -> None:
+    job = make_job(class_folder(tmp_path / "images", damaged=True), tmp_path / "store")
+    run_job(job)
+    (tmp_path / "store" / "report" / "shards.json").write_text("{")
+    with pytest.raises(ValueError, match=r"shards\.json .*To read images again that were left out, delete "):
+        run_job(replace(job, retry_left_out=True))
+    (tmp_path / "store" / "report" / "shards.json").unlink()
+    with pytest.raises(ValueError, match=r"shards\.json is missing, so it is not known which shards lack images"):
+        run_job(replace(job, retry_left_out=True))
+    with pytest.raises(ValueError, match=r"is complete, but 1 images were left out of it, .*--retry-left-out"):
+        run_job(replace(job, skip_unreadable=False))

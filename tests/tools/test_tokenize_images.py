@@ -64,8 +64,20 @@ def test_images_to_a_store(
 
     before = files_of(out)
     assert tool(*line, "--cfg-options", *SMALL) == 0
-    assert f"{out} is complete already; nothing was done" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"{out} is complete already; nothing was done" in printed.out
+    assert (
+        f"1 images were left out, with the reasons: {out}/report/unreadable.txt (ant/0 damaged.jpg). Mend"
+        in printed.err
+    )
     assert files_of(out) == before
+    assert tool(*line, "--on-error", "fail", "--cfg-options", *SMALL) == 1
+    assert "is complete, but 1 images were left out of it" in capsys.readouterr().err
+
+    shutil.copy(images / "ant" / "1.png", images / "ant" / "0 damaged.jpg")
+    assert tool(*line, "--retry-left-out", "--cfg-options", *SMALL) == 0
+    assert f"{out}: 9 images in 3 shards" in capsys.readouterr().out
+    assert len(StoreReader(out)) == 9 and not StoreReader(out).verify()
 
 
 def test_relative_paths(
