@@ -9,9 +9,13 @@ from seitpp.datasets.token_dataset import TokenDataset
 from seitpp.datasets.token_pairs import TokenPairDataset
 from seitpp.datasets.token_seg_dataset import TokenSegDataset
 from seitpp.datasets.worker_seed import seed_worker
+from seitpp.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
 __all__ = [
+    "ClassBalancedDataset",
+    "ConcatDataset",
     "ImageDataset",
+    "RepeatDataset",
     "SubsetDataset",
     "TokenDataset",
     "TokenPairDataset",

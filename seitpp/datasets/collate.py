@@ -16,6 +16,7 @@ def identity_collate(batch: TokenBatch) -> TokenBatch:
     if not isinstance(batch, Mapping):
         raise TypeError(
             f"identity_collate takes the one batch that a data set's __getitems__ makes, got a {type(batch).__name__}; "
-            "a wrapper around the data set hides its __getitems__. Use the data set's own `subset` and `keep_length`"
+            "a wrapper around the data set hides its __getitems__. Use seitpp.ConcatDataset, seitpp.RepeatDataset or "
+            "seitpp.ClassBalancedDataset, or the data set's own `subset` and `keep_length`"
         )
     return batch

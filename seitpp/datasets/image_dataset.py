@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 
 from seitpp.checkpoint import shorten
 from seitpp.datasets.batched import BatchedDataset
+from seitpp.datasets.origins import Origins
 from seitpp.images import MAX_PIXELS
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
@@ -129,6 +130,12 @@ class ImageDataset(BatchedDataset):
         """A copy of what is known of the data; opens the source if need be."""
         self.full_init()
         return copy.deepcopy(self._metainfo)
+
+    @force_full_init
+    def origins(self) -> Origins:
+        """Which image each item is: its place in a source of these names and labels."""
+        numbers = np.asarray(self.data_list, dtype=np.int64)
+        return Origins((self._metainfo["images_sha256"],), np.zeros(len(numbers), dtype=np.int64), numbers)
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:

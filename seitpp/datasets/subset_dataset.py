@@ -1,15 +1,15 @@
 """A drawn part of any data set, such as of images, with the length of the whole one where that is wanted."""
 
-from typing import Any
-
+import numpy as np
 from mmengine.dataset import BaseDataset
 
 from seitpp.datasets.subset import choose_subset
+from seitpp.datasets.wrappers import WrappedDataset
 from seitpp.registry import DATASETS
 
 
 @DATASETS.register_module()
-class SubsetDataset:
+class SubsetDataset(WrappedDataset):
     """Some samples of a data set; `TokenDataset` has the same as options of its own.
 
     Samples are drawn without regard to their classes.
@@ -33,8 +33,7 @@ class SubsetDataset:
         seed: int = 0,
         keep_length: bool = False,
     ) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
-        self.dataset.full_init()
+        super().__init__([dataset])
         self.places = choose_subset(
             len(self.dataset), None, 1, fraction=fraction, count=count, class_balanced=False, seed=seed
         )
@@ -42,24 +41,23 @@ class SubsetDataset:
         self._drawn = {"num_samples": len(self.places), "seed": seed}
 
     @property
+    def dataset(self) -> BaseDataset:
+        """The data set."""
+        return self.datasets[0]
+
+    @property
     def metainfo(self) -> dict:
         """That of the data set, and how many samples were drawn with which seed."""
-        return {**(self.dataset.metainfo or {}), "subset": self._drawn}
+        return {**super().metainfo, "subset": self._drawn}
 
-    def full_init(self) -> None:
-        """Nothing is left to do; wrappers ask for it."""
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each drawn sample, int64, or None."""
+        labels = super().labels
+        return None if labels is None else labels[self.places % len(labels)]  # fewer where its length is kept
 
     def __len__(self) -> int:
         return len(self.dataset) if self.keep_length else len(self.places)
 
-    def _place(self, index: int) -> int:
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of a data set of {len(self)}")
-        return int(self.places[index % len(self.places)])
-
-    def get_data_info(self, idx: int) -> dict:
-        """What the data set knows of a sample."""
-        return self.dataset.get_data_info(self._place(idx))
-
-    def __getitem__(self, idx: int) -> Any:
-        return self.dataset[self._place(idx)]
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        return self.places[indices % len(self.places)]

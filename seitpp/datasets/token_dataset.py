@@ -12,6 +12,7 @@ from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
 
 from seitpp.datasets.batched import BatchedDataset
+from seitpp.datasets.origins import Origins
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
@@ -210,6 +211,12 @@ class TokenDataset(BatchedDataset):
         sample = idx % len(self) % len(self._places)
         info = {"sample_idx": idx % len(self), "place": int(self._places[sample])}
         return info if self._labels is None else {**info, "gt_label": int(self._labels[sample])}
+
+    @force_full_init
+    def origins(self) -> Origins:
+        """Which stored sample each item is: its place in a store of that content."""
+        places = self._places[np.arange(len(self)) % len(self._places)]
+        return Origins((self._metainfo["content_hash"],), np.zeros(len(self), dtype=np.int64), places)
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:

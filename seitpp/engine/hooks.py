@@ -10,6 +10,7 @@ from mmengine.runner import BaseLoop, Runner, set_random_seed
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256
+from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.registry import HOOKS
@@ -194,10 +195,20 @@ class DataGuardHook(Hook):
         self._check_training_grid(runner, dataset)
         if isinstance(runner._val_loop, BaseLoop):  # now, and not after the epochs before the first validation
             self.before_val(runner)
+            self._tell_shared(runner, dataset, runner.val_loop.dataloader.dataset)
         self._check_pretrained(runner)
         for part in (model, model.data_preprocessor):
             if hasattr(part, "prepare_training"):
                 part.prepare_training(*self._facts(dataset))
+
+    def _tell_shared(self, runner: Runner, dataset: object, validation: object) -> None:
+        """A score on samples that were trained on is none of what the model makes of others."""
+        if shared := num_shared(origins_of(dataset), origins_of(validation)):
+            where, scored = self._facts(dataset)[1], self._facts(validation)[1]
+            runner.logger.warning(
+                f"{shared} samples of the validation data, {scored}, are among the training data, {where}: the score "
+                "tells how well they are remembered. Validate on others (val_dataloader.dataset)."
+            )
 
     @staticmethod
     def _check_epoch(runner: Runner) -> None:
@@ -363,6 +374,11 @@ class DataGuardHook(Hook):
             )
         labels = getattr(dataset, "labels", None)
         if labels is None:
+            if type(dataset).__module__.startswith("mmengine.dataset"):  # a wrapper, which knows none of its data's
+                raise ValueError(
+                    f"{where} is mmengine's and tells no labels, which a classifier needs; use seitpp.{where}, which "
+                    "takes the same options"
+                )
             raise ValueError(
                 f"{where} has no labels, and a classifier needs them; use a labelled store, a release file with its "
                 "label file, or images with classes"

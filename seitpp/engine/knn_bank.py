@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from seitpp.checkpoint import shorten
 from seitpp.class_names import class_difference
+from seitpp.datasets.origins import common_numbers, num_shared, origins_of
 from seitpp.engine.hooks import DataGuardHook
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
@@ -78,9 +79,26 @@ class KNNBankHook(Hook):
         with torch.no_grad(), autocast(enabled=getattr(runner.test_loop, "fp16", False)):
             features, labels = self._encode(model, dataset)
         model.head.set_bank(features, labels)
+        self._leave_out_own(runner, model.head, dataset)
         fewer = [k for k in model.head.k if k > len(labels)]
         if fewer:
             runner.logger.warning(f"The bank has {len(labels)} samples, and all of them vote for k = {fewer}.")
+
+    @staticmethod
+    def _leave_out_own(runner: Runner, head: torch.nn.Module, dataset: Any) -> None:
+        """Where bank and test data share stored samples, none of them votes for itself."""
+        scored = runner.test_loop.dataloader.dataset
+        shared = num_shared(origins_of(dataset), origins_of(scored))
+        if not shared:
+            return
+        numbers = common_numbers(origins_of(dataset), origins_of(scored))
+        head.leave_out_own(*(torch.from_numpy(part).to(head.bank.device) for part in numbers))
+        runner.logger.warning(
+            f"{shared} samples that are scored ({_name_of(scored)}) are in the bank of neighbours, too "
+            f"({_name_of(dataset)}): none of them votes for itself, and the score is that of leaving one out. Give the "
+            "bank the training data (default_hooks.bank.dataset) and the test others (test_dataloader.dataset) for a "
+            "score on held-out data."
+        )
 
     @staticmethod
     def _check(runner: Runner, dataset: Any) -> None:
@@ -123,6 +141,10 @@ class KNNBankHook(Hook):
             for done, batch in zip(count(1), loader, strict=False):
                 yield batch
                 progress(done, len(batches))
+
+
+def _name_of(dataset: Any) -> str:
+    return getattr(dataset, "store_path", type(dataset).__name__)
 
 
 def _part(name: str) -> str:

@@ -99,6 +99,8 @@ class KNNHead(BaseModule):
 
     bank: Tensor
     bank_labels: Tensor
+    bank_numbers: Tensor
+    query_numbers: Tensor
 
     def __init__(
         self,
@@ -117,7 +119,9 @@ class KNNHead(BaseModule):
         self.num_classes, self.in_channels = num_classes, in_channels
         self.k, self.temperature, self.bank_rows = ks, temperature, bank_rows
         self.register_buffer("bank", torch.empty(0, in_channels), persistent=False)
-        self.register_buffer("bank_labels", torch.empty(0, dtype=torch.int64), persistent=False)
+        for name in ("bank_labels", "bank_numbers", "query_numbers"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
+        self._copies = 0
 
     def set_bank(self, features: Tensor, labels: Tensor) -> None:
         """Take the labelled samples that vote, in place of any before.
@@ -138,6 +142,22 @@ class KNNHead(BaseModule):
             )
         self.bank = F.normalize(features.float(), dim=1)
         self.bank_labels = labels
+        self.leave_out_own(self.bank_numbers[:0], self.query_numbers[:0])
+
+    def leave_out_own(self, bank_numbers: Tensor, query_numbers: Tensor) -> None:
+        """Let no sample of the bank vote for itself from now on.
+
+        Args:
+            bank_numbers: What tells the samples of the bank apart, (M,), int64; empty where all may vote.
+            query_numbers: The same of the scored data set, by place, (N,), int64.
+
+        Raises:
+            ValueError: The bank holds one sample and nothing else.
+        """
+        self.bank_numbers, self.query_numbers = bank_numbers, query_numbers
+        self._copies = int(bank_numbers.unique(return_counts=True)[1].max()) if len(bank_numbers) else 0
+        if self._copies and self._copies == len(self.bank):
+            raise ValueError("the bank of nearest neighbours holds one sample alone, which is scored; give it others")
 
     def features_of(self, feats: tuple[Tensor, ...]) -> Tensor:
         """The last of the encoder's outputs, (B, D)."""
@@ -150,8 +170,13 @@ class KNNHead(BaseModule):
             )
         return feature
 
-    def forward(self, feats: tuple[Tensor, ...]) -> list[Tensor]:
-        """Shares of the classes in the vote, (B, C), one for each k in ascending order."""
+    def forward(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[Tensor]:
+        """Shares of the classes in the vote, (B, C), one for each k in ascending order.
+
+        Args:
+            feats: The encoder's outputs.
+            data_samples: Which samples these are, for those that are in the bank themselves.
+        """
         if not len(self.bank):
             raise ValueError(
                 "the bank of nearest neighbours is empty; test with default_hooks.bank=dict(type='seitpp.KNNBankHook', "
@@ -160,8 +185,23 @@ class KNNHead(BaseModule):
         feature = self.features_of(feats)
         with torch.autocast(feature.device.type, enabled=False):
             queries = F.normalize(feature.float(), dim=1)
-            products, places = nearest_rows(queries, self.bank, min(self.k[-1], len(self.bank)), self.bank_rows)
+            count = min(self.k[-1] + self._copies, len(self.bank))
+            products, places = nearest_rows(queries, self.bank, count, self.bank_rows)
+            if self._copies:
+                products, places = self._without_own(products, places, data_samples)
             return vote(products, self.bank_labels[places], self.num_classes, self.k, self.temperature)
+
+    def _without_own(
+        self, products: Tensor, places: Tensor, data_samples: list[DataSample] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The nearest but for the samples themselves, whose weight in a vote would be the largest; at most k."""
+        if data_samples is None:
+            raise ValueError("the bank holds samples that are scored, and nothing tells which these are; give them")
+        numbers = self.query_numbers[torch.tensor([sample.sample_idx for sample in data_samples], device=places.device)]
+        own = self.bank_numbers[places] == numbers[:, None]
+        order = own.int().argsort(dim=1, stable=True)  # its own last, the others as they were
+        products = products.masked_fill(own, -torch.inf).gather(1, order)  # where there are fewer than k: no weight
+        return products[:, : self.k[-1]], places.gather(1, order)[:, : self.k[-1]]
 
     def predict(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[DataSample]:
         """Predictions for each k, and that of the smallest as the sample's own.
@@ -174,7 +214,7 @@ class KNNHead(BaseModule):
             Samples with `pred_score` (C,) and `pred_label`, and a `DataSample` of the same with the true label in the
             field `k<number>` for each k.
         """
-        shares = dict(zip(self.k, self(feats), strict=True))
+        shares = dict(zip(self.k, self(feats, data_samples), strict=True))
         # Read back from the device once, not once a sample.
         tasks = {k: zip(share.cpu(), share.argmax(dim=1).cpu(), strict=True) for k, share in shares.items()}
         samples = data_samples or [DataSample() for _ in feats[-1]]

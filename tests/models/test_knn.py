@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -275,6 +276,58 @@ def test_processes_share_the_bank_bit_for_bit(
     assert len({len(features) for features, _ in parts}) == 1  # what gathering asks for
     for number, expected in enumerate(whole):
         assert torch.equal(torch.cat([part[number] for part in parts])[: len(dataset)], expected)
+
+
+def leaving_one_out(cfg: Config, checkpoint: Path, k: int) -> float:
+    """Top-1 of a store on itself, by a whole table of cosines without its diagonal."""
+    model = build_model(cfg)
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for one in ("weight", "bias"):
+        weights.setdefault(f"backbone.ln2.{one}", weights.get(f"backbone.ln1.{one}"))
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    batch = DATASETS.build(cfg.test_dataloader.dataset).__getitems__(range(8))
+    with torch.no_grad():
+        features = F.normalize(model.eval().extract_feat(model.data_preprocessor(batch)["inputs"])[-1], dim=1)
+    cosines, order = (features @ features.T).fill_diagonal_(-9).sort(dim=1, descending=True)
+    votes = (cosines / 0.07).exp()[..., None] * F.one_hot(batch["gt_label"][order], model.head.num_classes)
+    return 100 * (votes[:, :k].sum(dim=1).argmax(dim=1) == batch["gt_label"]).float().mean().item()
+
+
+@pytest.mark.parametrize("bank", ["itself", "a copy", "repeated"])
+def test_no_sample_votes_for_itself(
+    mtm: Path, load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path, bank: str
+) -> None:
+    cfg = load()
+    store = make_store(tmp_path / "one", num_samples=8, num_classes=2, seed=2)
+    cfg.test_dataloader.dataset.update(data_root="", store=str(store), label_file=None, codebook_size=None)
+    dataset = dict(cfg.test_dataloader.dataset)
+    if bank == "a copy":
+        dataset["store"] = str(shutil.copytree(store, tmp_path / "copy"))
+    if bank == "repeated":
+        dataset = dict(type="seitpp.RepeatDataset", times=3, dataset=dataset)
+    cfg.default_hooks.bank.dataset = dataset
+    cfg.load_from = str(mtm)
+    cfg.model.head.update(k=[1], num_classes=2)
+    cfg.test_evaluator.task_metrics = {"k1": [dict(type="mmpretrain.Accuracy", topk=(1,))]}
+    runner = build_runner(cfg)
+    assert runner.test()["k1_accuracy/top1"] == pytest.approx(leaving_one_out(cfg, mtm, 1))
+    (log,) = Path(cfg.work_dir).glob("*/*.log")
+    assert f"8 samples that are scored ({store}) are in the bank of neighbours, too" in log.read_text()
+
+
+def test_part_of_the_bank_that_is_scored_does_not_vote_for_itself(head: KNNHead) -> None:
+    queries = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]),)
+    samples = [DataSample(metainfo={"sample_idx": number}) for number in (0, 1)]
+    head.set_bank(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]), torch.tensor([0, 0, 1, 2]))
+    assert [share.argmax(dim=1).tolist() for share in head(queries)] == [[0, 2], [0, 2]]
+    head.leave_out_own(torch.tensor([7, 7, 8, 9]), torch.tensor([7, 3]))
+    assert [share.argmax(dim=1).tolist() for share in head(queries, samples)] == [[1, 2], [1, 2]]
+    with pytest.raises(ValueError, match="nothing tells which these are"):
+        head(queries)
+    head.set_bank(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))  # another bank, of which all may vote
+    assert head(queries, samples)[0][:, 0].tolist() == [1, 1]
+    with pytest.raises(ValueError, match="holds one sample alone, which is scored"):
+        head.leave_out_own(torch.tensor([7]), torch.tensor([7]))
 
 
 @pytest.mark.slow

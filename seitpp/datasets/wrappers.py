@@ -1,0 +1,281 @@
+"""mmengine's wrappers of data sets for data that are fetched a batch at a time: joined, repeated, balanced.
+
+They have the names and options of mmengine's. What they wrap may also be any data set that is fetched sample by sample.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
+
+from seitpp.class_names import class_difference
+from seitpp.datasets.origins import Origins, origins_of
+from seitpp.io.untrusted import shown
+from seitpp.registry import DATASETS
+from seitpp.structures import TokenBatch
+
+# Metadata that are each data set's own.
+_OWN = ("content_hash", "images_sha256", "subset")
+
+
+class WrappedDataset(ABC):
+    """Data sets in a row, of which each item is one of theirs, numbered through all of them.
+
+    Args:
+        datasets: The data sets, or their configs.
+        lazy_init: Whether to put off opening them until `full_init`.
+    """
+
+    def __init__(self, datasets: Sequence[Any], lazy_init: bool = False) -> None:
+        if not datasets:
+            raise ValueError(f"{type(self).__name__} has no data set to wrap; give at least one")
+        self.datasets = [DATASETS.build(one) if isinstance(one, dict) else one for one in datasets]
+        self._ends: np.ndarray | None = None
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """Open the data sets."""
+        if self._ends is None:
+            for dataset in self.datasets:
+                if hasattr(dataset, "full_init"):
+                    dataset.full_init()
+            self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
+            self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027
+        """Compute what `_inner` needs, once the data sets are open."""
+
+    @abstractmethod
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        """Numbers, through all data sets, of the items at some places, (B,), int64."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    def metainfo(self) -> dict:
+        """A copy of what is known of the data."""
+        return copy.deepcopy(dict(self.datasets[0].metainfo or {}))
+
+    @property
+    def store_path(self) -> str:
+        """What messages call the data."""
+        return " + ".join(getattr(one, "store_path", type(one).__name__) for one in self.datasets)
+
+    @property
+    def reader(self) -> Any:
+        """The first data set's reader."""
+        return self.datasets[0].reader
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each distinct sample, int64; None where a data set has none."""
+        self.full_init()
+        labels = [getattr(dataset, "labels", None) for dataset in self.datasets]
+        return None if any(part is None for part in labels) else np.concatenate(labels)
+
+    @property
+    def __getitems__(self) -> Callable[[Sequence[int]], TokenBatch]:
+        """Fetch a batch, as its data sets do; not there where one of them is fetched sample by sample."""
+        if not all(hasattr(dataset, "__getitems__") for dataset in self.datasets):
+            raise AttributeError(f"{self.store_path} is fetched sample by sample")
+        return self._fetch
+
+    def __getitem__(self, idx: int) -> Any:
+        """One sample, in the form that its data set gives it."""
+        if hasattr(self, "__getitems__"):
+            place = idx + len(self) if -len(self) <= idx < 0 else idx
+            return {key: value[0] for key, value in self._fetch([place]).items()}
+        dataset, inner = self._at(idx)
+        return dataset[inner]
+
+    def get_data_info(self, idx: int) -> dict:
+        """What the data set knows of a sample."""
+        dataset, inner = self._at(idx)
+        return dataset.get_data_info(inner)
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The sample's class in a list."""
+        dataset, inner = self._at(idx)
+        return dataset.get_cat_ids(inner)
+
+    def origins(self) -> Origins | None:
+        """Which stored sample each item is; None where a data set does not tell."""
+        self.full_init()
+        found = [origins_of(dataset) for dataset in self.datasets]
+        if any(one is None for one in found):
+            return None
+        counts = np.cumsum([0, *(len(one.sources) for one in found)])
+        which = np.concatenate([one.which + first for one, first in zip(found, counts, strict=False)])
+        places = np.concatenate([one.places for one in found])
+        inner = self._inner(np.arange(len(self)))
+        return Origins(tuple(source for one in found for source in one.sources), which[inner], places[inner])
+
+    def _at(self, idx: int) -> tuple[Any, int]:
+        """The data set of an item, and its number there."""
+        self.full_init()
+        (part,), (inner,) = self._located(np.array([idx]))
+        return self.datasets[part], int(inner)
+
+    def _located(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the data sets of some items, and the items' numbers there."""
+        wrong = (indices < 0) | (indices >= len(self))
+        if wrong.any():
+            raise IndexError(f"sample {indices[wrong][0]} of a data set of {len(self)}")
+        inner = self._inner(indices)
+        part = np.searchsorted(self._ends, inner, side="right")
+        return part, inner - np.concatenate([[0], self._ends])[part]
+
+    def _fetch(self, indices: Sequence[int]) -> TokenBatch:
+        self.full_init()
+        indices = np.asarray(indices, dtype=np.int64)
+        parts, inner = self._located(indices)
+        batches, rows = [], []
+        for part in np.unique(parts):
+            rows.append(np.flatnonzero(parts == part))
+            batches.append(self.datasets[part].__getitems__(inner[rows[-1]].tolist()))
+        batch = batches[0] if len(batches) == 1 else self._joined(batches, np.argsort(np.concatenate(rows)))
+        if "sample_idx" in batch:
+            batch["sample_idx"] = torch.from_numpy(indices)
+        for sample, index in zip(batch.get("data_samples") or [], indices.tolist(), strict=False):
+            sample.set_metainfo({"sample_idx": index})
+        return batch
+
+    def _joined(self, batches: list[TokenBatch], order: np.ndarray) -> TokenBatch:
+        """Parts of a batch as one, its samples in the order that was asked for."""
+        keys = set(batches[0])
+        if any(set(batch) != keys for batch in batches):
+            raise ValueError(f"{self.store_path}: some of these have labels and some have not; join data of one kind")
+        joined = {}
+        for key in keys:
+            values = [batch[key] for batch in batches]
+            if isinstance(values[0], torch.Tensor):
+                joined[key] = torch.cat(values)[torch.from_numpy(order)]
+            else:
+                every = [one for part in values for one in part]
+                joined[key] = [every[place] for place in order]
+        return joined
+
+
+@DATASETS.register_module()
+class ConcatDataset(WrappedDataset):
+    """Data sets one after the other, of the same tokenizer, grid and classes.
+
+    Args:
+        datasets: The data sets, or their configs.
+        lazy_init: Whether to put off opening them until `full_init`.
+        ignore_keys: Keys of `metainfo` that may differ, beside content hashes and subsets.
+
+    Raises:
+        ValueError: They differ in anything else.
+    """
+
+    def __init__(
+        self, datasets: Sequence[Any], lazy_init: bool = False, ignore_keys: str | Sequence[str] | None = None
+    ) -> None:
+        ignored = [ignore_keys] if isinstance(ignore_keys, str) else list(ignore_keys or [])
+        self.ignore_keys = {*ignored, *_OWN}
+        super().__init__(datasets, lazy_init)
+
+    def _prepare(self) -> None:
+        first = self.datasets[0]
+        known = dict(first.metainfo or {})
+        for other in self.datasets[1:]:
+            for key, value in (other.metainfo or {}).items():
+                if key in self.ignore_keys or known.setdefault(key, value) == value:
+                    continue
+                if key == "classes" and known[key] is not None and value is not None:
+                    difference = class_difference(known[key], value)
+                else:
+                    difference = f"{shown(value)}, not {shown(known[key])}"
+                names = [getattr(one, "store_path", type(one).__name__) for one in (other, first)]
+                raise ValueError(
+                    f"{names[0]} has another {key} than {names[1]}, and cannot be joined to it: {difference}"
+                )
+
+    @property
+    def metainfo(self) -> dict:
+        """What the data sets agree in, and `parts`: what is each one's own."""
+        parts = [dict(dataset.metainfo or {}) for dataset in self.datasets]
+        own = [{key: part[key] for key in _OWN if key in part} for part in parts]
+        joined = {key: value for part in reversed(parts) for key, value in part.items() if key not in _OWN}
+        return copy.deepcopy({**joined, "parts": own})
+
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        return indices
+
+    def __len__(self) -> int:
+        self.full_init()
+        return int(self._ends[-1])
+
+
+@DATASETS.register_module()
+class RepeatDataset(WrappedDataset):
+    """A data set several times in a row.
+
+    Args:
+        dataset: The data set, or its config.
+        times: How often.
+        lazy_init: Whether to put off opening it until `full_init`.
+    """
+
+    def __init__(self, dataset: Any, times: int, lazy_init: bool = False) -> None:
+        if isinstance(times, bool) or not isinstance(times, int) or times < 1:
+            raise ValueError(f"times is {times!r}, expected a positive whole number")
+        self.times = times
+        super().__init__([dataset], lazy_init)
+
+    @property
+    def dataset(self) -> Any:
+        """The data set."""
+        return self.datasets[0]
+
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        return indices % self._ends[-1]
+
+    def __len__(self) -> int:
+        self.full_init()
+        return int(self._ends[-1]) * self.times
+
+
+@DATASETS.register_module()
+class ClassBalancedDataset(WrappedDataset):
+    """A data set in which samples of rare classes are repeated (Gupta et al., LVIS, 2019).
+
+    Args:
+        dataset: The data set, or its config.
+        oversample_thr: Share of the samples below which a class is repeated, by the root of `oversample_thr / share`.
+        lazy_init: Whether to put off opening it until `full_init`.
+    """
+
+    def __init__(self, dataset: Any, oversample_thr: float, lazy_init: bool = False) -> None:
+        self.oversample_thr = oversample_thr
+        super().__init__([dataset], lazy_init)
+
+    @property
+    def dataset(self) -> Any:
+        """The data set."""
+        return self.datasets[0]
+
+    def _prepare(self) -> None:
+        labels = self.labels
+        if labels is None or len(labels) != len(self.dataset):  # by the samples' own word, one by one
+            balanced = SampleBalancedDataset.__new__(SampleBalancedDataset)
+            balanced.dataset = self.dataset
+            factors = np.array(balanced._get_repeat_factors(self.dataset, self.oversample_thr))
+        else:
+            shares = np.bincount(labels) / len(labels)
+            factors = np.maximum(1.0, np.sqrt(self.oversample_thr / shares[labels]))
+        self._places = np.repeat(np.arange(len(self.dataset)), np.ceil(factors).astype(np.int64))
+
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        return self._places[indices]
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self._places)
