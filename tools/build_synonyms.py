@@ -45,9 +45,10 @@ def build(args: argparse.Namespace) -> None:
     """Read the codebook, find the neighbours, write the file."""
     from seitpp.augment.synonyms import nearest_neighbours
     from seitpp.codebook import load_codebook
-    from seitpp.files import written_whole
+    from seitpp.files import check_other_file, written_whole
     from seitpp.storage.synonyms import dump_synonyms
 
+    check_other_file(args.codebook, args.out)
     codebook = load_codebook(args.codebook)
     distance = args.distance or stated_distance(args.codebook)
     with progress_bar("comparing codes", "codes") as progress:

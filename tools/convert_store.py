@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import (
@@ -142,6 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
     try:
+        check_other_file(args.src, args.dst)
         if args.to == "release":
             export_release(args)
             return 0

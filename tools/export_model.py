@@ -17,6 +17,7 @@ from pathlib import Path
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.export import Parity, export_classifier
 from seitpp.export_formats import SUFFIXES
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 
 
@@ -77,6 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     forbid_pickled_code()
     try:
+        for source in (args.config, args.checkpoint):
+            for suffix in (*SUFFIXES.values(), ".json"):
+                check_other_file(source, f"{args.out}{suffix}")
         parities = export_classifier(
             args.config,
             args.checkpoint,

@@ -18,6 +18,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
@@ -47,6 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def make(args: argparse.Namespace) -> None:
     """Make the pairs, or this process's share of them."""
     forbid_pickled_code()
+    check_other_file(args.config, args.out)
     cfg = read_config(args.config)
     apply_options(cfg, args.cfg_options)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")

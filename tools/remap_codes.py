@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
@@ -109,6 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
     try:
+        for source in (args.subset, args.full) if args.action == "match" else (args.src,):
+            check_other_file(source, args.table if args.action == "match" else args.dst)
         {"subset": subset, "restore": restore, "match": match}[args.action](args)
         if args.action != "match":
             store = StoreReader(args.dst)

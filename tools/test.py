@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
-from seitpp.files import written_whole
+from seitpp.files import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
 
@@ -75,6 +75,8 @@ def scores_beside_average(messages: MessageHub) -> dict[str, float]:
 
 def test(args: argparse.Namespace) -> None:
     """Prepare the config, build the runner, and test."""
+    for source in (args.config, args.checkpoint) if args.out else ():
+        check_other_file(source, args.out)
     config = launch.load_config(args, stores=(args.store, args.store))
     config.load_from = args.checkpoint
     config.resume = False

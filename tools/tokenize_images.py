@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.files import check_other_file
 from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
@@ -87,6 +88,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
     """The run that the command line describes."""
+    for source in (args.config, args.source):
+        check_other_file(source, args.out)
     config = read_config(args.config)
     apply_options(config, args.cfg_options)
     if "tokenizer" not in config:

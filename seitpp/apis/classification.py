@@ -275,7 +275,7 @@ class TokenClassificationInferencer(BaseInferencer):
                 name=inputs.names[place],
             )
             if show_dir is not None:
-                with written_whole(Path(show_dir, f"{inputs.names[place]}.png")) as temporary:
+                with written_whole(inputs.picture_path(show_dir, place)) as temporary:
                     Image.fromarray(drawn).save(temporary, format="png")
             pictures.append(drawn)
         if show:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seitpp.checkpoint import shorten
+from seitpp.files import check_other_file
 from seitpp.images import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
@@ -57,6 +58,10 @@ class ClassifierInputs(ABC):
         """Height and width of what one sample shows; None where nothing tells."""
         return None
 
+    def picture_path(self, folder: str | Path, place: int) -> Path:
+        """Where to write the picture of one sample; raises `ValueError` if that is the file that it was read from."""
+        return Path(folder, f"{self.names[place]}.png")
+
     @abstractmethod
     def picture(self, place: int) -> np.ndarray:
         """What one sample shows, (H, W, 3), RGB, uint8."""
@@ -91,6 +96,13 @@ class ImageInputs(ClassifierInputs):
         if self._tokenizer.resize_mode != "exact":
             return tuple(self._tokenizer.image_size)
         return self._open(place, 3).size[::-1]
+
+    def picture_path(self, folder: str | Path, place: int) -> Path:
+        """See `ClassifierInputs`."""
+        path, image = super().picture_path(folder, place), self._images[place]
+        if not isinstance(image, np.ndarray):
+            check_other_file(image, path)
+        return path
 
     def picture(self, place: int) -> np.ndarray:
         """The image as it is, not resized."""

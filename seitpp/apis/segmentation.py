@@ -126,7 +126,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
         for place, sample in enumerate(preds):
             image = torch.from_numpy(inputs.picture(place).copy()).permute(2, 0, 1)
             drawn = segmentation_picture(image, sample.pred_sem_seg.data[0], names, self.palette)
-            with written_whole(Path(show_dir, f"{inputs.names[place]}.png")) as temporary:
+            with written_whole(inputs.picture_path(show_dir, place)) as temporary:
                 drawn.save(temporary, format="png")
             pictures.append(np.asarray(drawn))
         return pictures

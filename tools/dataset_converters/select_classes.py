@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, is_release, select_classes
@@ -96,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool; returns the exit status, 0, or 1 after an error."""
     args = parse_args(argv)
     try:
+        for source in (args.src, args.classes_list, args.classes_file):
+            if source is not None:
+                check_other_file(source, args.out)
         chosen = read_classes_list(args.classes_list)
         print((select_from_store if args.from_store else select_from_images)(args, chosen))
     except (ValueError, OSError) as error:
