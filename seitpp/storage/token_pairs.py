@@ -1,27 +1,39 @@
 """Pairs of tokens prepared once, for training TokenAdapt where the tokenizer is the bottleneck.
 
 One folder: `pairs.json` with what made the pairs, and parts `part-00000.safetensors`, each with the tokens of images
-(`source`), those of the same images augmented (`target`) and what had been drawn (`draws.<number>.<name>`). Pairs come
+(`source`), those of the same images augmented (`target`), what had been drawn (`draws.<number>.<name>`), a CRC-32 per
+group (`checksums`) and the hash of the header that it belongs to (`header`); older parts lack the last two. Pairs come
 in groups that were augmented together: a sample that was mixed has its partner in its group. A part is written aside
 and renamed, so that a run that was stopped continues with the next one.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seitpp.files import written_whole
+from seitpp.io.untrusted import check_regular_file, parse_json, read_file, shown, whole_number
+from seitpp.storage import format as store_format
+from seitpp.storage.codecs import check_codebook_size
+from seitpp.storage.header_checks import MAX_CHANNELS, check_grid
+from seitpp.storage.shard_file import FileIdentity, file_identity
 
 _HEADER = "pairs.json"
 _FORMAT = "seitpp token pairs"
 _VERSION = 1
 _DRAWS = "draws."
+_CHECKSUMS, _HEADER_HASH = "checksums", "header"
 # What a header must say; the rest is for people and for comparison.
 _NEEDED = ("num_pairs", "group_size", "groups_per_part", "augments", "grid", "out_grid", "codebook_sha256")
+_MAX_HEADER_BYTES = 2**26
+_MOST = {"num_pairs": 2**40, "group_size": 2**20, "groups_per_part": 2**30}
+_REMEDY = "delete the file and run tools/make_token_pairs.py again"
 
 
 class TokenPairWriter:
@@ -44,12 +56,31 @@ class TokenPairWriter:
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
             with written_whole(self.path / _HEADER) as temporary:
-                temporary.write_text(json.dumps(header, indent=1) + "\n")
+                temporary.write_bytes(store_format.header_bytes(header))
         self.header = header
 
-    def missing_parts(self) -> list[int]:
-        """Numbers of the parts that are not written yet."""
-        return [number for number in range(num_parts(self.header)) if not part_path(self.path, number).exists()]
+    def missing_parts(self, among: Iterable[int] | None = None) -> list[int]:
+        """Numbers of the parts that are not written yet, or were damaged since.
+
+        Args:
+            among: Numbers to look at; all by default.
+        """
+        numbers = range(num_parts(self.header)) if among is None else among
+        return [number for number in numbers if not self._is_sound(number)]
+
+    def _is_sound(self, number: int) -> bool:
+        """Whether a part is there and holds what was written."""
+        path, first = part_path(self.path, number), number * self.header["groups_per_part"]
+        if not path.exists():
+            return False
+        last = min(first + self.header["groups_per_part"], self.header["num_pairs"] // self.header["group_size"])
+        try:
+            part = _Part(path, self.header)
+            for group in range(last - first):
+                part.read_group(group)
+        except ValueError:
+            return False
+        return True
 
     def write_part(
         self, number: int, source: np.ndarray, target: np.ndarray, draws: Sequence[Mapping[str, np.ndarray]]
@@ -60,8 +91,15 @@ class TokenPairWriter:
         arrays = {"source": source, "target": target}
         for place, drawn in enumerate(draws):
             arrays.update({f"{_DRAWS}{place}.{name}": values for name, values in drawn.items()})
+        arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+        size = self.header["group_size"]
+        checksums = [
+            _checksum({name: values[start : start + size] for name, values in arrays.items()})
+            for start in range(0, len(source), size)
+        ]
+        arrays |= {_CHECKSUMS: np.array(checksums, np.uint32), _HEADER_HASH: _header_hash(self.header)}
         with written_whole(part_path(self.path, number)) as temporary:
-            save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, temporary)
+            save_file(arrays, temporary)
 
 
 class TokenPairReader:
@@ -78,43 +116,129 @@ class TokenPairReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
-        missing = [part_path(self.path, number) for number in range(num_parts(self.header))]
-        missing = [part for part in missing if not part.exists()]
-        if missing:
+        total = num_parts(self.header)
+        if missing := _missing(self.path, total):
             raise ValueError(
-                f"token pairs {self.path} lack {len(missing)} of {num_parts(self.header)} parts, such as "
-                f"{missing[0].name}; run tools/make_token_pairs.py again with the same options to continue"
+                f"token pairs {self.path} lack {missing[1]} of {total} parts, such as "
+                f"{part_path(self.path, missing[0]).name}; run tools/make_token_pairs.py again with the same options "
+                "to continue"
             )
         self.group_size = int(self.header["group_size"])
         self.num_groups = int(self.header["num_pairs"]) // self.group_size
-        self._open = lru_cache(maxsize=16)(_open_part)
+        self._open = self._parts()
+
+    def _parts(self) -> Callable[[Path], "_Part"]:
+        """Opens parts, and keeps some of them open."""
+        return lru_cache(maxsize=16)(partial(_Part, header=self.header))
 
     def __getstate__(self) -> dict:
-        return {"path": self.path}
+        return {**self.__dict__, "_open": None}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state["path"])
+        # With the header that was read first: parts of other pairs, put there since, do not match its hash.
+        self.__dict__.update(state)
+        self._open = self._parts()
 
     def read_group(self, group: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
-        """Source and target tokens of a group, and the draws of each augmentation."""
+        """Source and target tokens of a group, and the draws of each augmentation.
+
+        Raises:
+            ValueError: The part is damaged, belongs to other pairs, or does not hold what the header says.
+        """
+        number, place = divmod(group, int(self.header["groups_per_part"]))
+        return self._open(part_path(self.path, number)).read_group(place)
+
+
+class _Part:
+    """An open part.
+
+    Args:
+        path: The file.
+        header: What `pairs.json` says.
+
+    Raises:
+        ValueError: The file is damaged or belongs to other pairs.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path, self.header = path, header
+        self._identity: FileIdentity = file_identity(check_regular_file(path, "token pairs"))
+        try:
+            self._file = safe_open(path, framework="np")
+            self._names = set(self._file.keys())
+            own = {name: self._file.get_tensor(name) for name in (_CHECKSUMS, _HEADER_HASH) if name in self._names}
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:  # what it raises for damaged headers
+            raise ValueError(f"token pairs {path} are damaged ({error}); {_REMEDY}") from error
+        self._checksums = own.get(_CHECKSUMS)
+        if len(own) == 1 or (own and not np.array_equal(own[_HEADER_HASH], _header_hash(header))):
+            raise ValueError(f"token pairs {path} belong to other pairs than {_HEADER} says, or are damaged; {_REMEDY}")
+        if self._checksums is not None and (self._checksums.dtype != np.uint32 or self._checksums.ndim != 1):
+            raise ValueError(f"token pairs {path} are damaged (their checksums are none); {_REMEDY}")
+
+    def read_group(self, place: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
+        """The group at a place of the part; see `TokenPairReader.read_group`."""
         from safetensors import SafetensorError
 
-        part, place = divmod(group, int(self.header["groups_per_part"]))
-        rows = slice(place * self.group_size, (place + 1) * self.group_size)
-        path = part_path(self.path, part)
-        file = self._open(path)
-        draws: list[dict[str, np.ndarray]] = [{} for _ in self.header["augments"]]
-        names = set(file.keys())
+        if file_identity(self.path) != self._identity:
+            raise ValueError(f"token pairs {self.path} have changed since they were opened; open them again")
+        size = int(self.header["group_size"])
+        rows = slice(place * size, (place + 1) * size)
+        names = self._names - {_CHECKSUMS, _HEADER_HASH}
         try:
-            for name in sorted(names - {"source", "target"}):
-                number, field = name.removeprefix(_DRAWS).split(".", 1)
-                draws[int(number)][field] = file.get_slice(name)[rows]
-            source, target = file.get_slice("source")[rows], file.get_slice("target")[rows]
-        except (ValueError, IndexError, SafetensorError) as error:
-            raise ValueError(f"token pairs {path} do not hold what their header says: {error}") from error
-        if len(source) != self.group_size or len(target) != self.group_size:
-            raise ValueError(f"token pairs {path} hold {len(source)} pairs in a group, expected {self.group_size}")
-        return source, target, draws
+            arrays = {name: self._file.get_slice(name)[rows] for name in sorted(names)}
+            found = self._checked(arrays, size)
+        except (ValueError, IndexError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"token pairs {self.path} do not hold what their header says: {error}") from error
+        if self._checksums is not None:
+            expected = int(self._checksums[place]) if place < len(self._checksums) else None
+            if _checksum(arrays) != expected:
+                raise ValueError(f"token pairs {self.path}: group {place} is damaged, its CRC-32 is wrong; {_REMEDY}")
+        return found
+
+    def _checked(
+        self, arrays: Mapping[str, np.ndarray], size: int
+    ) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
+        """The arrays of a group by their purpose; `ValueError` where they cannot be those of a group."""
+        draws: list[dict[str, np.ndarray]] = [{} for _ in self.header["augments"]]
+        for name, values in arrays.items():
+            if len(values) != size:
+                raise ValueError(f"{name} has {len(values)} pairs in a group, expected {size}")
+            if name in ("source", "target"):
+                _check_tokens(name, values, self.header)
+                continue
+            number, field = name.removeprefix(_DRAWS).split(".", 1)
+            draws[whole_number(int(number), name, 0, len(draws) - 1)][field] = values
+            if field == "partner" and (values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= size):
+                raise ValueError(f"{name} has a partner that is none of the {size} pairs of a group")
+        return arrays["source"], arrays["target"], draws
+
+
+def _check_tokens(name: str, tokens: np.ndarray, header: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless these are tokens of the grid and codebook that the header names."""
+    grid = header["grid" if name == "source" else "out_grid"]
+    expected = tuple(grid) + (() if header.get("channels") is None else (header["channels"],))
+    if tokens.dtype.kind not in "iu" or tokens.shape[1:] != expected:
+        raise ValueError(f"{name} is {tokens.dtype} of shape {tokens.shape}, expected integers (n, *{expected})")
+    size = header.get("codebook_size") if header["codebook_sha256"] is not None else None
+    if size is not None and (tokens.min() < 0 or tokens.max() >= size):
+        raise ValueError(f"{name} has codes in [{tokens.min()}, {tokens.max()}], expected them in [0, {size})")
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 over the names, types, shapes and values of the arrays of a group."""
+    crc = 0
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name])
+        crc = zlib.crc32(f"{name}:{values.dtype}:{values.shape};".encode(), crc)
+        crc = zlib.crc32(values.reshape(-1).view(np.uint8), crc)
+    return crc
+
+
+def _header_hash(header: Mapping[str, Any]) -> np.ndarray:
+    """SHA-256 of a header as an array, (32,), uint8: arrays are what a part is made of."""
+    return np.frombuffer(bytes.fromhex(store_format.header_checksum(dict(header))), np.uint8)
 
 
 def num_parts(header: Mapping[str, Any]) -> int:
@@ -127,31 +251,60 @@ def part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.safetensors"
 
 
-def _open_part(path: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        return safe_open(path, framework="np")
-    except SafetensorError as error:
-        raise ValueError(
-            f"token pairs {path} are damaged ({error}); delete the file and run tools/make_token_pairs.py again"
-        ) from error
+def _missing(folder: Path, total: int) -> tuple[int, int] | None:
+    """The first part that is missing and how many are; None for none. Takes no longer than there are files."""
+    with os.scandir(folder) as entries:
+        present = {entry.name for entry in entries}
+    first = next((number for number in range(total) if part_path(folder, number).name not in present), None)
+    if first is None:
+        return None
+    there = sum(1 for number in range(min(total, len(present) + 1)) if part_path(folder, number).name in present)
+    return first, total - there
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / _HEADER
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no token pairs ({_HEADER}); make them with tools/make_token_pairs.py")
     try:
-        header = json.loads(path.read_text())
+        content = read_file(path, "header of token pairs", at_most=_MAX_HEADER_BYTES)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{folder} holds no token pairs ({_HEADER}); make them with tools/make_token_pairs.py"
+        ) from None
+    try:
+        header = parse_json(content, path)
     except ValueError as error:
         raise ValueError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(header, dict) or header.get("format") != _FORMAT or header.get("version") != _VERSION:
         raise ValueError(f"{path} is no header of {_FORMAT}, version {_VERSION}")
+    found = header.pop("header_sha256", None)  # older versions wrote none
+    if found is not None and found != store_format.header_checksum(header):
+        raise ValueError(f"{path}: header_sha256 does not match, the header was damaged or edited by hand")
     missing = [key for key in _NEEDED if key not in header]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
+    try:
+        _check_header(header)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return header
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for sizes that no pairs can have."""
+    for key, most in _MOST.items():
+        whole_number(header[key], key, 1, most)
+    if header["num_pairs"] % header["group_size"]:
+        raise ValueError(f"num_pairs is {header['num_pairs']}, expected groups of {header['group_size']}")
+    if not isinstance(header["augments"], list) or not all(isinstance(one, dict) for one in header["augments"]):
+        raise ValueError(f"augments is {shown(header['augments'])}, expected a list of objects")
+    for key in ("grid", "out_grid"):
+        check_grid(header[key])
+    if header.get("channels") is not None:
+        whole_number(header["channels"], "channels", 1, MAX_CHANNELS)
+    if header.get("codebook_size") is not None:
+        check_codebook_size(header["codebook_size"])
+    if not isinstance(header["codebook_sha256"], str | type(None)):
+        raise ValueError(f"codebook_sha256 is {shown(header['codebook_sha256'])}, expected text or null")
 
 
 def _foreign(folder: Path) -> bool:

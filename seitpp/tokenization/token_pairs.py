@@ -21,7 +21,7 @@ from seitpp.draws import draws_to, tensors_of
 from seitpp.engine.hooks import step_seed
 from seitpp.models import TokenAdaptPretrain
 from seitpp.registry import DATASETS, MODELS
-from seitpp.storage.token_pairs import TokenPairWriter
+from seitpp.storage.token_pairs import TokenPairWriter, num_parts
 
 
 def make_token_pairs(
@@ -74,7 +74,7 @@ def make_token_pairs(
     }
     writer = TokenPairWriter(out, facts)
     # By number: other processes may have written parts before this one looks.
-    parts = [number for number in writer.missing_parts() if number % get_world_size() == get_rank()]
+    parts = writer.missing_parts(range(get_rank(), num_parts(writer.header), get_world_size()))
     for done, number in enumerate(parts, start=1):
         groups = range(number * groups_per_part, min((number + 1) * groups_per_part, epochs * groups_per_epoch))
         places = _places(groups, len(dataset), groups_per_epoch, group_size, seed)

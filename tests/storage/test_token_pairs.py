@@ -1,6 +1,7 @@
 """Files of token pairs: what is written is read, by groups; what does not belong together is refused."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seitpp.storage.format import header_bytes
 from seitpp.storage.token_pairs import TokenPairReader, TokenPairWriter
 
 NUM, GROUP, GROUPS_PER_PART = 10, 2, 2  # five groups in three parts, the last half full
@@ -109,6 +111,49 @@ def test_copies_for_other_processes_read_the_same(folder: Path) -> None:
     np.testing.assert_array_equal(copied.read_group(3)[0], reader.read_group(3)[0])
 
 
+def read_all(reader: TokenPairReader) -> list[np.ndarray]:
+    groups = [reader.read_group(group) for group in range(reader.num_groups)]
+    return [
+        values
+        for source, target, draws in groups
+        for values in (source, target, *(drawn[name] for drawn in draws for name in sorted(drawn)))
+    ]
+
+
+def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("position", [0, 200, -70, -1])
+def test_damaged_part_is_made_again(folder: Path, position: int) -> None:
+    part, whole = folder / "part-00001.safetensors", read_all(TokenPairReader(folder))
+    content = bytearray(part.read_bytes())
+    content[position] ^= 8
+    part.write_bytes(content)
+    (folder / "part-00002.safetensors").write_bytes(b"half")
+    writer = TokenPairWriter(folder, facts())
+    assert writer.missing_parts() == [1, 2] and writer.missing_parts([0, 2]) == [2]
+    write_parts(writer, [1, 2])
+    assert_equal(read_all(TokenPairReader(folder)), whole)
+
+
+def test_pairs_of_an_earlier_version_are_read(folder: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    whole = read_all(TokenPairReader(folder))
+    for part in folder.glob("*.safetensors"):
+        arrays = load_file(part)
+        save_file({name: values for name, values in arrays.items() if name not in ("checksums", "header")}, part)
+    header = json.loads((folder / "pairs.json").read_text())
+    header.pop("header_sha256")
+    (folder / "pairs.json").write_text(json.dumps(header))
+    assert_equal(read_all(TokenPairReader(folder)), whole)
+    assert TokenPairWriter(folder, facts()).missing_parts() == []
+
+
 class TestRefusals:
     def test_other_settings(self, folder: Path) -> None:
         message = r"pairs were begun with other settings \(group_size 2, now 5; seed None, now 1\); name a new folder"
@@ -170,3 +215,104 @@ class TestRefusals:
             TokenPairReader(tmp_path)
         with pytest.raises(ValueError, match=message):
             TokenPairWriter(tmp_path, facts())
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"num_pairs": 2**64}, r"num_pairs is 18446744073709551616, expected an integer in 1\.\.1099511627776"),
+            ({"num_pairs": 2**40}, r"lack 274877906941 of 274877906944 parts, such as part-00003"),
+            ({"num_pairs": 10.0}, r"num_pairs is 10\.0"),
+            ({"num_pairs": 9}, "num_pairs is 9, expected groups of 2"),
+            ({"group_size": 0}, "group_size is 0"),
+            ({"group_size": "2"}, "group_size is '2'"),
+            ({"groups_per_part": -1}, "groups_per_part is -1"),
+            ({"augments": 3}, "augments is 3, expected a list of objects"),
+            ({"augments": ["x"]}, r"augments is \['x'\], expected a list of objects"),
+            ({"grid": [3]}, r"grid is \[3\], expected two positive integers"),
+            ({"out_grid": [2**31, 2**31]}, "out_grid is|grid is"),
+            ({"codebook_size": 2**70}, "more than 64 bits|codebook_size is"),
+            ({"codebook_sha256": 5}, "codebook_sha256 is 5"),
+        ],
+    )
+    @pytest.mark.parametrize("sealed", [True, False])
+    def test_forged_header(self, folder: Path, changes: dict, message: str, sealed: bool) -> None:
+        header = {**json.loads((folder / "pairs.json").read_text()), **changes}
+        header.pop("header_sha256")
+        path = folder / "pairs.json"
+        path.write_bytes(header_bytes(header) if sealed else json.dumps(header).encode())
+        with pytest.raises(ValueError, match=message):
+            TokenPairReader(folder)
+
+    def test_damaged_header(self, folder: Path) -> None:
+        path = folder / "pairs.json"
+        path.write_text(path.read_text().replace('"alpha": 0.8', '"alpha": 0.9'))
+        with pytest.raises(ValueError, match=r"pairs\.json: header_sha256 does not match"):
+            TokenPairReader(folder)
+
+    def test_every_flipped_bit_of_a_part(self, folder: Path) -> None:
+        part, whole = folder / "part-00000.safetensors", read_all(TokenPairReader(folder))
+        content = bytearray(part.read_bytes())
+        for place in range(0, len(content)):
+            content[place] ^= 1 << place % 8
+            part.write_bytes(content)
+            try:
+                found = read_all(TokenPairReader(folder))
+            except ValueError as error:
+                assert "part-00000.safetensors" in str(error)
+            else:  # blanks that fill up the header
+                assert_equal(found, whole)
+            content[place] ^= 1 << place % 8
+
+    def test_part_of_other_pairs(self, folder: Path, tmp_path: Path) -> None:
+        write_parts(TokenPairWriter(tmp_path / "other", facts(seed=2)), [0, 1, 2])
+        reader = TokenPairReader(folder)
+        copied = pickle.dumps(reader)
+        for name in ("part-00001.safetensors", "pairs.json"):
+            (folder / name).unlink()
+            (folder / name).write_bytes((tmp_path / "other" / name).read_bytes())
+        for opened in (reader, pickle.loads(copied)):
+            with pytest.raises(
+                ValueError, match=r"part-00001\.safetensors belong to other pairs than pairs\.json says"
+            ):
+                opened.read_group(2)
+
+    def test_part_that_changes_while_it_is_open(self, folder: Path) -> None:
+        reader, part = TokenPairReader(folder), folder / "part-00000.safetensors"
+        reader.read_group(0)
+        content = part.read_bytes()
+        part.unlink()
+        part.write_bytes(content)
+        with pytest.raises(ValueError, match=r"part-00000\.safetensors have changed since they were opened; open them"):
+            reader.read_group(1)
+
+    def test_pipe(self, folder: Path) -> None:
+        (folder / "part-00000.safetensors").unlink()
+        os.mkfifo(folder / "part-00000.safetensors")
+        with pytest.raises(ValueError, match=r"token pairs .*part-00000\.safetensors is a pipe, expected a file"):
+            TokenPairReader(folder).read_group(0)
+        (folder / "pairs.json").unlink()
+        os.mkfifo(folder / "pairs.json")
+        with pytest.raises(ValueError, match=r"pairs\.json is a pipe, expected a file"):
+            TokenPairReader(folder)
+
+    @pytest.mark.parametrize(
+        ("name", "values", "message"),
+        [
+            ("source", np.full((4, 3, 4), 391, np.uint16), r"source has codes in \[391, 391\], expected .* \[0, 391\)"),
+            ("target", np.zeros((4, 2, 2), np.float32), "target is float32"),
+            ("source", np.zeros((4, 4, 3), np.uint16), r"source is uint16 of shape \(2, 4, 3\)"),
+            ("draws.1.partner", np.full(4, 2), "draws.1.partner has a partner that is none of the 2 pairs"),
+            ("draws.-1.x", np.zeros(4), r"draws\.-1\.x is -1"),
+        ],
+    )
+    def test_old_part_of_impossible_values(self, tmp_path: Path, name: str, values: np.ndarray, message: str) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        write_parts(TokenPairWriter(tmp_path, facts(codebook_size=391)), [0, 1, 2])
+        arrays = load_file(tmp_path / "part-00000.safetensors")
+        old = {key: array for key, array in arrays.items() if key not in ("checksums", "header")}
+        save_file(old, tmp_path / "part-00000.safetensors")
+        assert len(TokenPairReader(tmp_path).read_group(0)[0]) == GROUP
+        save_file({**old, name: values}, tmp_path / "part-00000.safetensors")
+        with pytest.raises(ValueError, match=message):
+            TokenPairReader(tmp_path).read_group(0)
