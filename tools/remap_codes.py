@@ -17,9 +17,11 @@ import numpy as np
 
 from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
+from seitpp.io.untrusted import read_npy
 from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.code_table import tokenizer_distance
+from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
 from seitpp.storage.format import atomic_write
 
 
@@ -100,10 +102,7 @@ def match(args: argparse.Namespace) -> None:
 
 def load_table(path: Path) -> np.ndarray:
     """Read a table of codes, `ValueError` if the file is none."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable .npy file of codes: {error}") from error
+    return read_npy(path, "table of codes", at_most=8 * MAX_CODEBOOK_SIZE + 4096)
 
 
 def main(argv: list[str] | None = None) -> int:

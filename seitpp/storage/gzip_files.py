@@ -9,9 +9,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from seitpp.io.untrusted import parsing, shown, text, whole_number
+from seitpp.io.untrusted import check_regular_file, parsing, shown, text, whole_number
 
 _PROBE_BYTES = 2**20  # of a gzip file, to find out its compression level
+_PROBE_PLAIN_BYTES = 2**24  # of what they unpack to
 
 
 def gzip_facts(path: Path) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def gzip_facts(path: Path) -> dict[str, Any]:
     `level` is one with which zlib reproduces the beginning of the file, at most the first MiB, or None. The level that
     the header hints at is tried first, then zlib's default, then the others from 9 down.
     """
-    with open(path, "rb") as file:
+    with open(check_regular_file(path, "gzip file"), "rb") as file:
         head = file.read(_PROBE_BYTES)
         digest = hashlib.sha256(head)
         while chunk := file.read(_PROBE_BYTES):
@@ -39,7 +40,7 @@ def gzip_facts(path: Path) -> dict[str, Any]:
         body += 2
     deflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        plain = deflate.decompress(head[body:])
+        plain = deflate.decompress(head[body:], _PROBE_PLAIN_BYTES)
     except zlib.error as error:
         raise ValueError(f"{path} is truncated or damaged: {error}") from error
     return {

@@ -7,6 +7,8 @@ the byte that follows. A gzipped `.npy` file holds the byte offsets of the image
 import gzip
 import hashlib
 import io
+import math
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +16,21 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file, shown
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import gzip_facts
 from seitpp.storage.header_checks import check_grid
 from seitpp.storage.reader import check_indices
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES, decode_release_bytes
+from seitpp.storage.shard_file import file_identity
 
 DATA_ENDING = ".data.bin.gz"
 BATCH_IMAGES = 4096
 _MAX_DEFLATE_RATIO = 1032
+_MOST_INDEX_BYTES = 2**31
+_MOST_LABEL_BYTES = 64  # per line
+_MOST_SURPLUS = 2**26  # bytes beyond what is expected that are looked at
+_LABEL = re.compile("[0-9]{1,10}", re.ASCII)
 FACTS_FORMAT = "seit-release"
 SUFFIXES = {
     "data": f"-token{DATA_ENDING}",
@@ -59,16 +67,15 @@ class SeitRelease:
         codebook_size: int | None = None,
     ) -> None:
         self.data_path = Path(data_path)
-        if not self.data_path.is_file():
-            raise FileNotFoundError(f"{self.data_path} does not exist")
+        self._identity = file_identity(check_regular_file(self.data_path, "release file"))
         self.index_path = Path(index_path) if index_path is not None else release_index_path(self.data_path)
         self.label_path = Path(label_path) if label_path is not None else _default_label_path(self.data_path)
         self._grid = check_grid(grid)
         if codebook_size is not None and not 1 <= codebook_size <= MAX_RELEASE_CODES:
             raise ValueError(f"codebook_size is {codebook_size}, a release holds at most {MAX_RELEASE_CODES} codes")
         self._codebook_size = codebook_size or MAX_RELEASE_CODES
-        self._offsets, self.index_dtype = _load_index(self.index_path)
-        self._labels = None if self.label_path is None else _load_labels(self.label_path)
+        self._offsets, self.index_dtype = self._load_index()
+        self._labels = None if self.label_path is None else _load_labels(self.label_path, len(self))
         if self._labels is not None and len(self._labels) != len(self):
             raise ValueError(
                 f"{self.label_path} has {len(self._labels)} labels, but {self.index_path} has {len(self)} images"
@@ -163,6 +170,11 @@ class SeitRelease:
                 a code outside the codebook.
         """
         digest, noncanonical = hashlib.sha256(), 0
+        if file_identity(self.data_path) != self._identity:
+            raise ValueError(
+                f"{self.data_path} has changed since the release was opened, with the index and labels of the file "
+                "before; open it again"
+            )
         try:
             with gzip.open(self.data_path, "rb") as stream:
                 for start in range(0, len(self), BATCH_IMAGES):
@@ -172,7 +184,10 @@ class SeitRelease:
                     codes, counts, extra = decode_release_bytes(content, offsets - offsets[0])
                     noncanonical += extra
                     yield self._checked(codes, counts, start)
-                if surplus := sum(map(len, iter(lambda: stream.read(2**20), b""))):
+                surplus = len(stream.read(2**20))
+                while surplus and surplus < _MOST_SURPLUS and (more := len(stream.read(2**20))):
+                    surplus += more
+                if surplus:
                     self._raise_mismatch(int(self._offsets[-1]) + surplus)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{self.data_path} is truncated or damaged: {error}") from error
@@ -186,17 +201,60 @@ class SeitRelease:
             "index": {
                 **gzip_facts(self.index_path),
                 "dtype": self.index_dtype.str,
-                "content_sha256": store_format.sha256_hex(gzip.decompress(self.index_path.read_bytes())),
+                "content_sha256": store_format.sha256_hex(self._index_content()),
             },
         }
         if self.label_path is not None:
-            content = self.label_path.read_bytes()
+            content = read_file(self.label_path, "label file", at_most=_MOST_LABEL_BYTES * (len(self) + 1))
             facts["labels"] = {
                 "num_bytes": len(content),
                 "sha256": store_format.sha256_hex(content),
                 "trailing_newline": content.endswith(b"\n"),
             }
         return facts
+
+    def _load_index(self) -> tuple[np.ndarray, np.dtype]:
+        """Offsets (N + 1,), int64, and the type they are stored in."""
+        path, content = self.index_path, self._index_content()
+        index = parse_npy(content, path)
+        if index.ndim != 1 or index.dtype.kind not in "iu":
+            raise ValueError(f"{path} holds {index.dtype} of shape {index.shape}, expected integers (N + 1,)")
+        if len(index) < 2:
+            raise ValueError(f"{path} holds no images")
+        if (wrong := np.flatnonzero(index > np.iinfo(np.int64).max)).size:
+            raise ValueError(f"{path}: offset {wrong[0]} is {index[wrong[0]]}, which no file can have")
+        offsets = index.astype(np.int64)
+        if offsets[0] != 0:
+            raise ValueError(f"{path}: the first offset is {offsets[0]}, expected 0")
+        if (wrong := np.flatnonzero(offsets[1:] < offsets[:-1])).size:
+            image = wrong[0]
+            raise ValueError(
+                f"{path}: image {image} ends at {offsets[image + 1]}, before its start at {offsets[image]}"
+            )
+        if offsets[-1] > self._most_bytes:
+            raise ValueError(
+                f"{path} does not match {self.data_path}: it asks for {offsets[-1]} bytes, of which "
+                f"{self._identity.num_bytes} bytes of gzip can hold {self._most_bytes}"
+            )
+        if (len(offsets) - 1) * math.prod(self._grid) > max(self._most_bytes, _MOST_SURPLUS):
+            raise ValueError(f"{path} has {len(offsets) - 1} images, more than {self.data_path} can hold")
+        return offsets, _stored_type(content)
+
+    @property
+    def _most_bytes(self) -> int:
+        """Bytes that the data can unpack to."""
+        return _MAX_DEFLATE_RATIO * self._identity.num_bytes
+
+    def _index_content(self) -> bytes:
+        """The `.npy` file within the index; it cannot have more entries than the data have images."""
+        try:
+            packed = read_file(self.index_path, "index", at_most=_MOST_INDEX_BYTES)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{self.index_path} does not exist, it should hold the index of the data file"
+            ) from error
+        most = 8 * (self._most_bytes // math.prod(self._grid) + 2) + _MOST_SURPLUS
+        return gunzip(packed, self.index_path, at_most=min(most, _MOST_INDEX_BYTES))
 
     def _read_stream(self, stream: BinaryIO, start: int, stop: int) -> bytes:
         """Bytes [start, stop) of the decompressed data; the stream stands at `start`."""
@@ -255,35 +313,25 @@ def _default_label_path(data_path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _load_index(path: Path) -> tuple[np.ndarray, np.dtype]:
-    """Offsets (N + 1,), int64, and the type they are stored in."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, it should hold the index of the data file")
-    try:
-        with gzip.open(path, "rb") as file:
-            index = np.load(io.BytesIO(file.read()), allow_pickle=False)
-    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} is truncated or damaged: {error}") from error
-    if index.ndim != 1 or not np.issubdtype(index.dtype, np.integer):
-        raise ValueError(f"{path} holds {index.dtype} of shape {index.shape}, expected integers (N + 1,)")
-    if len(index) < 2:
-        raise ValueError(f"{path} holds no images")
-    offsets = index.astype(np.int64)
-    if offsets[0] != 0:
-        raise ValueError(f"{path}: the first offset is {offsets[0]}, expected 0")
-    if (wrong := np.flatnonzero(np.diff(offsets) < 0)).size:
-        image = wrong[0]
-        raise ValueError(f"{path}: image {image} ends at {offsets[image + 1]}, before its start at {offsets[image]}")
-    return offsets, index.dtype
+def _stored_type(content: bytes) -> np.dtype:
+    """The type, with its byte order, that a sound `.npy` file declares."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read_header(file)[2]
 
 
-def _load_labels(path: Path) -> np.ndarray:
+def _load_labels(path: Path, num_images: int) -> np.ndarray:
     """Class indices (N,), int64, one decimal number per line."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist, it should hold one label per line")
+    try:
+        content = read_file(path, "label file", at_most=_MOST_LABEL_BYTES * (num_images + 1))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} does not exist, it should hold one label per line") from error
+    with parsing(path, "a text file of class indices"):
+        lines = content.decode("utf-8").split("\n")
     labels = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not line.strip().isdecimal():
-            raise ValueError(f"{path}, line {number}: {line!r} is not a class index")
+    for number, line in enumerate(lines[:-1] if not lines[-1] else lines, 1):
+        if not _LABEL.fullmatch(line.strip(" \t\r")) or int(line) >= 2**32:
+            raise ValueError(f"{path}, line {number}: {shown(line)} is not a class index")
         labels.append(int(line))
     return np.array(labels, np.int64)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from seitpp.checkpoint import shorten
+from seitpp.io.untrusted import read_npy
+from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
 
 CodeSubset = str | Path | Sequence[int] | np.ndarray | Tensor
 
@@ -30,13 +32,10 @@ def read_code_subset(source: CodeSubset) -> Tensor:
         if table is None:
             raise ValueError(f"code_subset {path}: the store records no code table; name a .npy file of codes instead")
         return _as_table(table.codes, path)
-    if not path.is_file():
-        raise FileNotFoundError(f"code_subset {path} does not exist; expected a .npy file of codes or a token store")
     try:
-        with path.open("rb") as file:
-            return _as_table(np.lib.format.read_array(file, allow_pickle=False), path)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"code_subset {path} is not a .npy file of codes: {error}") from error
+        return _as_table(read_npy(path, "code_subset", at_most=8 * MAX_CODEBOOK_SIZE + 4096), path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; expected a .npy file of codes or a token store") from error
 
 
 def _as_table(values: Any, source: str | Path) -> Tensor:

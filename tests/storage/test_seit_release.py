@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import os
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -264,7 +266,7 @@ def test_corrupt_gzip_is_refused(tmp_path: Path, which: str, damage: str) -> Non
     content = bytearray(path.read_bytes())
     content[-7] ^= 1  # in the CRC-32
     path.write_bytes({"truncate": content[:-12], "flip": content, "garbage": b"no gzip here, sorry"}[damage])
-    with pytest.raises(ValueError, match=rf"{which}\.gz is truncated or damaged"):
+    with pytest.raises(ValueError, match=rf"{which}\.gz is (truncated or damaged|damaged or is not a whole gzip file)"):
         SeitRelease(data, grid=GRID).read_all()
 
 
@@ -463,3 +465,91 @@ def test_forged_record_of_the_imported_files_is_refused(tmp_path: Path, part: st
     write_header(tmp_path / "s", header)
     with pytest.raises(ValueError, match=message):
         write_release(StoreReader(tmp_path / "s"), tmp_path / "out" / "toy")
+
+
+# Files that ask for more than there is
+
+
+def test_small_index_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    content = b"".join([*(packer.compress(bytes(2**22)) for _ in range(32)), packer.flush()])
+    (tmp_path / "t-token.index.npy.gz").write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"index\.npy\.gz .*it unpacks to more than [\d,]+ bytes"):
+        SeitRelease(data, grid=GRID)
+    assert tracemalloc.get_traced_memory()[1] < 2**28
+    tracemalloc.stop()
+
+
+def test_data_that_unpack_to_more_than_the_index_says_are_refused(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy()[0]))
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    data.write_bytes(b"".join([*(packer.compress(bytes(2**22)) for _ in range(32)), packer.flush()]))
+    release = SeitRelease(data, grid=GRID)
+    with pytest.raises(ValueError, match=r"does not match .*: the stream has|holds code|has .* codes"):
+        release.read_all()
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (np.array([0, 12, 2**64 - 1], np.uint64), "offset 2 is 18446744073709551615, which no file can have"),
+        (np.array([0, 12, 2**62], np.int64), "it asks for 4611686018427387904 bytes, of which"),
+        (np.array([0, -12, 12], np.int64), "image 0 ends at -12, before its start at 0"),
+        (np.zeros((2, 2), np.int64), r"holds int64 of shape \(2, 2\)"),
+        (np.array(5), r"holds int64 of shape \(\)"),
+        (np.array(["0", "12"]), "index.npy.gz is damaged or is not a .npy file of plain numbers"),
+        (np.array([0, 12, None]), "index.npy.gz is damaged or is not a .npy file of plain numbers"),
+    ],
+)
+def test_impossible_index_is_refused(tmp_path: Path, index: np.ndarray, message: str) -> None:
+    data, file = release_files(tmp_path, canonical_images(toy(2)[0])), io.BytesIO()
+    np.save(file, index)
+    (tmp_path / "t-token.index.npy.gz").write_bytes(gzip.compress(file.getvalue()))
+    with pytest.raises(ValueError, match=message):
+        SeitRelease(data, grid=GRID)
+
+
+def test_index_of_more_bytes_than_it_has_is_refused(tmp_path: Path) -> None:
+    data, file = release_files(tmp_path, canonical_images(toy(2)[0])), io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (2**42,)})
+    (tmp_path / "t-token.index.npy.gz").write_bytes(gzip.compress(file.getvalue()))
+    with pytest.raises(ValueError, match=r"index\.npy\.gz .*its header declares 35184372088832 bytes of values"):
+        SeitRelease(data, grid=GRID)
+
+
+@pytest.mark.parametrize("line", ["\u0663", "4294967296", "9" * 5000, "1_0", "+3", "\ud7ff", "0x3", "3\x00", "1 2"])
+def test_strange_numbers_are_no_labels(tmp_path: Path, line: str) -> None:
+    data = release_files(tmp_path, canonical_images(toy(2)[0]), labels=None)
+    (tmp_path / "t-label.txt").write_bytes(f"3\n{line}\n".encode())
+    with pytest.raises(ValueError, match=r"t-label\.txt, line 2: .* is not a class index|expected at most"):
+        SeitRelease(data)
+
+
+def test_label_files_of_other_systems_are_read(tmp_path: Path) -> None:
+    data = release_files(tmp_path, canonical_images(toy(2)[0]), labels=None)
+    (tmp_path / "t-label.txt").write_bytes(b" 3\r\n4294967295")
+    assert SeitRelease(data).labels.tolist() == [3, 2**32 - 1]
+    (tmp_path / "t-label.txt").write_bytes(b"3\n\xff\n")
+    with pytest.raises(ValueError, match=r"t-label\.txt is damaged or is not a text file of class indices"):
+        SeitRelease(data)
+
+
+@pytest.mark.parametrize("name", ["t-token.data.bin.gz", "t-token.index.npy.gz", "t-label.txt"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    data, path = release_files(tmp_path, canonical_images(toy(2)[0])), tmp_path / name
+    path.unlink()
+    {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda path: os.symlink(path, path)}[kind](path)
+    expected = {"pipe": "is a pipe", "folder": "is a folder", "loop": "Too many levels of symbolic links"}[kind]
+    with pytest.raises(ValueError, match=f"{name} (cannot be opened: )?{expected}"):
+        SeitRelease(data, tmp_path / "t-label.txt", grid=GRID)
+
+
+def test_release_that_changes_while_it_is_open_is_refused(tmp_path: Path) -> None:
+    tokens = toy()[0] % 200
+    release = SeitRelease(release_files(tmp_path, canonical_images(tokens)), grid=GRID)
+    release_files(tmp_path, canonical_images(tokens[::-1]))
+    with pytest.raises(ValueError, match=r"data\.bin\.gz has changed since the release was opened"):
+        release.read([0])

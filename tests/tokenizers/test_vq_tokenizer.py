@@ -251,7 +251,7 @@ def test_missing_or_damaged_subset_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.npy does not exist"):
         build("vit", code_subset=tmp_path / "none.npy")
     (tmp_path / "codes.npy").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"codes\.npy is not a \.npy file of codes"):
+    with pytest.raises(ValueError, match=r"codes\.npy is damaged or is not a \.npy file"):
         build("vit", code_subset=tmp_path / "codes.npy")
 
 

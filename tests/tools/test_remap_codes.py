@@ -69,7 +69,7 @@ def test_errors_are_lines(main: Callable, store: Path, tmp_path: Path, capsys: p
     assert "error: " in (err := capsys.readouterr().err) and "has no code table" in err
     (tmp_path / "table.npy").write_bytes(b"x")
     assert main(["subset", str(store), str(tmp_path / "b"), "--table", str(tmp_path / "table.npy")]) == 1
-    assert "table.npy is not a readable .npy file" in capsys.readouterr().err
+    assert "table.npy is damaged or is not a .npy file of plain numbers" in capsys.readouterr().err
     assert main(["match", str(tmp_path / "none"), str(store), str(tmp_path / "t.npy")]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["subset", str(tmp_path / "none"), str(tmp_path / "b")]) == 1
