@@ -1,8 +1,9 @@
 """Build script of `seitpp`.
 
 Version and requirements are read from their files. `configs/`, `tools/` and `model-index.yml` also go into
-`seitpp/.mim`, where OpenMMLab's tools look for them (`seitpp::` configs, `mim train seitpp`): an editable install gets
-links in the source tree, a wheel gets copies in the build tree.
+`seitpp/.mim`, where OpenMMLab's tools look for them: an editable install gets links in the source tree, a wheel gets
+copies in the build tree. A config is then known as `seitpp::seitpp/mtm_vitb.py` to any process that has imported
+`seitpp.registry`, as our tools do; mmengine alone has a fixed list of packages.
 """
 
 import os

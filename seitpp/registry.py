@@ -3,10 +3,15 @@
 A config with `default_scope = "seitpp"`, or a type written `seitpp.X` in any other project's config, finds our parts
 here; the module that defines a part is imported when its registry is first searched, not when `seitpp` is imported.
 mmengine warns at every build in a tree that has no child of the scope, so all trees have one.
+
+With this module imported mmengine also finds configs named `seitpp::seitpp/mtm_vitb.py`, as bases and in its hub.
 """
 
 import mmengine.registry as root
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import Registry
+
+MODULE2PACKAGE.setdefault("seitpp", "seitpp")
 
 
 def _child(name: str, *locations: str) -> Registry:

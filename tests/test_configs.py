@@ -465,3 +465,12 @@ def test_final_rate_of_the_first_layers_is_scaled_too() -> None:
 
 def test_pretraining_loss_is_not_smoothed() -> None:
     assert "label_smooth_val" not in load(MTM).model.head
+
+
+@pytest.mark.parametrize("path", MODEL_LEAVES, ids=lambda path: path.stem)
+def test_loaders_without_workers_say_that_none_persist(path: Path) -> None:
+    """Tools of other projects have them persist by default, which torch refuses where there are none."""
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = LOADED[path].get(name)
+        if loader is not None and loader.get("num_workers", 0) == 0:
+            assert loader.persistent_workers is False

@@ -151,6 +151,21 @@ def test_build_copies_what_openmmlab_tools_look_for(tmp_path):
     assert (mim / "configs" / "seitpp" / "metafile.yml").is_file()
     assert not (mim / "configs" / "stale.py").exists()
     assert not any(path.is_symlink() for path in mim.rglob("*"))
+    assert configs_by_name(tmp_path, tmp_path / "lib") == ["seitpp.MTM", "seitpp.MTM"]
+
+
+def configs_by_name(folder: Path, package: Path) -> list[str]:
+    """The models of a config of ours, named as mmengine's hub and as another config's base name it."""
+    (folder / "leaf.py").write_text('_base_ = "seitpp::seitpp/mtm_vitb.py"\n')
+    code = """
+import seitpp.registry
+from mmengine.config import Config
+from mmengine.hub import get_config
+print(get_config("seitpp::seitpp/mtm_vitb.py").model.type, Config.fromfile("leaf.py").model.type)
+"""
+    env = {**os.environ, "PYTHONPATH": str(package)}
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout.split()
 
 
 def run_print_config(monkeypatch, *args: str) -> None:

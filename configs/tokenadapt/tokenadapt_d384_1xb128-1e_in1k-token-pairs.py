@@ -12,6 +12,7 @@ train_dataloader = dict(
     _delete_=True,
     batch_size=128 // 32,  # groups of 32 pairs
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(type="seitpp.TokenPairDataset", store="data/in1k-token-pairs"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     collate_fn=dict(type="seitpp.identity_collate"),

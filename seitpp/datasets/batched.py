@@ -1,5 +1,7 @@
 """What data sets share that fetch a whole batch at a time: a sample is a batch of one."""
 
+from collections.abc import Sequence
+
 from mmengine.dataset import BaseDataset, force_full_init
 
 
@@ -7,6 +9,20 @@ class BatchedDataset(BaseDataset):
     """mmengine's `BaseDataset` over a `__getitems__` of the subclass, which also names its data in `store_path`."""
 
     store_path: str
+
+    @property
+    def CLASSES(self) -> list[str] | None:
+        """Class names, by the name that mmpretrain's tools ask for."""
+        return self.metainfo.get("classes")
+
+    @staticmethod
+    def _check_pipeline(pipeline: Sequence[dict] | None) -> None:
+        """mmpretrain's tools pass an empty one; steps for single samples have no place where batches are fetched."""
+        if pipeline:
+            raise ValueError(
+                f"pipeline has {len(pipeline)} steps, and this data set fetches whole batches; leave it out, and name "
+                "augmentations in data_preprocessor.augments"
+            )
 
     @force_full_init
     def __getitem__(self, idx: int) -> dict:

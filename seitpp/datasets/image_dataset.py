@@ -51,6 +51,7 @@ class ImageDataset(BatchedDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the source until `full_init`.
+        pipeline: For tools that pass an empty one; must have no steps.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class ImageDataset(BatchedDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
+        pipeline: Sequence[dict] | None = None,
     ) -> None:
+        self._check_pipeline(pipeline)
         self.source_options = {
             "path": join(data_root, str(source)),
             "split": split,

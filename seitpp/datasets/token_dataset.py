@@ -44,6 +44,7 @@ class TokenDataset(BatchedDataset):
         lazy_init: Whether to put off opening the files until `full_init`.
         expand_dir: Folder for an expanded copy of a store whose codec is slow to read at random (`rans`,
             `rans-context`); made once and found again by content hash. Sizes and `metainfo` stay those of the store.
+        pipeline: For tools that pass an empty one; must have no steps.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class TokenDataset(BatchedDataset):
         test_mode: bool = False,
         lazy_init: bool = False,
         expand_dir: str | None = None,
+        pipeline: Sequence[dict] | None = None,
     ) -> None:
+        self._check_pipeline(pipeline)
         self.store_path = osp.join(data_root, store) if data_root else store
         self.label_path = osp.join(data_root, label_file) if label_file and data_root else label_file
         self.grid = tuple(grid)

@@ -51,6 +51,7 @@ class TokenSegDataset(TokenDataset):
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
         expand_dir: As for `TokenDataset`.
+        pipeline: For tools that pass an empty one; must have no steps.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class TokenSegDataset(TokenDataset):
         test_mode: bool = False,
         lazy_init: bool = False,
         expand_dir: str | None = None,
+        pipeline: Sequence[dict] | None = None,
     ) -> None:
+        self._check_pipeline(pipeline)
         self.preset = preset
         self.label_size = None if label_size is None else tuple(label_size)
         if self.label_size is not None and (len(self.label_size) != 2 or min(self.label_size) < 1):

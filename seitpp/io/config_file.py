@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
+import seitpp.registry  # noqa: F401 (with it mmengine knows bases named `seitpp::...`)
 from seitpp.io.untrusted import check_regular_file
 
 _SUFFIXES = (".py", ".json", ".yml", ".yaml")

@@ -3,10 +3,13 @@
 import errno
 import io
 import pickle
+import runpy
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import mmengine
+import mmpretrain
 import numpy as np
 import pytest
 import torch
@@ -247,3 +250,29 @@ def test_imported_store_does_not_tell_the_size_of_images(tmp_path: Path, folder:
     store = write_store(tmp_path / "imported", {"name": "vit-vqgan"})
     with pytest.raises(ValueError, match=r"imported does not say which tokenizer made it \('vit-vqgan'\).*config$"):
         ImageDataset(str(folder / "val"), str(store))
+
+
+def test_mmpretrains_analysis_of_results_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """It passes an empty pipeline, asks for `CLASSES`, and opens images by name where it is started."""
+    dataset = dict(type="seitpp.ImageDataset", source=str(folder / "val"), tokenizer=TOKENIZER)
+    Config({"default_scope": "seitpp", "test_dataloader": {"dataset": dataset}}).dump(tmp_path / "config.py")
+    scores = torch.eye(3)
+    results = [
+        dict(sample_idx=place, gt_label=torch.tensor([2]), pred_label=torch.tensor([label]), pred_score=scores[label])
+        for place, label in ((3, 2), (4, 1))
+    ]
+    mmengine.dump(results, tmp_path / "results.pkl")
+    monkeypatch.chdir(folder / "val")
+    line = [str(tmp_path / "config.py"), str(tmp_path / "results.pkl"), "--out-dir", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["analyze_results.py", *line])
+    tool = Path(mmpretrain.__file__).parent / ".mim" / "tools" / "analysis_tools" / "analyze_results.py"
+    runpy.run_path(str(tool), run_name="__main__")
+    assert [path.name for path in sorted((tmp_path / "out").glob("*/*.png"))] == ["1.png.png", "0.png.png"]
+
+
+def test_pipeline_with_steps_is_refused(data: Callable) -> None:
+    assert data(pipeline=[]).CLASSES == ["ant", "bee", "cow"]
+    with pytest.raises(ValueError, match=r"pipeline has 1 steps, .*; leave it out, and name augmentations in data_pre"):
+        data(pipeline=[dict(type="LoadImageFromFile")])

@@ -344,3 +344,9 @@ def test_expand_dir_leaves_a_fast_store_alone_and_refuses_a_release(folder: Path
     release = {"data_root": str(folder), "grid": [6, 8], "codebook_size": 300, "expand_dir": str(tmp_path)}
     with pytest.raises(ValueError, match="is a release, which is held in memory; leave out expand_dir"):
         TokenDataset("toy-token.data.bin.gz", **release).full_init()
+
+
+def test_pipeline_of_other_projects_tools_is_empty(store: Callable) -> None:
+    assert store().metainfo["classes"] == store(pipeline=[]).CLASSES
+    with pytest.raises(ValueError, match="pipeline has 1 steps, and this data set fetches whole batches"):
+        store(pipeline=[{"type": "Resize"}])

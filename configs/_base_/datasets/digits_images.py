@@ -13,6 +13,7 @@ pipeline = [
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type="mmpretrain.CustomDataset", data_root=data_root, data_prefix="train", with_label=False, pipeline=pipeline
     ),
@@ -23,6 +24,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=256,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         type="mmpretrain.CustomDataset", data_root=data_root, data_prefix="val", with_label=False, pipeline=pipeline
     ),

@@ -13,6 +13,7 @@ data_preprocessor = dict(
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="train"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     collate_fn=dict(type="seitpp.identity_collate"),
@@ -21,6 +22,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=256,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="val", test_mode=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
     collate_fn=dict(type="seitpp.identity_collate"),

@@ -9,6 +9,7 @@ data_preprocessor = dict(type="seitpp.TokenDataPreprocessor", codebook=data_root
 train_dataloader = dict(
     batch_size=128,
     num_workers=0,  # a batch is one fetch; workers would only copy it
+    persistent_workers=False,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="train"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     collate_fn=dict(type="seitpp.identity_collate"),
@@ -18,6 +19,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=128,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="val", test_mode=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
     collate_fn=dict(type="seitpp.identity_collate"),
