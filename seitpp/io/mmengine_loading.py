@@ -14,6 +14,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from seitpp.io.torch_file import load_torch_file
+from seitpp.io.untrusted import shown
 
 _list_of_mmengine = mmengine_checkpoint.get_torch_safe_globals
 
@@ -52,17 +53,42 @@ def load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: An
     return content
 
 
+# Types of what mmengine and the hooks take out of a checkpoint without looking, by its dotted place.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "meta": dict,
+    "meta.epoch": int,
+    "meta.iter": int,
+    "meta.seed": int,
+    "meta.samples_per_step": int,
+    "meta.world_size": int,
+    "meta.accumulative_counts": int,
+    "meta.dataset_meta": dict,
+    "meta.dataset_meta.classes": (list, tuple),
+    "state_dict": dict,
+    "ema_state_dict": dict,
+    "optimizer": dict,
+    "param_schedulers": (list, dict),
+    "message_hub": dict,
+    "message_hub.log_scalars": dict,
+    "message_hub.runtime_info": dict,
+    "message_hub.resumed_keys": dict,
+}
+
+
 def _check_parts(content: dict, source: str | Path) -> None:
-    """Refuse parts of other types than those that mmengine and its hooks take them for."""
-    meta = content.get("meta")
-    tables = {"meta": meta, "meta.dataset_meta": meta.get("dataset_meta") if isinstance(meta, dict) else None}
-    tables |= {name: content.get(name) for name in ("state_dict", "ema_state_dict", "message_hub", "optimizer")}
-    for name, value in tables.items():
-        if value is not None and not isinstance(value, dict):
-            raise ValueError(f"checkpoint {source}: {name} is a {type(value).__name__}, expected a dict")
-    for name in ("state_dict", "ema_state_dict"):
-        if strange := [key for key in tables[name] or () if not isinstance(key, str)]:
-            raise ValueError(f"checkpoint {source}: {name} has the key {str(strange[0])[:100]}, expected names")
+    """Refuse parts of other types than those that mmengine and the hooks take them for."""
+    for place, kinds in _TYPES.items():
+        value: Any = content
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise ValueError(f"checkpoint {source}: {place} is {shown(value)}, expected {expected}")
+    texts = {name: content.get(name) for name in ("state_dict", "ema_state_dict")}
+    texts["meta.dataset_meta.classes"] = ((content.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    for place, names in texts.items():
+        if strange := [name for name in names or () if not isinstance(name, str)]:
+            raise ValueError(f"checkpoint {source}: {place} has the name {shown(strange[0])}, expected text")
 
 
 def load_from_local(filename: str, map_location: Any) -> Any:

@@ -149,7 +149,7 @@ def _history(value: Inert) -> Any:
     rows = [state.get("_log_history"), state.get("_count_history")]
     longest = state.get("max_length")
     plain = all(isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind in "biuf" for row in rows)
-    if not plain or len(rows[0]) != len(rows[1]) or type(longest) is not int:
+    if not plain or len(rows[0]) != len(rows[1]) or type(longest) is not int or longest < max(1, len(rows[0])):
         raise ValueError("a history of the runner's log does not hold two rows of numbers")
     history = HistoryBuffer(max_length=longest)
     history._log_history, history._count_history = rows

@@ -223,6 +223,37 @@ def test_torch_with_the_list_of_mmengine_runs_nothing_either(tmp_path: Path) -> 
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"meta": [1]}, r"meta is \[1\], expected dict"),
+        ({"meta": {"epoch": "3"}}, r"meta\.epoch is '3', expected int"),
+        ({"meta": {"seed": 0.5}}, r"meta\.seed is 0\.5, expected int"),
+        ({"meta": {"dataset_meta": 7}}, r"meta\.dataset_meta is 7, expected dict"),
+        ({"meta": {"dataset_meta": {"classes": "cat"}}}, r"classes is 'cat', expected list or tuple"),
+        ({"meta": {"dataset_meta": {"classes": ["cat", 3]}}}, r"classes has the name 3, expected text"),
+        ({"state_dict": [torch.ones(1)]}, r"state_dict is \[tensor.*, expected dict"),
+        ({"state_dict": {3: torch.ones(1)}}, r"state_dict has the name 3, expected text"),
+        ({"message_hub": {"log_scalars": []}}, r"message_hub\.log_scalars is \[\], expected dict"),
+        ({"optimizer": 3}, r"optimizer is 3, expected dict"),
+        ({"param_schedulers": "x"}, r"param_schedulers is 'x', expected list or dict"),
+    ],
+)
+def test_parts_of_other_types_are_refused(content: dict, message: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"checkpoint .*a\.pth: .*{message}"):
+        CheckpointLoader.load_checkpoint(str(tmp_path / "a.pth"), map_location="cpu")
+
+
+def test_parts_that_are_missing_or_none_pass(tmp_path: Path) -> None:
+    content = {"meta": {"seed": None, "dataset_meta": None}, "state_dict": {"a": torch.ones(1)}, "optimizer": None}
+    torch.save(content, tmp_path / "a.pth")
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / "a.pth"), map_location="cpu") == content
+    torch.save(torch.ones(1), tmp_path / "b.pth")
+    with pytest.raises(RuntimeError, match="No state_dict found in checkpoint file"):
+        load_checkpoint(Model(), str(tmp_path / "b.pth"))
+
+
 @pytest.mark.parametrize("map_location", [None, "cpu", torch.device("cpu"), lambda storage, location: storage])
 def test_every_kind_of_place_is_taken(map_location: Any, tmp_path: Path) -> None:
     torch.save({"a": torch.arange(3.0)}, tmp_path / "a.pth")
