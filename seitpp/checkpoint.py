@@ -94,17 +94,7 @@ def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
             break
     if not isinstance(checkpoint, Mapping) or not checkpoint:
         raise ValueError(f"checkpoint {path} holds no weights; expected a dict of tensors")
-    strange = [str(name)[:100] for name, value in checkpoint.items() if not isinstance(value, Tensor)]
-    if strange:
-        raise ValueError(f"checkpoint {path} holds entries that are not tensors: {shorten(strange)}")
-    if nameless := [str(name)[:100] for name in checkpoint if not isinstance(name, str)]:
-        raise ValueError(f"checkpoint {path} holds tensors under keys that are no names: {shorten(nameless)}")
-    unusual = [name for name, value in checkpoint.items() if not _is_plain_tensor(value)]
-    if unusual:
-        raise ValueError(
-            f"checkpoint {path} holds tensors that are sparse, quantised, complex or without values: "
-            f"{shorten(unusual)}; save them dense, as float32"
-        )
+    _check_tensors(checkpoint, path)
     return {name.removeprefix("module."): value for name, value in checkpoint.items()}
 
 
@@ -125,6 +115,19 @@ def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
         raise ValueError(
             f"{source} holds values that are NaN or infinite in {shorten(broken)} ({count} of {first.numel()} in "
             f"{broken[0]}); it is damaged, or its training diverged. Take an earlier checkpoint"
+        )
+
+
+def _check_tensors(weights: Mapping, source: str | Path) -> None:
+    """Refuse entries that are not dense tensors under names."""
+    if strange := [str(name)[:100] for name, value in weights.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"checkpoint {source} holds entries that are not tensors: {shorten(strange)}")
+    if nameless := [str(name)[:100] for name in weights if not isinstance(name, str)]:
+        raise ValueError(f"checkpoint {source} holds tensors under keys that are no names: {shorten(nameless)}")
+    if unusual := [name for name, value in weights.items() if not _is_plain_tensor(value)]:
+        raise ValueError(
+            f"checkpoint {source} holds tensors that are sparse, quantised, complex or without values: "
+            f"{shorten(unusual)}; save them dense, as float32"
         )
 
 
@@ -166,6 +169,7 @@ def check_state_dict(
     Raises:
         ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.
     """
+    _check_tensors(found, source)
     common = found.keys() & expected.keys()
     if not common:
         raise ValueError(

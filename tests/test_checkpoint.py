@@ -208,6 +208,12 @@ def test_weights_that_are_not_finite_do_not_fit() -> None:
     check_state_dict(broken, tensors(a=(2,)), "x.pth", may_exceed=["b"])
 
 
+@pytest.mark.parametrize("entry", [3, None, "x", [1.0]])
+def test_entries_that_are_no_tensors_do_not_fit(entry: object) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint x\.pth holds entries that are not tensors: b$"):
+        check_state_dict({**tensors(a=(2,)), "b": entry}, tensors(a=(2,), b=(4,)), "x.pth")
+
+
 def test_whole_numbers_in_place_of_weights_are_named() -> None:
     with pytest.raises(ValueError, match=r"wrong kinds of number: a torch\.int64 where the model has torch\.float32"):
         check_state_dict({"a": torch.zeros(2, dtype=torch.int64)}, tensors(a=(2,)), "x.pth")

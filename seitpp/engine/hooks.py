@@ -76,7 +76,7 @@ class CheckpointGuardHook(Hook):
         """Compare names and shapes with the model and, on resuming, the batch with the one before."""
         source = runner._load_from or "to resume from"
         # On resuming, mmengine would run this text as Python, only to look for a key that no config of today has.
-        checkpoint.get("meta", {}).pop("config", None)
+        (checkpoint.get("meta") or {}).pop("config", None)
         if self.strict and "state_dict" not in checkpoint:
             raise ValueError(f"checkpoint {source} has no state_dict; convert it with tools/convert_checkpoint.py")
         if self.strict:
@@ -88,7 +88,7 @@ class CheckpointGuardHook(Hook):
             positions = [name for name in expected if name.endswith("backbone.pos_embed") and not runner._resume]
             check_state_dict(found, expected, source, may_miss=may_miss, resizable=positions)
         if runner._resume:
-            if "optimizer" not in checkpoint or "epoch" not in checkpoint.get("meta", {}):
+            if "optimizer" not in checkpoint or "epoch" not in (checkpoint.get("meta") or {}):
                 raise ValueError(
                     f"checkpoint {source} holds weights only and no training can be resumed from it; start from it "
                     "with --cfg-options load_from=..."
@@ -180,7 +180,7 @@ class DataGuardHook(Hook):
         """Note whose tokens, of which grid, the checkpoint was trained on."""
         source = str(runner._load_from)
         known = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("tokenizer")
-        self._trained_on = (source, known)
+        self._trained_on = (source, known if isinstance(known, dict) else None)
         self._trained_grid = recorded_grid(checkpoint.get("meta"), source)
         self._check_positions(runner, checkpoint, source)
 
