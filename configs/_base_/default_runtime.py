@@ -14,6 +14,7 @@ default_hooks = dict(
     checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
     data_guard=dict(type="seitpp.DataGuardHook"),
     class_guard=dict(type="seitpp.ClassGuardHook"),
+    finite_guard=dict(type="seitpp.FiniteGuardHook"),
 )
 
 # TensorBoard or Weights & Biases: docs/training.md.

@@ -2,6 +2,7 @@
 
 from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
 from seitpp.engine.class_guard import ClassGuardHook
+from seitpp.engine.finite_guard import FiniteGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
 from seitpp.engine.knn_bank import KNNBankHook
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
@@ -16,6 +17,7 @@ __all__ = [
     "CheckpointGuardHook",
     "ClassGuardHook",
     "DataGuardHook",
+    "FiniteGuardHook",
     "JointOptimWrapper",
     "KNNBankHook",
     "ReconstructionImageHook",

@@ -177,11 +177,24 @@ def _set_mpi_environment() -> None:
     os.environ.setdefault("MASTER_PORT", "29500")
 
 
+def use_guards(config: Config) -> None:
+    """Give a config that has none the guard against losses, weights and predictions that are no numbers.
+
+    `default_hooks.finite_guard=None` leaves it out.
+    """
+    hooks = config.get("default_hooks") or {}
+    listed = [*hooks.values(), *(config.get("custom_hooks") or [])]
+    types = {str(hook.get("type")).split(".")[-1] for hook in listed if isinstance(hook, dict)}
+    if "finite_guard" not in hooks and "FiniteGuardHook" not in types:
+        config.default_hooks = {**hooks, "finite_guard": {"type": "seitpp.FiniteGuardHook"}}
+
+
 def build_runner(config: Config) -> Runner:
     """The runner for a prepared config."""
     warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
+    use_guards(config)
     prepare_processes(config)
     if not torch.cuda.is_available():
         for name in ("train_dataloader", "val_dataloader", "test_dataloader"):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mmengine.evaluator import BaseMetric
 
+from seitpp.evaluation.finite import check_scorable
 from seitpp.registry import METRICS
 
 
@@ -33,6 +34,7 @@ class MaskedCodeMetric(BaseMetric):
     def compute_metrics(self, results: list[tuple[int, int, float, int]]) -> dict[str, float]:
         """Total over the data set."""
         correct, codes, nll, codebook_sizes = zip(*results, strict=True)
+        check_scorable(self, nll, "nll of hidden codes")
         mean_nll = math.fsum(nll) / sum(codes)
         return {
             "accuracy": 100 * sum(correct) / sum(codes),

@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from seitpp.evaluation.finite import check_scorable
 from seitpp.registry import METRICS
 
 # What an exact reconstruction counts as; its ratio is infinite, and one such image would make the mean so.
@@ -97,6 +98,7 @@ class ReconstructionMetric(BaseMetric):
     def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:
         """Means and code frequencies over the data set."""
         psnr, ssim, mse, codes, sizes = zip(*results, strict=True)
+        check_scorable(self, mse, "reconstruction")
         counts = np.bincount(np.concatenate(codes), minlength=sizes[0])
         shares = counts[counts > 0] / counts.sum()
         return {

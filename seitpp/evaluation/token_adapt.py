@@ -7,6 +7,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from seitpp.evaluation.finite import check_scorable
 from seitpp.models.token_adapt_pretrain import PREDICTIONS
 from seitpp.registry import METRICS
 
@@ -45,6 +46,7 @@ class TokenAdaptMetric(BaseMetric):
         """Means over the data set."""
         names = results[0][0]
         scores = torch.stack([row for _, row in results]).double()  # (N, augmentations, predictions, 2)
+        check_scorable(self, scores[:, :, 0, 0].sum(dim=1).tolist(), "map of TokenAdapt")
         accuracy = 100 * scores[..., 0].mean(dim=0)
         psnr = (-10 * scores[..., 1].clamp(min=_LEAST_ERROR).log10()).mean(dim=0)
         metrics = {"accuracy": float(accuracy[:, 0].mean())}

@@ -131,7 +131,7 @@ class KNNHead(BaseModule):
             labels: (M,), int64 in [0, C).
 
         Raises:
-            ValueError: There are none, or a label is not in the range.
+            ValueError: There are none, a label is not in the range, or a feature is not finite.
         """
         if not len(features):
             raise ValueError("the bank of nearest neighbours is empty; give it a data set with samples")
@@ -139,6 +139,11 @@ class KNNHead(BaseModule):
             raise ValueError(
                 f"the bank has labels from {labels.min()} to {labels.max()}, the head has {self.num_classes} classes; "
                 "set model.head.num_classes"
+            )
+        if bad := int((~features.isfinite().all(dim=1)).sum()):
+            raise ValueError(
+                f"{bad} of the {len(features)} features of the bank of neighbours are NaN or infinite; the encoder's "
+                "weights have diverged or do not suit the data's range"
             )
         self.bank = F.normalize(features.float(), dim=1)
         self.bank_labels = labels

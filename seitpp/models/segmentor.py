@@ -114,7 +114,8 @@ class TokenSegmentor(EncoderDecoder):
                 resolution of the head.
 
         Returns:
-            The samples with `pred_sem_seg` (1, h, w) and, if they are kept, `seg_logits` (classes, h, w).
+            The samples with `pred_sem_seg` (1, h, w), `logit_range`, the least and the largest logit, and, if they are
+            kept, `seg_logits` (classes, h, w).
         """
         self._check_grid(inputs)
         samples = [None] * len(inputs) if data_samples is None else data_samples
@@ -125,6 +126,8 @@ class TokenSegmentor(EncoderDecoder):
             one = slice(place, place + 1)
             logits = self.slide_inference(inputs[one], size) if coarse is None else coarse[one]
             (result,) = self.postprocess_result(logits, None if sample is None else [sample])
+            # The best class does not tell NaN from numbers; these two do.
+            result.set_field(torch.stack(logits.aminmax()), "logit_range")
             if not self.test_cfg.get("keep_logits", True):
                 del result.seg_logits
             results.append(result)

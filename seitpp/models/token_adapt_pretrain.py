@@ -236,7 +236,8 @@ class TokenAdaptPretrain(BaseModel):
         Predictions are those of `PREDICTIONS`; `direct` is the augmentation applied to the tokens' embeddings and
         the nearest code, `copy` the middle of the input's tokens, `reencode` the way that TokenAdapt replaces: the
         tokens decoded, augmented as pixels and encoded again. The error is that of the decoded prediction to the
-        augmented image, pixels scaled to [0, 1]. What a tokenizer that cannot decode has no part in is NaN.
+        augmented image, pixels scaled to [0, 1]. What a tokenizer that cannot decode has no part in is NaN, and
+        so are both scores of `token_adapt` where its features are.
         """
         tokenizer = self.tokenizer()
         data_samples = data_samples or [DataSample(metainfo={"sample_idx": place}) for place in range(len(images))]
@@ -256,12 +257,18 @@ class TokenAdaptPretrain(BaseModel):
                 "tokenizer": true,
             }
             rows = [self._score(predicted[kind], true, augmented) for kind in PREDICTIONS]
+            rows[0] = rows[0].where(self._is_finite(tokens, chain, draws)[:, None], torch.nan)
             scores.append(torch.stack(rows, dim=1))
         facts = {"token_adapt_names": tuple(self.eval_augments)}
         for sample, row in zip(data_samples, torch.stack(scores, dim=1).cpu(), strict=True):
             sample.set_metainfo(facts)
             sample.set_field(row, "token_adapt_scores")
         return data_samples
+
+    def _is_finite(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
+        """Whether the network's features of each sample are numbers, (B,), bool: the nearest code says it no more."""
+        features = self.token_adapt.reversal.features(self._maps(tokens, chain, draws))
+        return features.flatten(1).isfinite().all(dim=1)
 
     def _score(self, tokens: Tensor | None, true: Tensor, images: Tensor) -> Tensor:
         """Share of exact tokens and squared pixel error of each sample, (B, 2); NaN without a prediction."""

@@ -1,0 +1,24 @@
+"""What a metric says of predictions that are no numbers, in place of a score."""
+
+from collections.abc import Iterable
+from math import isfinite
+
+
+def check_scorable(metric: object, values: Iterable[float], what: str) -> None:
+    """Refuse to score samples whose values are NaN or infinite.
+
+    Args:
+        metric: The metric, named in the message.
+        values: One number per sample that is finite for any sound prediction.
+        what: Their name, for the message.
+
+    Raises:
+        ValueError: With the number of such samples.
+    """
+    values = list(values)
+    bad = sum(not isfinite(value) for value in values)
+    if bad:
+        raise ValueError(
+            f"{type(metric).__name__} cannot score the model's outputs: {bad} of {len(values)} samples have a NaN or "
+            f"infinite {what}. The weights have diverged or do not suit the data's range; no score was computed"
+        )
