@@ -7,7 +7,7 @@ default_hooks = dict(
     timer=dict(type="mmengine.IterTimerHook"),
     logger=dict(type="mmengine.LoggerHook", interval=50),
     param_scheduler=dict(type="mmengine.ParamSchedulerHook"),
-    checkpoint=dict(type="mmengine.CheckpointHook", interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type="seitpp.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="mmengine.DistSamplerSeedHook"),
     # Ours stand here and not in `custom_hooks`: a list that a config adds hooks in would replace them.
     step_seed=dict(type="seitpp.StepSeedHook"),

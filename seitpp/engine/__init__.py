@@ -1,6 +1,9 @@
 """What training needs beside mmengine: seeds, checks, the schedule, bfloat16, and launching on any device."""
 
+from seitpp.engine.accumulation import StepTrainLoop
 from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
+from seitpp.engine.averaging import StepEMAHook
+from seitpp.engine.checkpointing import WholeCheckpointHook
 from seitpp.engine.class_guard import ClassGuardHook
 from seitpp.engine.finite_guard import FiniteGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
@@ -22,7 +25,10 @@ __all__ = [
     "KNNBankHook",
     "ReconstructionImageHook",
     "SegmentationImageHook",
+    "StepEMAHook",
     "StepSeedHook",
+    "StepTrainLoop",
     "SyncNormStatisticsHook",
     "WarmupCosineLR",
+    "WholeCheckpointHook",
 ]

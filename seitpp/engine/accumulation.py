@@ -1,15 +1,18 @@
-"""Accumulated batches: what a step is to everything that counts, where several batches make one."""
+"""Accumulated batches: a step is what everything else counts, where several batches make one."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
 from mmengine.optim import OptimWrapperDict
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from seitpp.registry import LOOPS
 
 
 def accumulated_batches(runner: Runner) -> int:
     """Iterations of the loop that make one optimizer step."""
-    wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapperDict) and not hasattr(wrapper, "_accumulative_counts"):
-        return max(one._accumulative_counts for one in wrapper.values())
-    return getattr(wrapper, "_accumulative_counts", 1)
+    return 1 if isinstance(runner._train_loop, StepTrainLoop) else _batches_of(runner)
 
 
 def has_stepped(runner: Runner) -> bool:
@@ -17,3 +20,57 @@ def has_stepped(runner: Runner) -> bool:
     wrapper = runner.optim_wrapper
     wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
     return any(one.should_update() for one in wrappers)
+
+
+def _batches_of(runner: Runner) -> int:
+    """Batches that the optimizer wrapper adds up."""
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict) and not hasattr(wrapper, "_accumulative_counts"):
+        return max(one._accumulative_counts for one in wrapper.values())
+    return getattr(wrapper, "_accumulative_counts", 1)
+
+
+class _Grouped:
+    """An endless iterator of batches that gives them in groups, each of one step."""
+
+    def __init__(self, batches: Iterator[Any], size: int) -> None:
+        self._batches, self._size = batches, size
+
+    def __iter__(self) -> "_Grouped":
+        return self
+
+    def __next__(self) -> list[Any]:
+        return [next(self._batches) for _ in range(self._size)]
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Pass over steps that were trained before."""
+        self._batches.skip_iter(num_iters * self._size)
+
+
+@LOOPS.register_module()
+class StepTrainLoop(IterBasedTrainLoop):
+    """`IterBasedTrainLoop` whose iterations are optimizer steps of `optim_wrapper.accumulative_counts` batches each.
+
+    So `max_iters`, schedules, validations, checkpoints and the log count steps: a config means the same with one batch
+    of 16 samples as with four batches of 4. Hooks see the last batch of a step and the mean of its losses.
+    """
+
+    def run(self) -> torch.nn.Module:
+        """Train; the optimizer wrapper, which counts batches, learns how many there are."""
+        size = _batches_of(self.runner)
+        self.dataloader_iterator = _Grouped(self.dataloader_iterator, size)
+        self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter * size, self._max_iters * size)
+        return super().run()
+
+    def run_iter(self, batches: Sequence[Any]) -> None:
+        """Make one step of the batches of a group."""
+        runner = self.runner
+        runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batches[-1])
+        outputs = [runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper) for batch in batches]
+        runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batches[-1], outputs=_mean_of(outputs))
+        self._iter += 1
+
+
+def _mean_of(outputs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Means of logged terms over the batches of a step."""
+    return {name: sum(one[name] for one in outputs) / len(outputs) for name in outputs[0]}

@@ -92,8 +92,9 @@ class FiniteGuardHook(Hook):
             bad = [name for name, value in found if _own_name(name) not in self._exempt and not _is_finite(value)]
             if bad:
                 raise ValueError(
-                    f"training diverged: NaN or infinite values in {shorten(bad, 4)} at {_where(runner, self._iteration)}, "
-                    f"found before a checkpoint was written. {self._consequence(runner)}"
+                    f"training diverged: NaN or infinite values in {shorten(bad, 4)} at "
+                    f"{_where(runner, self._iteration)}, found before a checkpoint was written. "
+                    f"{self._consequence(runner)}"
                 )
 
     def after_train(self, runner: Runner) -> None:

@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop, Runner, set_random_seed
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets.origins import num_shared, origins_of
+from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.registry import HOOKS
@@ -70,6 +71,7 @@ class CheckpointGuardHook(Hook):
         """Note how many processes and samples made a step."""
         checkpoint["meta"]["world_size"] = get_world_size()
         checkpoint["meta"]["accumulative_counts"] = self._accumulated(runner)
+        checkpoint["meta"]["iterations_per_step"] = accumulated_batches(runner)
         checkpoint["meta"]["samples_per_step"] = self._samples_per_step(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -99,15 +101,22 @@ class CheckpointGuardHook(Hook):
     def _check_batch(self, runner: Runner, meta: dict) -> None:
         before, now = meta.get("samples_per_step"), self._samples_per_step(runner)
         world_before, world_now = meta.get("world_size"), get_world_size()
-        accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
+        # The schedule counts iterations, of which an earlier version made one for each batch, whatever the loop.
+        per_step = meta.get("iterations_per_step", meta.get("accumulative_counts", 1))
         if before is None:
             runner.logger.warning(
                 f"The checkpoint does not tell how many samples made a step; this run has {now}. If it was another "
                 "number, the learning-rate schedule does not fit."
             )
             return
-        # The schedule counts iterations, so batches that are accumulated must stay as many, too.
-        if (before, accumulated_before) != (now, accumulated_now):
+        if before == now and per_step != accumulated_batches(runner):
+            raise ValueError(
+                f"the checkpoint counts {meta.get('iter')} iterations, {per_step} to a step of {before} samples, and "
+                f"this run {accumulated_batches(runner)} to a step: its schedule would not fit. Resume with the old "
+                "optim_wrapper.accumulative_counts and train_cfg, or start from the weights with load_from=..."
+            )
+        if before != now:
+            accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
             raise ValueError(
                 f"the checkpoint was trained with {before} samples a step ({accumulated_before} accumulated batches) "
                 f"on {world_before} processes, this run has {now} ({accumulated_now}) on {world_now}: the number of "
@@ -212,7 +221,7 @@ class DataGuardHook(Hook):
 
     @staticmethod
     def _check_epoch(runner: Runner) -> None:
-        batches, accumulated = len(runner.train_dataloader), getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        batches, accumulated = len(runner.train_dataloader), accumulated_batches(runner)
         if batches % accumulated:
             runner.logger.warning(
                 f"An epoch of {batches} batches is not a whole number of steps of {accumulated} accumulated ones. "

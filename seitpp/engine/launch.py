@@ -6,16 +6,16 @@ import os
 import re
 import subprocess
 import warnings
-import zipfile
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.engine.checkpointing import newest_checkpoint
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -97,15 +97,52 @@ def scale_lr(config: Config, world_size: int) -> None:
 
 
 def use_whole_steps(config: Config, world_size: int) -> None:
-    """Where batches are accumulated, cut epochs to whole optimizer steps; see `WholeStepSampler`."""
+    """Where batches are accumulated, let everything count whole optimizer steps.
+
+    Epochs are cut to such steps (`WholeStepSampler`); a run by iteration counts steps in place of batches
+    (`StepTrainLoop`).
+
+    Raises:
+        ValueError: In a run by epoch, a schedule or the checkpoint hook counts batches.
+    """
     accumulated = config.optim_wrapper.get("accumulative_counts", 1)
+    if accumulated == 1:
+        return
+    name, scope = _name_and_scope(config.train_cfg)
+    if (name == "IterBasedTrainLoop" and scope in _REPLACED_SCOPES) or config.train_cfg.get("by_epoch", True) is False:
+        config.train_cfg.pop("by_epoch", None)
+        config.train_cfg.type = "seitpp.StepTrainLoop"
+    elif name != "StepTrainLoop":
+        _check_counts(config, accumulated)
     sampler = config.train_dataloader.get("sampler") or {}
-    if accumulated == 1 or sampler.get("type", "").split(".")[-1] != "DefaultSampler":
+    if sampler.get("type", "").split(".")[-1] != "DefaultSampler":
         return
     samples = world_size * config.train_dataloader.batch_size * accumulated
     config.train_dataloader.sampler = ConfigDict(
         type="seitpp.WholeStepSampler", samples_per_step=samples, shuffle=sampler.get("shuffle", True)
     )
+
+
+def _check_counts(config: Config, accumulated: int) -> None:
+    """Refuse what counts batches in a run by epoch, in which several make a step."""
+    schedules = config.get("param_scheduler") or []
+    for number, schedule in enumerate([schedules] if isinstance(schedules, dict) else schedules):
+        if not schedule.get("by_epoch", True):
+            end = schedule.get("end", schedule.get("T_max"))
+            length = "" if end is None else f" {end} of which are {end / accumulated:g} steps;"
+            raise ValueError(
+                f"param_scheduler.{number} ({schedule.get('type')}) counts iterations, and with accumulative_counts="
+                f"{accumulated} there are {accumulated} to a step:{length} give it in epochs, with by_epoch=True and "
+                "convert_to_iter_based=True"
+            )
+    hook = (config.get("default_hooks") or {}).get("checkpoint") or {}
+    interval = hook.get("interval", -1)
+    if not hook.get("by_epoch", True) and interval > 0 and interval % accumulated:
+        raise ValueError(
+            f"default_hooks.checkpoint.interval={interval} counts iterations, of which accumulative_counts="
+            f"{accumulated} make a step: a checkpoint inside a step would lose gradients. Write a multiple of "
+            f"{accumulated}, such as {interval * accumulated} for {interval} steps"
+        )
 
 
 def set_resume(config: Config, resume: str | None) -> None:
@@ -117,25 +154,6 @@ def set_resume(config: Config, resume: str | None) -> None:
     if config.load_from is None:  # a first start with the same line
         config.resume = False
         print_log(f"No checkpoint to resume in {config.work_dir}: training starts from the beginning.", "current")
-
-
-def newest_checkpoint(work_dir: str) -> str | None:
-    """The last checkpoint that was completely written.
-
-    mmengine notes it with an absolute path, which no longer holds when the folder was moved or copied.
-    """
-    noted = find_latest_checkpoint(work_dir) if Path(work_dir).is_dir() else None
-    if noted is not None:
-        for candidate in (Path(work_dir) / Path(noted).name, Path(noted)):
-            if candidate.is_file():
-                return str(candidate)
-    # Not noted: killed before the first note. The directory of a zip archive, as torch writes, is its last part.
-    files = [
-        path
-        for path in Path(work_dir).glob("*.pth")
-        if re.fullmatch(r"(epoch|iter)_\d+\.pth", path.name) and zipfile.is_zipfile(path)
-    ]
-    return str(max(files, key=lambda path: int(re.findall(r"\d+", path.name)[0]))) if files else None
 
 
 def prepare_processes(config: Config) -> None:
@@ -177,16 +195,39 @@ def _set_mpi_environment() -> None:
     os.environ.setdefault("MASTER_PORT", "29500")
 
 
-def use_guards(config: Config) -> None:
-    """Give a config that has none the guard against losses, weights and predictions that are no numbers.
+# mmengine's and mmpretrain's hooks, by ours that do the same and lose or invent nothing.
+_REPLACED_HOOKS = {"CheckpointHook": "seitpp.WholeCheckpointHook", "EMAHook": "seitpp.StepEMAHook"}
+_REPLACED_SCOPES = ("", "mmengine", "mmpretrain", "mmseg")
+# What mmengine would add by itself, and a guard that every run has.
+_ADDED_HOOKS = {
+    "checkpoint": {"type": "seitpp.WholeCheckpointHook", "interval": 1},
+    "finite_guard": {"type": "seitpp.FiniteGuardHook"},
+}
 
-    `default_hooks.finite_guard=None` leaves it out.
+
+def use_guards(config: Config) -> None:
+    """Let any config write checkpoints whole, average by steps, and stop at losses or weights that are no numbers.
+
+    Replaces plain hooks of the libraries by ours, which take the same options, and adds what is not there. An entry
+    that is None, such as `default_hooks.finite_guard=None`, leaves a hook out.
     """
-    hooks = config.get("default_hooks") or {}
-    listed = [*hooks.values(), *(config.get("custom_hooks") or [])]
-    types = {str(hook.get("type")).split(".")[-1] for hook in listed if isinstance(hook, dict)}
-    if "finite_guard" not in hooks and "FiniteGuardHook" not in types:
-        config.default_hooks = {**hooks, "finite_guard": {"type": "seitpp.FiniteGuardHook"}}
+    hooks, custom = dict(config.get("default_hooks") or {}), list(config.get("custom_hooks") or [])
+    for hook in (*hooks.values(), *custom):
+        name, scope = _name_and_scope(hook)
+        if name in _REPLACED_HOOKS and scope in _REPLACED_SCOPES:
+            hook["type"] = _REPLACED_HOOKS[name]
+    types = {_name_and_scope(hook)[0] for hook in (*hooks.values(), *custom)}
+    for name, hook in _ADDED_HOOKS.items():
+        if name not in hooks and hook["type"].split(".")[-1] not in types:
+            hooks[name] = hook
+    config.default_hooks = hooks
+
+
+def _name_and_scope(hook: dict | None) -> tuple[str, str]:
+    """Name and package of a hook's class, which a config gives as text or as the class itself."""
+    kind = hook.get("type", "") if isinstance(hook, dict) else ""
+    path = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
+    return path.split(".")[-1], path.split(".")[0] if "." in path else ""
 
 
 def build_runner(config: Config) -> Runner:

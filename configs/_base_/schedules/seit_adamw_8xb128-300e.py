@@ -26,7 +26,7 @@ auto_scale_lr = dict(enable=True, base_batch_size=1024)
 
 # The average of the weights is what is validated, tested and kept as best; the raw weights' scores end in `_origin`.
 custom_hooks = [
-    dict(type="mmpretrain.EMAHook", momentum=1 - 0.99996, evaluate_on_ema=True, evaluate_on_origin=True),
+    dict(type="seitpp.StepEMAHook", momentum=1 - 0.99996, evaluate_on_ema=True, evaluate_on_origin=True),
 ]
 
 train_cfg = dict(type="mmengine.EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)

@@ -1,0 +1,30 @@
+"""A running average of the weights that follows optimizer steps, whatever number of batches makes one."""
+
+from mmengine.runner import Runner
+from mmpretrain.engine.hooks import EMAHook
+
+from seitpp.engine.accumulation import accumulated_batches, has_stepped
+from seitpp.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StepEMAHook(EMAHook):
+    """mmpretrain's `EMAHook` in optimizer steps: `momentum`, `interval`, annealing and `begin_iter` count these.
+
+    The libraries' hooks average after each batch, so that with n accumulated batches a decay of d acts as d^n.
+
+    Args:
+        **kwargs: As for `mmpretrain.EMAHook`, which takes those of `mmengine.EMAHook`, too.
+    """
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Average after a step; between two steps the weights stay, and so does their average."""
+        if has_stepped(runner):
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def _ema_started(self, runner: Runner) -> bool:
+        if self.enabled_by_epoch:
+            return super()._ema_started(runner)
+        return runner.iter // accumulated_batches(runner) + 1 >= self.begin_iter
