@@ -7,25 +7,27 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from seitpp.engine.adversarial_optim import JointOptimWrapper
 from seitpp.registry import LOOPS
 
 
 def accumulated_batches(runner: Runner) -> int:
     """Iterations of the loop that make one optimizer step."""
-    return 1 if isinstance(runner._train_loop, StepTrainLoop) else _batches_of(runner)
+    return 1 if isinstance(getattr(runner, "_train_loop", None), StepTrainLoop) else _batches_of(runner)
 
 
 def has_stepped(runner: Runner) -> bool:
     """Whether the optimizer made a step in the iteration that has just ended."""
     wrapper = runner.optim_wrapper
-    wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
-    return any(one.should_update() for one in wrappers)
+    if isinstance(wrapper, OptimWrapperDict) and not isinstance(wrapper, JointOptimWrapper):
+        return any(one.should_update() for one in wrapper.values())
+    return wrapper.should_update()
 
 
 def _batches_of(runner: Runner) -> int:
     """Batches that the optimizer wrapper adds up."""
     wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapperDict) and not hasattr(wrapper, "_accumulative_counts"):
+    if isinstance(wrapper, OptimWrapperDict) and not isinstance(wrapper, JointOptimWrapper):
         return max(one._accumulative_counts for one in wrapper.values())
     return getattr(wrapper, "_accumulative_counts", 1)
 

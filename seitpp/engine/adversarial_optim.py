@@ -44,6 +44,10 @@ class JointOptimWrapper(OptimWrapperDict):
     def _accumulative_counts(self) -> int:
         return self._leader._accumulative_counts
 
+    def should_update(self) -> bool:
+        """Whether the batch that was just back-propagated ended a step."""
+        return self._leader.should_update()
+
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Accumulation and autocast, of the first wrapper."""
@@ -61,7 +65,7 @@ class JointOptimWrapper(OptimWrapperDict):
         """Back-propagate the sum of all losses and, unless batches are accumulated, step every optimizer."""
         leader = self._leader
         leader.backward(leader.scale_loss(loss))
-        if leader.should_update():
+        if self.should_update():
             for wrapper in self.values():
                 wrapper.step(**(step_kwargs or {}))
                 wrapper.zero_grad(**(zero_kwargs or {}))

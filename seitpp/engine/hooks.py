@@ -109,14 +109,14 @@ class CheckpointGuardHook(Hook):
                 "number, the learning-rate schedule does not fit."
             )
             return
-        if before == now and per_step != accumulated_batches(runner):
+        accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
+        if (before, accumulated_before) == (now, accumulated_now) and per_step != accumulated_batches(runner):
             raise ValueError(
                 f"the checkpoint counts {meta.get('iter')} iterations, {per_step} to a step of {before} samples, and "
                 f"this run {accumulated_batches(runner)} to a step: its schedule would not fit. Resume with the old "
-                "optim_wrapper.accumulative_counts and train_cfg, or start from the weights with load_from=..."
+                "train_cfg.type, or start from the weights with load_from=..."
             )
-        if before != now:
-            accumulated_before, accumulated_now = meta.get("accumulative_counts", 1), self._accumulated(runner)
+        if (before, per_step) != (now, accumulated_batches(runner)):
             raise ValueError(
                 f"the checkpoint was trained with {before} samples a step ({accumulated_before} accumulated batches) "
                 f"on {world_before} processes, this run has {now} ({accumulated_now}) on {world_now}: the number of "

@@ -108,10 +108,11 @@ def use_whole_steps(config: Config, world_size: int) -> None:
     accumulated = config.optim_wrapper.get("accumulative_counts", 1)
     if accumulated == 1:
         return
-    name, scope = _name_and_scope(config.train_cfg)
-    if (name == "IterBasedTrainLoop" and scope in _REPLACED_SCOPES) or config.train_cfg.get("by_epoch", True) is False:
-        config.train_cfg.pop("by_epoch", None)
-        config.train_cfg.type = "seitpp.StepTrainLoop"
+    loop = config.get("train_cfg") or ConfigDict()
+    name, scope = _name_and_scope(loop)
+    if (name == "IterBasedTrainLoop" and scope in _REPLACED_SCOPES) or loop.get("by_epoch", True) is False:
+        loop.pop("by_epoch", None)
+        loop.type = "seitpp.StepTrainLoop"
     elif name != "StepTrainLoop":
         _check_counts(config, accumulated)
     sampler = config.train_dataloader.get("sampler") or {}

@@ -57,13 +57,12 @@ def by_iteration(cfg: Config) -> None:
 
 @pytest.fixture
 def run(tiny: Callable, mtm_leaf: Path, build_runner: Callable, tmp_path: Path) -> Callable[..., tuple[Runner, Count]]:
-    """Trains MTM without dropout or augmentation; `edit` changes the shrunken config."""
+    """Trains MTM; `edit` changes the shrunken config."""
 
     def train(name: str, edit: Callable[[Config], object], **options: object) -> tuple[Runner, Count]:
         cfg = Config.fromfile(tiny(mtm_leaf, num_samples=8, epochs=3))
         edit(cfg)
         cfg.work_dir = str(tmp_path / name)
-        cfg.data_preprocessor.augments = [{"type": "seitpp.TokenCenterCrop", "size": 28}]
         cfg.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
         launch.use_whole_steps(cfg, 1)
         runner, count = build_runner(cfg), Count()
@@ -83,7 +82,7 @@ class TestByIteration:
         assert {path.name for path in (tmp_path / "run").glob("*.pth")} == {"iter_6.pth", "iter_12.pth"}
         rates = [1e-3 * min(0.1 + 0.3 * step, 1) for step in range(3)]
         assert len(count.rates) == 12 and count.rates[:3] == pytest.approx(rates)
-        assert count.rates[3] == pytest.approx(1e-3) and count.rates[-1] == pytest.approx(1e-3 * (1 - 7 / 8))
+        assert count.rates[3] == pytest.approx(1e-3) and count.rates[-1] == 0
 
     def test_losses_of_a_step_are_means_over_its_batches(self, run: Callable) -> None:
         runner, _ = run("run", by_iteration, optim_wrapper__accumulative_counts=4)
@@ -105,9 +104,7 @@ class TestByIteration:
         content = load_checkpoint_file(path)
         del content["meta"]["iterations_per_step"]
         torch.save(content, path)
-        with pytest.raises(
-            ValueError, match=r"counts 6 iterations, 4 to a step of 8 samples, and this run 1 to a step"
-        ):
+        with pytest.raises(ValueError, match=r"counts 6 iterations, 4 to a step of 8 samples, and this run 1 "):
             run("new", by_iteration, optim_wrapper__accumulative_counts=4, resume=True, load_from=str(path))
 
 
@@ -203,15 +200,16 @@ class TestAverage:
         runner, _ = run("run", edit, optim_wrapper__accumulative_counts=2)
         assert int(ema_of(runner).ema_model.steps) == 6
 
-    def test_resuming_is_bit_for_bit(self, run: Callable, tmp_path: Path, assert_same_training: Callable) -> None:
+    def test_resuming_is_bit_for_bit(self, run: Callable, tmp_path: Path) -> None:
         edit = with_average("EMAHook")
         run("whole", edit, optim_wrapper__accumulative_counts=2)
         start = str(tmp_path / "whole" / "epoch_1.pth")
         run("resumed", edit, optim_wrapper__accumulative_counts=2, resume=True, load_from=start)
         one, two = (tmp_path / name / "epoch_3.pth" for name in ("whole", "resumed"))
-        assert_same_training(one, two)
-        first, second = (load_checkpoint_file(path)["ema_state_dict"] for path in (one, two))
-        assert first["steps"] == 6 and all(torch.equal(first[key], second[key]) for key in first)
+        for part in ("state_dict", "ema_state_dict"):
+            first, second = (load_checkpoint_file(path)[part] for path in (one, two))
+            assert all(torch.equal(first[key], second[key]) for key in first)
+        assert first["steps"] == 6
 
     def test_two_optimizers_that_step_together(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
         leaf = repository / "configs" / "vq_tokenizer" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
