@@ -84,7 +84,10 @@ def outline_from_header(facts: Mapping[str, Any], source: str | Path) -> Tokeniz
 
 def _described(facts: Mapping[str, Any], source: str | Path) -> tuple[type[Tokenizer], dict[str, Any]]:
     """The class that a header names, looked up and never imported, and the options that it gives."""
-    options = tokenizer_options(facts)
+    try:
+        options = tokenizer_options(facts)
+    except ValueError as error:
+        raise ValueError(f"{source}: in its header, {error}") from error
     name = options.pop("type").removeprefix("seitpp.")
     kind = TOKENIZERS.module_dict.get(name)
     if not _is_tokenizer(kind):

@@ -220,6 +220,5 @@ def _with(stream: bytes, expression: bytes) -> bytes:
     return stream.replace(place, expression)
 
 
-def postscript(marker: Path) -> bytes:
-    """PostScript, which Pillow hands to Ghostscript; the marker is written by a stand-in for `gs` on the PATH."""
-    return f"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n% {marker}\nshowpage\n%%EOF\n".encode()
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n%%EOF\n"
+"""What Pillow hands to Ghostscript."""
