@@ -4,6 +4,7 @@ Used by tokenizers, the data preprocessor and augmentations alike. Nearest code 
 what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
 """
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,11 +93,13 @@ def codebook_array(value: Tensor) -> np.ndarray:
 def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
     """Write a codebook, (K, D), as `.npy` or (any other suffix) as one torch tensor; written aside, then renamed."""
     array = np.ascontiguousarray(torch.as_tensor(codebook).cpu().numpy(), dtype=np.float32)
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        if Path(path).suffix == ".npy":
-            np.save(file, array)
-        else:
-            torch.save(torch.from_numpy(array), file)
+    content = io.BytesIO()  # numpy tells no reason where it writes into a file of a full disk
+    if Path(path).suffix == ".npy":
+        np.save(content, array)
+    else:
+        torch.save(torch.from_numpy(array), content)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:

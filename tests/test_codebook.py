@@ -228,6 +228,13 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.parametrize("name", ["full.npy", "full.ckpt"])
+def test_full_disk_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
+        save_codebook(tmp_path / name, np.zeros((5000, 32), np.float32))
+
+
 def test_code_in_a_codebook_is_not_run(tmp_path: Path) -> None:
     torch.save(Payload(tmp_path / "ran"), tmp_path / "codebook.ckpt")
     with pytest.raises(ValueError, match=r"carries code or objects, which is refused \(nothing in it was run\)"):

@@ -15,6 +15,7 @@ from seitpp.engine.grid_guard import check_input_size, check_positions, check_tr
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.io.config_file import read_config
 from seitpp.io.grid_record import TokenGrid, recorded_grid
+from seitpp.io.mmengine_loading import check_parts
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS
 
@@ -87,6 +88,8 @@ def _loaded(
     if not isinstance(config, Config):
         config = read_config(config)
     content = load_checkpoint_file(checkpoint)
+    if isinstance(content, dict):
+        check_parts(content, checkpoint)
     weights = state_dict_of(content, checkpoint)
     parts = _model_config(config, weights)
     if tokenizer is not None and parts.data_preprocessor is not None:

@@ -12,6 +12,7 @@ from seitpp.apis.classification import InputType, TokenClassificationInferencer
 from seitpp.apis.inputs import ClassifierInputs
 from seitpp.apis.loading import check_segmentor, load_segmentor
 from seitpp.files import written_whole
+from seitpp.io.untrusted import parsing
 from seitpp.label_maps import distinct_colours
 from seitpp.label_pictures import segmentation_picture
 from seitpp.registry import INFERENCERS
@@ -48,7 +49,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
     def __init__(self, *args: Any, palette: Sequence[Sequence[int]] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         known = getattr(self.model, "_dataset_meta", {}).get("palette") if palette is None else palette
-        self.palette = [list(colour) for colour in known or distinct_colours(self.num_classes)]
+        self.palette = distinct_colours(self.num_classes) if known is None else _colours(known)
         if len(self.palette) != self.num_classes:
             raise ValueError(
                 f"the palette has {len(self.palette)} colours, the model {self.num_classes} classes; expected one each"
@@ -148,3 +149,12 @@ class TokenSegInferencer(TokenClassificationInferencer):
         names = {int(index): self.classes[index] if self.classes is not None else int(index) for index in found}
         shares = {names[int(found[place])]: float(counts[place] / labels.size) for place in order}
         return {"pred_sem_seg": labels.astype(np.uint8 if self.num_classes <= 256 else np.uint16), "classes": shares}
+
+
+def _colours(palette: Sequence[Sequence[int]]) -> list[list[int]]:
+    """A palette, given or a checkpoint's, as plain numbers."""
+    with parsing("the palette", "a list of colours, each of three integers from 0 to 255"):
+        colours = [[int(value) for value in colour] for colour in palette]
+        if any(len(colour) != 3 or min(colour) < 0 or max(colour) > 255 for colour in colours):
+            raise ValueError("one of its colours is something else")
+    return colours

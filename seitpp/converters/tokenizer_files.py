@@ -1,5 +1,6 @@
 """Files of published tokenizers: reading them without running anything, checking, and writing ours."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,8 +189,10 @@ def convert_tokenizer(
     subset_file = None
     if converted.used_codes is not None:
         subset_file = Path(target).with_suffix(".code_subset.npy")
-        with written_whole(subset_file) as temporary, temporary.open("wb") as file:
-            np.save(file, converted.used_codes.numpy())
+        content = io.BytesIO()
+        np.save(content, converted.used_codes.numpy())
+        with written_whole(subset_file) as temporary:
+            temporary.write_bytes(content.getvalue())
     others = tuple(name for name in weight_entries(content) if name != entry)
     return Conversion(converted, result, subset_file, entry, others if entry is not None else ())
 

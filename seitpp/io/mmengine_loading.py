@@ -16,7 +16,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import shown
 
-_list_of_mmengine = mmengine_checkpoint.get_torch_safe_globals
+# Original mmengine, which this distribution of it took over, has no such list.
+_list_of_mmengine = getattr(mmengine_checkpoint, "get_torch_safe_globals", list)
 
 
 def history_attribute(owner: Any, name: str) -> Any:
@@ -48,7 +49,7 @@ def load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: An
     device = map_location if isinstance(map_location, str | torch.device) else None
     content = load_torch_file(file, device=device)
     if isinstance(content, dict):
-        _check_parts(content, file if isinstance(file, str | Path) else "from an open file")
+        check_parts(content, file if isinstance(file, str | Path) else "from an open file")
         (content.get("meta") or {}).pop("config", None)
     return content
 
@@ -75,7 +76,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-def _check_parts(content: dict, source: str | Path) -> None:
+def check_parts(content: dict, source: str | Path) -> None:
     """Refuse parts of other types than those that mmengine and the hooks take them for."""
     for place, kinds in _TYPES.items():
         value: Any = content

@@ -100,7 +100,7 @@ def _load(file: BinaryIO, source: str, inert: bool, device: Any) -> Any:
     except NotPlainError as error:
         raise NotPlainError(
             f"{source} holds more than tensors and plain types: {str(error)[:300]}. It was refused and nothing in it "
-            "was run. Ask its maker for a state dict"
+            "was run. Ask its maker for a state dict, or take its weights with tools/convert_checkpoint.py"
         ) from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # a position before the beginning, which a damaged zip file names

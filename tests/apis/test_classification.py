@@ -374,6 +374,33 @@ def test_other_numbers_of_classes(trained: TrainedClassifier, tmp_path: Path) ->
         TokenClassificationInferencer(trained.config, tmp_path / "one.pth", "cpu")
 
 
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"dataset_meta": {"classes": 6}}, r"meta\.dataset_meta\.classes is 6, expected list or tuple"),
+        (
+            {"dataset_meta": {"classes": [1, 2, 3, 4, 5, 6]}},
+            r"meta\.dataset_meta\.classes has the name 1, expected text",
+        ),
+        ({"dataset_meta": [1]}, r"meta\.dataset_meta is \[1\], expected dict"),
+        (3, r"meta is 3, expected dict"),
+    ],
+)
+def test_checkpoints_that_tell_nonsense(trained: TrainedClassifier, tmp_path: Path, meta: object, message: str) -> None:
+    content = load_checkpoint_file(trained.checkpoint)
+    torch.save({**content, "meta": meta}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=rf"checkpoint .*odd\.pth: {message}"):
+        TokenClassificationInferencer(trained.config, tmp_path / "odd.pth", "cpu")
+
+
+def test_weights_that_are_not_finite(trained: TrainedClassifier, tmp_path: Path) -> None:
+    content = load_checkpoint_file(trained.checkpoint)
+    content["state_dict"]["head.fc.bias"][2] = torch.nan
+    torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=r"odd\.pth holds values that are NaN or infinite in head\.fc\.bias \(1 of 6"):
+        TokenClassificationInferencer(trained.config, tmp_path / "odd.pth", "cpu")
+
+
 def test_checkpoints_that_do_not_fit(trained: TrainedClassifier, tmp_path: Path) -> None:
     content = load_checkpoint_file(trained.checkpoint)
     weights = content["state_dict"]

@@ -122,3 +122,6 @@ def test_other_models_and_palettes_are_refused(folder: Path, infer: TokenSegInfe
         TokenSegInferencer(torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match="the palette has 1 colours, the model 5 classes"):
         TokenSegInferencer(infer.model, palette=[[0, 0, 0]])
+    for palette in ([[0, 0, 300]] * 5, [[0, 0]] * 5, 7, [[0, 0, None]] * 5, ["red"] * 5):
+        with pytest.raises(ValueError, match="the palette is damaged or is not a list of colours, each of three"):
+            TokenSegInferencer(infer.model, palette=palette)
