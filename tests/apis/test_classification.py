@@ -380,7 +380,7 @@ def test_other_numbers_of_classes(trained: TrainedClassifier, tmp_path: Path) ->
         ({"dataset_meta": {"classes": 6}}, r"meta\.dataset_meta\.classes is 6, expected list or tuple"),
         (
             {"dataset_meta": {"classes": [1, 2, 3, 4, 5, 6]}},
-            r"meta\.dataset_meta\.classes has the name 1, expected text",
+            r"meta\.dataset_meta\.classes has the name 1, expected",
         ),
         ({"dataset_meta": [1]}, r"meta\.dataset_meta is \[1\], expected dict"),
         (3, r"meta is 3, expected dict"),
