@@ -16,6 +16,7 @@ from seitpp.io.image_files import (
     decoded_image,
 )
 from seitpp.io.label_files import read_label_indices, stored_labels
+from seitpp.io.resizing import check_resize_rule, halved, scaled
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -75,32 +76,37 @@ def fit_image(
     image: Image.Image,
     size: tuple[int, int],
     mode: str = "exact",
-    resample: Image.Resampling = Image.Resampling.BICUBIC,
+    resample: Image.Resampling | None = None,
+    rule: str = "bicubic",
 ) -> Image.Image:
-    """Bring an image to `size` (height, width) by a tokenizer's resize rule; antialiased where it shrinks.
+    """Bring an image to `size` (height, width) as a tokenizer wants it.
 
     Args:
-        image: The image.
+        image: The image; RGB or grey, 8 bits, for any other rule than `bicubic`.
         size: Height and width wanted.
         mode: `exact` (aspect not kept) or `center-crop` (scaled until `size` is covered, then cut from the centre).
-        resample: Filter; nearest for label maps.
+        resample: Filter in place of the rule's; nearest for label maps.
+        rule: By which filters, see `seitpp.io.resizing`.
 
     Raises:
         UnreadableImageError: It is so long and thin that covering `size` would take gigabytes.
     """
     height, width = size
-    if mode == "exact":
-        return image if image.size == (width, height) else image.resize((width, height), resample)
-    if mode != "center-crop":
+    if mode not in ("exact", "center-crop"):
         raise ValueError(f"resize mode is {mode!r}, expected 'exact' or 'center-crop'")
-    rows, columns = cover_size((image.height, image.width), size)
-    if rows * columns > _MAX_RESIZED_PIXELS:
+    check_resize_rule(rule)
+    if rule == "llamagen" and resample is None:
+        image = halved(image, size)
+    rows, columns = size if mode == "exact" else cover_size((image.height, image.width), size)
+    if mode != "exact" and rows * columns > _MAX_RESIZED_PIXELS:
         raise UnreadableImageError(
             f"it has {image.width} x {image.height} pixels, too long a strip to be scaled until it covers {width} x "
             f"{height}"
         )
     if image.size != (columns, rows):
-        image = image.resize((columns, rows), resample)
+        image = scaled(image, (rows, columns), rule) if resample is None else image.resize((columns, rows), resample)
+    if mode == "exact":
+        return image
     left, top = (columns - width) // 2, (rows - height) // 2
     return image.crop((left, top, left + width, top + height))
 

@@ -74,7 +74,12 @@ def write_store(path: Path, images: Path, tokenizer: Tokenizer) -> Path:
     """Tokenise a folder of images, in the order of their names."""
     files = sorted(images.glob("*.png"))
     fitted = [
-        fit_image(decode_image(file.read_bytes(), tokenizer.in_channels), tokenizer.image_size, tokenizer.resize_mode)
+        fit_image(
+            decode_image(file.read_bytes(), tokenizer.in_channels),
+            tokenizer.image_size,
+            tokenizer.resize_mode,
+            rule=tokenizer.resize_rule,
+        )
         for file in files
     ]
     pixels = torch.from_numpy(np.stack([pixels_of(image) for image in fitted]))

@@ -12,7 +12,12 @@ from seitpp.io.untrusted import shown
 # Metadata for people and other readers, which no constructor takes.
 _NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")
 # What makes tokens other tokens, beside the codebook.
-_IDENTITY = ("type", "weights_sha256", "quality", "luma_coefficients", "chroma_coefficients", "in_channels")
+_IDENTITY = (
+    *("type", "weights_sha256", "quality", "luma_coefficients", "chroma_coefficients", "in_channels"),
+    *("resize_mode", "resize"),
+)
+# What is meant where a header or checkpoint names a tokenizer and not this.
+_IMPLIED = {"resize": "bicubic"}
 
 _DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
 
@@ -91,7 +96,10 @@ def tokenizer_identity(facts: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def identity_difference(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> str | None:
     """In which facts, known of both, two tokenizers differ, such as `quality 50 and 90`; None where in none."""
-    common = sorted((first or {}).keys() & (second or {}).keys())
+    if not first or not second:
+        return None
+    first, second = {**_IMPLIED, **first}, {**_IMPLIED, **second}
+    common = sorted(first.keys() & second.keys())
     different = [f"{key} {first[key]} and {second[key]}" for key in common if first[key] != second[key]]
     return ", ".join(different) or None
 

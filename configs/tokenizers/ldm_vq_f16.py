@@ -7,4 +7,4 @@ python tools/tokenize_images.py configs/tokenizers/ldm_vq_f16.py SOURCE OUT_STOR
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f16", checkpoint="checkpoints/ldm_vq_f16.pth")
+tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f16", checkpoint="checkpoints/ldm_vq_f16.pth", resize="taming")

@@ -7,4 +7,4 @@ python tools/tokenize_images.py configs/tokenizers/ldm_vq_f4.py SOURCE OUT_STORE
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f4", checkpoint="checkpoints/ldm_vq_f4.pth")
+tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f4", checkpoint="checkpoints/ldm_vq_f4.pth", resize="taming")

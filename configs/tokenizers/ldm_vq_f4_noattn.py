@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/ldm_vq_f4_noattn.py SOURCE OU
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f4_noattn", checkpoint="checkpoints/ldm_vq_f4_noattn.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="ldm_vq_f4_noattn", checkpoint="checkpoints/ldm_vq_f4_noattn.pth", resize="taming"
+)

@@ -8,4 +8,4 @@ python tools/tokenize_images.py configs/tokenizers/ldm_vq_f8.py SOURCE OUT_STORE
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f8", checkpoint="checkpoints/ldm_vq_f8.pth")
+tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f8", checkpoint="checkpoints/ldm_vq_f8.pth", resize="taming")

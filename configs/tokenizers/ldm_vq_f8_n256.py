@@ -8,4 +8,6 @@ python tools/tokenize_images.py configs/tokenizers/ldm_vq_f8_n256.py SOURCE OUT_
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="ldm_vq_f8_n256", checkpoint="checkpoints/ldm_vq_f8_n256.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="ldm_vq_f8_n256", checkpoint="checkpoints/ldm_vq_f8_n256.pth", resize="taming"
+)

@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/llamagen_vq16.py SOURCE OUT_S
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="llamagen_vq16", checkpoint="checkpoints/llamagen_vq16.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="llamagen_vq16", checkpoint="checkpoints/llamagen_vq16.pth", resize="llamagen"
+)

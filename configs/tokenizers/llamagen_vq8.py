@@ -7,4 +7,4 @@ python tools/tokenize_images.py configs/tokenizers/llamagen_vq8.py SOURCE OUT_ST
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="llamagen_vq8", checkpoint="checkpoints/llamagen_vq8.pth")
+tokenizer = dict(type="seitpp.VQGAN", arch="llamagen_vq8", checkpoint="checkpoints/llamagen_vq8.pth", resize="llamagen")

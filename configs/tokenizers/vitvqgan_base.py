@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/vitvqgan_base.py SOURCE OUT_S
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.ViTVQGAN", arch="base", checkpoint="checkpoints/vitvqgan_base.pth")
+tokenizer = dict(
+    type="seitpp.ViTVQGAN", arch="base", checkpoint="checkpoints/vitvqgan_base.pth", resize="enhancing-transformers"
+)

@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/vitvqgan_small.py SOURCE OUT_
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.ViTVQGAN", arch="small", checkpoint="checkpoints/vitvqgan_small.pth")
+tokenizer = dict(
+    type="seitpp.ViTVQGAN", arch="small", checkpoint="checkpoints/vitvqgan_small.pth", resize="enhancing-transformers"
+)

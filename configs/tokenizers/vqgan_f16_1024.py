@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/vqgan_f16_1024.py SOURCE OUT_
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="vqgan_f16_1024", checkpoint="checkpoints/vqgan_f16_1024.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="vqgan_f16_1024", checkpoint="checkpoints/vqgan_f16_1024.pth", resize="taming"
+)

@@ -7,4 +7,6 @@ python tools/tokenize_images.py configs/tokenizers/vqgan_f16_16384.py SOURCE OUT
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="vqgan_f16_16384", checkpoint="checkpoints/vqgan_f16_16384.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="vqgan_f16_16384", checkpoint="checkpoints/vqgan_f16_16384.pth", resize="taming"
+)

@@ -8,4 +8,6 @@ python tools/tokenize_images.py configs/tokenizers/vqgan_gumbel_f8.py SOURCE OUT
 """
 
 default_scope = "seitpp"
-tokenizer = dict(type="seitpp.VQGAN", arch="vqgan_gumbel_f8", checkpoint="checkpoints/vqgan_gumbel_f8.pth")
+tokenizer = dict(
+    type="seitpp.VQGAN", arch="vqgan_gumbel_f8", checkpoint="checkpoints/vqgan_gumbel_f8.pth", resize="taming"
+)

@@ -113,7 +113,8 @@ class ImageInputs(ClassifierInputs):
         image = self._open(place, self._tokenizer.in_channels)
         try:
             check_not_smaller_than_patch(image, self._tokenizer.stride)
-            return pixels_of(fit_image(image, self._tokenizer.image_size, self._tokenizer.resize_mode))
+            tokenizer = self._tokenizer
+            return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))
         except UnreadableImageError as error:
             raise ValueError(f"image {self._called(place)} does not fit: {error}") from error
 

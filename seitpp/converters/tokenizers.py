@@ -135,7 +135,7 @@ class Preset:
     """A published tokenizer.
 
     Attributes:
-        tokenizer: Config of its networks.
+        tokenizer: Config of its networks, and of the resizing that their authors' code does.
         family: How its file names the tensors.
     """
 
@@ -152,17 +152,18 @@ class Preset:
             return self.build()
 
 
-def _vit(arch: str) -> Preset:
-    return Preset({"type": "seitpp.ViTVQGAN", "arch": arch}, _ENHANCING)
+def _vit(arch: str, **resizing: str) -> Preset:
+    return Preset({"type": "seitpp.ViTVQGAN", "arch": arch, **resizing}, _ENHANCING)
 
 
 def _convolutional(arch: str, family: Family) -> Preset:
-    return Preset({"type": "seitpp.VQGAN", "arch": arch}, family)
+    resize = "llamagen" if family is _LLAMAGEN else "taming"
+    return Preset({"type": "seitpp.VQGAN", "arch": arch, "resize": resize}, family)
 
 
 PRESETS: dict[str, Preset] = {
-    "vitvqgan_small": _vit("small"),
-    "vitvqgan_base": _vit("base"),
+    "vitvqgan_small": _vit("small", resize="enhancing-transformers"),
+    "vitvqgan_base": _vit("base", resize="enhancing-transformers"),
     "seit_vitvqgan": _vit("seit"),
     "vqgan_f16_1024": _convolutional("vqgan_f16_1024", _TAMING),
     "vqgan_f16_16384": _convolutional("vqgan_f16_16384", _TAMING),

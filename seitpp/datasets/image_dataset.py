@@ -22,6 +22,7 @@ from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenization.sources.base import described_endings
 from seitpp.tokenization.sources.files import join
 from seitpp.tokenizer_facts import tokenizer_identity
+from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.from_store import outline_from_header
 
 # Options whose values are weights or are compared with weights.
@@ -196,7 +197,14 @@ def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
     if not isinstance(tokenizer, Mapping):
         return tokenizer_identity(_recorded_facts(tokenizer))
     built = _without_weights(tokenizer)
-    return tokenizer_identity({"type": type(built).__name__, **{k: v for k, v in vars(built).items() if k[0] != "_"}})
+    values = {name: value for name, value in vars(built).items() if not name.startswith("_")}
+    return tokenizer_identity({"type": type(built).__name__, **values, **_resizing_of(built)})
+
+
+def _resizing_of(built: Tokenizer) -> dict[str, str]:
+    """What `describe` would say of resizing; only the rule where the type has no option for the mode."""
+    facts = built.describe_resizing()
+    return facts if "resize_mode" in vars(built) else {key: facts[key] for key in facts if key != "resize_mode"}
 
 
 def _recorded_facts(path: str | Path) -> dict[str, Any]:

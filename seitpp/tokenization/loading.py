@@ -34,6 +34,7 @@ class Fitting:
         label_size: Height and width of label maps; None keeps theirs.
         reduce_zero_label: Whether 0 in a label map means "ignore".
         num_classes: Classes that label maps may hold; None where they are not named.
+        resize: By which filters images are resized, see `seitpp.io.resizing`.
     """
 
     image_size: tuple[int, int]
@@ -43,6 +44,7 @@ class Fitting:
     label_size: tuple[int, int] | None = None
     reduce_zero_label: bool = False
     num_classes: int | None = None
+    resize: str = "bicubic"
 
     @classmethod
     def of(
@@ -61,6 +63,7 @@ class Fitting:
             label_size,
             reduce_zero_label,
             num_classes,
+            tokenizer.resize_rule,
         )
 
 
@@ -122,7 +125,8 @@ class ImageBatches(Dataset):
     def _fit(self, image: Image.Image) -> np.ndarray:
         """Pixels (C, H, W) that the tokenizer takes."""
         check_not_smaller_than_patch(image, self.fitting.stride)
-        return pixels_of(fit_image(image, self.fitting.image_size, self.fitting.resize_mode))
+        fitting = self.fitting
+        return pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))
 
     def _label_map(self, number: int, image: Image.Image) -> bytes:
         fitting = self.fitting

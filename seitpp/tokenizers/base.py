@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seitpp.images import cover_size
+from seitpp.io.resizing import DESCRIPTIONS, ResizeRule, check_resize_rule
 
 ResizeMode = Literal["exact", "center-crop"]
 
-_RESIZE_RULES = {
-    "exact": "bicubic with antialiasing to {0} x {1}, aspect not kept",
-    "center-crop": "bicubic with antialiasing until {0} x {1} is covered, aspect kept, then the centre",
+_MODES = {
+    "exact": "to {0} x {1}, aspect not kept",
+    "center-crop": "until {0} x {1} is covered, aspect kept, then the centre",
 }
 
 
@@ -31,6 +32,7 @@ class Tokenizer(nn.Module, ABC):
         in_channels: Colour channels C, 3 (RGB) or 1 (grey).
         image_size: Height and width that `resize` brings images to.
         resize_mode: How: to the exact size without keeping the aspect, or covering it and cut from the centre.
+        resize_rule: By which filters, see `seitpp.io.resizing`; constructors call it `resize`.
         pixel_range: Smallest and largest pixel value that `encode` expects and `decode` aims at.
         spatial: Whether codes lie on a grid that covers the image; geometric augmentation needs one.
         can_decode: Whether `decode` works; networks loaded without their decoder cannot.
@@ -43,6 +45,7 @@ class Tokenizer(nn.Module, ABC):
     in_channels: int = 3
     image_size: tuple[int, int]
     resize_mode: ResizeMode = "exact"
+    resize_rule: ResizeRule = "bicubic"
     pixel_range: tuple[float, float] = (0.0, 1.0)
     spatial: bool = True
     can_decode: bool = True
@@ -79,8 +82,24 @@ class Tokenizer(nn.Module, ABC):
         """How images are prepared, for `describe`."""
         return {
             "pixel_range": list(self.pixel_range),
-            "resize": _RESIZE_RULES[self.resize_mode].format(*self.image_size),
+            "resize": f"{DESCRIPTIONS[self.resize_rule]} {_MODES[self.resize_mode].format(*self.image_size)}",
         }
+
+    def set_resizing(self, resize: ResizeRule, resize_mode: ResizeMode) -> None:
+        """Check and take what a constructor was told of resizing.
+
+        Raises:
+            ValueError: There is no such rule or mode.
+        """
+        if resize_mode not in _MODES:
+            raise ValueError(f"resize_mode must be 'exact' or 'center-crop', got {resize_mode!r}")
+        check_resize_rule(resize)
+        self.resize_mode, self.resize_rule = resize_mode, resize
+
+    def describe_resizing(self) -> dict:
+        """Options of resizing, for `describe`; the rule only where it is another than before there were several."""
+        rule = {} if self.resize_rule == "bicubic" else {"resize": self.resize_rule}
+        return {"resize_mode": self.resize_mode, **rule}
 
     def check_images(self, images: Tensor) -> None:
         """Refuse images that `encode` cannot take.
@@ -108,17 +127,27 @@ class Tokenizer(nn.Module, ABC):
         return images.float().sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).to(torch.uint8)
 
     def resize(self, images: Tensor) -> Tensor:
-        """Bring images (B, C, H, W) to `image_size` as `resize_mode` says, bicubic, kept in `pixel_range`.
+        """Bring images (B, C, H, W) to `image_size` as `resize_mode` and `resize_rule` say, kept in `pixel_range`.
 
         Files are resized as 8-bit images by `seitpp.images.fit_image`, which follows the same rule and rounds.
         """
         height, width = self.image_size
         if tuple(images.shape[-2:]) == (height, width):
             return images
+        while self.resize_rule == "llamagen" and images.shape[-2] >= 2 * height and images.shape[-1] >= 2 * width:
+            rows, columns = (_box_weights(side, side // 2).to(images) for side in images.shape[-2:])
+            images = rows @ images @ columns.T
         size = (height, width)
         if self.resize_mode == "center-crop":
             size = cover_size(images.shape[-2:], self.image_size)
-        resized = F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)
+        bilinear = self.resize_rule in ("taming", "enhancing-transformers")
+        resized = F.interpolate(
+            images,
+            size=size,
+            mode="bilinear" if bilinear else "bicubic",
+            align_corners=False,
+            antialias=self.resize_rule != "taming",
+        )
         top, left = (size[0] - height) // 2, (size[1] - width) // 2
         return resized[..., top : top + height, left : left + width].clamp(*self.pixel_range)
 
@@ -126,3 +155,11 @@ class Tokenizer(nn.Module, ABC):
     def tokenize(self, images: Tensor, batch_size: int = 256) -> Tensor:
         """Resize and encode any number of images, a batch at a time."""
         return torch.cat([self.encode(self.resize(batch)) for batch in images.split(batch_size)])
+
+
+def _box_weights(size: int, halved: int) -> Tensor:
+    """Weights (halved, size) of Pillow's box filter along one side."""
+    centres = (torch.arange(halved, dtype=torch.float64) + 0.5) * size / halved
+    offsets = (torch.arange(size, dtype=torch.float64) + 0.5 - centres[:, None]) * halved / size
+    weights = ((offsets > -0.5) & (offsets <= 0.5)).float()
+    return weights / weights.sum(dim=1, keepdim=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from seitpp.io.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode, Tokenizer
 
@@ -60,6 +61,7 @@ class BlockDCT(Tokenizer):
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
         block_size: Always 8, as the tables are.
         resize_mode: How images are resized.
+        resize: By which filters, see `seitpp.io.resizing`.
     """
 
     codebook = None
@@ -75,6 +77,7 @@ class BlockDCT(Tokenizer):
         in_channels: int = 3,
         block_size: int = _SIZE,
         resize_mode: ResizeMode = "exact",
+        resize: ResizeRule = "bicubic",
     ) -> None:
         super().__init__()
         self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
@@ -87,7 +90,8 @@ class BlockDCT(Tokenizer):
                 f"expected 1 <= luma_coefficients <= 64 and 0 <= chroma_coefficients <= luma_coefficients, got "
                 f"{luma_coefficients} and {chroma_coefficients}"
             )
-        self.quality, self.in_channels, self.resize_mode = quality, in_channels, resize_mode
+        self.set_resizing(resize, resize_mode)
+        self.quality, self.in_channels = quality, in_channels
         self.luma_coefficients = luma_coefficients
         self.chroma_coefficients = chroma_coefficients if in_channels == 3 else 0
         self.channels = luma_coefficients + 2 * self.chroma_coefficients
@@ -162,7 +166,7 @@ class BlockDCT(Tokenizer):
             "luma_coefficients": self.luma_coefficients,
             "chroma_coefficients": self.chroma_coefficients,
             "in_channels": self.in_channels,
-            "resize_mode": self.resize_mode,
+            **self.describe_resizing(),
             "preprocessing": {
                 **self.describe_preprocessing(),
                 "color": "YCbCr (JFIF, full range), 4:4:4" if self.in_channels == 3 else "grey",

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seitpp.io.resizing import ResizeRule
 from seitpp.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
 from seitpp.tanh_transformer import TanhTransformer
@@ -134,6 +135,7 @@ class ViTVQGAN(VQTokenizer):
             and decoded each on its own, for multiples of it.
         tile_size: Height and width of the training images.
         resize_mode: How images are resized.
+        resize: By which filters, see `seitpp.io.resizing`.
         precision: Of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
         code_subset: Original numbers of the codes to use.
@@ -153,6 +155,7 @@ class ViTVQGAN(VQTokenizer):
         positions: Literal["recompute", "tiles"] = "recompute",
         tile_size: int = 256,
         resize_mode: ResizeMode = "exact",
+        resize: ResizeRule = "bicubic",
         precision: Precision = "float32",
         checkpoint: str | Path | None = None,
         code_subset: CodeSubset | None = None,
@@ -168,6 +171,7 @@ class ViTVQGAN(VQTokenizer):
             distance="cosine",
             image_size=image_size,
             resize_mode=resize_mode,
+            resize=resize,
             precision=precision,
         )
         if positions not in ("recompute", "tiles"):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
+from seitpp.io.resizing import ResizeRule
 from seitpp.storage.numbering import CodeTable
 from seitpp.tokenizers.base import ResizeMode, Tokenizer
 from seitpp.tokenizers.code_subset import CodeSubset, check_code_subset, read_code_subset
@@ -48,6 +49,7 @@ class VQTokenizer(Tokenizer):
         distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` gives.
         image_size: Height and width that images are resized to.
         resize_mode: How they are resized.
+        resize: By which filters, see `seitpp.io.resizing`.
         precision: Of the networks in `encode` and `decode`.
 
     Attributes:
@@ -68,17 +70,16 @@ class VQTokenizer(Tokenizer):
         distance: Distance,
         image_size: int | Sequence[int],
         resize_mode: ResizeMode,
+        resize: ResizeRule = "bicubic",
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
-        if resize_mode not in ("exact", "center-crop"):
-            raise ValueError(f"resize_mode must be 'exact' or 'center-crop', got {resize_mode!r}")
         if distance not in ("cosine", "euclidean"):
             raise ValueError(f"distance must be 'cosine' or 'euclidean', got {distance!r}")
         self.image_size = as_size(image_size)
-        self.resize_mode = resize_mode
+        self.set_resizing(resize, resize_mode)
         self.precision = precision
         self.distance = distance
         self.code_subset: Tensor | None = None
@@ -228,7 +229,7 @@ class VQTokenizer(Tokenizer):
             "type": type(self).__name__,
             **self.describe_networks(),
             "image_size": list(self.image_size),
-            "resize_mode": self.resize_mode,
+            **self.describe_resizing(),
             "precision": self.precision,
             "distance": self.distance,
         }

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seitpp.codebook import best_scored_codes
+from seitpp.io.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode
 from seitpp.tokenizers.code_subset import CodeSubset
@@ -273,6 +274,7 @@ class VQGAN(VQTokenizer):
         image_size: Height and width that images are resized to; multiples of the stride.
         in_channels: Colour channels.
         resize_mode: How images are resized.
+        resize: By which filters, see `seitpp.io.resizing`.
         precision: Of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
         code_subset: Original numbers of the codes to use.
@@ -287,6 +289,7 @@ class VQGAN(VQTokenizer):
         image_size: int | Sequence[int] = 256,
         in_channels: int = 3,
         resize_mode: ResizeMode = "center-crop",
+        resize: ResizeRule = "bicubic",
         precision: Precision = "float32",
         checkpoint: str | Path | None = None,
         code_subset: CodeSubset | None = None,
@@ -305,6 +308,7 @@ class VQGAN(VQTokenizer):
             distance="cosine" if quantizer == "cosine" else "euclidean",
             image_size=image_size,
             resize_mode=resize_mode,
+            resize=resize,
             precision=precision,
         )
         self.arch = arch if isinstance(arch, str) else {**sizes, "quantizer": quantizer, "codebook_size": codebook_size}

@@ -88,7 +88,8 @@ def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespa
 
     def pixels_from_file(number: int) -> Tensor:
         image = decode_image(source.read(number), tokenizer.in_channels)
-        return torch.from_numpy(pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode)))[None]
+        image = fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize)
+        return torch.from_numpy(pixels_of(image))[None]
 
     def encode(pixels: Tensor) -> Tensor:
         return tokenizer.encode(tokenizer.from_bytes(pixels.to(args.device))).cpu()
