@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from seitpp.io.untrusted import shown
 from seitpp.storage.codecs import BitPackedCodec, FixedWidthCodec, RawCodec, check_codebook_size
 from seitpp.storage.rans_codecs import RansCodec, RansContextCodec
 
@@ -19,8 +20,8 @@ def build_codec(name: str, codebook_size: int) -> Codec:
     Raises:
         ValueError: No codec has that name, or the codebook size is not one that a store can hold.
     """
-    if name not in CODECS:
-        raise ValueError(f"codec is {name!r}, expected one of {', '.join(sorted(CODECS))}")
+    if not isinstance(name, str) or name not in CODECS:
+        raise ValueError(f"codec is {shown(name)}, expected one of {', '.join(sorted(CODECS))}")
     return CODECS[name].for_codebook(check_codebook_size(codebook_size))
 
 
@@ -39,5 +40,5 @@ def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
     """
     codec = build_codec(entry.get("name", ""), codebook_size)
     if (expected := codec_to_header(codec)) != entry:
-        raise ValueError(f"codec is {entry!r}, expected {expected!r} for a codebook of {codebook_size}")
+        raise ValueError(f"codec is {shown(entry)}, expected {expected!r} for a codebook of {codebook_size}")
     return codec

@@ -5,6 +5,7 @@ for every pair of a left and an upper group; with one group each it is a model o
 `docs/storage_format.md`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,6 +70,12 @@ class EntropyModel:
     def codebook_size(self) -> int:
         """Number of codes K."""
         return self.channels[0].freqs.shape[2]
+
+    @cached_property
+    def least_bits(self) -> float:
+        """Bits that every code takes at least, those of the most frequent one."""
+        most = max(int(model.freqs.max()) for model in self.channels)
+        return self.scale_bits - math.log2(max(1, most))
 
     def intervals(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frequency and start of the interval of every code (n, H, W, C), each (T, n) uint32 in order of the stream."""

@@ -61,8 +61,11 @@ def check_fields(header: dict[str, Any]) -> None:
     check_tokenizer_entry(header["tokenizer"])
     for name in header["classes"] or ():
         text(name, "a name in classes")
+    is_plain = "channels" not in header and not header.get("minimum")
     for key, check in _SIDE_ENTRIES.items():
         if header.get(key) is not None:
+            if not is_plain and key != "label_maps":
+                raise ValueError(f"{key} is listed, but samples with channels or a minimum are no codes of one")
             _check_file_entry(header[key], key)
             _check_sha256(header[key], key)
             check(header[key], header)
@@ -87,7 +90,8 @@ def _check_shards(header: dict[str, Any]) -> None:
 
 def _check_file_entry(entry: Any, name: str) -> None:
     """Check the file of an entry: a name that leaves the folder would let a header read any file."""
-    if not isinstance(entry, dict) or not re.fullmatch(r"\w[\w.-]{0,250}", str(entry.get("file")), re.ASCII):
+    file = entry.get("file") if isinstance(entry, dict) else None
+    if not isinstance(file, str) or not re.fullmatch(r"\w[\w.-]{0,250}", file, re.ASCII):
         raise ValueError(f"{name}: file is named in {shown(entry)}, expected a plain file name")
 
 
@@ -154,6 +158,8 @@ def check_values(codebook_size: int, channels: Any, minimum: Any) -> None:
 def check_labels_entry(labels: dict[str, Any]) -> None:
     """Raise `ValueError` unless kind and type of the labels are known and belong together."""
     kind, dtype = labels.get("kind"), labels.get("dtype")
+    if "dtype" not in labels:
+        raise ValueError(f"labels is {shown(labels)}, expected kind and dtype")
     if kind not in LABEL_KINDS:
         raise ValueError(f"label kind is {shown(kind)}, expected one of {', '.join(LABEL_KINDS)}")
     if kind == "class" and dtype not in LABEL_DTYPES:

@@ -1,5 +1,6 @@
 """Codecs with rows of variable length: static rANS with tables that are fitted to a shard and kept in it."""
 
+import math
 import zlib
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,7 @@ from seitpp.storage.contexts import fit_model
 from seitpp.storage.entropy_model import MAX_ENTROPY_CODES, EntropyModel
 from seitpp.storage.rans import decode_rows, encode_rows
 
+_SLACK_BITS = 64
 _MAX_TABLE_BYTES = 2**28  # of the tables after decompression: a damaged file must not fill the memory
 
 
@@ -60,9 +62,18 @@ class RansCodec:
         shape: tuple[int, int, int],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Codes (n, T) of rows `content[starts[i] : stops[i]]`, and whether each is sound (n,); see `decode_rows`."""
-        codes, sound = decode_rows(content, starts, stops, model, shape)
+        # A row too short for its codes would be refused in the end, after as many steps as a forged grid asks for.
+        num_codes = math.prod(shape)
+        enough = 8 * (stops - starts) + _SLACK_BITS >= 0.99 * num_codes * model.least_bits
         dtype = np.uint8 if self.codebook_size <= 2**8 else np.uint16
-        return np.ascontiguousarray(codes.T, dtype), sound
+        codes, sound = np.zeros((len(starts), num_codes), dtype), np.zeros(len(starts), bool)
+        if enough.all():
+            decoded, sound = decode_rows(content, starts, stops, model, shape)
+            codes = np.ascontiguousarray(decoded.T, dtype)
+        elif enough.any():
+            decoded, sound[enough] = decode_rows(content, starts[enough], stops[enough], model, shape)
+            codes[enough] = decoded.T
+        return codes, sound
 
     def pack_tables(self, model: EntropyModel) -> bytes:
         """The tables as a shard keeps them."""

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -310,7 +311,7 @@ def _default_label_path(data_path: Path) -> Path | None:
         return None
     name = data_path.name.removesuffix(DATA_ENDING).removesuffix("-token")
     path = data_path.with_name(name + SUFFIXES["labels"])
-    return path if path.is_file() else None
+    return path if os.path.lexists(path) else None
 
 
 def _stored_type(content: bytes) -> np.dtype:

@@ -217,6 +217,8 @@ class StoreSettings:
                 f"codebook is {codebook.dtype} of shape {codebook.shape}, expected floats ({self.codebook_size}, D)"
             )
         stored = np.ascontiguousarray(codebook, dtype="<f4")
+        if (wrong := np.flatnonzero(~np.isfinite(stored).all(axis=1))).size:
+            raise ValueError(f"row {wrong[0]} of the codebook is not finite in float32; give a sound one")
         file = io.BytesIO()
         np.save(file, stored, allow_pickle=False)
         return file.getvalue(), {

@@ -2,9 +2,10 @@
 
 One folder: `pairs.json` with what made the pairs, and parts `part-00000.safetensors`, each with the tokens of images
 (`source`), those of the same images augmented (`target`), what had been drawn (`draws.<number>.<name>`), a CRC-32 per
-group (`checksums`) and the hash of the header that it belongs to (`header`); older parts lack the last two. Pairs come
-in groups that were augmented together: a sample that was mixed has its partner in its group. A part is written aside
-and renamed, so that a run that was stopped continues with the next one.
+group (`checksums`) and a hash of the header and of the part's name (`header`); older parts lack the last two.
+
+Pairs come in groups that were augmented together: a sample that was mixed has its partner in its group. A part is
+written aside and renamed, so that a run that was stopped continues with the next one.
 """
 
 import json
@@ -97,7 +98,10 @@ class TokenPairWriter:
             _checksum({name: values[start : start + size] for name, values in arrays.items()})
             for start in range(0, len(source), size)
         ]
-        arrays |= {_CHECKSUMS: np.array(checksums, np.uint32), _HEADER_HASH: _header_hash(self.header)}
+        arrays |= {
+            _CHECKSUMS: np.array(checksums, np.uint32),
+            _HEADER_HASH: _place_hash(self.header, part_path(self.path, number)),
+        }
         with written_whole(part_path(self.path, number)) as temporary:
             save_file(arrays, temporary)
 
@@ -135,7 +139,7 @@ class TokenPairReader:
         return {**self.__dict__, "_open": None}
 
     def __setstate__(self, state: dict) -> None:
-        # With the header that was read first: parts of other pairs, put there since, do not match its hash.
+        # With the header that was read first: parts of other pairs, put there since, do not belong to it.
         self.__dict__.update(state)
         self._open = self._parts()
 
@@ -172,7 +176,7 @@ class _Part:
         except (SafetensorError, ValueError, TypeError, KeyError) as error:  # what it raises for damaged headers
             raise ValueError(f"token pairs {path} are damaged ({error}); {_REMEDY}") from error
         self._checksums = own.get(_CHECKSUMS)
-        if len(own) == 1 or (own and not np.array_equal(own[_HEADER_HASH], _header_hash(header))):
+        if len(own) == 1 or (own and not np.array_equal(own[_HEADER_HASH], _place_hash(header, path))):
             raise ValueError(f"token pairs {path} belong to other pairs than {_HEADER} says, or are damaged; {_REMEDY}")
         if self._checksums is not None and (self._checksums.dtype != np.uint32 or self._checksums.ndim != 1):
             raise ValueError(f"token pairs {path} are damaged (their checksums are none); {_REMEDY}")
@@ -236,9 +240,10 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
     return crc
 
 
-def _header_hash(header: Mapping[str, Any]) -> np.ndarray:
-    """SHA-256 of a header as an array, (32,), uint8: arrays are what a part is made of."""
-    return np.frombuffer(bytes.fromhex(store_format.header_checksum(dict(header))), np.uint8)
+def _place_hash(header: Mapping[str, Any], path: Path) -> np.ndarray:
+    """SHA-256 of a header and the name of a part of its pairs as an array, (32,), uint8: parts are made of arrays."""
+    content = f"{store_format.header_checksum(dict(header))} {path.name}".encode()
+    return np.frombuffer(bytes.fromhex(store_format.sha256_hex(content)), np.uint8)
 
 
 def num_parts(header: Mapping[str, Any]) -> int:
