@@ -1,17 +1,19 @@
 """Images and labels of fine-grained data sets, from the annotation files that they are published with."""
 
-import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torchvision
-from scipy.io import loadmat
 
+from seitpp.io.matlab_file import parse_mat
+from seitpp.io.untrusted import parse_json, read_file, shown
 from seitpp.tokenization.class_lists import LabelledImages
 
 ORDERS = ("id", "name", "first")
+_MOST_BYTES = 1 << 30
 
 
 def read_flowers102(root: str | Path) -> LabelledImages:
@@ -30,9 +32,11 @@ def read_flowers102(root: str | Path) -> LabelledImages:
     classes = getattr(torchvision.datasets.Flowers102, "classes", None)
     if classes is None:
         raise ValueError(f"torchvision {torchvision.__version__} has no class names of Flowers-102; update it to 0.22")
-    labels = _read_mat(Path(root, "imagelabels.mat"), "labels")["labels"].ravel()
+    path = Path(root, "imagelabels.mat")
+    labels = np.array(_integers(path, "labels", _read_mat(path, "labels")["labels"].ravel().tolist()))
     path = Path(root, "setid.mat")
-    parts = {name: ids.ravel().tolist() for name, ids in _read_mat(path, "trnid", "valid", "tstid").items()}
+    contents = _read_mat(path, "trnid", "valid", "tstid")
+    parts = {name: _integers(path, name, ids.ravel().tolist()) for name, ids in contents.items()}
     sizes = ", ".join(f"{name} {len(ids)}" for name, ids in parts.items())
     if len(parts["tstid"]) <= max(len(parts["trnid"]), len(parts["valid"])):
         raise ValueError(
@@ -89,7 +93,8 @@ def read_stanford_cars(root: str | Path) -> LabelledImages:
     images = {}
     for split, path in paths.items():
         names, labels = _fields(path, _read_mat(path, "annotations")["annotations"], "fname", "class")
-        images[split] = _car_images(path, [f"cars_{split}/{name}" for name in names], labels, classes)
+        found = _car_images(path, names, labels, classes)
+        images[split] = [(f"cars_{split}/{file}", name) for file, name in found]
     return LabelledImages(classes, images)
 
 
@@ -130,12 +135,7 @@ def read_inaturalist(
 
 def _read_mat(path: Path, *names: str) -> dict[str, np.ndarray]:
     """Some variables of a MATLAB file, without axes of length 1, at least one-dimensional."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; unpack the annotations there")
-    try:
-        content = loadmat(path, squeeze_me=True)
-    except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise ValueError(f"{path} is not a readable MATLAB file: {error}") from error
+    content = parse_mat(_read_annotations(path), path)
     if absent := [name for name in names if name not in content]:
         found = ", ".join(name for name in content if not name.startswith("__"))
         raise ValueError(f"{path} has no variable {absent[0]!r}, only {found or 'none'}; is it another file?")
@@ -154,30 +154,51 @@ def _texts(names: np.ndarray) -> list[str]:
     return [str(name).strip() for name in names.tolist()]
 
 
-def _car_images(path: Path, files: list[str], labels: list[int], classes: list[str]) -> list[tuple[str, str]]:
+def _car_images(path: Path, files: list[Any], labels: list[Any], classes: list[str]) -> list[tuple[str, str]]:
     """Each file with the name of its class; labels count from 1."""
-    if wrong := [label for label in labels if not 1 <= int(label) <= len(classes)]:
+    labels = _integers(path, "class", labels)
+    if wrong := [label for label in labels if not 1 <= label <= len(classes)]:
         raise ValueError(f"{path}: label {wrong[0]} is not among 1 to {len(classes)}")
-    return [(str(file), classes[int(label) - 1]) for file, label in zip(files, labels, strict=True)]
+    if strange := [file for file in files if not isinstance(file, str)]:
+        raise ValueError(f"{path}: {shown(strange[0])} is named as an image, expected the name of a file")
+    return [(file, classes[label - 1]) for file, label in zip(files, labels, strict=True)]
+
+
+def _integers(path: Path, name: str, values: list[Any]) -> list[int]:
+    """Values of a MATLAB file as integers, which it may keep as floats."""
+    wrong = [one for one in values if not isinstance(one, int | float) or not math.isfinite(one) or one != int(one)]
+    if wrong:
+        raise ValueError(f"{path}: {name} holds {shown(wrong[0])}, expected integers")
+    return [int(one) for one in values]
 
 
 def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; unpack the annotations there")
+    return parse_json(_read_annotations(path), path)
+
+
+def _read_annotations(path: Path) -> bytes:
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not a JSON file: {error}") from error
+        return read_file(path, "annotations", at_most=_MOST_BYTES)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist; unpack the annotations there") from None
 
 
 def _entries(path: Path, content: Any, key: str, *fields: str) -> list[dict[str, Any]]:
-    """A list of a JSON file, whose entries have the given fields."""
+    """A list of a JSON file, whose entries have the given fields: ids, which are integers, and names of files."""
     entries = content.get(key) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} has no list {key!r}; expected images, annotations and categories, as COCO's files")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or any(field not in entry for field in fields):
-            raise ValueError(f"{path}: entry {number} of {key!r} is {entry!r}, expected the fields {', '.join(fields)}")
+            raise ValueError(
+                f"{path}: entry {number} of {key!r} is {shown(entry)}, expected the fields {', '.join(fields)}"
+            )
+        for field in fields:
+            kind = str if field == "file_name" else int
+            if type(entry[field]) is not kind:
+                raise ValueError(
+                    f"{path}: {field} in entry {number} of {key!r} is {shown(entry[field])}, expected {kind.__name__}"
+                )
     return entries
 
 

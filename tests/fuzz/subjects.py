@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from scipy.io import savemat
 
 from seitpp.checkpoint import load_checkpoint_file, save_weights, state_dict_of
 from seitpp.codebook import load_codebook, save_codebook
@@ -17,8 +19,8 @@ from seitpp.label_maps import label_map_path, read_label_map, require_label_maps
 from seitpp.storage import SeitRelease, StoreReader, load_synonyms, subset_store
 from seitpp.storage.token_pairs import TokenPairReader, TokenPairWriter
 from seitpp.testing import make_codebook, make_release, make_seg_store, make_store
-from seitpp.tokenization.class_lists import read_classes_list
-from seitpp.tokenization.fine_grained import read_inaturalist
+from seitpp.tokenization.class_lists import LabelledImages, read_classes_list
+from seitpp.tokenization.fine_grained import read_flowers102, read_inaturalist, read_stanford_cars
 from seitpp.tokenization.sources import open_image_source
 
 Content = dict[str, Any]
@@ -206,9 +208,25 @@ def _make_inaturalist(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def _read_inaturalist(folder: Path) -> Content:
-    found = read_inaturalist(folder, 2018)
-    return {"classes": list(found.classes), "splits": {name: list(rows) for name, rows in found.images.items()}}
+def _make_flowers(folder: Path) -> None:
+    savemat(folder / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 77, 2]], np.uint8)}, do_compression=True)
+    ids = {"trnid": [2], "valid": [5], "tstid": [4, 1, 3]}
+    savemat(folder / "setid.mat", {name: np.array([numbers], np.uint16) for name, numbers in ids.items()})
+
+
+def _make_cars(folder: Path) -> None:
+    records = np.zeros((1, 3), [(name, object) for name in ("relative_im_path", "class", "test")])
+    for name, values in (("relative_im_path", ["a.jpg", "b.jpg", "c.jpg"]), ("class", [2, 1, 2]), ("test", [0, 1, 0])):
+        records[name][0, :] = values
+    savemat(folder / "cars_annos.mat", {"annotations": records, "class_names": np.array([["ant", "bee"]], object)})
+
+
+def _read_images(read: Callable[[Path], LabelledImages]) -> Callable[[Path], Content]:
+    def content(folder: Path) -> Content:
+        found = read(folder)
+        return {"classes": list(found.classes), "images": {name: list(rows) for name, rows in found.images.items()}}
+
+    return content
 
 
 SUBJECTS: dict[str, Subject] = {
@@ -239,5 +257,7 @@ SUBJECTS: dict[str, Subject] = {
         _nothing,
     ),
     "label lists": Subject(_make_lists, _read_lists, _nothing),
-    "annotations": Subject(_make_inaturalist, _read_inaturalist, _nothing),
+    "annotations, JSON": Subject(_make_inaturalist, _read_images(partial(read_inaturalist, year=2018)), _nothing),
+    "annotations, arrays": Subject(_make_flowers, _read_images(read_flowers102), _nothing),
+    "annotations, structs": Subject(_make_cars, _read_images(read_stanford_cars), _nothing),
 }

@@ -129,7 +129,7 @@ def write_flowers(root: Path, labels: list[int], train: list[int], valid: list[i
     root.mkdir(parents=True, exist_ok=True)
     savemat(root / "imagelabels.mat", {"labels": np.array([labels], np.uint8)})
     ids = {"trnid": train, "valid": valid, "tstid": test}
-    savemat(root / "setid.mat", {name: np.array([numbers], np.uint16) for name, numbers in ids.items()})
+    savemat(root / "setid.mat", {name: np.array([numbers], np.float64) for name, numbers in ids.items()})
 
 
 def test_flowers(tmp_path: Path) -> None:
@@ -155,6 +155,7 @@ def test_flowers(tmp_path: Path) -> None:
         ([1, 2, 3, 4], ([1], [2], [3, 5]), "image 5 is named 1 times, expected each of 1 to 4 at most once"),
         ([1, 2, 103, 4], ([1], [2], [3, 4]), "labels are 1 to 103, expected 1 to 102"),
         ([0, 2, 3, 4], ([1], [2], [3, 4]), "labels are 0 to 4, expected 1 to 102"),
+        ([1, 2, 3, 4], ([1], [2.5], [3, 4]), "setid.mat: valid holds 2.5, expected integers"),
     ],
 )
 def test_wrong_flowers_are_refused(tmp_path: Path, labels: list, splits: tuple, message: str) -> None:
@@ -167,7 +168,7 @@ def test_unreadable_mat_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"imagelabels.mat does not exist; unpack the annotations there"):
         read_flowers102(tmp_path)
     (tmp_path / "imagelabels.mat").write_bytes(b"<html>not found</html>" * 20)
-    with pytest.raises(ValueError, match=r"imagelabels.mat is not a readable MATLAB file: "):
+    with pytest.raises(ValueError, match=r"imagelabels.mat is damaged or is not a readable MATLAB file "):
         read_flowers102(tmp_path)
     savemat(tmp_path / "imagelabels.mat", {"other": [1]})
     with pytest.raises(ValueError, match=r"imagelabels.mat has no variable 'labels', only other; is it another file"):
@@ -310,6 +311,8 @@ def changed(key: str, number: int, **fields: Any) -> dict[str, Any]:
         (changed("annotations", 1, image_id=9), "an annotation names image 9, which is not among the 2 images"),
         (changed("annotations", 1, category_id=9), "image 51 has category 9, which is not among the 3"),
         (changed("annotations", 1, image_id=50), "image 50 has two annotations, expected one"),
+        (changed("annotations", 1, category_id={}), "category_id in entry 1 of 'annotations' is {}, expected int"),
+        (changed("images", 1, file_name=7), "file_name in entry 1 of 'images' is 7, expected str"),
         (changed("images", 1, id=50), "two images have the same id"),
         (changed("categories", 1, id=0), "two categories have the same id"),
         ({**annotations([2, 0]), "annotations": annotations([2])["annotations"]}, "1 images have no annotation.* 51"),
@@ -332,5 +335,5 @@ def test_inaturalist_without_files_or_order(inat: Callable, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="category 1 has no image there"):
         read_inaturalist(inat(annotations([2, 0])), 2018, "first")
     (tmp_path / "train2018.json").write_text("{")
-    with pytest.raises(ValueError, match=r"train2018\.json is not a JSON file: "):
+    with pytest.raises(ValueError, match=r"train2018\.json is damaged or is not valid JSON "):
         read_inaturalist(tmp_path, 2018)
