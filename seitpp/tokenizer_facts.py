@@ -84,7 +84,9 @@ def tokenizer_options(facts: Mapping[str, Any]) -> dict[str, Any]:
     options = {key: value for key, value in facts.items() if key not in (*_NOT_OPTIONS, "type")}
     for key, value in options.items():
         _check_option(value, f"tokenizer.{key}")
-    if isinstance(size := options.get("image_size"), list) and len(size) != 2:
+    size = options.get("image_size", 1)
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
         raise ValueError(f"tokenizer.image_size is {shown(size)}, expected [height, width]")
     return {**options, "type": f"seitpp.{facts['type']}"}
 

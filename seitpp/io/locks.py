@@ -4,12 +4,15 @@ The lock is a file in the folder, by `filelock`. It goes away with the writer; o
 blocks nobody.
 """
 
+import inspect
 import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 LOCK_FILE = ".writer.lock"
+# Where a file system has no locks, newer versions of the library would keep a marker, which outlives a killed process.
+_HARD = {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(FileLock.__init__).parameters else {}
 
 
 class FolderLock:
@@ -26,7 +29,7 @@ class FolderLock:
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path = folder / LOCK_FILE
-        self._lock = FileLock(self.path)
+        self._lock = FileLock(self.path, thread_local=False, **_HARD)
         try:
             while not self._acquire():
                 pass  # the writer before removed the file between our opening and locking it

@@ -1,11 +1,14 @@
 """Where a run writes: a folder of this machine, or, for a URL, of an object storage through fsspec."""
 
+import errno
 import os
 import shutil
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seitpp.io.untrusted import check_regular_file
+from seitpp.storage import format as store_format
 from seitpp.tokenization.sources.files import file_system, is_url
 
 STAGING = ".tokenize"
@@ -43,6 +46,9 @@ class OutputFolder:
             system.pipe_file(inner, content)
             return
         target = Path(self.path, name)
+        if target.is_symlink() or (target.exists() and not target.is_file()):  # a link stays, a device is written to
+            store_format.atomic_write(target, [content])
+            return
         temporary = Path(self.path, _TEMPORARY, f"{target.name}.{uuid.uuid4().hex}")
         try:
             for folder in (target.parent, temporary.parent):
@@ -59,10 +65,14 @@ class OutputFolder:
             ) from error
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file, or None if there is none."""
+        """Content of a file, or None if there is none.
+
+        Raises:
+            ValueError: It is no ordinary file.
+        """
         try:
             if self.is_local:
-                return Path(self.path, name).read_bytes()
+                return check_regular_file(Path(self.path, name), "file").read_bytes()
             system, inner = self._remote(name)
             return system.cat_file(inner)
         except FileNotFoundError:
@@ -83,7 +93,14 @@ class OutputFolder:
         """Rename a file within the folder."""
         if self.is_local:
             Path(self.path, target).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(Path(self.path, name), Path(self.path, target))
+            try:
+                os.replace(Path(self.path, name), Path(self.path, target))
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # The target's folder is a link to another file system.
+                store_format.atomic_write(Path(self.path, target), [Path(self.path, name).read_bytes()])
+                Path(self.path, name).unlink()
             return
         system, inner = self._remote(name)
         _, inner_target = self._remote(target)

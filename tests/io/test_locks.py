@@ -50,6 +50,15 @@ def test_forgotten_writer_blocks_nobody(tmp_path: Path) -> None:
     FolderLock(tmp_path, "store").release()
 
 
+def test_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OSError, match=f"cannot be locked for writing: .*have locks; write to a local .*{tmp_path}"):
+        FolderLock(tmp_path, "store")
+
+
 @pytest.mark.parametrize(
     ("error", "message"),
     [

@@ -1,5 +1,7 @@
 """What was damaged, shortened or deleted between a kill and the run that goes on: made again, or refused by name."""
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,3 +208,38 @@ def test_damaged_fit_is_made_again(
     assert run_job(job).num_samples == 8
     run_job(replace(job, out=str(tmp_path / "whole")))
     assert StoreReader(tmp_path / "store").codebook_sha256 == StoreReader(tmp_path / "whole").codebook_sha256
+
+
+def test_links_in_the_output_stay(
+    pair_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "labels").mkdir(parents=True)
+    replace_file = os.replace
+
+    def across(source: Path, target: Path) -> None:  # as if `elsewhere` were another file system
+        if Path(target).parent.is_symlink() and STAGING in str(source):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", across)
+    job = make_job(pair_folder(tmp_path / "ade", count=3, split="val"), tmp_path / "store", split="val")
+    merging.begin(make_plan(job, Processes()))
+    (tmp_path / "store" / "labels").symlink_to(tmp_path / "elsewhere" / "labels")
+    begun(job)
+    (tmp_path / "store" / "header.json").rename(tmp_path / "elsewhere" / "header.json")
+    (tmp_path / "store" / "header.json").symlink_to(tmp_path / "elsewhere" / "header.json")
+    assert run_job(job).num_samples == 3
+    assert (tmp_path / "store" / "header.json").is_symlink()
+    assert len(list((tmp_path / "elsewhere" / "labels").iterdir())) == 3
+    assert StoreReader(tmp_path / "store").verify() == []
+
+
+def test_pipes_in_the_output_are_named(
+    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
+    begun(job)
+    (tmp_path / "store" / "shard-00001.bin").unlink()
+    os.mkfifo(tmp_path / "store" / "shard-00001.bin")
+    with pytest.raises(ValueError, match=r"shard-00001\.bin is a pipe, expected a file"):
+        run_job(job)
