@@ -256,7 +256,7 @@ def test_recipe_number(name: str, key: str, value: Any) -> None:
 @pytest.mark.parametrize("name", [SEIT, SEITPP, IN100.format("seit"), IN100.format("seitpp")])
 def test_average_of_weights_decays_by_the_recipe_and_both_are_scored(name: str) -> None:
     (hook,) = load(name).custom_hooks
-    assert (hook.type, hook.evaluate_on_ema, hook.evaluate_on_origin) == ("mmpretrain.EMAHook", True, True)
+    assert (hook.type, hook.evaluate_on_ema, hook.evaluate_on_origin) == ("seitpp.StepEMAHook", True, True)
     assert hook.momentum == pytest.approx(4e-5, rel=1e-9)  # one minus the decay of 0.99996
 
 

@@ -45,7 +45,8 @@ class ClassGuardHook(Hook):
             self._compare(runner, trained, source, dataset)
 
     def before_train(self, runner: Runner) -> None:
-        """Compare validation with training data, and look for classes without a sample."""
+        """Compare validation with training data, and look for classes without a sample, or for a single one."""
+        _check_several_classes(_unwrapped(runner.model))
         if _head_of(runner) is None:
             return
         dataset = runner.train_loop.dataloader.dataset
@@ -106,9 +107,22 @@ class ClassGuardHook(Hook):
             say(message)
 
 
+def _check_several_classes(model: torch.nn.Module) -> None:
+    """Refuse to train a softmax over one class, which is always 1: its loss is 0, and any network scores the same."""
+    for name in ("head", "decode_head", "auxiliary_head"):
+        part = getattr(model, name, None)
+        for head in part if isinstance(part, torch.nn.ModuleList) else [part]:
+            single = getattr(head, "num_classes", None) == 1
+            if single and not any(getattr(module, "use_sigmoid", False) for module in head.modules()):
+                raise ValueError(
+                    f"model.{name} has one class, and a softmax over one class is always 1: nothing would be learned. "
+                    "Give the data a class for all that is something else, or the loss use_sigmoid=True"
+                )
+
+
 def _head_of(runner: Runner) -> torch.nn.Module | None:
     """The head of a classifier or segmentor, if it tells classes apart."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = _unwrapped(runner.model)
     head = getattr(model, "head", None) or getattr(model, "decode_head", None)
     return None if getattr(head, "num_classes", None) is None else head
 
@@ -139,3 +153,7 @@ def _classes_of(dataset: Any) -> list[str] | None:
 
 def _name_of(dataset: Any) -> str:
     return getattr(dataset, "store_path", type(dataset).__name__)
+
+
+def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    return model.module if is_model_wrapper(model) else model

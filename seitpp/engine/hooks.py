@@ -13,6 +13,7 @@ from seitpp.codebook import codebook_sha256
 from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
+from seitpp.engine.norm_statistics import explain_single_values
 from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.registry import HOOKS
 from seitpp.tokenizer_facts import identity_difference
@@ -200,6 +201,7 @@ class DataGuardHook(Hook):
         """
         model, dataset = _unwrapped(runner.model), runner.train_loop.dataloader.dataset
         self._check_epoch(runner)
+        explain_single_values(model)
         self._check_facts(runner, dataset)
         self._check_training_grid(runner, dataset)
         if isinstance(runner._val_loop, BaseLoop):  # now, and not after the epochs before the first validation

@@ -1,8 +1,11 @@
-"""The hook that keeps the running statistics of batch normalisation the same on every process."""
+"""Batch normalisation: the same running statistics on every process, and enough values to have any."""
+
+from functools import partial
 
 from mmengine.dist import all_reduce_params
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seitpp.registry import HOOKS
@@ -32,3 +35,25 @@ class SyncNormStatisticsHook(Hook):
         for module in runner.model.modules():
             if isinstance(module, _BatchNorm):
                 all_reduce_params([one for one in module.buffers() if one.is_floating_point()], op="mean")
+
+
+def explain_single_values(model: nn.Module) -> None:
+    """Let a model's batch normalisation say what to do where training gives it one value per channel.
+
+    That is a batch of one sample whose map has one position, as UPerNet's pooling to 1 x 1 makes, and its variance is
+    none. Only shapes are looked at.
+    """
+    for name, module in model.named_modules():
+        # Over several processes `SyncBatchNorm` has the values of all.
+        if isinstance(module, _BatchNorm) and not isinstance(module, nn.SyncBatchNorm):
+            module.register_forward_pre_hook(partial(_check_values, name))
+
+
+def _check_values(name: str, module: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    if module.training and inputs and inputs[0].ndim > 1 and inputs[0].numel() == inputs[0].shape[1]:
+        raise ValueError(
+            f"{name} normalises over a batch, and was given one value per channel, {tuple(inputs[0].shape)}: in "
+            "training a batch of one sample has no variance there. Set train_dataloader.batch_size to at least 2 (and "
+            "train_dataloader.drop_last=True if one sample is left over), use several GPUs with sync_bn, or another "
+            "norm_cfg, such as dict(type='GN', num_groups=32)"
+        )

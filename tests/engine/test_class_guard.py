@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.class_names import class_difference, is_wordnet_order
+from seitpp.engine.class_guard import _check_several_classes
 from seitpp.storage import StoreWriter
 from seitpp.testing import make_codebook, make_release, shrink
 
@@ -236,3 +237,28 @@ def test_models_without_classes_are_left_alone(
     cfg.load_from = str(Path(cfg.work_dir) / "epoch_1.pth")
     cfg.train_dataloader.dataset.metainfo = dict(classes=NAMES)
     assert said(cfg, "train") == []
+
+
+class TestOneClass:
+    @pytest.fixture
+    def single(self, config: Config, tmp_path: Path) -> Config:
+        for name in ("single-train", "single-val"):
+            write_store(tmp_path / name, ["ant"], labels=(0, 0, 0, 0))
+        config.train_dataloader.dataset.store, config.val_dataloader.dataset.store = "single-train", "single-val"
+        config.model.head.num_classes = config.data_preprocessor.num_classes = 1
+        return config
+
+    def test_a_softmax_over_it_is_refused(self, single: Config, build_runner: Callable) -> None:
+        with pytest.raises(ValueError, match=r"model\.head has one class, and a softmax over one class is always 1"):
+            build_runner(single).train()
+
+    def test_a_sigmoid_of_it_trains(self, single: Config, build_runner: Callable) -> None:
+        single.model.head.loss = {"type": "CrossEntropyLoss", "use_sigmoid": True}
+        _check_several_classes(build_runner(single).model)
+
+    def test_a_segmentor_of_it_is_refused(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
+        leaf = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
+        cfg = Config.fromfile(tiny(leaf))
+        cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 1
+        with pytest.raises(ValueError, match=r"model\.decode_head has one class"):
+            _check_several_classes(build_runner(cfg).model)
