@@ -109,7 +109,7 @@ class TokenAdaptAugment(BaseTransform):
     @staticmethod
     def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None]:
         """The network's weights in a file, and the codebook it was trained with if the file says."""
-        if not Path(checkpoint).is_file():
+        if not Path(checkpoint).exists():
             raise FileNotFoundError(
                 f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with a config of "
                 "configs/tokenadapt/), or convert the authors' (tools/convert_checkpoint.py tokenadapt SRC DST)"

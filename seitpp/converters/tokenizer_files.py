@@ -176,7 +176,10 @@ def convert_tokenizer(
         FileNotFoundError: A file is missing.
         ValueError: The source is not the preset's, or converted already, or the probe failed; nothing is written.
     """
-    check_other_file(source, target)
+    subset_file = Path(target).with_suffix(".code_subset.npy")
+    for read in (source, codebook or source):
+        check_other_file(read, target)
+        check_other_file(read, subset_file)
     content = _read(Path(source))
     _refuse_converted(content, source)
     entry = key or taken_entry(content)
@@ -186,15 +189,14 @@ def convert_tokenizer(
     converted = from_published(weights, preset, source=source)
     result = _probed(preset, converted, source) if probe and converted.has_decoder else None
     save_weights(target, converted.weights, {"preset": preset, "converted_from": Path(source).name})
-    subset_file = None
     if converted.used_codes is not None:
-        subset_file = Path(target).with_suffix(".code_subset.npy")
-        content = io.BytesIO()
-        np.save(content, converted.used_codes.numpy())
+        numbers = io.BytesIO()
+        np.save(numbers, converted.used_codes.numpy())
         with written_whole(subset_file) as temporary:
-            temporary.write_bytes(content.getvalue())
+            temporary.write_bytes(numbers.getvalue())
     others = tuple(name for name in weight_entries(content) if name != entry)
-    return Conversion(converted, result, subset_file, entry, others if entry is not None else ())
+    subset = subset_file if converted.used_codes is not None else None
+    return Conversion(converted, result, subset, entry, others if entry is not None else ())
 
 
 def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ class Inert:
         state: Attributes that would have been set.
         items: Mapping entries that would have been set.
         elements: List or set elements that would have been added.
-        place: Where the stream remembers it.
+        memo_index: Where the stream remembers it.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Inert:
     state: Any = None
     items: dict = field(default_factory=dict)
     elements: list = field(default_factory=list)
-    place: int | None = field(default=None, repr=False)
+    memo_index: int | None = field(default=None, repr=False)
 
 
 def kind_of(value: Any) -> str:
@@ -123,10 +123,10 @@ class BoundedStream:
 class _Memo(dict):
     """What the stream remembers; tells inert values where, so that they can be replaced when they are whole."""
 
-    def __setitem__(self, place: int, value: Any) -> None:
-        super().__setitem__(place, value)
+    def __setitem__(self, index: int, value: Any) -> None:
+        super().__setitem__(index, value)
         if isinstance(value, Inert):
-            value.place = place
+            value.memo_index = index
 
 
 class _Steps(dict):
@@ -208,8 +208,8 @@ class InertUnpickler(pickle._Unpickler):
         if isinstance(target, Inert):
             target.state = state
             self.stack[-1] = made = self._finished(target)
-            if target.place is not None and made is not target:
-                self.memo[target.place] = made
+            if target.memo_index is not None and made is not target:
+                self.memo[target.memo_index] = made
         elif type(target) is OrderedDict and isinstance(state, dict):
             target._metadata = _versions(state.get("_metadata"))  # what `Module.state_dict` leaves
         elif isinstance(target, (InertName, *_PLAIN)):

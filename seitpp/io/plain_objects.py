@@ -170,14 +170,14 @@ def check_plain(content: Any) -> None:
         if isinstance(value, dict):
             for key in value:
                 if isinstance(key, Inert | InertName):
-                    raise NotPlainError(f"a key of {_place(keys)} is a {kind_of(key)}")
+                    raise NotPlainError(f"a key of {_dotted(keys)} is a {kind_of(key)}")
             pending += [(child, (key, keys), depth + 1) for key, child in value.items()]
         elif isinstance(value, list | tuple | set | frozenset):
             pending += [(child, keys, depth + 1) for child in value]
         elif isinstance(value, UnreadTensor):
-            raise NotPlainError(f"{_place(keys)} is a tensor that cannot be read: {value.reason}")
+            raise NotPlainError(f"{_dotted(keys)} is a tensor that cannot be read: {value.reason}")
         elif not isinstance(value, _LEAVES) and kind_of(value) != "HistoryBuffer":
-            raise NotPlainError(f"{_place(keys)} is a {kind_of(value)}")
+            raise NotPlainError(f"{_dotted(keys)} is a {kind_of(value)}")
         left -= 1
         if depth > _MOST_DEPTH or left < 0:
             raise ValueError(
@@ -185,8 +185,8 @@ def check_plain(content: Any) -> None:
             )
 
 
-def _place(keys: tuple) -> str:
-    """Keys from the innermost out, nested in pairs, as the dotted name of a place in a file."""
+def _dotted(keys: tuple) -> str:
+    """Keys from the innermost out, nested in pairs, as a dotted name."""
     names: list[str] = []
     while keys:
         key, keys = keys

@@ -123,14 +123,17 @@ class _Reader:
         self._read: dict[str, Tensor] = {}
 
     def load(self, stream: BoundedStream) -> Any:
+        """The content of one pickle."""
         return InertUnpickler(stream, self.named, self.called, plain_objects.finished, self.stored).load()
 
     def named(self, name: str) -> Any:
+        """The value of a name; see `InertUnpickler`."""
         if not self._inert and not plain_objects.is_known(name):
             raise NotPlainError(name[:100])
         return plain_objects.named(name)
 
     def called(self, name: str, args: tuple) -> Any:
+        """What the call of a name makes: a tensor, a plain object, or a record."""
         if name == "torch._tensor._rebuild_from_type_v2":  # a buffer, or a tensor with attributes
             builder, _, args, *_ = args
             name = builder.name if isinstance(builder, InertName) else kind_of(builder)
@@ -227,7 +230,6 @@ def _load_zip(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
         if len(names) != 1:
             raise ValueError(f"a file of torch.save has one data.pkl, this one has {len(names)}")
         prefix, left = names[0].removesuffix("data.pkl"), [size]
-
         without_checksums = not any(info.CRC for info in archive.infolist())  # torch can be told to leave them out
 
         def member(name: str) -> zipfile.ZipInfo:
@@ -277,11 +279,11 @@ def _load_legacy(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
     description = file.tell()
     first.load(stream)
     keys = first.load(stream)
-    places = _places(keys if isinstance(keys, list) else [], first.storages, file, size)
+    offsets = _offsets(keys if isinstance(keys, list) else [], first.storages, file, size)
 
     def read(storage: _Storage) -> Tensor:
         here = file.tell()
-        file.seek(places[storage.key])
+        file.seek(offsets[storage.key])
         values = _filled(storage, file.readinto, device)
         file.seek(here)
         return values
@@ -290,16 +292,16 @@ def _load_legacy(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
     return _Reader(inert, read).load(BoundedStream(file, size))
 
 
-def _places(keys: list, storages: dict[str, _Storage], file: BinaryIO, size: int) -> dict[str, int]:
+def _offsets(keys: list, storages: dict[str, _Storage], file: BinaryIO, size: int) -> dict[str, int]:
     """Where in the file each storage's values begin; before them stands their number."""
-    places = {}
+    offsets = {}
     for key in keys:
         storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or storage.dtype is None:
             raise ValueError("it has a storage that no tensor lies on, or one of a type that is not known")
         (count,) = struct.unpack("<q", file.read(8))
-        places[key] = file.tell()
-        if count != storage.count or places[key] + count * storage.dtype.itemsize > size:
+        offsets[key] = file.tell()
+        if count != storage.count or offsets[key] + count * storage.dtype.itemsize > size:
             raise ValueError(f"storage {key[:40]} has {count} values where {storage.count} are declared, or ends early")
         file.seek(count * storage.dtype.itemsize, os.SEEK_CUR)
-    return places
+    return offsets

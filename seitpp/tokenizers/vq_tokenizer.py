@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
 from seitpp.io.resizing import ResizeRule
 from seitpp.storage.numbering import CodeTable
@@ -303,6 +303,7 @@ class VQTokenizer(Tokenizer):
             raise ValueError(
                 f"codebook of shape {tuple(values.shape)} does not fit; expected K x D = {tuple(self.codebook.shape)}"
             )
+        check_finite({"codebook": values}, "the codebook of the store")
         self.codebook = nn.Parameter(values.clone(), requires_grad=self.codebook.requires_grad)
 
 

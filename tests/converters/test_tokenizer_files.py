@@ -277,6 +277,15 @@ def test_source_is_never_written_over(link: str | None, tmp_path: Path, passing_
     assert source.read_bytes() == before
 
 
+def test_codebook_is_never_written_over(tmp_path: Path) -> None:
+    source = write(theirs("seit_vitvqgan", random_tokenizer("seit_vitvqgan")), tmp_path / "a.ckpt", "plain")
+    for name, target in (("book.pth", "book.pth"), ("b.code_subset.npy", "b.pth")):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(ValueError, match=r"is what would be read, .*write to another file"):
+            convert_tokenizer("seit_vitvqgan", source, tmp_path / target, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == b"x"
+
+
 def test_weights_that_are_not_finite_are_not_exported(tmp_path: Path) -> None:
     weights = dict(random_tokenizer("vitvqgan_base").state_dict())
     weights["encoder.pre_quant.bias"] = torch.full_like(weights["encoder.pre_quant.bias"], torch.nan)
