@@ -220,7 +220,11 @@ class StoreReader:
         problems = self._tokenizer_problems()
         done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
         for shard, entry in enumerate(self._header["shards"]):
-            content, digest = self._shards[shard].content, hashlib.sha256()
+            try:
+                content, digest = self._shards[shard].content, hashlib.sha256()
+            except (ValueError, OSError) as error:  # it changed after it was opened
+                problems.append(str(error))
+                continue
             for start in range(0, len(content), 2**23):
                 digest.update(content[start : start + 2**23])
                 if progress is not None:

@@ -68,9 +68,10 @@ class ShardFile:
         self.layout = layout
         self.shape = shape
         self._bytes: np.ndarray | None = None
+        self._map: mmap.mmap | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bytes": None}
+        return {**self.__dict__, "_bytes": None, "_map": None}
 
     def __len__(self) -> int:
         return self.layout.num_samples
@@ -83,18 +84,36 @@ class ShardFile:
             ValueError: It is not the file any more that was checked when the store was opened.
         """
         if self._bytes is None:
-            with open(check_regular_file(self.path, "shard"), "rb") as file:
-                found = file_identity(file.fileno())
-                content = None
-                if found.num_bytes == self.identity.num_bytes:
-                    content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-                if content is None or (found != self.identity and store_format.sha256_hex(content) != self.sha256):
-                    raise ValueError(
-                        f"{self.path} has changed since the store was opened ({self.identity.num_bytes} bytes then, "
-                        f"{found.num_bytes} now): open the store again, and write stores under new names"
-                    )
-                self._bytes = content
+            self._open()
+        elif not self._is_unchanged():
+            self._bytes = None
+            self._open()
         return self._bytes
+
+    def _open(self) -> None:
+        """Map the file, if it is the one that was checked or an exact copy."""
+        with open(check_regular_file(self.path, "shard"), "rb") as file:
+            found = file_identity(file.fileno())
+            content = None
+            if found.num_bytes == self.identity.num_bytes:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                content = np.frombuffer(self._map, np.uint8)
+            if content is None or (found != self.identity and store_format.sha256_hex(content) != self.sha256):
+                raise ValueError(
+                    f"{self.path} has changed since the store was opened ({self.identity.num_bytes} bytes then, "
+                    f"{found.num_bytes} now): open the store again, and write stores under new names"
+                )
+        self.identity, self._bytes = found, content
+
+    def _is_unchanged(self) -> bool:
+        """Whether the mapped file is as it was. One that was replaced or removed stays mapped and does not change."""
+        try:
+            found = file_identity(self.path)
+        except OSError:
+            found = None
+        if found is not None and found[:2] == self.identity[:2]:
+            return found == self.identity
+        return self._map.size() == self.identity.num_bytes  # reading beyond the end would end the process
 
     def decode(self, places: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Samples at some places.

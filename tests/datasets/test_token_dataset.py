@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets import TokenDataset, identity_collate
-from seitpp.storage import NotAStoreError, StoreReader, copy_store
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store
 from seitpp.testing import golden_path, make_codebook, make_release, make_store, make_tokens
 
 SIZES = dict(num_samples=40, grid=(6, 8), codebook_size=300, code_dim=5, num_classes=4)
@@ -72,6 +72,19 @@ def test_batch_has_the_declared_keys_types_and_shapes(data: Callable) -> None:
 def test_small_codebook_travels_as_bytes(tmp_path: Path) -> None:
     make_store(tmp_path / "store", **{**SIZES, "codebook_size": 200})
     assert TokenDataset(str(tmp_path / "store")).__getitems__([0])["inputs"].dtype == torch.uint8
+
+
+@pytest.mark.parametrize("codec", ["raw", "bitpacked"])
+@pytest.mark.parametrize("size", [2**16, 2**16 + 1, 2**18])
+def test_codes_of_the_largest_codebooks_arrive_as_they_are(tmp_path: Path, codec: str, size: int) -> None:
+    codes = np.array([[[0, size - 1]], [[size // 2, 1]]])
+    options = {"codebook_size": size, "grid": (1, 2), "tokenizer": {}, "codec": codec, "label_kind": "class"}
+    with StoreWriter(tmp_path / "s", **options, label_dtype="uint32") as writer:
+        writer.append(codes, np.array([2**32 - 1, 2**31]))
+    batch = TokenDataset(str(tmp_path / "s")).__getitems__([0, 1])
+    assert batch["inputs"].dtype == (torch.uint16 if size == 2**16 else torch.int32)
+    np.testing.assert_array_equal(batch["inputs"].long(), codes)
+    assert batch["gt_label"].tolist() == [2**32 - 1, 2**31]
 
 
 def test_batch_equals_stacked_samples(data: Callable) -> None:

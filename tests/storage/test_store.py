@@ -1,6 +1,7 @@
 """The token store: writing, killing, resuming, reading, damage, statistics, and the documented format."""
 
 import json
+import os
 import pickle
 import re
 import struct
@@ -773,6 +774,34 @@ def test_shard_that_was_shortened_after_opening_is_refused(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"shard .*shard-00001\.bin does not exist"):
         reader.read([12])
+
+
+@pytest.mark.parametrize("codec", ["raw", "rans"])
+@pytest.mark.parametrize("change", ["shortened", "overwritten"])
+def test_mapped_shard_that_changes_is_refused_and_ends_no_process(tmp_path: Path, codec: str, change: str) -> None:
+    reader = StoreReader(write(tmp_path / "s", codec=codec, shard_bytes=10**6))  # labels: all shards are mapped
+    path = tmp_path / "s" / "shard-00000.bin"
+    assert reader.read([3]) is not None
+    if change == "shortened":
+        os.truncate(path, 0)
+    else:
+        os.utime(path, (1, 1))
+        np.testing.assert_array_equal(reader.read([3]), toy()[0][[3]])  # other times, the same content
+        flip(path, 70)
+    for read in (lambda: reader.read([3]), reader.read_all, lambda: copy_store(reader, tmp_path / "copy")):
+        with pytest.raises(ValueError, match=r"shard-00000\.bin has changed since the store was opened"):
+            read()
+    (problem,) = reader.verify()
+    assert "shard-00000.bin has changed since the store was opened" in problem
+
+
+def test_mapped_shard_that_is_replaced_or_removed_stays_what_it_was(tmp_path: Path) -> None:
+    reader = StoreReader(write(tmp_path / "s"))
+    for path in (tmp_path / "s").glob("*.bin"):
+        path.unlink()
+    np.testing.assert_array_equal(reader.read_all(), toy()[0])
+    (tmp_path / "s" / "shard-00000.bin").write_bytes(b"x")
+    np.testing.assert_array_equal(reader.read_all(), toy()[0])
 
 
 # Codes beyond 16 bits
