@@ -256,6 +256,7 @@ class TestOneClass:
         single.model.head.loss = {"type": "CrossEntropyLoss", "use_sigmoid": True}
         _check_several_classes(build_runner(single).model)
 
+    @pytest.mark.filterwarnings("ignore:threshold is not defined for binary")
     def test_a_segmentor_of_it_is_refused(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
         leaf = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
         cfg = Config.fromfile(tiny(leaf))

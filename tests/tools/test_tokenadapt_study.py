@@ -72,7 +72,7 @@ def test_numbers_that_no_run_can_take_are_refused(study: dict, images: int, monk
         dict(default_scope="seitpp", train_dataloader=dict(batch_size=20, dataset=dict())),
     )
     main = study["main"]
-    monkeypatch.setattr(Config, "fromfile", lambda path: cfg)
+    monkeypatch.setitem(main.__globals__, "read_config", lambda path: cfg)
     monkeypatch.setattr(main.__globals__["DATASETS"], "build", lambda config: range(205))
     with pytest.raises(SystemExit, match=f"--images {images} is not between a batch, 20, and all images, 205"):
         main(["CONFIG", "--images", str(images)])
