@@ -208,6 +208,15 @@ def test_weights_that_are_not_finite_do_not_fit() -> None:
     check_state_dict(broken, tensors(a=(2,)), "x.pth", may_exceed=["b"])
 
 
+def test_tables_that_are_infinite_in_the_model_may_be_so_in_the_file() -> None:
+    mask = torch.zeros(2, 2).fill_(-torch.inf).triu(1)
+    check_state_dict({"a": torch.ones(2), "mask": mask}, {"a": torch.zeros(2), "mask": mask.clone()}, "x.pth")
+    with pytest.raises(ValueError, match=r"NaN or infinite in a \(2 of 2 in a\)"):
+        check_state_dict({"a": torch.ones(2) / 0, "mask": mask}, {"a": torch.zeros(2), "mask": mask}, "x.pth")
+    with torch.device("meta"), pytest.raises(ValueError, match=r"NaN or infinite in a \(2 of 2 in a\)"):
+        check_state_dict({"a": torch.ones(2, device="cpu") / 0}, {"a": torch.zeros(2)}, "x.pth")
+
+
 @pytest.mark.parametrize("entry", [3, None, "x", [1.0]])
 def test_entries_that_are_no_tensors_do_not_fit(entry: object) -> None:
     with pytest.raises(ValueError, match=r"checkpoint x\.pth holds entries that are not tensors: b$"):
