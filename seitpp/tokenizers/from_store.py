@@ -43,6 +43,15 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
             "no type"
         )
     outline = outline_from_header(facts, reader.path)
+    if outline.channels is not None and (outline.codebook_size, outline.minimum) != (
+        reader.codebook_size,
+        reader.minimum,
+    ):
+        raise ValueError(
+            f"{reader.path}: its header describes a {facts['type']} with {outline.codebook_size} values from "
+            f"{outline.minimum}, but the store holds {reader.codebook_size} from {reader.minimum}: the header was "
+            "damaged or edited"
+        )
     if (outline.grid, outline.channels) != (reader.grid, reader.channels):
         raise ValueError(
             f"{reader.path}: its header describes a {facts['type']} with tokens of shape {outline.sample_shape}, but "

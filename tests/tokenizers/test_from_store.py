@@ -12,7 +12,7 @@ from seitpp.datasets.image_dataset import fitting_of
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
 from seitpp.storage.format import read_header, write_header
-from seitpp.tokenizers import PatchKMeans, tokenizer_from_store
+from seitpp.tokenizers import BlockDCT, PatchKMeans, tokenizer_from_store
 
 inspect_store = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "inspect_store.py"))["main"]
 
@@ -130,6 +130,19 @@ def test_tokenizer_of_ones_own_is_built(fitted: PatchKMeans, tmp_path: Path) -> 
 def test_options_of_a_header_are_checked(store: StoreReader, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer_from_store(StoreReader(forged(store, **changes)))
+
+
+def test_values_of_a_tokenizer_without_a_codebook_must_be_those_of_the_store(tmp_path: Path) -> None:
+    dct = BlockDCT(image_size=16, quality=50, luma_coefficients=3, chroma_coefficients=1)
+    options = {"channels": dct.channels, "minimum": dct.minimum, "tokenizer": dct.describe()}
+    with StoreWriter(tmp_path / "s", codebook_size=dct.codebook_size, grid=dct.grid, **options) as writer:
+        writer.append(np.zeros((1, *dct.sample_shape), np.int64))
+    reader = StoreReader(tmp_path / "s")
+    assert tokenizer_from_store(reader).quality == 50
+    with pytest.raises(
+        ValueError, match=r"describes a BlockDCT with \d+ values from -\d+, but the store holds \d+ from"
+    ):
+        tokenizer_from_store(StoreReader(forged(reader, quality=90)))
 
 
 @pytest.mark.parametrize(
