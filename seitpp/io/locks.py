@@ -48,7 +48,7 @@ class FolderLock:
 
     def _acquire(self) -> bool:
         """Lock the file that bears the name; False if it was another one by the time it was locked."""
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._lock.acquire(timeout=0)
             if self.path.exists() and os.path.samestat(os.fstat(handle), os.stat(self.path)):

@@ -8,8 +8,10 @@ Pairs come in groups that were augmented together: a sample that was mixed has i
 written aside and renamed, so that a run that was stopped continues with the next one.
 """
 
+import errno
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -87,6 +89,7 @@ class TokenPairWriter:
         self, number: int, source: np.ndarray, target: np.ndarray, draws: Sequence[Mapping[str, np.ndarray]]
     ) -> None:
         """Write one part: tokens (n, H, W) and (n, h, w), and arrays (n, ...) by name for each augmentation."""
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         arrays = {"source": source, "target": target}
@@ -103,7 +106,11 @@ class TokenPairWriter:
             _HEADER_HASH: _place_hash(self.header, part_path(self.path, number)),
         }
         with written_whole(part_path(self.path, number)) as temporary:
-            save_file(arrays, temporary)
+            try:
+                save_file(arrays, temporary)
+            except SafetensorError as error:  # it tells the system's number in its text alone
+                number_of_error = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(number_of_error[1]) if number_of_error else errno.EIO, str(error)) from error
 
 
 class TokenPairReader:

@@ -98,6 +98,19 @@ def test_nothing_is_left_of_a_part_that_failed(tmp_path: Path, monkeypatch: pyte
     assert [path.name for path in (tmp_path / "pairs").iterdir()] == ["pairs.json"]
 
 
+def test_full_disk_names_the_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import SafetensorError
+
+    writer = TokenPairWriter(tmp_path / "pairs", facts())
+
+    def full(arrays: dict, path: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*part-00000\.safetensors'"):
+        write_parts(writer, [0])
+
+
 def test_folder_that_is_being_begun_by_another_process_is_no_other_content(tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs" / ".pairs.json.tmp7").write_text("{")
