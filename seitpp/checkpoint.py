@@ -76,9 +76,14 @@ def save_torch(path: str | Path, content: Any) -> None:
     Raises:
         OSError: The file cannot be written, for one because the disk is full; with its name.
     """
-    # Into a file that Python opened: torch's own writer tells no reason when the disk is full.
+    # Into a file that Python opened, whose error says why; torch's writer knows no more than that something went wrong.
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -203,6 +208,10 @@ def check_state_dict(
     # A table that has infinite values by design, such as an attention mask, has them in the model, too.
     broken = {name: found[name] for name in found if name in common and not _is_finite(found[name])}
     check_finite({name: value for name, value in broken.items() if _is_finite(expected[name])}, f"checkpoint {source}")
+    wider = [name for name in common - broken.keys() if found[name].dtype.itemsize > expected[name].dtype.itemsize]
+    if lost := [name for name in wider if not _is_finite(found[name].to(expected[name].dtype))]:
+        kind = expected[lost[0]].dtype
+        raise ValueError(f"checkpoint {source} holds values beyond the range of the model's {kind}: {shorten(lost)}")
 
 
 def _shape_fits(found: Tensor, expected: Tensor, resizable: bool) -> bool:

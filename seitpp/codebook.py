@@ -64,12 +64,16 @@ def load_codebook(path: str | Path) -> np.ndarray:
 
 
 def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
-    """Vectors read from `path` as (K, D), float32; raises `ValueError` unless they are 2-d finite floats."""
+    """Vectors read from `path` as (K, D), float32; raises `ValueError` unless they are 2-d floats, finite as such."""
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
-    if not np.isfinite(array).all():
-        raise ValueError(f"codebook {path} holds values that are not finite; it is damaged or was never trained")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        codebook = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(codebook).all():
+        raise ValueError(
+            f"codebook {path} holds values that are not finite as float32; it is damaged or was never trained"
+        )
+    return codebook
 
 
 def _load_torch_tensor(path: Path) -> np.ndarray:

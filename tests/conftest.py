@@ -1,6 +1,7 @@
 """What several test files share: a clean process around each test, and the tools as functions and as processes."""
 
 import os
+import resource
 import runpy
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def mtm_leaf() -> Path:
 def finetune_leaf() -> Path:
     """The fine-tuning recipe."""
     return ROOT / "configs" / "seitpp" / "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+
+
+@pytest.fixture
+def little_disk() -> Iterator[None]:
+    """No file can grow beyond 100,000 bytes, which fails as a full disk does: in the middle of writing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(autouse=True)

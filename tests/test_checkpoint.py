@@ -217,6 +217,16 @@ def test_tables_that_are_infinite_in_the_model_may_be_so_in_the_file() -> None:
         check_state_dict({"a": torch.ones(2, device="cpu") / 0}, {"a": torch.zeros(2)}, "x.pth")
 
 
+@pytest.mark.parametrize(("wide", "narrow"), [(torch.float64, torch.float32), (torch.float32, torch.float16)])
+def test_values_beyond_the_range_of_the_model_are_named(wide: torch.dtype, narrow: torch.dtype) -> None:
+    expected = {"a": torch.zeros(2, dtype=narrow), "b": torch.zeros(2, dtype=narrow)}
+    fine = {"a": torch.ones(2, dtype=wide), "b": torch.ones(2, dtype=narrow)}
+    check_state_dict(fine, expected, "x.pth")
+    beyond = {**fine, "a": torch.full((2,), torch.finfo(wide).max, dtype=wide)}
+    with pytest.raises(ValueError, match=rf"x\.pth holds values beyond the range of the model's {narrow}: a$"):
+        check_state_dict(beyond, expected, "x.pth")
+
+
 @pytest.mark.parametrize("entry", [3, None, "x", [1.0]])
 def test_entries_that_are_no_tensors_do_not_fit(entry: object) -> None:
     with pytest.raises(ValueError, match=r"checkpoint x\.pth holds entries that are not tensors: b$"):
@@ -344,9 +354,9 @@ def test_checksums_are_compared_unless_the_file_has_none(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["full.pth", "full.safetensors"])
-def test_full_disk_is_named(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).symlink_to("/dev/full")
-    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
-        save_weights(tmp_path / name, {"a": torch.zeros(1_000_000)}, {})
-    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
-        save_torch(tmp_path / name, {"a": torch.zeros(1_000_000)})
+@pytest.mark.parametrize("save", [lambda path, weights: save_weights(path, weights, {}), save_torch])
+def test_full_disk_is_named_and_the_old_file_stays(save: Any, name: str, tmp_path: Path, little_disk: None) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(OSError, match=rf"cannot write, File too large: '.*{name}'"):
+        save(tmp_path / name, {"a": torch.zeros(1_000_000)})
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_bytes() == b"old"

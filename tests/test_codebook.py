@@ -228,11 +228,20 @@ class Payload:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.ckpt"])
+def test_values_beyond_float32_are_refused(name: str, tmp_path: Path) -> None:
+    rows = np.full((3, 2), 1e300)
+    np.save(tmp_path / name, rows) if name == "a.npy" else torch.save(torch.from_numpy(rows), tmp_path / name)
+    with pytest.raises(ValueError, match=rf"codebook .*{name} holds values that are not finite as float32"):
+        load_codebook(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["full.npy", "full.ckpt"])
-def test_full_disk_is_named(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).symlink_to("/dev/full")
-    with pytest.raises(OSError, match=rf"cannot write, No space left on device: '.*{name}'"):
-        save_codebook(tmp_path / name, np.zeros((5000, 32), np.float32))
+def test_full_disk_is_named_and_the_old_file_stays(name: str, tmp_path: Path, little_disk: None) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(OSError, match=rf"cannot write, File too large: '.*{name}'"):
+        save_codebook(tmp_path / name, np.zeros((20_000, 32), np.float32))
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_bytes() == b"old"
 
 
 def test_code_in_a_codebook_is_not_run(tmp_path: Path) -> None:
