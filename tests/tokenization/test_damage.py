@@ -1,6 +1,7 @@
 """What was damaged, shortened or deleted between a kill and the run that goes on: made again, or refused by name."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -76,6 +77,19 @@ def test_damaged_records_do_not_end_a_run(
         return
     run_job(replace(job, out=str(tmp_path / "whole")))
     assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+
+
+def test_records_of_an_earlier_version_are_taken(
+    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
+    begun(job)
+    for path in (tmp_path / "store" / STAGING).glob("shard-*.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({key: record[key] for key in ("entry", "num_images", "source_bytes", "unreadable")}))
+    warnings: list[str] = []
+    assert run_job(job, warn=warnings.append).num_samples == 8
+    assert warnings == []
 
 
 def test_without_a_header_nothing_of_another_run_is_taken(
