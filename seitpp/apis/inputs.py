@@ -25,6 +25,7 @@ from seitpp.images import (
     pixels_of,
     to_eight_bit,
 )
+from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import StoreReader
 from seitpp.storage.format import HEADER_FILE
 from seitpp.storage.reader import check_indices
@@ -207,8 +208,8 @@ def _check_image(image: object, place: int) -> None:
         raise ValueError(
             f"input {place} of the list is a {type(image).__name__}; expected paths of image files, or arrays"
         )
-    elif "://" not in str(image) and not Path(image).is_file():
-        raise FileNotFoundError(f"image {image} does not exist")
+    elif "://" not in str(image):
+        check_regular_file(image, "image")
 
 
 def _different(names: list[str]) -> list[str]:

@@ -76,7 +76,7 @@ def read_stanford_cars(root: str | Path) -> LabelledImages:
     whole = root / "cars_annos.mat"
     if whole.exists():
         content = _read_mat(whole, "annotations", "class_names")
-        classes = _texts(content["class_names"])
+        classes = _texts(whole, content["class_names"])
         fields = _fields(whole, content["annotations"], "relative_im_path", "class", "test")
         rows = list(zip(_car_images(whole, fields[0], fields[1], classes), fields[2], strict=True))
         images = {
@@ -84,7 +84,8 @@ def read_stanford_cars(root: str | Path) -> LabelledImages:
             for split in ("train", "test")
         }
         return LabelledImages(classes, images)
-    classes = _texts(_read_mat(root / "devkit" / "cars_meta.mat", "class_names")["class_names"])
+    meta = root / "devkit" / "cars_meta.mat"
+    classes = _texts(meta, _read_mat(meta, "class_names")["class_names"])
     labelled = "cars_test_annos_withlabels.mat"  # cars_test_annos.mat of the devkit has no labels
     paths = {
         "train": root / "devkit" / "cars_train_annos.mat",
@@ -146,12 +147,16 @@ def _fields(path: Path, records: np.ndarray, *names: str) -> list[list[Any]]:
     """Columns of a MATLAB struct array."""
     present = records.dtype.names or ()
     if absent := [name for name in names if name not in present]:
-        raise ValueError(f"{path}: annotations have the fields {', '.join(present)}, expected {absent[0]!r} too")
+        raise ValueError(
+            f"{path}: annotations have the fields {', '.join(present) or 'none'}, expected {absent[0]!r} too"
+        )
     return [records[name].tolist() for name in names]
 
 
-def _texts(names: np.ndarray) -> list[str]:
-    return [str(name).strip() for name in names.tolist()]
+def _texts(path: Path, names: np.ndarray) -> list[str]:
+    if strange := [name for name in names.ravel().tolist() if not isinstance(name, str)]:
+        raise ValueError(f"{path}: class_names holds {shown(strange[0])}, expected text")
+    return [name.strip() for name in names.ravel().tolist()]
 
 
 def _car_images(path: Path, files: list[Any], labels: list[Any], classes: list[str]) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Lists of labelled images, class names, and the annotation files of fine-grained data sets."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -337,3 +338,71 @@ def test_inaturalist_without_files_or_order(inat: Callable, tmp_path: Path) -> N
     (tmp_path / "train2018.json").write_text("{")
     with pytest.raises(ValueError, match=r"train2018\.json is damaged or is not valid JSON "):
         read_inaturalist(tmp_path, 2018)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([1.5, 2, 3]), r"imagelabels\.mat: labels holds 1\.5, expected integers"),
+        (np.array([np.nan, 2, 3]), r"imagelabels\.mat: labels holds nan, expected integers"),
+        (np.array([["a", "b"]], dtype=object), r"imagelabels\.mat: labels holds 'a', expected integers"),
+        ("text", r"imagelabels\.mat: labels holds 'text', expected integers"),
+    ],
+)
+def test_flowers_with_labels_of_another_kind(tmp_path: Path, labels: object, message: str) -> None:
+    write_flowers(tmp_path, [1, 2, 3, 4, 5, 6], [1], [2], [3, 4, 5])
+    savemat(tmp_path / "imagelabels.mat", {"labels": labels})
+    with pytest.raises(ValueError, match=message):
+        read_flowers102(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ({"fname": "a.jpg"}, r"annotations have the fields fname, expected 'class' too"),
+        ({"fname": 7, "class": 1}, r"7 is named as an image, expected the name of a file"),
+        ({"fname": "a.jpg", "class": "one"}, r"class holds 'one', expected integers"),
+        (np.array([1, 2]), r"annotations have the fields none, expected 'fname' too"),
+    ],
+)
+def test_cars_with_wrong_fields(tmp_path: Path, records: object, message: str) -> None:
+    (tmp_path / "devkit").mkdir()
+    savemat(tmp_path / "devkit" / "cars_meta.mat", {"class_names": np.array([["Audi", "BMW"]], dtype=object)})
+    savemat(tmp_path / "devkit" / "cars_train_annos.mat", {"annotations": records})
+    with pytest.raises(ValueError, match=rf"cars_train_annos\.mat: {message}"):
+        read_stanford_cars(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, r"train2018\.json is damaged or is not valid JSON \(RecursionError"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": NaN}]}',
+            r"train2018\.json is damaged or is not valid JSON .*NaN",
+        ),
+        ('{"categories": [{"id": [1]}]}', r"id in entry 0 of 'categories' is \[1\], expected int"),
+        ('{"categories": [{"id": true}]}', r"id in entry 0 of 'categories' is True, expected int"),
+    ],
+)
+def test_inaturalist_of_another_kind(tmp_path: Path, content: str, message: str) -> None:
+    for name in ("train2018.json", "val2018.json"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_inaturalist(tmp_path, 2018)
+
+
+def test_pipe_in_place_of_annotations(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "imagelabels.mat")
+    os.mkfifo(tmp_path / "train2018.json")
+    with pytest.raises(ValueError, match=r"imagelabels\.mat is a pipe, expected a file"):
+        read_flowers102(tmp_path)
+    with pytest.raises(ValueError, match=r"train2018\.json is a pipe, expected a file"):
+        read_inaturalist(tmp_path, 2018)
+
+
+def test_cars_with_classes_that_are_no_names(tmp_path: Path) -> None:
+    (tmp_path / "devkit").mkdir()
+    savemat(tmp_path / "devkit" / "cars_meta.mat", {"class_names": np.array([1.0, 2.0])})
+    with pytest.raises(ValueError, match=r"cars_meta\.mat: class_names holds 1\.0, expected text"):
+        read_stanford_cars(tmp_path)

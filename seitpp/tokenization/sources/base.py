@@ -93,6 +93,8 @@ class ImageSource(ABC):
         if self.labels is None or not len(self.labels):
             return []
         present, counts = np.unique(self.labels, return_counts=True)
+        if len(present) == 1 and len(self) > 1:
+            return [f"all {len(self)} images are of one class"]
         if not (single := present[counts == 1]).size:
             return []
         name = repr(self.classes[single[0]]) if self.classes else int(single[0])

@@ -99,7 +99,7 @@ def list_folders(root: str) -> list[str]:
         found = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
     else:
         with os.scandir(root) as entries:
-            found = [entry.name for entry in entries if entry.is_dir()]
+            found = [entry.name for entry in entries if _is_folder(entry)]
     return sorted(name for name in found if not name.startswith("."))
 
 

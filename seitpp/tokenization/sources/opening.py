@@ -47,6 +47,7 @@ def open_image_source(
         raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
     source = _open(str(path), split, root, classes_file, annotations, reduce_zero_label, unlabelled)
     source.max_pixels, source.unlabelled = max_pixels, unlabelled
+    _check_class_names(source)
     return source
 
 
@@ -105,6 +106,13 @@ def _open(
         return TarSource(folder, classes, unlabelled)
     allow("a folder without annotations", "--split", "--classes", "--unlabelled")
     return FolderSource(folder, unlabelled, classes, files)
+
+
+def _check_class_names(source: ImageSource) -> None:
+    """Refuse names of class folders that are in another encoding than the file system's."""
+    for name in source.classes or ():
+        if any("\ud800" <= character <= "\udfff" for character in str(name)):
+            raise ValueError(f"class folder {name!r} has a name that is no text in UTF-8; rename it")
 
 
 def _sub(folder: str, split: str | None) -> str:
