@@ -17,6 +17,12 @@ class StepEMAHook(EMAHook):
         **kwargs: As for `mmpretrain.EMAHook`, which takes those of `mmengine.EMAHook`, too.
     """
 
+    def before_train(self, runner: Runner) -> None:
+        """Begin an average anew, where a run only starts from another one's weights; the count belongs to that one."""
+        super().before_train(runner)
+        if not runner._resume:
+            self.ema_model.steps.zero_()
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:

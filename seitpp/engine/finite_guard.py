@@ -19,7 +19,8 @@ from seitpp.registry import HOOKS
 
 _REMEDY = (
     "Lower the rate (optim_wrapper.optimizer.lr), warm up for longer, or clip gradients (optim_wrapper.clip_grad=dict("
-    "max_norm=1.0)); in float16 train in bfloat16 instead (--amp)"
+    "max_norm=1.0)); in float16 train in bfloat16 instead (--amp). --resume keeps the rate of the checkpoint: to go on "
+    "with another, start from its weights (load_from)"
 )
 
 

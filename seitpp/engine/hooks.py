@@ -1,6 +1,7 @@
 """Hooks that make a run repeatable and stop it where it would train on the wrong thing."""
 
 import hashlib
+import math
 
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -8,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, set_random_seed
 
-from seitpp.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches
@@ -29,6 +30,16 @@ def step_seed(seed: int, iteration: int, rank: int) -> int:
 
 def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if is_model_wrapper(model) else model
+
+
+_SETTINGS = {"initial_lr": "lr", "weight_decay": "weight_decay", "betas": "betas", "momentum": "momentum"}
+
+
+def _differs(old: object, new: object) -> bool:
+    """Whether two settings differ by more than the last digit; a file may hold a list where Python has a tuple."""
+    one, two = (list(value) if isinstance(value, (list, tuple)) else [value] for value in (old, new))
+    numbers = all(isinstance(value, (int, float)) for value in (*one, *two))
+    return one != two and not (numbers and len(one) == len(two) and all(map(math.isclose, one, two)))
 
 
 def _flat(schedules: list | dict | None) -> list:
@@ -90,6 +101,11 @@ class CheckpointGuardHook(Hook):
             # The optimizer's state of positions cannot be resized, so a resumed run must have the same ones.
             positions = [name for name in expected if name.endswith("backbone.pos_embed") and not runner._resume]
             check_state_dict(found, expected, source, may_miss=may_miss, resizable=positions)
+            average = checkpoint.get("ema_state_dict")
+            if average is not None:  # an EMA hook would keep what is missing as it was initialised
+                average = {name.removeprefix("module."): value for name, value in average.items() if name != "steps"}
+                where = f"{source} (its ema_state_dict)"
+                check_state_dict(average, expected, where, may_miss=may_miss, resizable=positions)
         if runner._resume:
             if "optimizer" not in checkpoint or "epoch" not in (checkpoint.get("meta") or {}):
                 raise ValueError(
@@ -98,12 +114,15 @@ class CheckpointGuardHook(Hook):
                 )
             self._check_batch(runner, checkpoint["meta"])
             self._check_schedule(runner, checkpoint)
+            self._check_optimizer(runner, checkpoint)
 
     def _check_batch(self, runner: Runner, meta: dict) -> None:
         before, now = meta.get("samples_per_step"), self._samples_per_step(runner)
         world_before, world_now = meta.get("world_size"), get_world_size()
         # The schedule counts iterations, of which an earlier version made one for each batch, whatever the loop.
         per_step = meta.get("iterations_per_step", meta.get("accumulative_counts", 1))
+        if now is None:
+            return
         if before is None:
             runner.logger.warning(
                 f"The checkpoint does not tell how many samples made a step; this run has {now}. If it was another "
@@ -149,11 +168,36 @@ class CheckpointGuardHook(Hook):
                 )
 
     @staticmethod
+    def _check_optimizer(runner: Runner, checkpoint: dict) -> None:
+        """With the optimizer's state mmengine takes its settings from the checkpoint, whatever the config says."""
+        before, now = checkpoint["optimizer"], runner.optim_wrapper
+        pairs = [(before.get(name), one) for name, one in now.items()] if isinstance(now, dict) else [(before, now)]
+        changed: dict[str, None] = {}
+        for state, wrapper in pairs:
+            groups = getattr(getattr(wrapper, "optimizer", None), "param_groups", [])
+            for old, new in zip((state or {}).get("param_groups", []), groups, strict=False):
+                changed.update(
+                    dict.fromkeys(
+                        f"{_SETTINGS[key]} {old[key]} (config: {new[key]})"
+                        for key in _SETTINGS
+                        if key in old and key in new and _differs(old[key], new[key])
+                    )
+                )
+        if changed:
+            runner.logger.warning(
+                f"Resuming keeps the checkpoint's optimizer settings: {shorten(changed, 4)}. For the config's start "
+                "anew from the weights, with --cfg-options load_from=..."
+            )
+
+    @staticmethod
     def _accumulated(runner: Runner) -> int:
         return getattr(runner.optim_wrapper, "_accumulative_counts", 1)
 
-    def _samples_per_step(self, runner: Runner) -> int:
-        return runner.train_dataloader.batch_size * self._accumulated(runner) * get_world_size()
+    def _samples_per_step(self, runner: Runner) -> int | None:
+        """Samples of a step; None where a batch sampler of one's own makes batches of any size."""
+        loader = runner.train_dataloader
+        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+        return None if size is None else size * self._accumulated(runner) * get_world_size()
 
 
 @HOOKS.register_module()

@@ -199,10 +199,12 @@ def _set_mpi_environment() -> None:
 # mmengine's and mmpretrain's hooks, by ours that do the same and lose or invent nothing.
 _REPLACED_HOOKS = {"CheckpointHook": "seitpp.WholeCheckpointHook", "EMAHook": "seitpp.StepEMAHook"}
 _REPLACED_SCOPES = ("", "mmengine", "mmpretrain", "mmseg")
-# What mmengine would add by itself, and a guard that every run has.
+# What mmengine would add by itself, and the guards that every run has.
 _ADDED_HOOKS = {
     "checkpoint": {"type": "seitpp.WholeCheckpointHook", "interval": 1},
     "finite_guard": {"type": "seitpp.FiniteGuardHook"},
+    # Not as strict as in our recipes: other projects may load a part of the weights on purpose.
+    "checkpoint_guard": {"type": "seitpp.CheckpointGuardHook", "strict": False},
 }
 
 

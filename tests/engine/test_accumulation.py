@@ -211,6 +211,16 @@ class TestAverage:
             assert all(torch.equal(first[key], second[key]) for key in first)
         assert first["steps"] == 6
 
+    def test_a_run_that_starts_from_another_counts_anew(self, run: Callable, tmp_path: Path) -> None:
+
+        def edit(cfg: Config) -> None:
+            with_average("EMAHook")(cfg)
+            cfg.custom_hooks = [{"type": "EMAHook", "ema_type": "StochasticWeightAverage"}]
+
+        run("first", edit)
+        runner, _ = run("second", edit, load_from=str(tmp_path / "first" / "epoch_3.pth"))
+        assert int(ema_of(runner).ema_model.steps) == 12
+
     def test_two_optimizers_that_step_together(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
         leaf = repository / "configs" / "vq_tokenizer" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
         cfg = Config.fromfile(tiny(leaf, num_samples=4, epochs=1))

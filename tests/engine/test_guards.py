@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from seitpp.checkpoint import load_checkpoint_file
 from seitpp.codebook import codebook_sha256, save_codebook
 from seitpp.engine import CheckpointGuardHook, hooks
 from seitpp.storage import StoreWriter
@@ -311,6 +312,51 @@ def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
         _load_from="x.pth",
         _resume=True,
     )
+
+
+def test_a_batch_sampler_of_ones_own_has_no_number_of_samples() -> None:
+    checkpoint: dict = {"meta": {"epoch": 1}, "optimizer": {}}
+    runner, warnings = runner_with(None, []), []
+    runner.train_dataloader.batch_sampler = object()
+    guard = CheckpointGuardHook(strict=False)
+    guard.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint["meta"]["samples_per_step"] is None
+    guard.after_load_checkpoint(runner, checkpoint)
+    runner.train_dataloader.batch_sampler = SimpleNamespace(batch_size=8)
+    guard.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint["meta"]["samples_per_step"] == 8 and not warnings
+
+
+def test_resuming_says_which_settings_the_optimizer_keeps(
+    trained: tuple[Config, Path], build_runner: Callable[[Config], Runner]
+) -> None:
+    cfg, path = trained
+    cfg.load_from, cfg.resume = str(path), True
+    cfg.auto_scale_lr.enable = False
+    before = load_checkpoint_file(path)["optimizer"]["param_groups"][0]
+    cfg.optim_wrapper.optimizer.lr = before["initial_lr"]
+    said: list[str] = []
+    for lr, decay in ((before["initial_lr"], 0.05), (0.5, 0.25)):
+        cfg.optim_wrapper.optimizer.update(lr=lr, weight_decay=decay)
+        runner = build_runner(copy.deepcopy(cfg))
+        runner.logger.warning = said.append
+        runner.train()
+        told = [line for line in said if "optimizer settings" in line]
+        assert len(told) == (1 if lr == 0.5 else 0)
+    assert f"lr {before['initial_lr']} (config: 0.5)" in told[0] and "weight_decay 0.05 (config: 0.25)" in told[0]
+    assert "load_from" in told[0]
+
+
+def test_an_average_that_lacks_weights_is_refused(trained: tuple[Config, Path], refusal: Callable) -> None:
+    cfg, path = trained
+
+    def average(checkpoint: dict) -> None:
+        weights = {f"module.{name}": value for name, value in checkpoint["state_dict"].items()}
+        del weights["module.head.bias"]
+        checkpoint["ema_state_dict"] = {"steps": torch.tensor(3), **weights}
+
+    cfg.load_from = edited(path, average)
+    assert "(its ema_state_dict) does not fit the model: missing keys: head.bias" in refusal(cfg)
 
 
 def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
