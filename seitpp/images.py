@@ -60,7 +60,8 @@ def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return image.convert("RGB" if in_channels == 3 else "L")
+    mode = "RGB" if in_channels == 3 else "L"
+    return image if image.mode == mode else image.convert(mode)  # Pillow would copy it
 
 
 def _from_sixteen_bit(values: np.ndarray) -> Image.Image:

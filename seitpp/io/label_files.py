@@ -26,7 +26,7 @@ class LabelIndices:
     """What a label map's file holds.
 
     Attributes:
-        indices: (h, w), int64, in [0, 65535], upright.
+        indices: (h, w), uint8, or uint16 where `wide`, upright.
         wide: Whether the file's pixels have 16 bits or more, so that 65535 means "ignore".
         orientation: EXIF orientation that was applied.
     """
@@ -63,10 +63,11 @@ def read_label_indices(content: bytes, max_pixels: int = MAX_PIXELS) -> LabelInd
             f"its annotation is a {decoded.format} file whose values are scaled or inverted (layout {raw_mode}), so "
             "that class indices cannot be told; save them as an 8-bit grey PNG"
         )
-    indices = pixels.astype(np.int64) // scale
-    if indices.min(initial=0) < 0 or indices.max(initial=0) > 65535:
+    wide = mode not in ("L", "P", "1")
+    if wide and (pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535):
         raise UnreadableImageError("its annotation has values outside [0, 65535]")
-    return LabelIndices(indices, mode not in ("L", "P", "1"), decoded.orientation)
+    indices = pixels.astype(np.uint16 if wide else np.uint8)
+    return LabelIndices(indices if scale == 1 else indices // scale, wide, decoded.orientation)
 
 
 def ignored_pixels(values: np.ndarray, wide: bool, num_classes: int | None = None) -> np.ndarray:
@@ -103,10 +104,10 @@ def stored_labels(labels: LabelIndices, reduce_zero_label: bool, num_classes: in
                 "(--classes FILE)"
             )
         ignored = (values == 0) | ignored_pixels(values, labels.wide, num_classes)
-        values = np.where(ignored, ignore, values - 1)
+        values = np.where(ignored, values.dtype.type(ignore), values - 1)  # 0 - 1 wraps round, and is ignored
     if num_classes is not None:
         _check_classes(values, labels, reduce_zero_label, num_classes)
-    return values.astype(np.uint16 if labels.wide else np.uint8)
+    return values
 
 
 def _check_classes(values: np.ndarray, labels: LabelIndices, reduce_zero_label: bool, num_classes: int) -> None:
