@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
 from seitpp.files import check_other_file, written_whole
+from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
 
@@ -37,6 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG_OR_STORE",
         help="a file of configs/tokenizers/, or a token store (default: what made the config's test store)",
     )
+    images.add_argument(
+        "--max-pixels", type=int, metavar="N", help=f"most pixels that an image may have (default: {MAX_PIXELS:,})"
+    )
     images.add_argument("--workers", type=int, help="processes that decode images (default: 2)")
     images.add_argument(
         "--batch-size", type=int, help=f"images tokenised and scored at once (default: {image_testing.BATCH_SIZE})"
@@ -44,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     launch.add_common_arguments(parser)
     args = parser.parse_args(argv)
     if args.images is None:
-        for option in ("split", "root", "classes", "tokenizer", "workers", "batch_size"):
+        for option in ("split", "root", "classes", "tokenizer", "max_pixels", "workers", "batch_size"):
             if getattr(args, option) is not None:
                 parser.error(f"--{option.replace('_', '-')} means nothing without --images")
     return args
@@ -57,6 +61,7 @@ def image_options(args: argparse.Namespace) -> dict:
         "root": args.root,
         "classes_file": args.classes,
         "tokenizer": args.tokenizer,
+        "max_pixels": args.max_pixels,
         "num_workers": args.workers,
         "batch_size": args.batch_size,
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from seitpp.images import MAX_PIXELS
 from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader, is_release
 
@@ -26,6 +27,7 @@ def use_images(
     root: str | None = None,
     classes_file: str | None = None,
     tokenizer: str | None = None,
+    max_pixels: int = MAX_PIXELS,
     num_workers: int = 2,
     batch_size: int = BATCH_SIZE,
 ) -> None:
@@ -41,6 +43,7 @@ def use_images(
         root: Folder of the paths in a list.
         classes_file: Class names, one a line, in the order of their indices.
         tokenizer: A file of configs/tokenizers/, or a token store; by default that of the config's test data.
+        max_pixels: Most pixels that an image may have.
         num_workers: Processes that decode images.
         batch_size: Images of a batch.
 
@@ -69,6 +72,7 @@ def use_images(
             classes_file=classes_file,
             tokenizer=made_by,
             test_mode=True,
+            **({} if max_pixels == MAX_PIXELS else {"max_pixels": max_pixels}),
         ),
         sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
         collate_fn=dict(type="seitpp.identity_collate"),

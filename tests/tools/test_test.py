@@ -123,6 +123,8 @@ def test_scores_tell_which_files_are_no_images(
     (tmp_path / "val" / NAMES[0] / "scan.pdf").touch()
     found = score(config, trained, "--images", tmp_path / "val", "--workers", 0)
     assert found.pop("skipped_files") == {".pdf": 1}
+    with pytest.raises(ValueError, match=r"pixels, more than the 9 allowed; raise max_pixels \(--max-pixels\)"):
+        score(config, trained, "--images", tmp_path / "val", "--workers", 0, "--max-pixels", 9)
     assert found == score(config, trained)
 
 
