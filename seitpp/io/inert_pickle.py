@@ -253,7 +253,8 @@ class InertUnpickler(pickle._Unpickler):
         self._set(items)
 
     def load_frozenset(self) -> None:
-        self.append(frozenset(map(plain_key, self.pop_mark())))
+        items = self.pop_mark()  # first: `append` is that of the stack after it
+        self.append(frozenset(map(plain_key, items)))
 
     dispatch |= {
         pickle.FRAME[0]: load_frame,
