@@ -58,10 +58,8 @@ class ShardRecord:
         whole_number(found.get("num_images"), f"{source}: num_images", num_images, num_images)
         header_entry = entry(found, "entry", (dict, _NONE), source)
         num_samples = 0 if header_entry is None else header_entry.get("num_samples")
-        if num_samples != num_read or (header_entry or {}).get("file") not in (
-            None,
-            store_format.shard_name(shard.number),
-        ):
+        name = store_format.shard_name(shard.number)
+        if num_samples != num_read or (header_entry is not None and header_entry.get("file") != name):
             raise ValueError(f"{source}: entry is {shown(header_entry)}, expected {num_read} samples of its shard")
         checksums = entry(found, "label_maps", list if annotated else _NONE, source)
         if annotated and len(checksums) != num_read:

@@ -63,7 +63,7 @@ def _open_file(output: OutputFolder) -> int:
     if held is not None and os.path.exists(path) and os.path.samestat(os.fstat(held), os.stat(path)):
         return held
     if held is not None:
-        os.close(held)
+        os.close(_held.pop(path))  # before anything can fail: a closed file must not be kept
     _held[path] = os.open(path, os.O_RDWR | os.O_CREAT)
     return _held[path]
 

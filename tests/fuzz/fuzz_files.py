@@ -32,8 +32,11 @@ from typing import Any
 import numpy as np
 import torch
 from mutations import Mutation, mutate
-from subjects import SUBJECTS, Content, Subject
+from operations import OPERATIONS
+from subjects import SUBJECTS as FILES
+from subjects import Content, Subject
 
+SUBJECTS: dict[str, Subject] = {**FILES, **OPERATIONS}
 OUTCOMES = ("refused", "found", "identical", "other", "wrong", "crashed")
 _FAILURES = ("wrong", "crashed")
 _MORE_BYTES = 1 << 30  # than the process has at its start
@@ -117,7 +120,8 @@ def _work(pipe: Connection, work: Path) -> None:
             folder = Path(tempfile.mkdtemp(dir=work)) / "sound"
             folder.mkdir()
             subject.make(folder)
-            sound[name] = folder, subject.read(folder)
+            read = shutil.copytree(folder, folder.with_name("read"))  # reading may write on
+            sound[name] = folder, subject.read(read)
         pipe.send(run_case(subject, *sound[name], work, seed))
 
 

@@ -27,11 +27,13 @@ Content = dict[str, Any]
 """What a reader made of files: arrays, lists and numbers by name."""
 
 
-def _everything(_file: str) -> bool:
+def covers_everything(_file: str) -> bool:
+    """For `Subject.covered`: all files have checksums."""
     return True
 
 
-def _nothing(_file: str) -> bool:
+def covers_nothing(_file: str) -> bool:
+    """For `Subject.covered`: a format without checksums."""
     return False
 
 
@@ -49,12 +51,13 @@ class Subject:
 
     make: Callable[[Path], object]
     read: Callable[[Path], Content]
-    covered: Callable[[str], bool] = _everything
+    covered: Callable[[str], bool] = covers_everything
     check: Callable[[Content], None] = lambda _content: None
     verify: Callable[[Path], list[str]] = lambda _folder: []
 
 
-def _tokens_fit(content: Content) -> None:
+def tokens_fit(content: Content) -> None:
+    """Raise `AssertionError` unless codes lie in the codebook, and labels belong to them and to the classes."""
     tokens, low = content["tokens"], content["minimum"]
     assert tokens.size == 0 or low <= tokens.min() <= tokens.max() < low + content["codebook_size"], "codes"
     labels, classes = content["labels"], content["classes"]
@@ -62,7 +65,8 @@ def _tokens_fit(content: Content) -> None:
     assert labels is None or not classes or labels.size == 0 or labels.max() < classes, "labels beyond the classes"
 
 
-def _read_store(folder: Path) -> Content:
+def read_store(folder: Path) -> Content:
+    """Everything in a store, read in two ways."""
     reader = StoreReader(folder)
     some = np.arange(len(reader))[:: max(1, len(reader) // 3)]
     batch, tokens = reader.read(some), reader.read_all()
@@ -86,7 +90,7 @@ def _verify_store(folder: Path) -> list[str]:
 def _store(**options: Any) -> Subject:
     sizes = dict(num_samples=7, grid=(4, 4), codebook_size=40, code_dim=3)
     return Subject(
-        lambda folder: make_store(folder, **{**sizes, **options}), _read_store, check=_tokens_fit, verify=_verify_store
+        lambda folder: make_store(folder, **{**sizes, **options}), read_store, check=tokens_fit, verify=_verify_store
     )
 
 
@@ -103,7 +107,7 @@ def _make_segmentation(folder: Path) -> None:
 def _read_segmentation(folder: Path) -> Content:
     dataset = TokenSegDataset(str(folder))
     batch = dataset.__getitems__(list(range(len(dataset))))
-    content = _read_store(folder)
+    content = read_store(folder)
     assert np.array_equal(batch["inputs"].numpy(), content["tokens"]), "the data set differs from the store"
     reader = StoreReader(folder)
     require_label_maps(reader)
@@ -172,14 +176,16 @@ def _read_weights(name: str, load: Callable[[Path], Any] = load_checkpoint_file)
 
 
 def _checkpoint(name: str, write: Callable[[Path], object], covered: bool, load: Any = load_checkpoint_file) -> Subject:
-    return Subject(lambda folder: write(folder / name), _read_weights(name, load), _everything if covered else _nothing)
+    return Subject(
+        lambda folder: write(folder / name), _read_weights(name, load), covers_everything if covered else covers_nothing
+    )
 
 
 def _codebook(name: str, write: Callable[[Path], object], covered: bool) -> Subject:
     def read(folder: Path) -> Content:
         return {"codebook": load_codebook(folder / name)}
 
-    return Subject(lambda folder: write(folder / name), read, _everything if covered else _nothing)
+    return Subject(lambda folder: write(folder / name), read, covers_everything if covered else covers_nothing)
 
 
 def _make_lists(folder: Path) -> None:
@@ -233,10 +239,10 @@ SUBJECTS: dict[str, Subject] = {
     **{f"store, {codec}": _store(codec=codec) for codec in ("raw", "bitpacked", "rans", "rans-context")},
     "store, unlabelled": _store(num_classes=None, codec="raw"),
     "store, channels": _store(channels=3, codec="rans"),
-    "store, subset": Subject(_make_subset, _read_store, check=_tokens_fit, verify=_verify_store),
-    "segmentation store": Subject(_make_segmentation, _read_segmentation, check=_tokens_fit, verify=_verify_store),
+    "store, subset": Subject(_make_subset, read_store, check=tokens_fit, verify=_verify_store),
+    "segmentation store": Subject(_make_segmentation, _read_segmentation, check=tokens_fit, verify=_verify_store),
     "token pairs": Subject(_make_pairs, _read_pairs),
-    "release files": Subject(_make_release, _read_release, _nothing, _tokens_fit),
+    "release files": Subject(_make_release, _read_release, covers_nothing, tokens_fit),
     "checkpoint, ours": _checkpoint("w.pth", lambda path: save_weights(path, _weights(), {"preset": "x"}), True),
     "checkpoint, safetensors": _checkpoint("w.safetensors", lambda path: save_weights(path, _weights(), {}), False),
     "checkpoint, runner's": _checkpoint("epoch_1.pth", lambda path: torch.save(_runner_checkpoint(), path), True),
@@ -254,10 +260,10 @@ SUBJECTS: dict[str, Subject] = {
     "synonyms": Subject(
         lambda folder: (folder / "s.json").write_text('{"0": [1, 2], "1": [0, 2], "2": [1, 0]}'),
         lambda folder: {"table": sorted(load_synonyms(folder / "s.json").items())},
-        _nothing,
+        covers_nothing,
     ),
-    "label lists": Subject(_make_lists, _read_lists, _nothing),
-    "annotations, JSON": Subject(_make_inaturalist, _read_images(partial(read_inaturalist, year=2018)), _nothing),
-    "annotations, arrays": Subject(_make_flowers, _read_images(read_flowers102), _nothing),
-    "annotations, structs": Subject(_make_cars, _read_images(read_stanford_cars), _nothing),
+    "label lists": Subject(_make_lists, _read_lists, covers_nothing),
+    "annotations, JSON": Subject(_make_inaturalist, _read_images(partial(read_inaturalist, year=2018)), covers_nothing),
+    "annotations, arrays": Subject(_make_flowers, _read_images(read_flowers102), covers_nothing),
+    "annotations, structs": Subject(_make_cars, _read_images(read_stanford_cars), covers_nothing),
 }

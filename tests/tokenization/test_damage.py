@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from seitpp.storage import StoreReader
-from seitpp.tokenization import make_plan, merging, tokenize
+from seitpp.storage.format import header_bytes
+from seitpp.tokenization import make_plan, merging, run_lock, tokenize
 from seitpp.tokenization.output import STAGING
 from seitpp.tokenization.processes import Processes
 from seitpp.tokenization.shard_worker import ShardWorker
@@ -257,3 +258,27 @@ def test_pipes_in_the_output_are_named(
     os.mkfifo(tmp_path / "store" / "shard-00001.bin")
     with pytest.raises(ValueError, match=r"shard-00001\.bin is a pipe, expected a file"):
         run_job(job)
+
+
+def test_a_record_that_names_no_file_counts_as_none(
+    class_folder: Callable, make_job: Callable, run_job: Callable, files_of: Callable, tmp_path: Path
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
+    begun(job)
+    record = tmp_path / "store" / STAGING / "shard-00001.json"
+    content = json.loads(record.read_bytes())
+    del content["entry"]["file"]
+    record.write_bytes(header_bytes(content))
+    run_job(job)
+    run_job(replace(job, out=str(tmp_path / "whole")))
+    assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
+
+
+def test_a_lock_that_cannot_be_opened_is_named_again_and_again(tmp_path: Path) -> None:
+    run_lock.hold(str(tmp_path), alone=True)
+    lock = tmp_path / STAGING / "lock"
+    lock.unlink()
+    lock.mkdir()
+    for _ in range(2):
+        with pytest.raises(IsADirectoryError, match="lock"):
+            run_lock.hold(str(tmp_path), alone=True)
