@@ -14,12 +14,12 @@ from torch import Tensor
 
 from seitpp.files import written_whole
 from seitpp.io.mmengine_loading import use_safe_loading
+from seitpp.io.safetensors_file import SAFETENSORS_SUFFIX, load_safetensors
 from seitpp.io.torch_file import load_torch_file
-from seitpp.io.untrusted import check_regular_file, parsing
+from seitpp.io.untrusted import check_regular_file
 
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
-SAFETENSORS_SUFFIX = ".safetensors"
 
 use_safe_loading()
 
@@ -41,18 +41,7 @@ def load_checkpoint_file(path: str | Path) -> Any:
             No code in it is run.
     """
     path = check_regular_file(path, "checkpoint")
-    return _load_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path)
-
-
-def _load_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, framework="pt") as file:
-            meta = dict(file.metadata() or {})
-            return {"meta": meta, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
+    return load_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path)
 
 
 def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:

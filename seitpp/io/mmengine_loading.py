@@ -13,6 +13,7 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from seitpp.io.safetensors_file import SAFETENSORS_SUFFIX, load_safetensors
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import shown
 
@@ -47,6 +48,8 @@ def load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: An
         weights_only: Nothing; it is always so.
     """
     device = map_location if isinstance(map_location, str | torch.device) else None
+    if isinstance(file, str | Path) and Path(file).suffix == SAFETENSORS_SUFFIX:
+        return load_safetensors(file, device)
     content = load_torch_file(file, device=device)
     if isinstance(content, dict):
         check_parts(content, file if isinstance(file, str | Path) else "from an open file")

@@ -15,6 +15,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seitpp.io import mmengine_loading
@@ -243,6 +244,18 @@ def test_parts_of_other_types_are_refused(content: dict, message: str, tmp_path:
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=rf"checkpoint .*a\.pth: .*{message}"):
         CheckpointLoader.load_checkpoint(str(tmp_path / "a.pth"), map_location="cpu")
+
+
+def test_safetensors_are_read_as_well(tmp_path: Path) -> None:
+    model = Model()
+    save_file({f"net.{name}": value + 1 for name, value in model.state_dict().items()}, tmp_path / "a.safetensors")
+    source = dict(type="Pretrained", checkpoint=str(tmp_path / "a.safetensors"), prefix="net.")
+    found = Model(init_cfg=source)
+    found.init_weights()
+    assert torch.equal(found.fc.weight, model.fc.weight + 1)
+    (tmp_path / "a.safetensors").write_bytes(b"x" * 50)
+    with pytest.raises(ValueError, match=r"checkpoint .*a\.safetensors is not a readable safetensors file"):
+        load_checkpoint(model, str(tmp_path / "a.safetensors"))
 
 
 def test_parts_that_are_missing_or_none_pass(tmp_path: Path) -> None:
