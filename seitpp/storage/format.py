@@ -150,7 +150,10 @@ def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:
     if header.get("version") != VERSION:
         raise ValueError(f"{path}: version is {shown(header.get('version'))}, this reader knows version {VERSION}")
     if header.get("header_sha256") != header_checksum(header):
-        raise ValueError(f"{path}: header_sha256 does not match, the header was damaged or edited by hand")
+        raise ValueError(
+            f"{path}: header_sha256 does not match, the header was damaged or edited by hand; restore it, or make the "
+            "store again"
+        )
     try:
         check_fields(header)
     except ValueError as error:

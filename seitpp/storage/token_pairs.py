@@ -290,7 +290,10 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no header of {_FORMAT}, version {_VERSION}")
     found = header.pop("header_sha256", None)  # older versions wrote none
     if found is not None and found != store_format.header_checksum(header):
-        raise ValueError(f"{path}: header_sha256 does not match, the header was damaged or edited by hand")
+        raise ValueError(
+            f"{path}: header_sha256 does not match, the header was damaged or edited by hand; restore it, or make the "
+            "pairs again in another folder (tools/make_token_pairs.py)"
+        )
     missing = [key for key in _NEEDED if key not in header]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
