@@ -28,7 +28,7 @@ from seitpp.images import (
 from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import StoreReader
 from seitpp.storage.format import HEADER_FILE
-from seitpp.storage.reader import check_indices
+from seitpp.storage.indices import check_indices
 from seitpp.structures import TokenBatch
 from seitpp.tokenizers import Tokenizer
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.untrusted import read_file, read_npy
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
+from seitpp.storage.indices import check_indices
 from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
 from seitpp.storage.numbering import CodeTable, load_code_table
 from seitpp.storage.shard_file import open_shards
-from seitpp.storage.synonyms import MAX_SYNONYM_BYTES, SynonymTable, parse_synonyms
+from seitpp.storage.side_files import load_store_codebook, load_store_synonyms
+from seitpp.storage.synonyms import SynonymTable
 from seitpp.tokenizer_facts import tokenizer_options
 
 
@@ -45,8 +46,8 @@ class StoreReader:
             raise ValueError(f"{self.path} holds no samples")
         self._shards = open_shards(self.path, self._header)
         self._starts = np.cumsum([0, *map(len, self._shards)])
-        self._codebook = self._load_codebook()
-        self._synonyms = self._load_synonyms()
+        self._codebook = load_store_codebook(self.path, self._header)
+        self._synonyms = load_store_synonyms(self.path, self._header)
         self._code_table = self._load_code_table()
         self._labels = self._load_labels()
         self._label_map_checksums = load_checksums(self.path, self._header)
@@ -359,56 +360,6 @@ class StoreReader:
         read, checksums = sound_label_file if sound else checked_label_file, self._label_map_checksums
         return read(self.path, sample, None if checksums is None else int(checksums[sample]))
 
-    def _load_codebook(self) -> np.ndarray | None:
-        entry = self._header["codebook"]
-        if entry is None:
-            return None
-        path, (size, dims) = self.path / entry["file"], entry["shape"]
-        try:
-            codebook = read_npy(path, "codebook", at_most=4 * size * dims + 4096)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path} is missing, the header names it as codebook") from error
-        shape = tuple(entry["shape"])
-        if codebook.dtype != np.float32 or codebook.shape != shape or len(codebook) != self.codebook_size:
-            raise ValueError(f"{path} holds {codebook.dtype} of shape {codebook.shape}, expected float32 {shape}")
-        if (found := store_format.codebook_sha256(codebook)) != entry["sha256"]:
-            raise ValueError(f"{path}: SHA-256 of the codebook is {found}, expected {entry['sha256']}")
-        if not np.isfinite(codebook).all():
-            row = np.argwhere(~np.isfinite(codebook))[0, 0]
-            raise ValueError(f"{path}: row {row} of the codebook is not finite; make the store with a sound tokenizer")
-        return codebook
-
     def _load_code_table(self) -> CodeTable | None:
         entry = self._header.get("code_table")
         return entry and load_code_table(self.path / entry["file"], entry, self.codebook_size)
-
-    def _load_synonyms(self) -> SynonymTable | None:
-        entry = self._header.get("synonyms")
-        if entry is None:
-            return None
-        path = self.path / entry["file"]
-        try:
-            content = read_file(path, "synonyms file", at_most=MAX_SYNONYM_BYTES)
-        except FileNotFoundError as error:
-            raise ValueError(f"{path} is missing, the header names it as synonyms") from error
-        if store_format.sha256_hex(content) != entry["sha256"]:
-            raise ValueError(f"{path}: SHA-256 differs from the one in header.json")
-        synonyms = parse_synonyms(content, path)
-        for code, similar in synonyms.items():
-            if max([code, *similar]) >= self.codebook_size:
-                raise ValueError(f"{path}: code {code} or a synonym of it is not in [0, {self.codebook_size})")
-        return synonyms
-
-
-def check_indices(indices: Any, num_samples: int) -> np.ndarray:
-    """Sample indices as int64 (n,); raises `IndexError` for one outside [0, num_samples)."""
-    if isinstance(indices, slice):
-        return np.arange(num_samples)[indices]
-    array = np.asarray(indices)
-    if array.size == 0:
-        return np.zeros(0, np.int64)
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"indices are {array.dtype} of shape {array.shape}, expected a list of integers or a slice")
-    if (wrong := np.flatnonzero((array < 0) | (array >= num_samples))).size:
-        raise IndexError(f"index {array[wrong[0]]} is out of range for {num_samples} samples")
-    return array.astype(np.int64)

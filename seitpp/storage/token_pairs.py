@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,22 +20,19 @@ from typing import Any
 import numpy as np
 
 from seitpp.files import written_whole
-from seitpp.io.untrusted import check_regular_file, parse_json, read_file, shown, whole_number
+from seitpp.io.untrusted import parse_json, read_file, shown, whole_number
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import check_codebook_size
 from seitpp.storage.header_checks import MAX_CHANNELS, check_grid
-from seitpp.storage.shard_file import FileIdentity, file_identity
+from seitpp.storage.pair_part import CHECKSUMS, DRAWS, HEADER_HASH, PairPart, group_checksum, place_hash
 
 _HEADER = "pairs.json"
 _FORMAT = "seitpp token pairs"
 _VERSION = 1
-_DRAWS = "draws."
-_CHECKSUMS, _HEADER_HASH = "checksums", "header"
 # What a header must say; the rest is for people and for comparison.
 _NEEDED = ("num_pairs", "group_size", "groups_per_part", "augments", "grid", "out_grid", "codebook_sha256")
 _MAX_HEADER_BYTES = 2**26
 _MOST = {"num_pairs": 2**40, "group_size": 2**20, "groups_per_part": 2**30}
-_REMEDY = "delete the file and run tools/make_token_pairs.py again"
 
 
 class TokenPairWriter:
@@ -78,7 +74,7 @@ class TokenPairWriter:
             return False
         last = min(first + self.header["groups_per_part"], self.header["num_pairs"] // self.header["group_size"])
         try:
-            part = _Part(path, self.header)
+            part = PairPart(path, self.header)
             for group in range(last - first):
                 part.read_group(group)
         except ValueError:
@@ -94,16 +90,16 @@ class TokenPairWriter:
 
         arrays = {"source": source, "target": target}
         for place, drawn in enumerate(draws):
-            arrays.update({f"{_DRAWS}{place}.{name}": values for name, values in drawn.items()})
+            arrays.update({f"{DRAWS}{place}.{name}": values for name, values in drawn.items()})
         arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
         size = self.header["group_size"]
         checksums = [
-            _checksum({name: values[start : start + size] for name, values in arrays.items()})
+            group_checksum({name: values[start : start + size] for name, values in arrays.items()})
             for start in range(0, len(source), size)
         ]
         arrays |= {
-            _CHECKSUMS: np.array(checksums, np.uint32),
-            _HEADER_HASH: _place_hash(self.header, part_path(self.path, number)),
+            CHECKSUMS: np.array(checksums, np.uint32),
+            HEADER_HASH: place_hash(self.header, part_path(self.path, number)),
         }
         with written_whole(part_path(self.path, number)) as temporary:
             try:
@@ -138,9 +134,9 @@ class TokenPairReader:
         self.num_groups = int(self.header["num_pairs"]) // self.group_size
         self._open = self._parts()
 
-    def _parts(self) -> Callable[[Path], "_Part"]:
+    def _parts(self) -> Callable[[Path], "PairPart"]:
         """Opens parts, and keeps some of them open."""
-        return lru_cache(maxsize=16)(partial(_Part, header=self.header))
+        return lru_cache(maxsize=16)(partial(PairPart, header=self.header))
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_open": None}
@@ -158,99 +154,6 @@ class TokenPairReader:
         """
         number, place = divmod(group, int(self.header["groups_per_part"]))
         return self._open(part_path(self.path, number)).read_group(place)
-
-
-class _Part:
-    """An open part.
-
-    Args:
-        path: The file.
-        header: What `pairs.json` says.
-
-    Raises:
-        ValueError: The file is damaged or belongs to other pairs.
-    """
-
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        self.path, self.header = path, header
-        self._identity: FileIdentity = file_identity(check_regular_file(path, "token pairs"))
-        try:
-            self._file = safe_open(path, framework="np")
-            self._names = set(self._file.keys())
-            own = {name: self._file.get_tensor(name) for name in (_CHECKSUMS, _HEADER_HASH) if name in self._names}
-        except (SafetensorError, ValueError, TypeError, KeyError) as error:  # what it raises for damaged headers
-            raise ValueError(f"token pairs {path} are damaged ({error}); {_REMEDY}") from error
-        self._checksums = own.get(_CHECKSUMS)
-        if len(own) == 1 or (own and not np.array_equal(own[_HEADER_HASH], _place_hash(header, path))):
-            raise ValueError(f"token pairs {path} belong to other pairs than {_HEADER} says, or are damaged; {_REMEDY}")
-        if self._checksums is not None and (self._checksums.dtype != np.uint32 or self._checksums.ndim != 1):
-            raise ValueError(f"token pairs {path} are damaged (their checksums are none); {_REMEDY}")
-
-    def read_group(self, place: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
-        """The group at a place of the part; see `TokenPairReader.read_group`."""
-        from safetensors import SafetensorError
-
-        if file_identity(self.path) != self._identity:
-            raise ValueError(f"token pairs {self.path} have changed since they were opened; open them again")
-        size = int(self.header["group_size"])
-        rows = slice(place * size, (place + 1) * size)
-        names = self._names - {_CHECKSUMS, _HEADER_HASH}
-        try:
-            arrays = {name: self._file.get_slice(name)[rows] for name in sorted(names)}
-            found = self._checked(arrays, size)
-        except (ValueError, IndexError, KeyError, TypeError, SafetensorError) as error:
-            raise ValueError(f"token pairs {self.path} do not hold what their header says: {error}") from error
-        if self._checksums is not None:
-            expected = int(self._checksums[place]) if place < len(self._checksums) else None
-            if _checksum(arrays) != expected:
-                raise ValueError(f"token pairs {self.path}: group {place} is damaged, its CRC-32 is wrong; {_REMEDY}")
-        return found
-
-    def _checked(
-        self, arrays: Mapping[str, np.ndarray], size: int
-    ) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
-        """The arrays of a group by their purpose; `ValueError` where they cannot be those of a group."""
-        draws: list[dict[str, np.ndarray]] = [{} for _ in self.header["augments"]]
-        for name, values in arrays.items():
-            if len(values) != size:
-                raise ValueError(f"{name} has {len(values)} pairs in a group, expected {size}")
-            if name in ("source", "target"):
-                _check_tokens(name, values, self.header)
-                continue
-            number, field = name.removeprefix(_DRAWS).split(".", 1)
-            draws[whole_number(int(number), name, 0, len(draws) - 1)][field] = values
-            if field == "partner" and (values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= size):
-                raise ValueError(f"{name} has a partner that is none of the {size} pairs of a group")
-        return arrays["source"], arrays["target"], draws
-
-
-def _check_tokens(name: str, tokens: np.ndarray, header: Mapping[str, Any]) -> None:
-    """Raise `ValueError` unless these are tokens of the grid and codebook that the header names."""
-    grid = header["grid" if name == "source" else "out_grid"]
-    expected = tuple(grid) + (() if header.get("channels") is None else (header["channels"],))
-    if tokens.dtype.kind not in "iu" or tokens.shape[1:] != expected:
-        raise ValueError(f"{name} is {tokens.dtype} of shape {tokens.shape}, expected integers (n, *{expected})")
-    size = header.get("codebook_size") if header["codebook_sha256"] is not None else None
-    if size is not None and (tokens.min() < 0 or tokens.max() >= size):
-        raise ValueError(f"{name} has codes in [{tokens.min()}, {tokens.max()}], expected them in [0, {size})")
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
-    """CRC-32 over the names, types, shapes and values of the arrays of a group."""
-    crc = 0
-    for name in sorted(arrays):
-        values = np.ascontiguousarray(arrays[name])
-        crc = zlib.crc32(f"{name}:{values.dtype}:{values.shape};".encode(), crc)
-        crc = zlib.crc32(values.reshape(-1).view(np.uint8), crc)
-    return crc
-
-
-def _place_hash(header: Mapping[str, Any], path: Path) -> np.ndarray:
-    """SHA-256 of a header and the name of a part of its pairs as an array, (32,), uint8: parts are made of arrays."""
-    content = f"{store_format.header_checksum(dict(header))} {path.name}".encode()
-    return np.frombuffer(bytes.fromhex(store_format.sha256_hex(content)), np.uint8)
 
 
 def num_parts(header: Mapping[str, Any]) -> int:

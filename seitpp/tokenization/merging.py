@@ -6,10 +6,8 @@ says so and the run's own file, the first that `clean` removes, is gone.
 """
 
 import json
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,8 @@ import numpy as np
 from seitpp.io.untrusted import parse_json, parse_json_object
 from seitpp.storage import format as store_format
 from seitpp.storage.label_files import label_file, pack_checksums
-from seitpp.storage.settings import shard_entry
-from seitpp.storage.shard_file import open_shards
 from seitpp.tokenization import run_lock
+from seitpp.tokenization.damage import LABELS, label_map_problems, read_records, require_shards, shard_problem
 from seitpp.tokenization.job import Plan
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.records import ShardRecord
@@ -27,7 +24,6 @@ from seitpp.tokenization.shard_worker import label_map_name, record_name, unread
 
 _RUN_FILE = f"{STAGING}/run.json"
 _KEPT_RECORDS = "report/shards.json"
-_LABELS = "labels"
 # What may change between the runs that make one store, but not without a word.
 _SOFT = {"batch_size": "--batch-size", "device": "--device"}
 
@@ -108,7 +104,7 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
     header = read_header(output)
     if is_finished(plan.job.out):
         if output.is_local:
-            _require_shards(output)
+            require_shards(output)
         output.remove_folder(STAGING)  # left by a run that was killed while it cleaned
         if not num_left_out(header) or not plan.job.retry_left_out:
             _require_none_left_out(plan, header)
@@ -171,17 +167,6 @@ def _restore_records(output: OutputFolder) -> None:
             output.write(name, record.encode())
 
 
-def _require_shards(output: OutputFolder) -> None:
-    """Raise `ValueError` unless the shards of a finished store are there, in their sizes."""
-    try:
-        open_shards(Path(output.path), store_format.read_header(Path(output.path)))
-    except ValueError as error:
-        raise ValueError(
-            f"{error}. The store was complete and has been damaged since: restore it, or delete {output.path} and run "
-            "the same command again"
-        ) from error
-
-
 def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
     """Numbers of the shards that have no record yet, or were damaged since they were written.
 
@@ -193,11 +178,11 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
         warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
     """
     output = OutputFolder(plan.job.out)
-    records, problems = _read_records(plan, output)
+    records, problems = read_records(plan, output)
     for number, record in records.items():
-        if problem := _shard_problem(output, record):
+        if problem := shard_problem(output, record):
             problems[number] = problem
-    problems = {**_label_map_problems(plan, output, records), **problems}
+    problems = {**label_map_problems(plan, output, records), **problems}
     for number, problem in problems.items():
         warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
     again = plan.job.retry_left_out or not plan.job.skip_unreadable
@@ -212,58 +197,15 @@ def _make_again(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord
     if not lacking:
         return
     # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
-    numbered = bool(output.names(_LABELS))
+    numbered = bool(output.names(LABELS))
     kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
     _write_header(output, plan.settings.header(), _entries(kept), complete=False)
     if numbered:
         for number in records.keys() - lacking:
             output.remove(record_name(number))
-        output.remove_folder(_LABELS)
+        output.remove_folder(LABELS)
     for number in lacking:  # last, since they lead here after a kill
         output.remove(record_name(number))
-
-
-def _shard_problem(output: OutputFolder, record: ShardRecord) -> str | None:
-    """What is wrong with the file of a finished shard, naming it; None if it is as it was written."""
-    if record.entry is None:
-        return None
-    name = f"{output.path}/{record.entry['file']}"
-    content = output.read(record.entry["file"])
-    if content is None:
-        return f"{name} is missing"
-    found = shard_entry(record.entry["file"], content, record.entry["num_samples"])
-    if found["num_bytes"] != record.entry.get("num_bytes"):
-        return f"{name} has {len(content)} bytes, expected {record.entry.get('num_bytes')}"
-    return None if found == record.entry else f"{name} does not match its SHA-256"
-
-
-def _label_map_problems(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
-    """For shards with a label map that is missing or is not the one that was written, the first such."""
-    problems: dict[int, str] = {}
-    places = _label_map_places(plan, output, records) if plan.source.annotated else {}
-    for number, record in records.items():
-        for image, checksum in zip(record.readable(plan.shards[number]), record.label_maps or (), strict=False):
-            name = places.get(image)
-            # Object storages check what they keep, and would be asked for each file by itself.
-            content = output.read(name) if name is not None and output.is_local else None
-            if name is None or (content is not None and zlib.crc32(content) != checksum):
-                problems[number] = f"{output.path}/{name or label_map_name(image)}"
-                break
-    return problems
-
-
-def _label_map_places(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
-    """Where the label map of each image is now: put aside, or moved to its sample's number."""
-    waiting, moved = set(output.names(f"{STAGING}/labels")), set(output.names(_LABELS))
-    readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]
-    places = {}
-    for sample, image in enumerate(readable):
-        staged, final = label_map_name(image), label_file(sample)
-        if staged.rpartition("/")[2] in waiting:
-            places[image] = staged
-        elif final.rpartition("/")[2] in moved:
-            places[image] = final
-    return places
 
 
 def publish(plan: Plan) -> None:
@@ -271,7 +213,7 @@ def publish(plan: Plan) -> None:
     output = OutputFolder(plan.job.out)
     header = read_header(output)
     if header is not None and not header.get("complete"):
-        _write_header(output, plan.settings.header(), _entries(_read_records(plan, output)[0]), complete=False)
+        _write_header(output, plan.settings.header(), _entries(read_records(plan, output)[0]), complete=False)
 
 
 def finish(plan: Plan) -> Totals:
@@ -282,14 +224,14 @@ def finish(plan: Plan) -> Totals:
             is not there any more.
     """
     output = OutputFolder(plan.job.out)
-    records, problems = _read_records(plan, output)
+    records, problems = read_records(plan, output)
     files = set(output.names())
     for shard in plan.shards:
         if shard.number not in records:
             problems.setdefault(shard.number, f"{output.path}/{record_name(shard.number)} is missing")
         elif (entry := records[shard.number].entry) is not None and entry["file"] not in files:
             problems[shard.number] = f"{output.path}/{entry['file']} is missing"
-    if problems := problems or _label_map_problems(plan, output, records):
+    if problems := problems or label_map_problems(plan, output, records):
         _make_again(plan, output, records, set(problems))
         raise ValueError(
             f"{'; '.join(list(problems.values())[:3])}: damaged or removed by something else while this run was at "
@@ -388,22 +330,6 @@ def _require_header(output: OutputFolder, header: dict[str, Any] | None) -> None
             f"{output.path}/{store_format.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
             f"there are those of this run; delete {output.path} and run the same command again"
         )
-
-
-def _read_records(plan: Plan, output: OutputFolder) -> tuple[dict[int, ShardRecord], dict[int, str]]:
-    """The records of finished shards by number, and for those that are damaged what is wrong."""
-    records, problems = {}, {}
-    for shard in plan.shards:
-        content = output.read(record_name(shard.number))
-        if content is None:
-            continue
-        try:
-            records[shard.number] = ShardRecord.parse(
-                content, f"{output.path}/{record_name(shard.number)}", shard, plan.source.annotated
-            )
-        except ValueError as error:
-            problems[shard.number] = str(error)
-    return records, problems
 
 
 def _entries(records: dict[int, ShardRecord]) -> list[dict[str, Any]]:
