@@ -95,14 +95,14 @@ def decoded_image(
 
 def _decoded(image: Image.Image, content: bytes, max_pixels: int) -> DecodedImage:
     raw_mode, compression = _raw_mode(image), str(image.info.get("compression", ""))
-    # Pillow turns TIFF files while it decodes them, and knows of PNG files afterwards alone.
-    before = _orientation_of(image) if image.format == "TIFF" else 1
+    is_tiff = image.format == "TIFF"  # which Pillow turns while it decodes; of PNG files it knows afterwards alone
+    before = _orientation_of(image) if is_tiff else 1
     image.load()
     if image.format == "PNG":
         _compare_checksums(content, max_pixels)
-    left = _orientation_of(image)
-    upright = image if left == 1 else image.transpose(_UPRIGHT[left])
-    return DecodedImage(upright, image.format, max(before, left), raw_mode, compression)
+    orientation = before if is_tiff else _orientation_of(image)
+    upright = image if is_tiff or orientation == 1 else image.transpose(_UPRIGHT[orientation])
+    return DecodedImage(upright, str(image.format), orientation, raw_mode, compression)
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -162,6 +162,6 @@ def _reason(error: BaseException, content: bytes, max_pixels: int) -> str:
         return "it is of no known image format, or its header is damaged"
     if isinstance(error, Image.DecompressionBombError):
         return f"{_too_large('far too many', max_pixels)} ({type(error).__name__}: {error})"
-    if "MAX_TEXT" in str(error):
+    if "MAX_TEXT" in str(error) or "decompressed data too large" in str(error).lower():
         return f"its metadata unpack to more than a megabyte ({error})"
     return f"{type(error).__name__}: {error}".strip(": ")

@@ -10,7 +10,7 @@ from seitpp.io.image_files import UnreadableImageError
 from seitpp.io.label_files import IGNORE_INDEX, read_label_indices
 from seitpp.tokenization.sources import ImageSource
 
-_MAPS_LOOKED_AT = 16
+_MAPS_LOOKED_AT = 64
 _MUCH_IGNORED = 0.5
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from seitpp.images import UnreadableImageError, decode_image, label_map_png
+from seitpp.io.image_files import FORMATS
 
 ORIENTATION = 0x0112
 INDICES = (np.arange(48) % 5).astype(np.uint8).reshape(6, 8)
@@ -55,7 +56,7 @@ def test_bilevel_map_has_classes_0_and_1() -> None:
     np.testing.assert_array_equal(stored(encoded(Image.fromarray(INDICES > 2))), INDICES > 2)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("kind", [name for name in ("JPEG", "WEBP", "JPEG2000", "AVIF") if name in FORMATS])
 def test_lossy_formats_are_refused(kind: str) -> None:
     with pytest.raises(UnreadableImageError, match=f"its annotation is a {kind} file, which may change values"):
         stored(encoded(Image.fromarray(INDICES), kind))
