@@ -39,6 +39,7 @@ class OutputFolder:
 
         Raises:
             OSError: It cannot be written, as on a full disk; what lay under the name before is still there.
+            ValueError: No ordinary file lies under the name.
         """
         if not self.is_local:
             system, inner = self._remote(name)
@@ -46,7 +47,9 @@ class OutputFolder:
             system.pipe_file(inner, content)
             return
         target = Path(self.path, name)
-        if target.is_symlink() or (target.exists() and not target.is_file()):  # a link stays, a device is written to
+        if target.exists():
+            check_regular_file(target, "file")  # a pipe would wait for its reader
+        if target.is_symlink():  # which stays
             store_format.atomic_write(target, [content])
             return
         temporary = Path(self.path, _TEMPORARY, f"{target.name}.{uuid.uuid4().hex}")

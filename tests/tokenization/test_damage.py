@@ -12,7 +12,7 @@ import pytest
 from seitpp.storage import StoreReader
 from seitpp.storage.format import header_bytes
 from seitpp.tokenization import make_plan, merging, run_lock, tokenize
-from seitpp.tokenization.output import STAGING
+from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
 from seitpp.tokenization.shard_worker import ShardWorker
 
@@ -282,3 +282,9 @@ def test_a_lock_that_cannot_be_opened_is_named_again_and_again(tmp_path: Path) -
     for _ in range(2):
         with pytest.raises(IsADirectoryError, match="lock"):
             run_lock.hold(str(tmp_path), alone=True)
+
+
+def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "codebook.npy")
+    with pytest.raises(ValueError, match=r"codebook\.npy is a pipe, expected a file"):
+        OutputFolder(str(tmp_path)).write("codebook.npy", b"values")
