@@ -18,10 +18,12 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.checkpoint import forbid_pickled_code
+from seitpp.engine.config_checks import check_run
 from seitpp.files import check_other_file
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.devices import check_device
 from seitpp.io.process_group import process_group_ended
 from seitpp.progress import progress_bar
 from seitpp.tokenization.token_pairs import make_token_pairs
@@ -35,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=1, help="passes over the images, each with its own draws")
     parser.add_argument("--group-size", type=int, default=32, help="images augmented together (default: 32)")
     parser.add_argument("--groups-per-part", type=int, default=128, help="groups a file (default: 128)")
-    parser.add_argument("--seed", type=int, default=0, help="of order and draws (default: 0)")
+    parser.add_argument("--seed", type=counted_number, default=0, help="of order and draws (default: 0)")
     parser.add_argument("--device", help="by default the GPU if there is one")
     add_options_argument(parser)
     args = parser.parse_args(argv)
@@ -51,7 +53,8 @@ def make(args: argparse.Namespace) -> None:
     check_other_file(args.config, args.out)
     cfg = read_config(args.config)
     apply_options(cfg, args.cfg_options)
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_run(cfg, "train")
+    device = check_device(args.device) if args.device else ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.distributed.is_initialized():
         # Only tells the processes apart, and lets the first ones done wait for the slowest.
         torch.distributed.init_process_group("gloo", timeout=datetime.timedelta(days=7))

@@ -13,6 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
+from seitpp.engine.config_checks import check_run
 from seitpp.files import check_other_file, written_whole
 from seitpp.images import MAX_PIXELS
 from seitpp.io.command_line import run_tool
@@ -83,6 +84,7 @@ def test(args: argparse.Namespace) -> None:
     for source in (args.config, args.checkpoint) if args.out else ():
         check_other_file(source, args.out)
     config = launch.load_config(args, stores=(args.store, args.store))
+    check_run(config, "test")
     config.load_from = args.checkpoint
     config.resume = False
     if args.images is not None:

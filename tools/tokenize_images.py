@@ -92,7 +92,7 @@ def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
         check_other_file(source, args.out)
     config = read_config(args.config)
     apply_options(config, args.cfg_options)
-    if "tokenizer" not in config:
+    if not config.get("tokenizer"):
         raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
     return TokenizeJob(
         tokenizer=config.tokenizer.to_dict(),

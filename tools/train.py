@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from seitpp.engine import launch
+from seitpp.engine.config_checks import check_run
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
 
@@ -36,6 +37,7 @@ def train(args: argparse.Namespace) -> None:
     if args.val_store and not args.store:
         raise ValueError("--val-store goes with --store, whose sizes the config takes")
     config = launch.load_config(args, stores=(args.store, args.val_store))
+    check_run(config, "train")
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:

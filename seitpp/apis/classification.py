@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
 from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
 from seitpp.files import written_whole
+from seitpp.io.devices import check_device
 from seitpp.progress import progress_bar
 from seitpp.registry import INFERENCERS
 from seitpp.storage import StoreReader
@@ -71,6 +72,8 @@ class TokenClassificationInferencer(BaseInferencer):
         classes: Sequence[str] | None = None,
         compare_grids: bool = True,
     ) -> None:
+        if device is not None:
+            check_device(str(device))
         if isinstance(model, nn.Module):
             if pretrained is not None:
                 raise ValueError(f"the model is built, so it has its weights; leave out pretrained ({pretrained})")

@@ -89,6 +89,8 @@ class CheckpointGuardHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes with the model and, on resuming, the batch with the one before."""
         source = runner._load_from or "to resume from"
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"checkpoint {source} holds a {type(checkpoint).__name__}, expected a dict of weights")
         # On resuming, mmengine would run this text as Python, only to look for a key that no config of today has.
         (checkpoint.get("meta") or {}).pop("config", None)
         if self.strict and "state_dict" not in checkpoint:

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.checkpointing import newest_checkpoint
+from seitpp.engine.config_checks import check_launcher
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -38,6 +39,7 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
         args: What `add_common_arguments` parsed.
         stores: Stores for training and validation in place of the config's, whose sizes it takes (`use_stores`).
     """
+    check_launcher(args.launcher)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     forbid_pickled_code()
     config = read_config(args.config)

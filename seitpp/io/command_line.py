@@ -4,6 +4,7 @@
 mmengine: a tool that only reads files stays quick to start.
 """
 
+import argparse
 import difflib
 import os
 import re
@@ -19,7 +20,7 @@ _INTERRUPTED = 130
 _BROKEN_PIPE = 141
 _MOST_CHARACTERS = 2000
 # What files, options and machines raise with a message that speaks for itself.
-_EXPLAINED = (ValueError, OSError, ImportError, SyntaxError)
+_EXPLAINED = (ValueError, OSError, ImportError, SyntaxError, AssertionError)  # the last of OpenMMLab's constructors
 _UNREGISTERED = re.compile(r"(?P<name>\S+) is not in the (?:\w+::)?(?P<registry>[\w ]+) registry\b")
 _UNKNOWN_ARGUMENT = re.compile(r"(?P<owner>\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(?P<name>\w+)'")
 _MISSING_ARGUMENT = re.compile(r"(?P<owner>\w+)(?:\.__init__)?\(\) missing \d+ required .*arguments?: (?P<names>.+)")
@@ -49,6 +50,22 @@ def run_tool(main: Callable[[], int | None]) -> int:
         if os.environ.get(TRACEBACK_VARIABLE, "0") != "0":
             traceback.print_exc()
         return _fail(error_line(error))
+
+
+def positive_number(text: str) -> int:
+    """A whole number from 1 on, as a type of `argparse`."""
+    return _whole_number(text, 1)
+
+
+def counted_number(text: str) -> int:
+    """A whole number from 0 on, as a type of `argparse`."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not text.strip().isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+    return int(text)
 
 
 def _fail(message: str) -> int:

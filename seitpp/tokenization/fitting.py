@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seitpp.io.untrusted import parse_npy, parse_npz
+from seitpp.io.untrusted import parse_npy, parse_npz, whole_number
 from seitpp.storage.format import CODEBOOK_FILE, canonical_json
 from seitpp.tokenization import merging
 from seitpp.tokenization.job import TokenizeJob, source_facts
@@ -68,6 +68,9 @@ def _kept(output: OutputFolder, facts: dict[str, Any]) -> np.ndarray | None:
 
 def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndarray:
     options = dict(job.tokenizer["fit"])
+    for name in ("num_images", "codebook_size", "seed"):
+        if name in options:
+            whole_number(options[name], f"the tokenizer's fit.{name}", 0 if name == "seed" else 1, 2**31)
     numbers = spread(len(source), options.pop("num_images", 1000))
     chunks = [numbers[start : start + 64] for start in range(0, len(numbers), 64)]
     pixels = []

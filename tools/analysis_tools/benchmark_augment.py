@@ -27,8 +27,9 @@ from mmengine.optim import OptimWrapper
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_file import read_config
+from seitpp.io.devices import check_device
 from seitpp.models import TokenAdapt, TokenDataPreprocessor
 from seitpp.registry import MODELS, OPTIM_WRAPPERS, TOKENIZERS, TRANSFORMS
 
@@ -50,10 +51,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--batch-size", type=int, default=16, help="samples of a training step")
-    parser.add_argument("--images", type=int, default=2, help="images through the autoencoders a round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
+    parser.add_argument("--threads", type=positive_number, help="CPU threads")
+    parser.add_argument("--batch-size", type=positive_number, default=16, help="samples of a training step")
+    parser.add_argument("--images", type=positive_number, default=2, help="images through the autoencoders a round")
+    parser.add_argument("--rounds", type=positive_number, default=5, help="rounds; the median counts")
     parser.add_argument("--classifiers", nargs="*", default=["vit-small", "vit-base"], choices=CLASSIFIERS)
     parser.add_argument("--autoencoders", nargs="*", default=["small", "base"], choices=AUTOENCODERS)
     parser.add_argument(
@@ -170,6 +171,7 @@ def _wait(device: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its tables."""
     args = parse_args(argv)
+    check_device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)

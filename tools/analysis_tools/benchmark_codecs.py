@@ -30,7 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import (
     CODECS,
@@ -69,7 +69,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", nargs="*", type=Path, metavar="STORE", help="stores to measure")
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="write the store of photographs there")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of measuring; the median counts (default: 7)")
+    parser.add_argument(
+        "--rounds", type=positive_number, default=7, help="rounds of measuring; the median counts (default: 7)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     args = parser.parse_args(argv)

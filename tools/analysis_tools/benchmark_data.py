@@ -27,7 +27,7 @@ from torch import Tensor
 from seitpp.augment.geometry import sample_crop_boxes
 from seitpp.augment.token_ops import TokenRRC
 from seitpp.codebook import nearest_codes
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.storage import StoreReader, StoreWriter, encode_release_bytes
 
 
@@ -35,10 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="token store to fetch from (needs a codebook, K at most 510)")
-    parser.add_argument("--batch-size", type=int, default=256, help="images a batch of ours")
-    parser.add_argument("--naive-images", type=int, default=16, help="images a round of the naive formulation")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds; the median counts")
-    parser.add_argument("--crop", type=int, default=28, help="tokens of a crop")
+    parser.add_argument("--batch-size", type=positive_number, default=256, help="images a batch of ours")
+    parser.add_argument(
+        "--naive-images", type=positive_number, default=16, help="images a round of the naive formulation"
+    )
+    parser.add_argument("--rounds", type=positive_number, default=7, help="rounds; the median counts")
+    parser.add_argument("--crop", type=positive_number, default=28, help="tokens of a crop")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args(argv)
 

@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 
@@ -32,9 +32,9 @@ _CODECS = ("bitpacked", "raw")
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50_000, help="images of the store")
-    parser.add_argument("--batch-size", type=int, default=512, help="images of a random read")
-    parser.add_argument("--rounds", type=int, default=20, help="random reads; the median counts")
+    parser.add_argument("--images", type=positive_number, default=50_000, help="images of the store")
+    parser.add_argument("--batch-size", type=positive_number, default=512, help="images of a random read")
+    parser.add_argument("--rounds", type=positive_number, default=20, help="random reads; the median counts")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser.parse_args(argv)
 

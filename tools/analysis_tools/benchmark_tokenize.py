@@ -26,9 +26,10 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 
 from seitpp.images import decode_image, fit_image, pixels_of
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.devices import check_device
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenization.loading import Fitting, load_batches
@@ -40,10 +41,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
-    parser.add_argument("--images", type=int, default=32, help="images a round")
-    parser.add_argument("--batch-size", type=int, default=16, help="images encoded at once")
-    parser.add_argument("--workers", type=int, default=2, help="decoding processes of the batched run from files")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
+    parser.add_argument("--images", type=positive_number, default=32, help="images a round")
+    parser.add_argument("--batch-size", type=positive_number, default=16, help="images encoded at once")
+    parser.add_argument(
+        "--workers", type=counted_number, default=2, help="decoding processes of the batched run from files"
+    )
+    parser.add_argument("--rounds", type=positive_number, default=5, help="rounds; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     add_options_argument(parser)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -54,6 +57,8 @@ def build(args: argparse.Namespace, **options: str) -> Tokenizer:
     """The config's tokenizer; with random weights where its checkpoint is not there."""
     config = read_config(args.config)
     apply_options(config, args.cfg_options)
+    if not config.get("tokenizer"):
+        raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
     settings = {**config.tokenizer, **options}
     fit = settings.pop("fit", None)
     if settings.get("checkpoint") and not Path(settings["checkpoint"]).is_file():
@@ -125,6 +130,7 @@ def measure(runs: dict[str, Callable[[], Tensor]], rounds: int) -> tuple[dict[st
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     args = parse_args(argv)
+    check_device(args.device)
     tokenizer = build(args)
     has_precision = hasattr(tokenizer, "precision")
     with tempfile.TemporaryDirectory() as folder:

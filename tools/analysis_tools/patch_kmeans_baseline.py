@@ -16,7 +16,7 @@ from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
 from seitpp.evaluation import ReconstructionMetric
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.progress import progress_bar
 from seitpp.registry import MODELS, TOKENIZERS
@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of a tokenizer's training, with pixels in [0, 1]")
-    parser.add_argument("--seed", type=int, default=0, help="of the crops and of k-means (default: 0)")
+    parser.add_argument("--seed", type=counted_number, default=0, help="of the crops and of k-means (default: 0)")
     return parser.parse_args(argv)
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.files import written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.progress import progress_bar
 
 # Left and right end (exclusive) of the strips of each part, in columns.
@@ -126,7 +126,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=Path, help="folder to write, such as data/photos; its train/ and val/ are ours")
-    parser.add_argument("--size", type=int, default=64, help="height and width of a crop in pixels (default: 64)")
+    parser.add_argument(
+        "--size", type=positive_number, default=64, help="height and width of a crop in pixels (default: 64)"
+    )
     return parser.parse_args(argv)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.files import written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import counted_number, run_tool
 from seitpp.progress import progress_bar
 
 SIDE = 64  # pixels of a scene
@@ -153,7 +153,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out_dir", type=Path, help="folder to write; its images/ and annotations/ are ours")
     parser.add_argument("--num-train", type=int, default=600, help="scenes to train on (default: 600)")
     parser.add_argument("--num-val", type=int, default=100, help="scenes to validate on (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="another one draws other scenes (default: 0)")
+    parser.add_argument("--seed", type=counted_number, default=0, help="another one draws other scenes (default: 0)")
     args = parser.parse_args(argv)
     if min(args.num_train, args.num_val) < 1:
         parser.error(f"--num-train {args.num_train} --num-val {args.num_val}: expected at least one scene of each")

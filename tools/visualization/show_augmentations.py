@@ -17,7 +17,7 @@ import torch
 from seitpp.augment import TokenAdaptAugment
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.files import written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.models import TokenAdapt
 from seitpp.pictures import labelled_grid
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers of the samples to show")
     which.add_argument("--count", type=int, default=6, help="how many to show, evenly spread (default: 6)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: 0)")
+    parser.add_argument("--seed", type=counted_number, default=0, help="of the draws (default: 0)")
     parser.add_argument(
         "--out", type=Path, default=Path("work_dirs/augmentations"), help="folder (default: work_dirs/augmentations)"
     )

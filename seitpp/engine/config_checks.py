@@ -1,0 +1,112 @@
+"""What a config must have to be run, checked before anything is built: its parts, numbers and names."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS, OPTIMIZERS
+
+from seitpp.io.command_line import nearest
+from seitpp.io.untrusted import shown
+
+_PARTS = {
+    "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
+    "test": ("test_dataloader", "test_cfg", "test_evaluator"),
+}
+# Whole numbers by their place in a config, with the least that each may be.
+_WHOLE = {
+    "train_dataloader.batch_size": 1,
+    "train_dataloader.num_workers": 0,
+    "val_dataloader.batch_size": 1,
+    "val_dataloader.num_workers": 0,
+    "test_dataloader.batch_size": 1,
+    "test_dataloader.num_workers": 0,
+    "train_cfg.max_epochs": 1,
+    "train_cfg.max_iters": 1,
+    "train_cfg.val_interval": 1,
+    "train_cfg.val_begin": 0,
+    "optim_wrapper.accumulative_counts": 1,
+    "auto_scale_lr.base_batch_size": 1,
+    "default_hooks.logger.interval": 1,
+    "default_hooks.checkpoint.interval": -1,
+    "default_hooks.checkpoint.max_keep_ckpts": -1,
+    "randomness.seed": 0,
+}
+# Other numbers: finite, not negative.
+_NUMBERS = ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.weight_decay", "param_scheduler.warmup")
+_LAUNCHERS = {
+    "pytorch": (("RANK", "WORLD_SIZE"), "tools/dist_train.sh or torchrun"),
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"), "tools/slurm_train.sh or srun"),
+    "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"), "mpirun"),
+}
+
+
+def check_run(config: Config, stage: Literal["train", "test"]) -> None:
+    """Refuse a config that cannot be trained, or tested, for what it lacks or for its numbers.
+
+    Raises:
+        ValueError: With what is wrong, and what was expected.
+    """
+    name = config.filename or "the config"
+    model = config.get("model")
+    if not isinstance(model, Mapping) or "type" not in model:
+        kind = "is that of a tokenizer" if "tokenizer" in config else "has no model"
+        raise ValueError(f"{name} {kind}; expected a config of a run, such as those of configs/seitpp/")
+    for part in _PARTS[stage]:
+        if not config.get(part) and config.get(part) != {}:
+            raise ValueError(f"{name} has no {part}, so there is nothing to {stage} with it")
+    for key, least in _WHOLE.items():
+        value = _at(config, key)
+        if value is not None and (type(value) is not int or value < least):
+            raise ValueError(f"{key} is {shown(value)}, expected a whole number from {least} on")
+    for key in _NUMBERS:
+        value = _at(config, key)
+        if value is not None and not _is_share(value):
+            raise ValueError(f"{key} is {shown(value)}, expected a number that is not negative")
+    _check_names(config)
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse a launcher that did not start this process.
+
+    Raises:
+        ValueError: A variable is missing that it sets, or is no number.
+    """
+    names, starter = _LAUNCHERS.get(launcher, ((), ""))
+    for name in names:
+        if not os.environ.get(name, "").isdigit():
+            found = shown(os.environ[name]) if name in os.environ else "not set"
+            raise ValueError(f"--launcher {launcher}: {name} is {found} in the environment; start it with {starter}")
+
+
+def _at(config: Config, key: str) -> Any:
+    """The entry at a dotted key; None where it is not there."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, (Mapping, Config)) else None
+    return node
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _check_names(config: Config) -> None:
+    """Names that mmengine looks up without a word of what they are."""
+    level = config.get("log_level", "INFO")
+    if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
+        raise ValueError(f"log_level is {level!r}, expected DEBUG, INFO, WARNING or ERROR")
+    optimizer = _at(config, "optim_wrapper.optimizer.type")
+    if isinstance(optimizer, str) and "." not in optimizer and OPTIMIZERS.get(optimizer) is None:
+        raise ValueError(
+            f"optim_wrapper.optimizer.type is {optimizer!r}, which is no registered optimizer"
+            f"{nearest(optimizer, OPTIMIZERS.module_dict)}"
+        )
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        for key in ("collate_fn", "worker_init_fn"):
+            name = _at(config, f"{loader}.{key}.type")
+            if isinstance(name, str) and FUNCTIONS.get(name) is None:
+                raise ValueError(f"{loader}.{key}.type is {name!r}, which is no registered function")

@@ -1,0 +1,252 @@
+"""Wrong input of every tool ends in one line on standard error and a status, not in a traceback."""
+
+import re
+import runpy
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from seitpp.io.command_line import run_tool
+from seitpp.testing import make_images, shrink
+from seitpp.testing_classifier import make_trained_classifier
+
+MTM = "configs/seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
+# Words that stand for files of the repository; `made` has others.
+FILES = {
+    "T": "configs/tokenizers/patch_kmeans_8px_k512.py",
+    "A": "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py",
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[str, str]:
+    """Files of all kinds, right and wrong, by the letters that stand for them."""
+    folder = tmp_path_factory.mktemp("files")
+    cfg = shrink(Config.fromfile(repository / MTM, format_python_code=False), folder, epochs=1)
+    cfg.dump(folder / "run.json")
+    trained = make_trained_classifier(folder / "classifier")
+    make_images(folder / "pictures", 3, 32)
+    (folder / "folder").mkdir()
+    for name, content in {
+        "empty.py": "",
+        "broken.py": "model = dict(",
+        "fails.py": "a = 1 / 0",
+        "text.txt": "hello",
+        "list.json": "[1]",
+        "unknown.py": "model = dict(type='seitpp.MTN')\ntrain_dataloader = train_cfg = optim_wrapper = dict(a=1)",
+        "bad.png": "no image",
+        "empty.pth": "",
+        "junk.pth": "junk",
+    }.items():
+        (folder / name).write_text(content)
+    torch.save([1], folder / "list.pth")
+    torch.save({"a": torch.zeros(2)}, folder / "other.pth")
+    found = {path.name: str(path) for path in folder.iterdir()}
+    found |= {"none": str(folder / "none"), "RUN": str(folder / "run.json"), "OUT": str(folder / "out")}
+    found |= {"C": str(trained.config), "K": str(trained.checkpoint), "S": str(trained.store)}
+    return found | {word: str(repository / path) for word, path in FILES.items()}
+
+
+# Words of `made` are replaced; the text must stand in the message. A status of 2 is marked by a text that begins so.
+CASES = [
+    ("train.py", "none", "none does not exist"),
+    ("train.py", "folder", "is a folder, expected a file"),
+    ("train.py", "empty.py", "empty.py has no model; expected a config of a run"),
+    ("train.py", "broken.py", "line 1: SyntaxError: '(' was never closed"),
+    ("train.py", "fails.py", "line 1: ZeroDivisionError: division by zero"),
+    ("train.py", "text.txt", "text.txt is no file of a config"),
+    ("train.py", "list.json", "list.json cannot be read"),
+    ("train.py", "T", "is that of a tokenizer; expected a config of a run"),
+    ("train.py", "unknown.py", "names 'seitpp.MTN', which is no registered model; did you mean seitpp.MTM?"),
+    ("train.py", "RUN --work-dir text.txt", "text.txt: File exists"),
+    ("train.py", "RUN --resume none", "checkpoint .*none does not exist"),
+    ("train.py", "RUN --resume junk.pth", "checkpoint .*junk.pth"),
+    ("train.py", "RUN --resume folder", "is a folder, expected a file"),
+    ("train.py", "RUN --val-store S", "--val-store goes with --store"),
+    ("train.py", "RUN --store folder", "is not a token store"),
+    ("train.py", "RUN --launcher pytorch", "--launcher pytorch: RANK is not set in the environment; start it with"),
+    ("train.py", "RUN --launcher slurm", "--launcher slurm: SLURM_PROCID is not set in the environment"),
+    ("train.py", "RUN --launcher mpi", "--launcher mpi: OMPI_COMM_WORLD_RANK is not set"),
+    ("train.py", "RUN --launcher ssh", "2 invalid choice: 'ssh'"),
+    ("train.py", "RUN --auto-scale-lr --cfg-options auto_scale_lr=None", "--auto-scale-lr needs auto_scale_lr"),
+    ("train.py", "RUN --cfg-options seed", "2 --cfg-options seed: expected key=value"),
+    *(
+        ("train.py", f"RUN --cfg-options {option}", message)
+        for option, message in (
+            ("seed=3", "nothing would read it; did you mean randomness.seed?"),
+            ("train_dataloader.batch_size=-1", "batch_size is -1, expected a whole number from 1 on"),
+            ("train_dataloader.batch_size=2.5", "batch_size is 2.5, expected a whole number"),
+            ("train_dataloader.batch_size=abc", "batch_size is 'abc', expected a whole number"),
+            ("train_dataloader.num_workers=-1", "num_workers is -1, expected a whole number from 0 on"),
+            ("train_cfg.max_epochs=0", "train_cfg.max_epochs is 0, expected"),
+            ("train_cfg.val_interval=0", "train_cfg.val_interval is 0, expected"),
+            ("optim_wrapper.optimizer.lr=abc", "optimizer.lr is 'abc', expected a number that is not negative"),
+            ("optim_wrapper.optimizer.lr=-1", "optimizer.lr is -1, expected a number"),
+            ("optim_wrapper.optimizer.lr=nan", "optimizer.lr is nan, expected a number"),
+            ("optim_wrapper.optimizer.type=Adamm", "no registered optimizer; did you mean Adam"),
+            ("optim_wrapper.accumulative_counts=0", "accumulative_counts is 0, expected"),
+            ("auto_scale_lr.base_batch_size=0", "base_batch_size is 0, expected"),
+            ("randomness.seed=abc", "randomness.seed is 'abc', expected"),
+            ("log_level=LOUD", "log_level is 'LOUD', expected DEBUG, INFO"),
+            ("default_hooks.checkpoint.interval=abc", "checkpoint.interval is 'abc', expected"),
+            ("train_dataloader.collate_fn.type=nothing", "'nothing', which is no registered function"),
+            ("train_dataloader.sampler.type=nothing", "names 'nothing', which is no registered data sampler"),
+            ("train_dataloader.dataset.type=seitpp.TokenData", "did you mean seitpp.TokenDataset"),
+            ("train_dataloader.dataset.store=nothing", "nothing is not a token store"),
+            ("model.type=seitpp.MTN", "did you mean seitpp.MTM?"),
+            ("model=None", "has no model"),
+            ("train_dataloader=None", "has no train_dataloader, so there is nothing to train with it"),
+            ("optim_wrapper=None", "has no optim_wrapper"),
+            ("train_cfg=None", "has no train_cfg"),
+            ("model.backbone.arch=nano", "Arch nano is not in default archs"),
+            ("model.mask_ratio.low=2", "mask ratios must satisfy"),
+            ("data_preprocessor.codebook=nothing.npy", "codebook nothing.npy does not exist"),
+            ("load_from=none", "none does not exist"),
+            ("load_from=junk.pth", "junk.pth"),
+            ("load_from=list.pth", "holds a list, expected a dict"),
+            ("load_from=other.pth", "has no state_dict"),
+        )
+    ),
+    ("test.py", "none K", "does not exist"),
+    ("test.py", "RUN none", "checkpoint .*none does not exist"),
+    ("test.py", "RUN folder", "is a folder, expected a file"),
+    ("test.py", "RUN empty.pth", "checkpoint .*empty.pth"),
+    ("test.py", "RUN list.pth", "holds a list, expected a dict"),
+    ("test.py", "RUN K", "epoch_1.pth does not fit the model"),
+    ("test.py", "T K", "is that of a tokenizer; expected a config of a run"),
+    ("test.py", "C K", "has no test_cfg, so there is nothing to test with it"),
+    ("test.py", "RUN K --split a", "2 --split means nothing without --images"),
+    ("test.py", "RUN K --images pictures --workers -1 --tokenizer S", "--workers -1"),
+    ("test.py", "RUN K --images pictures --tokenizer none", "tokenizer .*none does not exist"),
+    ("test.py", "RUN K --images pictures --tokenizer empty.py", "has no 'tokenizer'"),
+    ("test.py", "RUN K --show-dir a", "--show-dir draws label maps"),
+    ("test.py", "RUN K --cfg-options test_dataloader=None", "has no test_dataloader"),
+    ("print_config.py", "none", "does not exist"),
+    ("print_config.py", "broken.py", "SyntaxError"),
+    ("print_config.py", "text.txt", "is no file of a config"),
+    ("print_config.py", "RUN --save-path a.txt", "2 --save-path must end in"),
+    ("print_config.py", "RUN --cfg-options seed=3", "did you mean randomness.seed?"),
+    ("print_config.py", "RUN --cfg-options train_dataloader.batch_size.a=3", "is 2 and has no keys"),
+    ("image_demo.py", "bad.png C --checkpoint K --tokenizer S", "bad.png cannot be read"),
+    ("image_demo.py", "none C --checkpoint K --tokenizer S", "image .*none does not exist"),
+    ("image_demo.py", "S empty.py --checkpoint K", "has no model"),
+    ("image_demo.py", "S C --checkpoint none", "does not exist"),
+    ("image_demo.py", "S C --checkpoint other.pth", "no key in common with the model"),
+    ("image_demo.py", "S C --checkpoint K --indices 99", "99"),
+    ("image_demo.py", "S C --checkpoint K --topk 0", "topk is 0"),
+    ("image_demo.py", "S C --checkpoint K --batch-size -1", "batch_size is -1"),
+    ("image_demo.py", "S C --checkpoint K --device tpu9", "device 'tpu9' is none; expected cpu, cuda or cuda:N"),
+    ("image_demo.py", "S C --checkpoint K --device cuda:9", "no GPU is available here"),
+    ("export_model.py", "none K OUT", "does not exist"),
+    ("export_model.py", "C junk.pth OUT", "junk.pth"),
+    ("export_model.py", "C K OUT --batch-size -1", "2 '-1' is no positive number"),
+    ("export_model.py", "C K OUT --input images", "files that take images hold the tokenizer"),
+    ("tokenize_images.py", "none pictures OUT", "does not exist"),
+    ("tokenize_images.py", "RUN pictures OUT", "has no 'tokenizer'"),
+    ("tokenize_images.py", "T none OUT", "none"),
+    ("tokenize_images.py", "T pictures OUT --workers -1", "num_workers is -1"),
+    ("tokenize_images.py", "T pictures OUT --batch-size 0", "batch_size is 0"),
+    ("tokenize_images.py", "T pictures OUT --device tpu", "tpu is no device"),
+    ("tokenize_images.py", "T pictures OUT --cfg-options tokenizer=None", "has no 'tokenizer'"),
+    (
+        "tokenize_images.py",
+        "T pictures OUT --workers 0 --cfg-options tokenizer.fit.num_images=abc",
+        "fit.num_images is",
+    ),
+    ("convert_store.py", "none OUT", "none"),
+    ("convert_store.py", "S OUT --shard-bytes a", "2 invalid int value"),
+    ("convert_checkpoint.py", "mtm none OUT", "does not exist"),
+    ("convert_checkpoint.py", "mtm junk.pth OUT", "junk.pth"),
+    ("convert_checkpoint.py", "nothing K OUT", "2 invalid choice"),
+    ("inspect_store.py", "verify folder", "2 not a store"),
+    ("build_synonyms.py", "none OUT", "none"),
+    ("remap_codes.py", "subset none OUT", "none is not a token store"),
+    ("remap_codes.py", "match S none OUT", "none"),
+    ("make_token_pairs.py", "empty.py OUT", "has no model"),
+    ("make_token_pairs.py", "T OUT", "is that of a tokenizer"),
+    ("make_token_pairs.py", "A OUT --device tpu", "device 'tpu' is none"),
+    ("make_token_pairs.py", "A OUT --seed -1", "2 '-1' is no whole number from 0 on"),
+    ("quickstart.py", "--seeds a", "2 invalid"),
+    ("visualization/show_augmentations.py", "none", "none is not a token store"),
+    ("visualization/show_augmentations.py", "S --samples 99", "has no sample 99"),
+    ("visualization/show_augmentations.py", "S --config empty.py --token-adapt K", "has no model.token_adapt"),
+    ("dataset_converters/flowers102.py", "none", "none"),
+    ("dataset_converters/inaturalist.py", "folder 2018", "folder"),
+    ("dataset_converters/stanford_cars.py", "folder", "folder"),
+    ("dataset_converters/sample_photos.py", "OUT --size 0", "2 '0' is no whole number from 1 on"),
+    ("dataset_converters/scenes.py", "OUT --num-train 0", "2 expected at least one scene"),
+    ("dataset_converters/select_classes.py", "S OUT --classes-list none", "none"),
+    ("analysis_tools/benchmark_augment.py", "--device tpu", "device 'tpu' is none"),
+    ("analysis_tools/benchmark_augment.py", "--batch-size 0", "2 '0' is no whole number from 1 on"),
+    ("analysis_tools/benchmark_codecs.py", "none", "none is not a token store"),
+    ("analysis_tools/benchmark_data.py", "--store none", "none is not a token store"),
+    ("analysis_tools/benchmark_storage.py", "--images 0", "2 '0' is no whole number from 1 on"),
+    ("analysis_tools/benchmark_tokenize.py", "RUN", "tokenizer"),
+    ("analysis_tools/benchmark_tokenize.py", "T --workers -1", "2 '-1' is no whole number from 0 on"),
+    ("analysis_tools/patch_kmeans_baseline.py", "none", "does not exist"),
+    ("analysis_tools/seg_baselines.py", "none none", "none is not a token store"),
+    ("analysis_tools/tokenadapt_study.py", "none", "does not exist"),
+]
+
+
+@pytest.fixture
+def ended(
+    made: dict[str, str],
+    repository: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    unformatted_configs: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str, str], tuple[int, str]]:
+    """Status and standard error of a tool, run to its end in this process."""
+
+    def run(tool: str, line: str) -> tuple[int, str]:
+        words = [made.get(word, word) for word in line.split()]
+        words = [f"{key}={made.get(value, value)}" if equals else key for key, equals, value in map(parted, words)]
+        if tool in ("train.py", "test.py"):
+            words += [] if "--cfg-options" in words else ["--cfg-options"]
+            words.append(f"experiment_name={uuid.uuid4().hex}")  # mmengine shares state between runs of one name
+            words += [] if "--work-dir" in words else ["--work-dir", str(tmp_path / "work_dir")]
+        monkeypatch.setattr(sys, "argv", [str(repository / "tools" / tool)])
+        MMLogger._instance_dict.clear()  # that of another test writes where nothing is any more
+        main = runpy.run_path(sys.argv[0])["main"]
+        capsys.readouterr()
+        try:
+            status = run_tool(lambda: main(words))
+        except SystemExit as end:
+            status = end.code
+        return status, capsys.readouterr().err.strip()
+
+    return run
+
+
+def parted(word: str) -> tuple[str, str, str]:
+    """Name, equals sign and value of an option such as `load_from=FILE`."""
+    return word.partition("=")
+
+
+@pytest.mark.parametrize(("tool", "line", "message"), CASES, ids=[f"{tool} {line}" for tool, line, _ in CASES])
+def test_wrong_input_is_one_line(
+    ended: Callable[[str, str], tuple[int, str]], tool: str, line: str, message: str
+) -> None:
+    status, error = ended(tool, line)
+    of_command_line = message.startswith("2 ")
+    assert status == (2 if of_command_line else 1), error
+    *usage, last = error.splitlines()
+    assert not usage or of_command_line, error
+    assert "SEITPP_TRACEBACK" not in error  # the message speaks for itself
+    assert re.search(".*".join(map(re.escape, message.removeprefix("2 ").split(".*"))), last), error
+
+
+def test_every_tool_is_tried(repository: Path) -> None:
+    tools = {str(path.relative_to(repository / "tools")) for path in (repository / "tools").rglob("*.py")}
+    assert tools - {tool for tool, _, _ in CASES} == {
+        "analysis_tools/build_model_zoo.py",
+        "dataset_converters/mnist_5k.py",
+    }
