@@ -21,7 +21,8 @@ from seitpp.checkpoint import load_checkpoint_file
 from seitpp.files import written_whole
 from seitpp.registry import HOOKS
 
-_LEFTOVER = re.compile(r"\..+\.pth\.tmp\d+")  # what `written_whole` was writing when the process was killed
+# What `written_whole` was writing when the process was killed.
+_LEFTOVER = re.compile(r"\.(?:.+\.pth|last_checkpoint)\.tmp[0-9a-f]+")
 _PERIODIC = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
@@ -48,10 +49,8 @@ class WholeCheckpointHook(CheckpointHook):
         if not self._is_local:
             return
         folder = Path(self.out_dir)
-        if is_main_process() and folder.is_dir():
-            for path in folder.iterdir():
-                if _LEFTOVER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+        for place in {folder, Path(runner.work_dir)}:
+            _clear_leftovers(place)
         source = runner._load_from or find_latest_checkpoint(runner.work_dir)
         goes_on_here = runner._resume and source is not None and Path(source).resolve().parent == folder.resolve()
         self._take_over_best(runner, goes_on_here)
@@ -186,6 +185,13 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+@master_only
+def _clear_leftovers(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 def _scores_beside_average(runner: Runner) -> dict[str, float]:
     """Scores of the trained weights, which an EMA hook of mmpretrain writes to the log alone, as `NAME_origin`."""
     scalars = runner.message_hub.log_scalars.items()
@@ -212,7 +218,8 @@ def newest_checkpoint(work_dir: str) -> str | None:
                 message = f"Passed over {', '.join(damaged)}, which is damaged or was not written to its end: {path}."
                 print_log(message, "current")
             return str(path)
-        damaged.append(str(path))
+        if path.exists():  # and was not removed by a run at work
+            damaged.append(str(path))
     if damaged and (Path(work_dir) / "last_checkpoint").is_file():
         raise ValueError(
             f"no checkpoint of {work_dir} is whole, damaged are {', '.join(damaged)}; restore one of them from a "

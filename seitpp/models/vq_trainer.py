@@ -27,7 +27,8 @@ class VQTokenizerTrainer(BaseModel):
 
     Its checkpoints hold the tokenizer under `tokenizer.`, which is what a tokenizer's `checkpoint` option reads.
     Without a discriminator it is an ordinary model of mmengine; with one, the optimizers are those of
-    `seitpp.AdversarialOptimWrapperConstructor`.
+    `seitpp.AdversarialOptimWrapperConstructor`. Where batches are accumulated, what happens beside the optimizer counts
+    batches and not steps: the codebook's averages, its `revive_interval`, and `start_step` of the discriminator.
 
     Args:
         tokenizer: Config of a `VQTokenizer`, such as `seitpp.ViTVQGAN`.
