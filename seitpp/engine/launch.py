@@ -83,19 +83,39 @@ def scale_lr(config: Config, world_size: int) -> None:
     rule = options.get("rule", "linear")
     if rule not in ("linear", "sqrt"):
         raise ValueError(f"auto_scale_lr.rule must be 'linear' or 'sqrt', got {rule!r}")
+    base = options.get("base_batch_size")
+    if not isinstance(base, int) or base < 1:
+        raise ValueError(f"auto_scale_lr.base_batch_size must be a number of samples from 1, got {base!r}")
+    before = (config.optim_wrapper.get("optimizer") or {}).get("lr")
+    if before is None:
+        raise ValueError(
+            "auto_scale_lr scales optim_wrapper.optimizer.lr, which the config does not set; set it, or switch the "
+            "scaling off with auto_scale_lr.enable=False"
+        )
     accumulated = config.optim_wrapper.get("accumulative_counts", 1)
-    samples = world_size * config.train_dataloader.batch_size * accumulated
-    ratio = samples / options.base_batch_size
+    samples = world_size * _batch_size(config) * accumulated
+    ratio = samples / base
     factor = ratio if rule == "linear" else ratio**0.5
-    before = config.optim_wrapper.optimizer.lr
     config.optim_wrapper.optimizer.lr = before * factor
-    config.auto_scale_lr = ConfigDict(enable=False, base_batch_size=options.base_batch_size)
+    config.auto_scale_lr = ConfigDict(enable=False, base_batch_size=base)
     message = (
-        f"Learning rate {before:g} is for {options.base_batch_size} samples a step; this run has {samples} "
-        f"({world_size} processes x {config.train_dataloader.batch_size} x {accumulated} accumulated), {rule} rule: "
+        f"Learning rate {before:g} is for {base} samples a step; this run has {samples} "
+        f"({world_size} processes x {_batch_size(config)} x {accumulated} accumulated), {rule} rule: "
         f"{before * factor:g}."
     )
     print_log(message, logger="current")
+
+
+def _batch_size(config: Config) -> int:
+    """Samples of a batch of one process."""
+    loader = config.train_dataloader
+    size = loader.get("batch_size") or (loader.get("batch_sampler") or {}).get("batch_size")
+    if not isinstance(size, int):
+        raise ValueError(
+            f"the samples of a step are counted from train_dataloader.batch_size, which is {size!r}; set it, or use "
+            "neither accumulation nor auto_scale_lr"
+        )
+    return size
 
 
 def use_whole_steps(config: Config, world_size: int) -> None:
@@ -118,9 +138,9 @@ def use_whole_steps(config: Config, world_size: int) -> None:
     elif name != "StepTrainLoop":
         _check_counts(config, accumulated)
     sampler = config.train_dataloader.get("sampler") or {}
-    if sampler.get("type", "").split(".")[-1] != "DefaultSampler":
+    if _name_and_scope(sampler)[0] != "DefaultSampler":
         return
-    samples = world_size * config.train_dataloader.batch_size * accumulated
+    samples = world_size * _batch_size(config) * accumulated
     config.train_dataloader.sampler = ConfigDict(
         type="seitpp.WholeStepSampler", samples_per_step=samples, shuffle=sampler.get("shuffle", True)
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -220,3 +221,25 @@ def test_other_samplers_stay() -> None:
     config.train_dataloader.sampler = {"type": "mmengine.InfiniteSampler"}
     launch.use_whole_steps(config, 2)
     assert config.train_dataloader.sampler.type == "mmengine.InfiniteSampler"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda cfg: cfg.train_dataloader.pop("batch_size"), r"train_dataloader\.batch_size, which is None"),
+        (lambda cfg: cfg.optim_wrapper.optimizer.pop("lr"), r"optim_wrapper\.optimizer\.lr, which the config does not"),
+        (lambda cfg: cfg.auto_scale_lr.pop("base_batch_size"), r"base_batch_size must be a number .*, got None"),
+    ],
+)
+def test_scaling_says_what_it_lacks(change: Callable[[Config], object], match: str) -> None:
+    config = config_for(64, None, enable=True, base_batch_size=256)
+    change(config)
+    with pytest.raises(ValueError, match=match):
+        launch.scale_lr(config, 1)
+
+
+def test_samples_of_a_batch_sampler_are_scaled_for() -> None:
+    config = config_for(64, None, enable=True, base_batch_size=256)
+    config.train_dataloader = {"batch_sampler": {"type": "BatchSampler", "batch_size": 128}}
+    launch.scale_lr(config, 1)
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(0.05)
