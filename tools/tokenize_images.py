@@ -28,6 +28,7 @@ from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, repo
 from seitpp.tokenization.label_checks import early_warnings
 from seitpp.tokenization.processes import Processes
 from seitpp.tokenization.report import TokenizeReport, left_out_message
+from seitpp.tokenization.sources.base import described_endings
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -139,7 +140,7 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
     table = Table(show_header=False)
     for key, value in report.__dict__.items():
         value = len(value) if isinstance(value, list) else value
-        value = ", ".join(f"{ending} {count}" for ending, count in value.items()) if isinstance(value, dict) else value
+        value = described_endings(value) or None if isinstance(value, dict) else value
         shown = f"{value:.2%}" if key.startswith(("share", "codes_rep", "codes_ch")) and value is not None else value
         table.add_row(
             key.replace("_", " "),
