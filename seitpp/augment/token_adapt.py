@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from seitpp.augment.base import embed_codes
 from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.codebook import codebook_sha256 as sha256_of
+from seitpp.io.grid_record import TokenGrid, grid_difference, recorded_grid
 from seitpp.models.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
 
@@ -92,7 +94,7 @@ class TokenAdaptAugment(BaseTransform):
                     "TokenAdaptAugment has no weights, and random ones scramble every token; set its `checkpoint` to a "
                     "trained TokenAdapt (tools/train.py with a config of configs/tokenadapt/)"
                 )
-            weights, codebook = self._read(self.checkpoint)
+            weights, codebook, trained = self._read(self.checkpoint)
             # Initial weights are drawn and overwritten; the training's draws must not depend on when that is.
             with torch.random.fork_rng(devices=[]):
                 network = MODELS.build(self.token_adapt)
@@ -102,24 +104,29 @@ class TokenAdaptAugment(BaseTransform):
             except ValueError as error:
                 raise ValueError(f"{error}. Set token_adapt to the sizes that it was trained with") from error
             network.load_state_dict(weights)
+            if difference := grid_difference(trained, TokenGrid(network.grid, network.out_grid)):
+                # Its weights fit any grid, and a config that states another one means it.
+                print_log(f"TokenAdapt {self.checkpoint} converts another grid here: {difference}.", "current")
             self._shared.network = _frozen(network)
             self._shared.codebook_sha256 = None if codebook is None else sha256_of(codebook)
         return self._shared.network
 
     @staticmethod
-    def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The network's weights in a file, and the codebook it was trained with if the file says."""
+    def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None, TokenGrid]:
+        """The network's weights in a file, and the codebook and the grid of its training as far as the file says."""
         if not Path(checkpoint).exists():
             raise FileNotFoundError(
                 f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with a config of "
                 "configs/tokenadapt/), or convert the authors' (tools/convert_checkpoint.py tokenadapt SRC DST)"
             )
-        found = state_dict_of(load_checkpoint_file(checkpoint), checkpoint)
+        content = load_checkpoint_file(checkpoint)
+        found = state_dict_of(content, checkpoint)
         codebook = found.pop(_CODEBOOK, None)
         part = {name.removeprefix(_PREFIX): value for name, value in found.items() if name.startswith(_PREFIX)}
         if codebook is not None:
             check_finite({_CODEBOOK: codebook}, f"checkpoint {checkpoint}")
-        return part or found, codebook
+        trained = recorded_grid(content.get("meta"), checkpoint)
+        return part or found, codebook, trained
 
     def prepare(
         self,

@@ -22,6 +22,9 @@ def grid_of(model: nn.Module, facts: Mapping[str, Any], where: str) -> TokenGrid
         facts: What the data set tells of itself, its `metainfo`. Of images the data preprocessor's tokenizer tells.
         where: Its name, for messages.
     """
+    network = getattr(model, "token_adapt", None)
+    if network is not None:  # trained on images, or on pairs made of them: its own sizes say what it saw
+        return TokenGrid(tuple(network.grid), tuple(network.out_grid))
     stored = as_sides(facts.get("grid"), f"the grid of {where}")
     if stored is None and "image_size" in facts:
         tokenizer = getattr(model.data_preprocessor, "tokenizer", None)

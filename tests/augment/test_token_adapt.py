@@ -455,3 +455,14 @@ def test_validation_does_not_need_the_file(build_model: Callable, checkpoint: Pa
     checkpoint.unlink()
     data = model.data_preprocessor({**batch(), "inputs": batch()["inputs"][:, 1:7, 1:7]}, training=False)
     assert data["inputs"].shape == (5, OUT_GRID, OUT_GRID)
+
+
+def test_another_grid_than_that_of_the_training_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr("seitpp.augment.token_adapt.print_log", lambda text, *_args: told.append(text))
+    for stored in (list(network().grid), [30, 31]):
+        meta = {"token_grid": {"stored": stored, "kept": list(network().out_grid)}}
+        torch.save({"meta": meta, "state_dict": network().state_dict()}, tmp_path / "adapt.pth")
+        TokenAdaptAugment(SIZES, tmp_path / "adapt.pth").load()
+    (line,) = told
+    assert "adapt.pth converts another grid here: it was trained on grids of 30 x 31 tokens and is given" in line

@@ -280,3 +280,10 @@ def test_windows_of_a_segmentor_are_what_it_sees() -> None:
     assert grid_guard.seen_grid(model, facts, "store") == TokenGrid(None, (4, 4))
     model.test_cfg = {"mode": "whole"}
     assert grid_guard.seen_grid(model, facts, "store") == TokenGrid((8, 8), (8, 8))
+
+
+def test_token_adapt_is_of_the_grids_it_has() -> None:
+    model = torch.nn.Module()
+    model.token_adapt = torch.nn.Module()
+    model.token_adapt.grid, model.token_adapt.out_grid = (8, 8), (7, 7)
+    assert grid_guard.grid_of(model, {"image_size": [8, 8]}, "images") == TokenGrid((8, 8), (7, 7))

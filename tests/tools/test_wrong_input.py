@@ -250,3 +250,47 @@ def test_every_tool_is_tried(repository: Path) -> None:
         "analysis_tools/build_model_zoo.py",
         "dataset_converters/mnist_5k.py",
     }
+
+
+def test_process_ends_with_one_line_and_a_status(spawn: Callable, made: dict[str, str]) -> None:
+    process = spawn(sys.executable, "tools/print_config.py", made["broken.py"])
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert output == f"print_config.py: error: config {made['broken.py']} cannot be read, line 1: " + (
+        "SyntaxError: '(' was never closed\n"
+    )
+    process = spawn(sys.executable, "tools/print_config.py", made["broken.py"], SEITPP_TRACEBACK="1")
+    assert "Traceback (most recent call last):" in process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tools/train.py none", "train.py: error: config {none} does not exist"),
+        ("tools/test.py RUN folder", "test.py: error: checkpoint {folder} is a folder, expected a file"),
+        ("tools/quickstart.py --seeds a", "quickstart.py: error: argument --seeds"),
+    ],
+)
+def test_last_line_of_a_process(spawn: Callable, made: dict[str, str], tmp_path: Path, line: str, message: str) -> None:
+    words = [made.get(word, word) for word in line.split()]
+    words += ["--work-dir", tmp_path] if "quickstart" not in line else []
+    process = spawn(sys.executable, *words)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode in (1, 2)
+    assert "Traceback" not in output
+    assert output.splitlines()[-1].startswith(message.format(**made))
+
+
+@pytest.mark.slow
+def test_each_of_several_processes_speaks_for_itself(spawn: Callable, made: dict[str, str]) -> None:
+    process = spawn("bash", "tools/dist_train.sh", made["empty.py"], 2)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode != 0
+    lines = {line for line in output.splitlines() if "train.py: error" in line}
+    assert lines and lines <= {
+        f"train.py: error (rank {rank}): {made['empty.py']} has no model; expected a config of a run, such as those of "
+        "configs/seitpp/"
+        for rank in (0, 1)
+    }
