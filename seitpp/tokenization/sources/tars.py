@@ -34,7 +34,7 @@ class _Member(NamedTuple):
     size: int
 
 
-@dataclass
+@dataclass(slots=True)
 class _Sample:
     """An image, and what lies beside it: its label, its JSON file, and the endings of all else."""
 
