@@ -93,7 +93,7 @@ def test(args: argparse.Namespace) -> None:
         if "decode_head" not in config.model:
             raise ValueError("--show-dir draws label maps, and the config's model is no segmentor")
         hook = {"type": "seitpp.SegmentationImageHook", "folder": args.show_dir}
-        config.custom_hooks = [*config.get("custom_hooks", []), hook]
+        config.custom_hooks = [*(config.get("custom_hooks") or []), hook]
     if args.amp:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True

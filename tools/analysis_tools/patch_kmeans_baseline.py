@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
+from seitpp.engine.config_checks import check_run
 from seitpp.evaluation import ReconstructionMetric
 from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
@@ -64,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the scores."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    check_run(cfg, "train")
+    if "tokenizer" not in cfg.model:
+        raise ValueError(f"{args.config} trains no tokenizer; expected a file of configs/vq_tokenizer/")
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         for name, value in measure(cfg, args.seed).items():
             print(f"{name}: {value:.4f}")
     return 0

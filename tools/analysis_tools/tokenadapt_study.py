@@ -113,7 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run all and print the tables."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    if "dataset" not in (cfg.get("train_dataloader") or {}):
+        raise ValueError(f"{args.config} has no data to train on; expected a file of configs/tokenadapt/")
+    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         total = len(DATASETS.build(cfg.train_dataloader.dataset))
     batch = cfg.train_dataloader.batch_size
     wrong = [number for number in args.images if not batch <= number <= total]
