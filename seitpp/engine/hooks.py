@@ -15,6 +15,7 @@ from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.engine.norm_statistics import explain_single_values
+from seitpp.engine.resuming import check_resumable
 from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.registry import HOOKS
 from seitpp.tokenizer_facts import identity_difference
@@ -114,6 +115,7 @@ class CheckpointGuardHook(Hook):
                     f"checkpoint {source} holds weights only and no training can be resumed from it; start from it "
                     "with --cfg-options load_from=..."
                 )
+            check_resumable(checkpoint, str(source))
             self._check_batch(runner, checkpoint["meta"])
             self._check_schedule(runner, checkpoint)
             self._check_optimizer(runner, checkpoint)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -314,8 +315,14 @@ def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
     )
 
 
+def resumable() -> dict[str, Any]:
+    """The least that a run can go on from."""
+    hub: dict[str, Any] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+    return {"meta": {"epoch": 1, "iter": 1}, "message_hub": hub, "optimizer": {"state": {}, "param_groups": []}}
+
+
 def test_a_batch_sampler_of_ones_own_has_no_number_of_samples() -> None:
-    checkpoint: dict = {"meta": {"epoch": 1}, "optimizer": {}}
+    checkpoint = resumable()
     runner, warnings = runner_with(None, []), []
     runner.train_dataloader.batch_sampler = object()
     guard = CheckpointGuardHook(strict=False)
@@ -361,7 +368,7 @@ def test_an_average_that_lacks_weights_is_refused(trained: tuple[Config, Path], 
 
 def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
-    checkpoint = {"meta": {"epoch": 1}, "optimizer": {}}
+    checkpoint = resumable()
     guard = CheckpointGuardHook(strict=False)
     monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, warnings), checkpoint)
@@ -375,7 +382,7 @@ def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest
 
 
 def test_another_world_size_with_another_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = {"meta": {"epoch": 1}, "optimizer": {}}
+    checkpoint = resumable()
     guard = CheckpointGuardHook(strict=False)
     monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, []), checkpoint)
