@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.registry import TOKENIZERS
@@ -120,7 +121,22 @@ def tool_lines(trained: TrainedClassifier, store: Path, out: Path) -> dict[str, 
     """Lines of all tools that build a store's tokenizer."""
     checkpoint, config = trained.checkpoint, trained.config
     images = [trained.images, config, "--checkpoint", checkpoint, "--device", "cpu", "--tokenizer", store]
-    scored = [config, checkpoint, "--images", trained.images, "--tokenizer", store, "--work-dir", out, "--workers", 0]
+    tested = Config.fromfile(config)
+    tested.test_dataloader.update(batch_size=3, sampler=dict(type="DefaultSampler", shuffle=False))
+    tested.update(test_cfg=dict(), test_evaluator=dict(type="mmpretrain.Accuracy"))
+    tested.dump(out.with_name("tested.py"))
+    scored = [
+        out.with_name("tested.py"),
+        checkpoint,
+        "--images",
+        trained.images,
+        "--tokenizer",
+        store,
+        "--work-dir",
+        out,
+        "--workers",
+        0,
+    ]
     return {
         "visualization/show_augmentations.py": [store, "--out", out],
         "image_demo.py": images,
