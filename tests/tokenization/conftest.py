@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seitpp.tokenization import Plan, TokenizeJob, Totals, clean, make_plan, make_report, tokenize
+from seitpp.tokenization import Plan, TokenizeJob, Totals, clean, make_plan, make_report, merging, tokenize
 from seitpp.tokenization.processes import Processes
+from seitpp.tokenization.shard_worker import ShardWorker
 
 CODEBOOK = np.random.default_rng(0).random((16, 192), np.float32)
 
@@ -82,6 +83,30 @@ def run_job() -> Callable[..., Totals | None]:
             make_report(plan, totals)
             clean(job.out)
         return totals
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def put_aside() -> Callable[[TokenizeJob], list[Path]]:
+    """Stops a run after six samples, and gives the files in which it has put their codes aside."""
+
+    class Killed(Exception):
+        pass
+
+    def run(job: TokenizeJob) -> list[Path]:
+        plan = make_plan(job, Processes())
+        merging.begin(plan)
+        seen: list[int] = []
+
+        def stop_after_six(count: int) -> None:
+            seen.append(count)
+            if sum(seen) >= 6:
+                raise Killed
+
+        with pytest.raises(Killed):
+            ShardWorker(plan).run(plan.shards, stop_after_six)
+        return sorted((Path(job.out) / ".tokenize" / "partial").iterdir())
 
     return run
 

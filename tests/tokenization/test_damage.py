@@ -14,7 +14,6 @@ from seitpp.storage.format import header_bytes
 from seitpp.tokenization import make_plan, merging, run_lock, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.shard_worker import ShardWorker
 
 
 def flip(path: Path) -> None:
@@ -111,27 +110,13 @@ def test_damaged_codes_put_aside_are_made_again(
     make_job: Callable,
     run_job: Callable,
     files_of: Callable,
+    put_aside: Callable,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
 ) -> None:
     source = class_folder(tmp_path / "images", per_class=5)
     job = make_job(source, tmp_path / "store", samples_per_shard=8, save_seconds=0.0)
-    plan = make_plan(job, Processes())
-    merging.begin(plan)
-
-    class Killed(Exception):
-        pass
-
-    seen: list[int] = []
-
-    def stop_after_six(count: int) -> None:
-        seen.append(count)
-        if sum(seen) >= 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        ShardWorker(plan).run(plan.shards, stop_after_six)
-    parts = sorted((tmp_path / "store" / ".tokenize" / "partial").iterdir())
+    parts = put_aside(job)
     assert len(parts) == 2
     damage(parts[1])
     assert run_job(job).num_samples == 10

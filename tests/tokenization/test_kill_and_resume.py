@@ -23,7 +23,6 @@ from seitpp.storage import StoreReader
 from seitpp.tokenization import TokenizeJob, make_plan, merging, output, run_lock, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.shard_worker import ShardWorker
 
 KILLS = 10
 
@@ -344,27 +343,16 @@ def test_what_may_round_otherwise_is_warned_of(
 
 
 def test_codes_put_aside_in_parts_are_taken_back(
-    class_folder: Callable, make_job: Callable, run_job: Callable, files_of: Callable, tmp_path: Path
+    class_folder: Callable,
+    make_job: Callable,
+    run_job: Callable,
+    files_of: Callable,
+    put_aside: Callable,
+    tmp_path: Path,
 ) -> None:
     source = class_folder(tmp_path / "images", per_class=5)
     job = make_job(source, tmp_path / "store", samples_per_shard=8, save_seconds=0.0)
-    plan = make_plan(job, Processes())
-    merging.begin(plan)
-
-    class Killed(Exception):
-        pass
-
-    seen: list[int] = []
-
-    def stop_after_six(count: int) -> None:
-        seen.append(count)
-        if sum(seen) >= 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        ShardWorker(plan).run(plan.shards, stop_after_six)
-    parts = sorted(path.name for path in (tmp_path / "store" / ".tokenize" / "partial").iterdir())
-    assert parts == ["shard-00000-00000000.npz", "shard-00000-00000002.npz"]
+    assert [path.name for path in put_aside(job)] == ["shard-00000-00000000.npz", "shard-00000-00000002.npz"]
     run_job(job)
     run_job(replace(job, out=str(tmp_path / "whole")))
     assert files_of(tmp_path / "store") == files_of(tmp_path / "whole")
