@@ -15,7 +15,7 @@ from seitpp.tokenization.job import TokenizeJob, source_facts
 from seitpp.tokenization.loading import Fitting, load_batches
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.shard_worker import unreadable_error
+from seitpp.tokenization.shard_worker import first_reasons, unreadable_error
 from seitpp.tokenization.sources import ImageSource
 from seitpp.tokenizers.base import Tokenizer
 
@@ -73,14 +73,17 @@ def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndar
             whole_number(options[name], f"the tokenizer's fit.{name}", 0 if name == "seed" else 1, 2**31)
     numbers = spread(len(source), options.pop("num_images", 1000))
     chunks = [numbers[start : start + 64] for start in range(0, len(numbers), 64)]
-    pixels = []
+    pixels, failures = [], []
     for batch in load_batches(source, Fitting.of(tokenizer, None, False), chunks, job.num_workers):
         pixels.append(batch.pixels[torch.from_numpy(batch.readable)])
+        failures += batch.failures
         if batch.failures and not job.skip_unreadable:
             raise unreadable_error(batch.failures)
     images = tokenizer.from_bytes(torch.cat(pixels))
     if not len(images):
-        raise ValueError(f"none of the {len(numbers)} images to fit the tokenizer to could be read")
+        raise ValueError(
+            f"none of the {len(numbers)} images to fit the tokenizer to could be read. {first_reasons(failures)}"
+        )
     with _one_thread():
         return tokenizer.to("cpu").fit(images, **options).codebook.numpy()
 

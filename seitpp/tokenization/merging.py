@@ -20,7 +20,7 @@ from seitpp.tokenization.damage import LABELS, label_map_problems, read_records,
 from seitpp.tokenization.job import Plan
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.records import ShardRecord
-from seitpp.tokenization.shard_worker import label_map_name, record_name, unreadable_error
+from seitpp.tokenization.shard_worker import first_reasons, label_map_name, record_name, unreadable_error
 
 _RUN_FILE = f"{STAGING}/run.json"
 _KEPT_RECORDS = "report/shards.json"
@@ -242,8 +242,7 @@ def finish(plan: Plan) -> Totals:
         raise unreadable_error(unreadable)
     if not (entries := _entries(records)):
         output.remove_folder(STAGING)  # a rerun is to look again
-        reasons = "; ".join(f"{name}: {reason}" for _, name, reason in unreadable[:3])
-        raise ValueError(f"none of the {len(unreadable)} images could be read. {reasons}")
+        raise ValueError(f"none of the {len(unreadable)} images could be read. {first_reasons(unreadable)}")
     num_samples = sum(entry["num_samples"] for entry in entries)
     header = plan.settings.header()
     header["source"] = {**header["source"], "num_unreadable": len(unreadable)}

@@ -253,3 +253,8 @@ def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:
         f"{name} cannot be read: {reason}. Repair or remove it, or pass --on-error skip to leave such images out; what "
         "was done so far is kept"
     )
+
+
+def first_reasons(failures: Sequence[Sequence[Any]]) -> str:
+    """Names and reasons of the first images that cannot be read."""
+    return "; ".join(f"{name}: {reason}" for _, name, reason in failures[:3])

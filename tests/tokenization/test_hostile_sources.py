@@ -56,6 +56,55 @@ def test_folder_that_links_to_itself_is_no_class(class_folder: Callable, tmp_pat
     assert source.skipped == {"(none)": 1}
 
 
+def test_class_that_is_a_link_to_nothing_or_to_another_class_is_refused(class_folder: Callable, tmp_path: Path) -> None:
+    root = class_folder(tmp_path, per_class=1)
+    (root / "cow").symlink_to("bee")
+    with pytest.raises(ValueError, match=r"class folders 'bee' and 'cow' are one and the same folder, by a link"):
+        open_image_source(root)
+    (root / "bee").rename(root / "not-a-class-any-more")
+    with pytest.raises(ValueError, match=r"'cow' is a link that leads nowhere, perhaps a class; mend or remove it"):
+        open_image_source(root)
+    assert len(open_image_source(root, unlabelled=True)) == 2
+
+
+def test_range_of_tar_files_is_bounded() -> None:
+    for braces in ("{0..99999999999}", "{5..2}"):
+        with pytest.raises(ValueError, match=rf"\{braces} names no range of 1 to 1,000,000 tar files"):
+            open_image_source(f"x-{braces}.tar")
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "warning"),
+    [
+        ("112", "classes without an image: 1, such as 0; do the labels count from 1? Class indices count from 0"),
+        ("005", "classes without an image: 4, such as 1"),
+        ("001", None),
+    ],
+)
+def test_class_indices_without_an_image_are_said(labels: str, warning: str | None, tmp_path: Path) -> None:
+    lines = [f"{number}.png {label}\n" for number, label in enumerate(labels * 2)]
+    (tmp_path / "list.txt").write_text("".join(lines))
+    assert open_image_source(tmp_path / "list.txt").warnings() == ([] if warning is None else [warning])
+
+
+@pytest.mark.parametrize("names", [("caf\u00e9", "cafe\u0301"), ("cat", "cat\u200b"), ("cat", "Cat"), ("cat", " cat ")])
+def test_class_names_that_read_alike_are_said(names: tuple[str, str], class_folder: Callable, tmp_path: Path) -> None:
+    root = class_folder(tmp_path, per_class=2, classes=(*names, "dog"))
+    first, second = sorted(names)
+    assert open_image_source(root).warnings() == [
+        f"class names that read alike and yet are different classes: 1, such as {first!a} and {second!a}"
+    ]
+
+
+def test_image_named_relative_and_absolute_in_a_list_is_named_twice(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"0.png 1\n{tmp_path}/0.png 0\n")
+    with pytest.raises(ValueError, match=r"line 2: .*/0\.png is named already in line 1"):
+        open_image_source(tmp_path / "list.txt")
+
+
 def test_maze_of_links_is_refused(class_folder: Callable, tmp_path: Path) -> None:
     names = tuple("abcdefgh")
     root = class_folder(tmp_path, per_class=1, classes=names)

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -95,10 +96,18 @@ class ImageSource(ABC):
         present, counts = np.unique(self.labels, return_counts=True)
         if len(present) == 1 and len(self) > 1:
             return [f"all {len(self)} images are of one class"]
-        if not (single := present[counts == 1]).size:
-            return []
-        name = repr(self.classes[single[0]]) if self.classes else int(single[0])
-        return [f"classes with a single image: {len(single)}, such as {name}"]
+        lines = alike_warnings(self.classes or [])
+        if (single := present[counts == 1]).size:
+            lines.append(f"classes with a single image: {len(single)}, such as {self._shown_class(single[0])}")
+        # Of the classes up to the largest index alone: there may be billions of indices.
+        if num_absent := int(present[-1]) + 1 - len(present):
+            first = next((index for index, label in enumerate(present) if index != label), len(present))
+            hint = "; do the labels count from 1? Class indices count from 0" if first == 0 else ""
+            lines.append(f"classes without an image: {num_absent}, such as {self._shown_class(first)}{hint}")
+        return lines
+
+    def _shown_class(self, index: int) -> str:
+        return repr(self.classes[index]) if self.classes else str(int(index))
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and labels in their order."""
@@ -143,6 +152,18 @@ def count_endings(names: Iterable[str]) -> dict[str, int]:
 def described_endings(counts: Mapping[str, int]) -> str:
     """Endings and their counts, as `.pdf 3, .gz 1`; the first 20."""
     return shorten([f"{ending} {count:,}" for ending, count in counts.items()], 20)
+
+
+def alike_warnings(classes: Sequence[str]) -> list[str]:
+    """What to say of class names that a person reads as the same: other Unicode forms, blanks, cases."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        visible = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+        groups.setdefault(" ".join(visible.casefold().split()), []).append(name)
+    if not (alike := [names for names in groups.values() if len(names) > 1]):
+        return []
+    names = " and ".join(ascii(name) for name in alike[0][:2])
+    return [f"class names that read alike and yet are different classes: {len(alike)}, such as {names}"]
 
 
 def read_class_names(path: str) -> list[str]:

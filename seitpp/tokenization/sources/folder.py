@@ -1,9 +1,11 @@
 """Images in a folder: one folder a class, or all together without labels."""
 
+import os
+
 import numpy as np
 
 from seitpp.tokenization.sources.base import ImageSource, count_endings, described_endings, is_image_name
-from seitpp.tokenization.sources.files import join, list_files, list_folders, read_file
+from seitpp.tokenization.sources.files import is_url, join, list_files, list_folders, read_file
 from seitpp.tokenization.sources.labels import is_number
 
 _SPLITS = {"train", "val", "valid", "validation", "test", "training"}
@@ -59,6 +61,7 @@ class FolderSource(ImageSource):
         refuse_splits(self.root, present)
         if empty := sorted(set(list_folders(self.root)) - set(present)):
             raise ValueError(f"{self.root}: class folder {empty[0]!r} holds no image; remove it or fill it")
+        self._refuse_links(present)
         if classes is not None and (unknown := sorted(set(present) - set(classes))):
             raise ValueError(f"{self.root}: folder {unknown[0]!r} is not among the {len(classes)} class names given")
         self.classes = present if classes is None else list(classes)
@@ -67,6 +70,28 @@ class FolderSource(ImageSource):
         order = np.argsort(labels, kind="stable")  # the names' order puts "a b/" before "a/"
         self.names = [self.names[place] for place in order]
         self.labels = labels[order]
+
+    def _refuse_links(self, folders: list[str]) -> None:
+        """Refuse links by which a class would be lost, or have its images under two labels."""
+        if is_url(self.root):
+            return
+        targets = {name: os.path.join(self.root, name) for name in os.listdir(self.root) if not name.startswith(".")}
+        # Not one to itself, which leads to no other place.
+        lost = (
+            name
+            for name, path in targets.items()
+            if os.path.islink(path) and not os.path.lexists(os.path.realpath(path))
+        )
+        if (name := min(lost, default=None)) is not None:
+            raise ValueError(f"{self.root}: {name!r} is a link that leads nowhere, perhaps a class; mend or remove it")
+        first: dict[str, str] = {}
+        for folder in folders:
+            other = first.setdefault(os.path.realpath(join(self.root, folder)), folder)
+            if other != folder:
+                raise ValueError(
+                    f"{self.root}: class folders {other!r} and {folder!r} are one and the same folder, by a link; its "
+                    "images would have two labels: remove one"
+                )
 
     def _label_warnings(self) -> list[str]:
         lines, classes = super()._label_warnings(), self.classes or []

@@ -61,7 +61,7 @@ class ListSource(ImageSource):
     def _refuse_duplicates(self, rows: list[tuple[int, str]]) -> None:
         first: dict[str, int] = {}
         for line, name in rows:
-            plain = posixpath.normpath(name)
+            plain = posixpath.normpath(join(self.root, name))
             if plain in first:
                 raise ValueError(f"{self.path}, line {line}: {name} is named already in line {first[plain]}")
             first[plain] = line

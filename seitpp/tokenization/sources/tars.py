@@ -22,6 +22,7 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _LABEL_ENDINGS = ("cls", "cls.txt", "class", "class.txt", "label", "label.txt")
 # Of a sample's JSON file; the first that is there is taken.
 _LABEL_FIELDS = ("label", "cls", "class", "class_id", "class_name", "gt_label", "target", "category", "category_id")
+_MOST_FILES = 1_000_000
 _MOST_LABEL_BYTES = 1000
 _MOST_JSON_BYTES = 1 << 20
 
@@ -123,6 +124,8 @@ def expand_tar_pattern(pattern: str) -> list[str]:
     """The tar files that a pattern or folder names, in order."""
     if braces := _BRACES.search(pattern):
         low, high = braces.groups()
+        if not 0 <= int(high) - int(low) < _MOST_FILES:
+            raise ValueError(f"{pattern}: {braces[0]} names no range of 1 to {_MOST_FILES:,} tar files")
         numbers = (str(number).zfill(len(low)) for number in range(int(low), int(high) + 1))
         return [
             path
