@@ -3,6 +3,7 @@
 Configs, Python and YAML alike, are code and are run; read only those that you would run.
 """
 
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -40,12 +41,18 @@ def read_config(path: str | Path, what: str = "config") -> Config:
     Raises:
         FileNotFoundError: It, or a file it is based on, does not exist.
         ValueError: It is no config file, or its code fails.
+        OSError: The temporary copy that mmengine reads cannot be written, for one because the disk is full.
     """
     path = check_regular_file(path, what)
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"{what} {path} is no file of a config, which ends in {', '.join(_SUFFIXES)}")
     try:
         return Config.fromfile(str(path))
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        reason = f"the temporary copy that is read cannot be written to {tempfile.gettempdir()}, {error.strerror}"
+        raise OSError(error.errno, reason, str(path)) from error
     except _ERRORS as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         reason = f"{type(error).__name__}: {error}"

@@ -52,12 +52,14 @@ def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) 
 
     Raises:
         FileNotFoundError: Images are missing.
+        FileExistsError: There is a `classes.txt` of other classes, or in another order.
         ValueError: A name fits no line, a label is no class, an image is named twice, or a split has no images.
     """
     _check_names(found.classes)
     for split, images in found.images.items():
         _check_images(split, images, set(found.classes))
         _require_files(Path(root), [path for path, _ in images])
+    _refuse_other_classes(Path(out, CLASSES_FILE), found.classes)
     with written_whole(Path(out, CLASSES_FILE)) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in found.classes), "utf-8")
     paths = [Path(out, f"{split}.csv") for split in found.images]
@@ -185,7 +187,8 @@ def images_of_classes(
         FileNotFoundError: There is no folder of a class.
         ValueError: It holds no images.
     """
-    if absent := [name for name in classes if not Path(root, name).is_dir()]:
+    folders = set(list_folders(str(root)))  # by name: a path in place of one would lead elsewhere
+    if absent := [name for name in classes if name not in folders]:
         raise FileNotFoundError(
             f"{root} has no folder for {len(absent)} of the {len(classes)} classes, such as {absent[0]!r}; expected "
             "one a class, named as in the list"
@@ -201,6 +204,15 @@ def images_of_classes(
     if skipped is not None:
         skipped.update(count_endings(others))
     return images
+
+
+def _refuse_other_classes(path: Path, classes: Sequence[str]) -> None:
+    """Refuse to write over class names that other lists go by."""
+    if path.exists() and text_lines(read_file(str(path)), path, "list of class names") != list(classes):
+        raise FileExistsError(
+            f"{path} exists and holds other class names, or the same in another order; name another folder for the "
+            "lists, or remove that file"
+        )
 
 
 def _check_names(classes: Sequence[str]) -> None:

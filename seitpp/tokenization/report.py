@@ -26,6 +26,7 @@ from seitpp.tokenizers.base import Tokenizer
 
 _SAMPLE_IMAGES = 64
 _PICTURE_IMAGES = 8
+_LEAST_SAME = 0.9  # near ties change single codes, on another device or with another batch size
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class TokenizeReport:
         psnr_db: Peak signal-to-noise ratio of decoded against original 8-bit images, mean over the sample.
         psnr_db_min: The smallest one.
         codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
+        changed_images: Names of the sample's images that give other codes now, beyond near ties.
         codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
         skipped_files: Files of the source that were not taken for images, counted by their ending.
         share_ignored_pixels: Share of the label maps' pixels that mean "ignore"; None without label maps.
@@ -71,10 +73,20 @@ class TokenizeReport:
     share_ignored_pixels: float | None = None
     num_classes_with_pixels: int | None = None
     classes_without_pixels: list[str] | None = None
+    changed_images: list[str] | None = None
 
     def warnings(self) -> list[str]:
         """What a person should look at, a line each."""
-        return late_warnings(self.share_ignored_pixels, self.classes_without_pixels, self.num_classes_with_pixels)
+        lines = []
+        if self.changed_images:
+            lines.append(
+                f"{len(self.changed_images)} of the {self.sample_images} images looked at give other codes than the "
+                f"store has, such as {self.changed_images[0]}: they were changed since, perhaps before a run was "
+                "continued. Delete the store and run the same command to make it from the images as they are"
+            )
+        return lines + late_warnings(
+            self.share_ignored_pixels, self.classes_without_pixels, self.num_classes_with_pixels
+        )
 
 
 def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
@@ -87,11 +99,12 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     output = OutputFolder(plan.job.out)
     reader = StoreReader(output.path) if output.is_local else None
     stats = None if reader is None else store_stats(reader)
-    samples, pixels = _sample(plan, totals)
+    samples, names, pixels = _sample(plan, totals)
     tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
     decoded = _decode(plan.tokenizer, tokens, plan.job.device)
     psnr = None if decoded is None else psnr_of(pixels, decoded)
     source_bytes = totals.source_bytes / totals.num_samples
+    same = None if reader is None else (reader.read(samples) == tokens.numpy()).reshape(len(samples), -1).mean(axis=1)
     report = TokenizeReport(
         num_samples=totals.num_samples,
         num_unreadable=len(totals.unreadable),
@@ -105,7 +118,8 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
         sample_images=len(samples),
         psnr_db=None if psnr is None else float(psnr.mean()),
         psnr_db_min=None if psnr is None else float(psnr.min()),
-        codes_reproduced=None if reader is None else float((reader.read(samples) == tokens.numpy()).mean()),
+        codes_reproduced=None if same is None else float(same.mean()),
+        changed_images=None if same is None else [names[place] for place in np.flatnonzero(same < _LEAST_SAME)],
         codes_changed_by_precision=_changed_by_precision(plan, pixels),
         skipped_files=dict(plan.source.skipped),
         **_label_map_facts(reader if plan.source.annotated else None),
@@ -148,8 +162,8 @@ def psnr_of(images: Tensor, decoded: Tensor) -> Tensor:
     return 10 * torch.log10(255**2 / error.clamp_min(1e-4))
 
 
-def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
-    """Numbers in the store of evenly spread images, and their pixels (n, C, H, W), uint8."""
+def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
+    """Numbers in the store of evenly spread images, their names, and their pixels (n, C, H, W), uint8."""
     left_out = {number for number, _, _ in totals.unreadable}
     kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
     samples = spread(len(kept), _SAMPLE_IMAGES)
@@ -158,7 +172,8 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], Tensor]:
         _, name, reason = batch.failures[0]
         raise OSError(f"{name} cannot be read any more: {reason}. All samples are written; run again for the report")
     again = np.flatnonzero(batch.readable)  # one that went away since the run says nothing about the tokens
-    return [samples[place] for place in again], batch.pixels[torch.from_numpy(batch.readable)]
+    names = [plan.source.names[kept[samples[place]]] for place in again]
+    return [samples[place] for place in again], names, batch.pixels[torch.from_numpy(batch.readable)]
 
 
 def _picture(pixels: Tensor, decoded: Tensor) -> bytes:

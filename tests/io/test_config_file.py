@@ -1,9 +1,11 @@
 """What is wrong with a config file is said in one sentence that names it."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from seitpp.io.config_file import read_config
 
@@ -60,3 +62,13 @@ def test_missing_base_is_named(tmp_path: Path) -> None:
     (tmp_path / "leaf.py").write_text("_base_ = './none.py'\n")
     with pytest.raises(FileNotFoundError, match=r"none\.py"):
         read_config(tmp_path / "leaf.py")
+
+
+def test_full_disk_names_the_config_and_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "a.py").write_text("a = 1\n")
+    monkeypatch.setattr(Config, "fromfile", fail)
+    with pytest.raises(OSError, match=r"temporary copy .* cannot be written to .*, No space left on device: '.*a\.py'"):
+        read_config(tmp_path / "a.py")

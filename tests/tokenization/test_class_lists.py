@@ -66,6 +66,18 @@ def test_lists_that_make_no_sense_are_refused(tmp_path: Path, classes: list, row
     assert not (tmp_path / "out").exists()
 
 
+def test_class_names_of_other_lists_are_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    found = LabelledImages(["ant", "bee"], {"train": [("a.jpg", "ant")]})
+    for _ in range(2):  # the same again is no other
+        write_image_lists(found, tmp_path, tmp_path)
+    for names in ("bee\nant\n", "ant\nbee\ncat\n"):
+        (tmp_path / "classes.txt").write_text(names)
+        with pytest.raises(FileExistsError, match=r"classes.txt exists and holds other class names, or the same in an"):
+            write_image_lists(found, tmp_path, tmp_path)
+        assert (tmp_path / "classes.txt").read_text() == names
+
+
 def test_missing_images_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "x/1.jpg")
     found = LabelledImages(["a"], {"train": [("x/1.jpg", "a"), ("x/2.jpg", "a"), ("y/1.jpg", "a")]})
@@ -119,6 +131,9 @@ def test_images_of_some_class_folders(tmp_path: Path) -> None:
     ]
     with pytest.raises(FileNotFoundError, match="no folder for 2 of the 3 classes, such as 'n05'"):
         images_of_classes(tmp_path, ["n01", "n05", "n06"])
+    for name in ("../" + tmp_path.name, "n01/deep", str(tmp_path), ".."):
+        with pytest.raises(FileNotFoundError, match="no folder for 1 of the 1 classes"):
+            images_of_classes(tmp_path, [name])
     with pytest.raises(ValueError, match="class folder 'n04' holds no images"):
         images_of_classes(tmp_path, ["n01", "n04"])
 

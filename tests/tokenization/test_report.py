@@ -133,6 +133,19 @@ def test_codes_that_differ_from_the_stored_ones_show(
     assert make_report(other, totals).codes_reproduced == 0
 
 
+def test_images_that_changed_before_a_run_went_on_are_named(
+    class_folder: Callable, make_job: Callable, put_aside: Callable, image: Callable, tmp_path: Path
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store", samples_per_shard=8, save_seconds=0.0)
+    put_aside(job)
+    image(tmp_path / "images" / "ant" / "1.png", seed=999)
+    plan = make_plan(job, Processes())
+    report = make_report(plan, tokenize(plan, Processes(), lambda done, total: None, print))
+    assert report.changed_images == ["ant/1.png"]
+    (warning,) = report.warnings()
+    assert warning.startswith("1 of the 8 images looked at give other codes than the store has, such as ant/1.png")
+
+
 def test_sample_is_evenly_spread() -> None:
     assert spread(10, 4) == [0, 2, 5, 7] and spread(3, 64) == [0, 1, 2]
 
