@@ -13,7 +13,7 @@ from seitpp.registry import LOOPS
 
 def accumulated_batches(runner: Runner) -> int:
     """Iterations of the loop that make one optimizer step."""
-    return 1 if isinstance(getattr(runner, "_train_loop", None), StepTrainLoop) else _batches_of(runner)
+    return 1 if isinstance(getattr(runner, "_train_loop", None), StepTrainLoop) else batches_per_step(runner)
 
 
 def has_stepped(runner: Runner) -> bool:
@@ -24,7 +24,7 @@ def has_stepped(runner: Runner) -> bool:
     return wrapper.should_update()
 
 
-def _batches_of(runner: Runner) -> int:
+def batches_per_step(runner: Runner) -> int:
     """Batches that the optimizer wrapper adds up."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict) and not isinstance(wrapper, JointOptimWrapper):
@@ -59,7 +59,7 @@ class StepTrainLoop(IterBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Train; the optimizer wrapper, which counts batches, learns how many there are."""
-        size = _batches_of(self.runner)
+        size = batches_per_step(self.runner)
         self.dataloader_iterator = _Grouped(self.dataloader_iterator, size)
         self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter * size, self._max_iters * size)
         return super().run()

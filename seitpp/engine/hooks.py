@@ -12,7 +12,7 @@ from mmengine.runner import BaseLoop, Runner, set_random_seed
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets.origins import num_shared, origins_of
-from seitpp.engine.accumulation import accumulated_batches
+from seitpp.engine.accumulation import accumulated_batches, batches_per_step
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.engine.norm_statistics import explain_single_values
 from seitpp.engine.resuming import check_resumable
@@ -256,6 +256,8 @@ class DataGuardHook(Hook):
             self.before_val(runner)
             self._tell_shared(runner, dataset, runner.val_loop.dataloader.dataset)
         self._check_pretrained(runner)
+        if hasattr(model, "batches_per_step"):
+            model.batches_per_step = batches_per_step(runner)
         for part in (model, model.data_preprocessor):
             if hasattr(part, "prepare_training"):
                 part.prepare_training(*self._facts(dataset))

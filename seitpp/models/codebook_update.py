@@ -112,29 +112,35 @@ class CodebookUpdate(nn.Module):
         self.register_buffer("counts", torch.ones(codebook_size))
         # Only moving averages need the sums; a codebook that the optimizer moves has nothing to resume here.
         self.register_buffer("sums", torch.zeros(codebook_size, code_dim) if rule == "ema" else None)
+        # Of the batches so far of a step that is made of several; no checkpoint falls between them.
+        self._pending: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
-    def before_step(self, codebook: Tensor, vectors: Tensor, nearest: NearestCodes, step: int) -> None:
+    def before_step(
+        self, codebook: Tensor, vectors: Tensor, nearest: NearestCodes, step: int, batches: int = 1
+    ) -> None:
         """Start the codebook at the first step, and revive dead codes later; before codes are chosen.
 
         Args:
             codebook: (K, D), changed in place.
-            vectors: The batch's, (N, D), float32, as they are compared with codes (of length one under a cosine).
+            vectors: Those of the step's first batch, (N, D), float32, as they are compared with codes (of length one
+                under a cosine).
             nearest: Distance that decides.
             step: Steps made so far.
+            batches: Batches per step.
         """
         if step == 0:
-            self._start(codebook, vectors, nearest)
+            self._start(codebook, vectors, nearest, batches)
         elif self.revive_below and step % self.revive_interval == 0:
             self.revive(codebook, draw_vectors(vectors, len(codebook)))
 
-    def _start(self, codebook: Tensor, vectors: Tensor, nearest: NearestCodes) -> None:
+    def _start(self, codebook: Tensor, vectors: Tensor, nearest: NearestCodes, batches: int) -> None:
         if self.init == "kmeans":
             codebook.copy_(kmeans(vectors, len(codebook), nearest, self.kmeans_iterations))
         elif self.init == "random":
             codebook.copy_(draw_vectors(vectors, len(codebook)))
         # As if each code had been chosen equally often: no code is dead before it had a chance.
-        self.counts.fill_(self._vectors_of_all(vectors) / len(codebook))
+        self.counts.fill_(self._vectors_of_all(vectors) * batches / len(codebook))
         if self.sums is not None:
             self.sums.copy_(codebook * self.counts[:, None])
 
@@ -143,6 +149,10 @@ class CodebookUpdate(nn.Module):
         total = torch.tensor(float(len(vectors)), device=vectors.device)
         all_reduce(total)
         return total
+
+    def forget_batches(self) -> None:
+        """Drop what was counted since the last step ended."""
+        self._pending = None
 
     @torch.no_grad()
     def revive(self, codebook: Tensor, candidates: Tensor) -> Tensor:
@@ -160,22 +170,29 @@ class CodebookUpdate(nn.Module):
         return self.counts < self.revive_below * self.counts.mean()
 
     @torch.no_grad()
-    def after_step(self, codebook: Tensor, vectors: Tensor, codes: Tensor) -> Tensor:
-        """Count the codes that were chosen and, with `rule="ema"`, move them.
+    def after_batch(self, codebook: Tensor, vectors: Tensor, codes: Tensor, ends_step: bool = True) -> Tensor:
+        """Count the codes that were chosen; at the end of a step move averages and, with `rule="ema"`, the codes.
 
         Args:
             codebook: (K, D), changed in place.
             vectors: The batch's, (N, D), float32.
             codes: Their codes, (N,).
+            ends_step: Whether this is the last batch of a step; of several the counts add up, as in one large batch.
 
         Returns:
             Share of all codes that the batch, of all processes, uses; a scalar in [0, 1].
         """
         counts, sums = sums_by_code(vectors, codes, len(codebook))
+        used = (counts > 0).float().mean()
+        if self._pending is not None:
+            counts, sums = counts + self._pending[0], sums + self._pending[1]
+        self._pending = None if ends_step else (counts, sums)
+        if not ends_step:
+            return used
         self.counts.lerp_(counts, 1 - self.decay)
         if self.sums is not None:
             self.sums.lerp_(sums, 1 - self.decay)
             # A code that none chose keeps its vector: both averages shrink alike, down to where float32 ends.
             moved = self.sums / self.counts.clamp(min=1e-12)[:, None]
             codebook.copy_(torch.where(self.counts[:, None] > 1e-12, moved, codebook))
-        return (counts > 0).float().mean()
+        return used

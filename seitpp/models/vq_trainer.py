@@ -27,8 +27,8 @@ class VQTokenizerTrainer(BaseModel):
 
     Its checkpoints hold the tokenizer under `tokenizer.`, which is what a tokenizer's `checkpoint` option reads.
     Without a discriminator it is an ordinary model of mmengine; with one, the optimizers are those of
-    `seitpp.AdversarialOptimWrapperConstructor`. Where batches are accumulated, what happens beside the optimizer counts
-    batches and not steps: the codebook's averages, its `revive_interval`, and `start_step` of the discriminator.
+    `seitpp.AdversarialOptimWrapperConstructor`. Where batches are accumulated, the codebook moves once per optimizer
+    step, as by one large batch; its `revive_interval` and the discriminator's `start_step` count steps, too.
 
     Args:
         tokenizer: Config of a `VQTokenizer`, such as `seitpp.ViTVQGAN`.
@@ -41,7 +41,12 @@ class VQTokenizerTrainer(BaseModel):
         adversarial: Options of `AdversarialLoss`; None for no discriminator.
         data_preprocessor: Config; its normalisation must give the tokenizer's `pixel_range`.
         init_cfg: mmengine's.
+
+    Attributes:
+        batches_per_step: Batches that the optimizer accumulates; `DataGuardHook` sets it before training.
     """
+
+    batches_per_step: int = 1
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class VQTokenizerTrainer(BaseModel):
         # Steps made, for what happens only at some of them. The number is read from the device once after loading.
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
         self._steps: int | None = None
+        self._batches = 0  # of the step that is under way
         self._register_load_state_dict_pre_hook(self._forget_steps)
 
     def init_weights(self) -> None:
@@ -107,10 +113,12 @@ class VQTokenizerTrainer(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Terms of the loss of images (B, C, H, W); also moves the codebook and counts a step."""
+        """Terms of the loss of images (B, C, H, W); the last batch of a step also moves the codebook."""
         step, update, codebook = self._step(), self.codebook_update, self.tokenizer.codebook
         vectors = self._comparable(self.tokenizer.embed(images))
-        update.before_step(codebook.data, _rows(vectors), NEAREST_CODES[self.tokenizer.distance], step)
+        if self._batches == 0:
+            nearest = NEAREST_CODES[self.tokenizer.distance]
+            update.before_step(codebook.data, _rows(vectors), nearest, step, self.batches_per_step)
         codes = self.tokenizer.quantize(vectors.detach())
         quantized = self.tokenizer.lookup(codes)
         reconstructed = self.tokenizer.reconstruct(straight_through(vectors, quantized))
@@ -121,8 +129,11 @@ class VQTokenizerTrainer(BaseModel):
             terms["loss_codebook"] = self.codebook_weight * codebook_loss(vectors, quantized)
         if self.adversarial is not None:
             terms.update(self.adversarial(images, reconstructed, reconstruction_loss, self._last_layer(), step))
-        terms["codes_used"] = update.after_step(codebook.data, _rows(vectors), codes.flatten())
-        self._count_step(step)
+        ends_step = self._batches + 1 >= self.batches_per_step
+        terms["codes_used"] = update.after_batch(codebook.data, _rows(vectors), codes.flatten(), ends_step)
+        self._batches = 0 if ends_step else self._batches + 1
+        if ends_step:
+            self._count_step(step)
         return terms
 
     def reconstruction_terms(self, reconstructed: Tensor, images: Tensor) -> dict[str, Tensor]:
@@ -193,7 +204,8 @@ class VQTokenizerTrainer(BaseModel):
 
     def _forget_steps(self, *_args: Any) -> None:
         """Loading hook."""
-        self._steps = None
+        self._steps, self._batches = None, 0
+        self.codebook_update.forget_batches()
 
 
 def _rows(vectors: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def test_ema_equals_a_loop_over_codes() -> None:
         vectors = torch.randn(10, D)
         codes = nearest_codes_euclidean(vectors, codebook)
         update.before_step(codebook, vectors, nearest_codes_euclidean, step)
-        update.after_step(codebook, vectors, codes)
+        update.after_batch(codebook, vectors, codes)
         for code in range(K):
             chosen = [vector for vector, own in zip(vectors, codes.tolist(), strict=True) if own == code]
             counts[code] = 0.8 * counts[code] + 0.2 * len(chosen)
@@ -43,7 +43,7 @@ def test_a_code_that_none_chooses_keeps_its_vector() -> None:
     vectors = torch.randn(4, D)
     update.before_step(codebook, vectors, nearest_codes_euclidean, step=0)
     for _ in range(200):  # until its averages underflow
-        update.after_step(codebook, vectors, torch.zeros(4, dtype=torch.int64))
+        update.after_batch(codebook, vectors, torch.zeros(4, dtype=torch.int64))
     torch.testing.assert_close(codebook[1], before)
     torch.testing.assert_close(codebook[0], vectors.mean(dim=0))
 
@@ -52,7 +52,7 @@ def test_gradient_rule_counts_and_leaves_the_codebook_alone() -> None:
     update = CodebookUpdate(K, D, rule="gradient", decay=0.5, init=None)
     codebook = torch.randn(K, D)
     before = codebook.clone()
-    used = update.after_step(codebook, torch.randn(4, D), torch.tensor([0, 0, 2, 5]))
+    used = update.after_batch(codebook, torch.randn(4, D), torch.tensor([0, 0, 2, 5]))
     assert torch.equal(codebook, before)
     assert used.item() == pytest.approx(3 / K)
     assert update.counts.tolist() == [1.5, 0.5, 1.0, 0.5, 0.5, 1.0]
@@ -140,7 +140,7 @@ for rule in ("ema", "gradient"):
         for step in range(4):
             vectors = torch.randn(20, 3)
             update.before_step(codebook, vectors, nearest_codes_euclidean, step)
-            used = update.after_step(codebook, vectors, nearest_codes_euclidean(vectors, codebook))
+            used = update.after_batch(codebook, vectors, nearest_codes_euclidean(vectors, codebook))
         kept = [value.flatten() for value in update.state_dict().values()]
         state = torch.cat([codebook.flatten(), used[None], *kept])
         both = [torch.empty_like(state) for _ in range(2)]

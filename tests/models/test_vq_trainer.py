@@ -200,6 +200,24 @@ def test_a_copy_that_was_saved_and_loaded_goes_on_the_same(build: Callable, imag
     assert first.num_steps == 5
 
 
+def test_accumulated_batches_move_the_codebook_as_one_large_batch(build: Callable, images: Tensor) -> None:
+    codebook = dict(rule="ema", decay=0.5, init=None, revive_below=0.9, revive_interval=2)
+    large, small = build(codebook=codebook), build(codebook=codebook)
+    small.batches_per_step = 2
+    for step in range(4):
+        for model, batches in ((large, [images]), (small, images.chunk(2))):
+            torch.manual_seed(step)
+            if step == 2:  # where dead codes are looked for, and first batches differ
+                model.codebook_update.revive_below = 0.0
+            before = model.tokenizer.codebook.detach().clone()
+            for batch in batches:
+                assert torch.equal(model.tokenizer.codebook, before), "codes move with the last batch of a step alone"
+                model.loss(batch)
+        torch.testing.assert_close(small.tokenizer.codebook, large.tokenizer.codebook)
+        torch.testing.assert_close(small.codebook_update.counts, large.codebook_update.counts)
+        assert small.num_steps == large.num_steps == step + 1
+
+
 def test_predictions_are_encoded_and_decoded(build: Callable, images: Tensor) -> None:
     model = build().eval()
     samples = model(images, mode="predict")

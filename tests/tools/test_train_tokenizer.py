@@ -75,6 +75,20 @@ def test_trained_tokenizer_is_used_and_scored(
     assert all(torch.equal(value, weights[f"tokenizer.{name}"]) for name, value in tokenizer.state_dict().items())
 
 
+def two_batches_per_step(cfg: Config) -> None:
+    use_everything(cfg)
+    cfg.optim_wrapper.accumulative_counts = 2
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `scheduler.step")  # which counts batches
+def test_codebook_follows_optimizer_steps(tiny: Callable, tool: Callable, tokenizer_leaf: Path, tmp_path: Path) -> None:
+    tool("train.py", tiny(tokenizer_leaf, edit=two_batches_per_step, epochs=1))
+    checkpoint = load_checkpoint_file(tmp_path / "work_dir" / "epoch_1.pth")
+    moments = checkpoint["optimizer"]["generator"]["state"].values()
+    (steps,) = {int(one["step"]) for one in moments}
+    assert 0 < steps == checkpoint["state_dict"]["num_steps"] == checkpoint["meta"]["iter"] // 2
+
+
 def two_loader_processes(cfg: Config) -> None:
     """Flips are then drawn in them."""
     cfg.train_dataloader.num_workers = 2
