@@ -190,12 +190,13 @@ def prepare_processes(config: Config) -> None:
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
     config.sync_bn = None  # which runs on GPUs alone
-    config.model_wrapper_cfg = ConfigDict(
-        type="mmengine.MMDistributedDataParallel",
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=config.get("find_unused_parameters", False),
-    )
+    given = config.get("model_wrapper_cfg") or {}
+    options = {
+        "broadcast_buffers": False,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+        **given,
+    }
+    config.model_wrapper_cfg = ConfigDict({**options, "type": "mmengine.MMDistributedDataParallel", "device_ids": None})
 
 
 def _set_slurm_environment() -> None:

@@ -39,6 +39,11 @@ class OptionsAction(DictAction):
             super().__call__(parser, namespace, values, *args)
         except (ValueError, AssertionError) as error:
             parser.error(f"--cfg-options {' '.join(values)}: {error}")
+        except RecursionError:  # of mmengine's parser, on anything in brackets that it cannot take apart
+            parser.error(
+                f"--cfg-options {' '.join(values)}: lists are written '[a,b]' and tuples '(a,b)', of numbers and "
+                "words; set a dict key by key, such as custom_hooks.0.momentum=1e-3"
+            )
 
 
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +102,11 @@ def _check_key(
         if not isinstance(node, Mapping):
             raise ValueError(f"--cfg-options {key}: {'.'.join(path)} is {shown(node)} and has no keys")
         scope = node.get("_scope_", scope)
+        if part not in node and path and part.isdigit():
+            found = (
+                f"one dict and no list: {'.'.join([*path, *parts[number + 1 :]])} sets it" if node else "no list yet"
+            )
+            raise ValueError(f"--cfg-options {key}: {'.'.join(path)} is {found}")
         if part not in node:
             known = root_keys(tokenizing) if not path else keys_read(typed, path, scope)
             if path == ["default_hooks"]:  # a hook of a new name must say what it is

@@ -36,9 +36,11 @@ _GIVEN = {"self", "runner", "dataloader"}
 _PLAIN: dict[str, str | Sequence[str] | None] = {
     "adversarial": "seitpp.models.patch_discriminator:AdversarialLoss",
     "auto_scale_lr": ("base_batch_size", "enable", "rule"),
+    "batch_augments": ("augments", "probs"),
     "clip_grad": ("clip_value", "error_if_nonfinite", "foreach", "max_norm", "norm_type", "type"),
     "codebook": "seitpp.models.codebook_update:CodebookUpdate",
     "compile": None,
+    "data_preprocessor": None,  # whose class is the model's to choose, and which takes its own options alone
     "custom_imports": ("allow_failed_imports", "imports"),
     "custom_keys": None,
     "dist_cfg": ("backend", "init_backend", "init_method", "rank", "timeout", "world_size"),
@@ -63,6 +65,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "task_metrics": None,
     "test_cfg": ("crop_size", "flip", "keep_logits", "mode", "stride", "windows_at_once"),  # a segmentor's
     "token_adapt": "seitpp.models.token_adapt:TokenAdapt",
+    "train_cfg": ("augments", "probs"),  # a classifier's
 }
 # Keys of dicts with a type that are read before the class is built.
 _ANYWHERE = {"type", "_scope_", "_delete_"}
@@ -130,6 +133,8 @@ def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -
     if "custom_keys" in path:  # below are names of weights
         return {"lr_mult", "decay_mult"} if name != "custom_keys" else None
     at_root = len(path) == 1
+    if at_root and name == "model_wrapper_cfg" and "type" not in node:
+        node = {**node, "type": "mmengine.MMDistributedDataParallel"}
     if at_root and name.endswith("_dataloader"):
         return _constructor_keys(_attribute(_LOADER)) | set(_BESIDE_LOADER)
     if at_root and name in _LOOPS and "type" not in node:

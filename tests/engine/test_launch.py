@@ -243,3 +243,13 @@ def test_samples_of_a_batch_sampler_are_scaled_for() -> None:
     config.train_dataloader = {"batch_sampler": {"type": "BatchSampler", "batch_size": 128}}
     launch.scale_lr(config, 1)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.05)
+
+
+def test_options_of_the_wrapper_hold_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    config = Config({"launcher": "pytorch", "model_wrapper_cfg": {"find_unused_parameters": True}})
+    launch.prepare_processes(config)
+    assert config.model_wrapper_cfg.find_unused_parameters is True
+    assert config.model_wrapper_cfg.broadcast_buffers is False
+    assert config.model_wrapper_cfg.type == "mmengine.MMDistributedDataParallel"

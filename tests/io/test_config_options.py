@@ -70,6 +70,8 @@ def merged(repository: Path, kept: dict[str, Config]) -> Callable[..., Config]:
         (MTM, "visualizer.vis_backend=a", "did you mean visualizer.vis_backends?"),
         (MTM, "log_processor.windowsize=5", "did you mean log_processor.window_size?"),
         (MTM, "load_form=a.pth", "did you mean load_from?"),
+        (MTM, "model_wrapper_cfg.find_unused=True", "did you mean model_wrapper_cfg.find_unused_parameters?"),
+        (FINETUNE, "model.train_cfg.augment=1", "did you mean model.train_cfg.augments?"),
         (FINETUNE, "model.head.loss.label_smooth=0.1", "did you mean model.head.loss.label_smooth_val"),
         (FINETUNE, "model.backbone.init_cfg.path=a", "nothing would read it"),
         (SEGMENT, "model.decode_head.num_class=3", "did you mean model.decode_head.num_classes?"),
@@ -110,6 +112,8 @@ def test_key_that_nothing_reads_is_refused(merged: Callable, name: str, option: 
         (MTM, ["data_preprocessor.augments.0.second.0.checkpoint=a.pth", "model_wrapper_cfg.type=A"]),
         (MTM, ["visualizer.vis_backends.0.type=mmengine.TensorboardVisBackend", "custom_imports.imports=[a]"]),
         (MTM, ["optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.loss_scale=dynamic"]),
+        (MTM, ["model_wrapper_cfg.find_unused_parameters=True", "model_wrapper_cfg.static_graph=True"]),
+        (FINETUNE, ["model.train_cfg.augments.type=Mixup", "model.train_cfg.augments.alpha=0.2"]),
         (FINETUNE, ["model.head.loss.use_sigmoid=True", "model.head.cal_acc=True", "model.backbone.init_cfg=None"]),
         (FINETUNE, ["optim_wrapper.paramwise_cfg.layer_decay_rate=1.0", "val_evaluator.topk=[1]"]),
         (SEGMENT, ["model.test_cfg.mode=slide", "model.test_cfg.crop_size=4", "model.test_cfg.stride=2"]),
@@ -140,6 +144,8 @@ def test_plus_adds_a_key(merged: Callable) -> None:
         ("data_preprocessor.augments.9.p=3", "data_preprocessor.augments is a list of 1, and '9' is no place in it"),
         ("data_preprocessor.augments.a.p=3", "data_preprocessor.augments is a list of 1, and 'a' is no place in it"),
         ("data_preprocessor.augments.0.first.0.size.0=3", "is 28 and has no keys"),
+        ("param_scheduler.0.warmup=3", "param_scheduler is one dict and no list: param_scheduler.warmup sets it"),
+        ("custom_hooks.0.momentum=1e-3", "custom_hooks is no list yet"),
         ("model=3", "model is a dict; set one of its keys, such as model.type"),
     ],
 )
@@ -154,6 +160,18 @@ def test_what_is_no_option_ends_with_status_2(merged: Callable, text: str, capsy
     with pytest.raises(SystemExit, match="2"):
         merged(MTM, text)
     assert f"--cfg-options {text}: expected key=value, such as" in capsys.readouterr().err
+
+
+def test_dicts_in_a_list_end_with_status_2(merged: Callable, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        merged(MTM, "custom_hooks=[dict(type='EMAHook',momentum=1e-3)]")
+    assert "set a dict key by key, such as custom_hooks.0.momentum=1e-3" in capsys.readouterr().err
+
+
+def test_data_preprocessor_without_a_type_takes_what_its_class_does() -> None:
+    config = Config({"model": {"type": "ImageClassifier"}, "data_preprocessor": {"num_classes": 3}})
+    apply_options(config, {"data_preprocessor.batch_augments.augments.type": "Mixup"})
+    assert config.data_preprocessor.batch_augments.augments.type == "Mixup"
 
 
 def test_variable_of_the_file_is_told(merged: Callable, caplog: pytest.LogCaptureFixture) -> None:
