@@ -45,9 +45,12 @@ def check_other_file(source: str | Path, target: str | Path) -> None:
     """Refuse to write over what is read, under whatever name.
 
     Raises:
-        ValueError: `target` is `source`: the same path, or a link to the same file or folder.
+        ValueError: `target` is `source`: the same path, or a link to the same file or folder; or a file of a store that
+            is read.
     """
-    same = os.path.realpath(source) == os.path.realpath(target)
+    read, written = os.path.realpath(source), os.path.realpath(target)
+    is_store = os.path.isfile(os.path.join(read, "header.json"))
+    same = read == written or (is_store and os.path.isfile(written) and written.startswith(read + os.sep))
     if same or (os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target)):
         raise ValueError(f"{target} is what would be read, {source}; write to another file or folder")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from seitpp.files import check_other_file, written_whole
+from seitpp.testing import make_store
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -99,6 +100,15 @@ def test_writing_over_what_is_read_is_refused(kind: str, tmp_path: Path) -> None
     target = {"same": source, "spelling": tmp_path / "." / "c" / ".." / "a"}.get(kind, other)
     with pytest.raises(ValueError, match=re.escape(f"{target} is what would be read, {source}; write to another")):
         check_other_file(source, target)
+
+
+def test_writing_over_a_file_of_a_store_that_is_read_is_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", num_samples=2, grid=(2, 2), codebook_size=4, code_dim=2)
+    (tmp_path / "link").symlink_to(store / "codebook.npy")
+    for target in (store / "codebook.npy", store / "header.json", tmp_path / "link"):
+        with pytest.raises(ValueError, match=f"{target.name} is what would be read, .*store; write to another file"):
+            check_other_file(store, target)
+    check_other_file(store, store / "new.json")
 
 
 def test_writing_elsewhere_is_fine(tmp_path: Path) -> None:

@@ -46,11 +46,12 @@ def train(args: argparse.Namespace) -> None:
         if "base_batch_size" not in (config.get("auto_scale_lr") or {}):
             raise ValueError("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")
         config.auto_scale_lr.enable = True
-    launch.set_resume(config, args.resume)
-    world_size = launch.world_size_of(args.launcher)
-    launch.scale_lr(config, world_size)
-    launch.use_whole_steps(config, world_size)
-    launch.build_runner(config).train()
+    with launch.alone_in(config.work_dir, args.launcher):
+        launch.set_resume(config, args.resume)
+        world_size = launch.world_size_of(args.launcher)
+        launch.scale_lr(config, world_size)
+        launch.use_whole_steps(config, world_size)
+        launch.build_runner(config).train()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +22,9 @@ from seitpp.engine.config_checks import check_launcher
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
+from seitpp.io.locks import FolderLock
 
+_PATIENCE_SECONDS = 15.0
 _LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -69,6 +73,30 @@ def world_size_of(launcher: str) -> int:
         return 1
     names = {"pytorch": "WORLD_SIZE", "slurm": "SLURM_NTASKS", "mpi": "OMPI_COMM_WORLD_SIZE"}
     return int(os.environ.get(names[launcher], 1))
+
+
+@contextmanager
+def alone_in(folder: str | Path, launcher: str) -> Iterator[None]:
+    """Keep other runs out of a work folder, as far as its file system has locks; their checkpoints have the same names.
+
+    Raises:
+        BlockingIOError: Another run is at work there.
+    """
+    names = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+    lock = None
+    if int(os.environ.get(names.get(launcher, ""), 0)) == 0:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FolderLock(Path(folder), "work folder", _PATIENCE_SECONDS)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            print_log(f"{error}: no other run is kept out", "current")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def scale_lr(config: Config, world_size: int) -> None:

@@ -6,6 +6,7 @@ blocks nobody.
 
 import inspect
 import os
+import time
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -21,14 +22,16 @@ class FolderLock:
     Args:
         folder: The folder, which must exist.
         what: What is written there, for messages: "store".
+        patience: Seconds to wait for another writer; its loader workers may outlive a killed one by some.
 
     Raises:
         BlockingIOError: Another writer is at work there, in this process or another one.
         OSError: The folder cannot be locked, for one because it is read-only.
     """
 
-    def __init__(self, folder: Path, what: str) -> None:
+    def __init__(self, folder: Path, what: str, patience: float = 0.0) -> None:
         self.path = folder / LOCK_FILE
+        self._deadline = time.monotonic() + patience
         self._lock = FileLock(self.path, thread_local=False, **_HARD)
         try:
             while not self._acquire():
@@ -50,7 +53,7 @@ class FolderLock:
         """Lock the file that bears the name; False if it was another one by the time it was locked."""
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=max(0.0, self._deadline - time.monotonic()))
             if self.path.exists() and os.path.samestat(os.fstat(handle), os.stat(self.path)):
                 return True
             self._lock.release()

@@ -1,6 +1,7 @@
 """From a config and options to a run: learning-rate scaling, what to resume from, world size, processes."""
 
 import argparse
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -253,3 +254,28 @@ def test_options_of_the_wrapper_hold_without_a_gpu(monkeypatch: pytest.MonkeyPat
     assert config.model_wrapper_cfg.find_unused_parameters is True
     assert config.model_wrapper_cfg.broadcast_buffers is False
     assert config.model_wrapper_cfg.type == "mmengine.MMDistributedDataParallel"
+
+
+def test_one_run_at_a_time_in_a_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_PATIENCE_SECONDS", 0.0)
+    folder = tmp_path / "work"
+    with launch.alone_in(folder, "none"):
+        with pytest.raises(
+            BlockingIOError, match=r"another writer is at work in the work folder .*work; wait until it"
+        ):
+            launch.alone_in(folder, "none").__enter__()
+        monkeypatch.setenv("RANK", "1")
+        with launch.alone_in(folder, "pytorch"):  # of the same run
+            pass
+    with launch.alone_in(folder, "none"):
+        pass
+    assert list(folder.iterdir()) == []
+
+
+def test_work_folder_without_locks_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(launch, "FolderLock", fail)
+    with launch.alone_in(tmp_path / "work", "none"):
+        assert (tmp_path / "work").is_dir()

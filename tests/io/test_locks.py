@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_release_by_one_that_holds_nothing_changes_nothing(tmp_path: Path) -> No
     first.release()
     with pytest.raises(BlockingIOError, match="another writer"):
         FolderLock(tmp_path, "store")
+    second.release()
+
+
+def test_patient_writer_waits_for_the_one_before(tmp_path: Path) -> None:
+    first = FolderLock(tmp_path, "store")
+    timer = threading.Timer(0.2, first.release)
+    timer.start()
+    second = FolderLock(tmp_path, "store", patience=30)
+    timer.join()
+    with pytest.raises(BlockingIOError, match="another writer"):
+        FolderLock(tmp_path, "store", patience=0.1)
     second.release()
 
 

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 
 from seitpp.checkpoint import load_checkpoint_file as load
+from seitpp.engine import launch
 from seitpp.models.masking import TruncatedNormalRatio
 
 
@@ -33,6 +34,18 @@ def test_training_writes_checkpoints_and_scores(tiny: Callable, tool: Callable, 
     logged = scalars(work_dir)
     assert sum("loss" in entry for entry in logged) == 4
     assert sum("masked_code/accuracy" in entry for entry in logged) == 2
+
+
+def test_second_run_in_a_work_folder_is_refused(
+    tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "_PATIENCE_SECONDS", 0.0)
+    with (
+        launch.alone_in(tmp_path / "work_dir", "none"),
+        pytest.raises(BlockingIOError, match="wait until it has ended"),
+    ):
+        tool("train.py", tiny(mtm_leaf))
+    assert not list((tmp_path / "work_dir").glob("*.pth"))
 
 
 def test_training_is_repeatable(
