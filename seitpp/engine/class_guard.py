@@ -50,8 +50,11 @@ class ClassGuardHook(Hook):
         if _head_of(runner) is None:
             return
         dataset = runner.train_loop.dataloader.dataset
-        if self.compare_names and isinstance(runner._val_loop, BaseLoop):
-            self._compare(runner, _classes_of(dataset), _name_of(dataset), runner.val_loop.dataloader.dataset)
+        _check_ignored(_head_of(runner), dataset)
+        if isinstance(runner._val_loop, BaseLoop):
+            _compare_shifts(dataset, runner.val_loop.dataloader.dataset)
+            if self.compare_names:
+                self._compare(runner, _classes_of(dataset), _name_of(dataset), runner.val_loop.dataloader.dataset)
         self._tell_missing(runner, dataset, "training cannot teach them")
 
     def before_val(self, runner: Runner) -> None:
@@ -118,6 +121,31 @@ def _check_several_classes(model: torch.nn.Module) -> None:
                     f"model.{name} has one class, and a softmax over one class is always 1: nothing would be learned. "
                     "Give the data a class for all that is something else, or the loss use_sigmoid=True"
                 )
+
+
+def _check_ignored(head: torch.nn.Module | None, dataset: Any) -> None:
+    """Refuse a head that would learn from pixels that mean "ignore", and not from those of a class."""
+    found = getattr(head, "ignore_index", None)
+    expected = (getattr(dataset, "metainfo", None) or {}).get("label_ignore_index")
+    if None not in (found, expected) and found != expected:
+        raise ValueError(
+            f"model.decode_head.ignore_index is {found}, but {expected} means ignore in the label maps of "
+            f"{_name_of(dataset)}; leave the option out"
+        )
+
+
+def _compare_shifts(training: Any, validation: Any) -> None:
+    """Refuse label maps of which 0 became "ignore" for training alone, or for validation alone."""
+    shifts = [
+        ((getattr(dataset, "metainfo", None) or {}).get("label_maps") or {}).get("reduce_zero_label")
+        for dataset in (training, validation)
+    ]
+    if None not in shifts and shifts[0] != shifts[1]:
+        shifted, plain = (training, validation) if shifts[0] else (validation, training)
+        raise ValueError(
+            f"{_name_of(shifted)} was made with --reduce-zero-label and {_name_of(plain)} without, so that class k of "
+            "one is class k + 1 of the other; make one of them again"
+        )
 
 
 def _head_of(runner: Runner) -> torch.nn.Module | None:

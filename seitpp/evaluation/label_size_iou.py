@@ -43,11 +43,17 @@ class LabelSizeIoUMetric(IoUMetric):
         """The scores of all samples, in percent.
 
         Raises:
-            ValueError: No pixel has a label.
+            ValueError: No pixel has a label, or another value means "ignore" than in the label maps.
         """
         logger = MMLogger.get_current_instance()
         if not results:  # predictions are only written
             return super().compute_metrics(results)
+        expected = (self.dataset_meta or {}).get("label_ignore_index", self.ignore_index)
+        if self.ignore_index != expected:
+            raise ValueError(
+                f"ignore_index of the metric is {self.ignore_index}, but {expected} means ignore in the label maps; "
+                "leave the option out"
+            )
         logger.info(f"Scored at the size of the label maps: {_described([size for *_areas, size in results])}.")
         areas = [tuple(one) for *one, _size in results]
         absent = self._absent_classes(areas)

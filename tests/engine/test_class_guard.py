@@ -4,6 +4,7 @@ import copy
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.class_names import class_difference, is_wordnet_order
-from seitpp.engine.class_guard import _check_several_classes
+from seitpp.engine.class_guard import _check_ignored, _check_several_classes, _compare_shifts
 from seitpp.storage import StoreWriter
 from seitpp.testing import make_codebook, make_release, shrink
 
@@ -263,3 +264,34 @@ class TestOneClass:
         cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 1
         with pytest.raises(ValueError, match=r"model\.decode_head has one class"):
             _check_several_classes(build_runner(cfg).model)
+
+
+def label_maps(name: str, shifted: bool | None) -> SimpleNamespace:
+    metainfo = {
+        "label_ignore_index": 255,
+        **({} if shifted is None else {"label_maps": {"reduce_zero_label": shifted}}),
+    }
+    return SimpleNamespace(store_path=name, metainfo=metainfo)
+
+
+def test_label_maps_shifted_for_training_alone_are_refused() -> None:
+    for train, val in ((True, False), (False, True)):
+        shifted, plain = ("train", "val") if train else ("val", "train")
+        with pytest.raises(
+            ValueError, match=f"{shifted} was made with --reduce-zero-label and {plain} without, so that"
+        ):
+            _compare_shifts(label_maps("train", train), label_maps("val", val))
+    for pair in ((True, True), (False, False), (None, True), (False, None)):
+        _compare_shifts(*(label_maps(name, shifted) for name, shifted in zip(("train", "val"), pair, strict=True)))
+
+
+def test_head_that_ignores_another_value_than_the_label_maps_is_refused() -> None:
+    head = torch.nn.Module()
+    _check_ignored(head, label_maps("train", None))  # a classifier's
+    head.ignore_index = 255
+    _check_ignored(head, label_maps("train", None))
+    head.ignore_index = 0
+    with pytest.raises(
+        ValueError, match=r"decode_head.ignore_index is 0, but 255 means ignore in the label maps of train"
+    ):
+        _check_ignored(head, label_maps("train", None))

@@ -50,3 +50,11 @@ def test_nothing_is_said_where_all_classes_have_labels(warned: list[str]) -> Non
 def test_labels_that_are_all_ignored_are_no_score() -> None:
     with pytest.raises(ValueError, match="no pixel of the label maps has a label: all mean ignore"):
         scored([[0, 1]], [[255, 255]])
+
+
+def test_value_that_means_ignore_is_that_of_the_label_maps() -> None:
+    metric = LabelSizeIoUMetric(iou_metrics=["mIoU"], ignore_index=0)
+    metric.dataset_meta = {"classes": ["sky", "sea"], "label_ignore_index": 255}
+    metric.results = [(*torch.ones(4, 2), (2, 2))]
+    with pytest.raises(ValueError, match="ignore_index of the metric is 0, but 255 means ignore in the label maps"):
+        metric.compute_metrics(metric.results)
