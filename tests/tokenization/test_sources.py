@@ -507,6 +507,40 @@ def test_mmseg_data_set_of_some_classes_is_refused(pair_folder: Callable, tmp_pa
         open_image_source(path)
 
 
+def test_mmseg_data_set_that_ignores_another_value_is_refused(pair_folder: Callable, tmp_path: Path) -> None:
+    pair_folder(tmp_path, 2)
+    prefix = "dict(img_path='images/training', seg_map_path='annotations/training')"
+    dataset = f"dict(type='mmseg.BaseSegDataset', data_root={str(tmp_path)!r}, data_prefix={prefix}, img_suffix='.png'"
+    path = write_config(tmp_path, f"{dataset}, ignore_index=0)", "mmseg")
+    with pytest.raises(ValueError, match="the data set's ignore_index is 0, but stores take 255 for ignored pixels"):
+        open_image_source(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("0.png -1", r"the gt_label of .*0\.png is -1, expected a class index from 0 to 4294967295"),
+        (f"0.png {2**70}", rf"the gt_label of .*0\.png is {2**70}, expected a class index"),
+        ("0.png 0,1", r"config.py: the data set 'mmpretrain.CustomDataset' cannot be opened: invalid literal for int"),
+        ("", r"config.py: the data set 'mmpretrain.CustomDataset' cannot be opened: need at least one array"),
+    ],
+)
+def test_annotations_that_are_no_class_indices_are_refused(
+    lines: str, message: str, image: Callable, tmp_path: Path
+) -> None:
+    image(tmp_path / "0.png")
+    (tmp_path / "list.txt").write_text(lines)
+    options = f"data_root={str(tmp_path)!r}, ann_file='list.txt', data_prefix=''"
+    with pytest.raises(ValueError, match=message):
+        open_image_source(write_config(tmp_path, f"dict(type='mmpretrain.CustomDataset', {options})", "mmpretrain"))
+
+
+@pytest.mark.parametrize("dataset", ["5", "None", "[1]"])
+def test_data_set_that_is_none_is_refused(dataset: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no train_dataloader with a dataset"):
+        open_image_source(write_config(tmp_path, dataset, None))
+
+
 def test_data_set_of_several_labels_an_image_is_refused(image: Callable, tmp_path: Path) -> None:
     image(tmp_path / "0.png")
     entries = {"metainfo": {"classes": ["a", "b"]}, "data_list": [{"img_path": "0.png", "gt_label": [0, 1]}]}

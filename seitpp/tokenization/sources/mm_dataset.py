@@ -12,8 +12,13 @@ from PIL import Image
 
 from seitpp.images import UnreadableImageError, decode_image, to_eight_bit
 from seitpp.io.config_file import read_config
+from seitpp.io.label_files import IGNORE_INDEX
 from seitpp.tokenization.sources.base import ImageSource, count_endings
 from seitpp.tokenization.sources.files import is_url, join, list_files, read_file
+from seitpp.tokenization.sources.labels import LARGEST_LABEL
+
+# What other projects' data sets raise at files that are not as they expect.
+_DATA_SET_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
 
 
 class MMDatasetSource(ImageSource):
@@ -36,7 +41,7 @@ class MMDatasetSource(ImageSource):
     def __init__(self, config: str, split: str = "train", unlabelled: bool = False) -> None:
         cfg = read_config(config)
         loader = cfg.get(f"{split}_dataloader") or {}
-        if "dataset" not in loader:
+        if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
             raise ValueError(f"{config} has no {split}_dataloader with a dataset; choose another --split")
         self._config = config
         dataset = self._build(cfg, dict(loader["dataset"]))
@@ -75,10 +80,10 @@ class MMDatasetSource(ImageSource):
         try:
             with DATASETS.switch_scope_and_registry(scope) as registry:
                 return registry.build({**dataset, "pipeline": [], "lazy_init": False})
-        except (KeyError, TypeError) as error:
+        except _DATA_SET_ERRORS as error:
+            hint = "; name a plain one, not one that wraps others" if isinstance(error, (KeyError, TypeError)) else ""
             raise ValueError(
-                f"{self._config}: the data set {dataset.get('type')!r} cannot be opened; name a plain one, not one "
-                f"that wraps others: {error}"
+                f"{self._config}: the data set {dataset.get('type')!r} cannot be opened{hint}: {error}"
             ) from error
 
     @staticmethod
@@ -107,14 +112,29 @@ class MMDatasetSource(ImageSource):
                 )
             self.annotated = True
             self._maps = [info["seg_map_path"] for info in infos]
+            if (ignored := getattr(dataset, "ignore_index", IGNORE_INDEX)) != IGNORE_INDEX:
+                raise ValueError(
+                    f"{self._config}: the data set's ignore_index is {ignored}, but stores take {IGNORE_INDEX} for "
+                    "ignored pixels; change the value in the label maps, and leave the option out"
+                )
             self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
         elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
-            self.labels = np.array([info["gt_label"] for info in infos], np.int64)
+            self.labels = self._checked([int(info["gt_label"]) for info in infos])
         elif any(info.get("gt_label") is not None for info in infos):
             raise ValueError(
                 f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
                 "index; pass --unlabelled to leave labels out"
             )
+
+    def _checked(self, labels: list[int]) -> np.ndarray:
+        """Class indices, (N,), int64; raises `ValueError` at one that is none."""
+        end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
+        for name, label in zip(self.names, labels, strict=True):
+            if not 0 <= label < end:
+                raise ValueError(
+                    f"{self._config}: the gt_label of {name} is {label}, expected a class index from 0 to {end - 1}"
+                )
+        return np.array(labels, np.int64)
 
 
 def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:
