@@ -70,10 +70,15 @@ class WholeCheckpointHook(CheckpointHook):
             own = Path(self.out_dir) / Path(str(noted)).name
             is_own = noted is not None and goes_on_here and own.name.startswith("best_") and own.is_file()
             self._set_best(runner, key, str(own) if is_own else None)
-            if noted is not None and not is_own:
+            if noted is None or is_own:
+                continue
+            if Path(str(noted)).is_file():
                 runner.logger.info(
                     f"The best checkpoint so far is not in {self.out_dir}; it stays where it is: {noted}"
                 )
+            else:  # a run that asks for the best one shall not end without any
+                runner.message_hub.runtime_info.pop(self._info("best_score", key), None)
+                runner.logger.info(f"The best checkpoint so far, {noted}, is not there: the next one counts anew.")
 
     def _info(self, name: str, key: str) -> str:
         """mmengine's name of a note; the score is part of it where there are several."""

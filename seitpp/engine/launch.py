@@ -49,6 +49,8 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     config = read_config(args.config)
     if stores[0] is not None:
         use_stores(config, *stores)
+    if "launcher" in (args.cfg_options or {}):
+        raise ValueError("--cfg-options launcher: the launcher is an option of its own; use --launcher")
     apply_options(config, args.cfg_options)
     check_read_keys(config)
     config.launcher = args.launcher
@@ -197,7 +199,12 @@ def _check_counts(config: Config, accumulated: int) -> None:
 
 
 def set_resume(config: Config, resume: str | None) -> None:
-    """Apply `--resume [checkpoint]`; `auto` takes the newest checkpoint of the work folder, if there is one."""
+    """Apply `--resume [checkpoint]`; `auto` takes the newest checkpoint of the work folder, if there is one.
+
+    So does `resume=True` in a config: mmengine's own way would take the folder's last note, whole or not, here or not.
+    """
+    if resume is None and config.get("resume") and config.get("load_from") is None:
+        resume = "auto"
     if resume is None:
         return
     config.resume = True

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.utils import import_modules_from_strings
 
 from seitpp.io.config_readers import keys_read, root_keys
 from seitpp.io.untrusted import shown
@@ -71,6 +72,8 @@ def apply_options(config: Config, options: Mapping[str, Any] | None) -> None:
         if not key.startswith("+"):
             _check_key(config, merged, key, value, tokenizing, given)
     _merge(config, given)
+    if any(key.split(".")[0] == "custom_imports" for key in given):  # which mmengine imports when it reads a file
+        import_modules_from_strings(**config.custom_imports)
 
 
 def _merge(config: Config, options: dict[str, Any]) -> None:

@@ -231,6 +231,16 @@ class TestOtherFolders:
         found = [name for name in names(tmp_path / "moved") if name.endswith("pth")]
         assert found == ["best_masked_code_accuracy_epoch_2.pth", "epoch_2.pth"]
 
+    def test_a_best_checkpoint_that_is_gone_is_made_again(
+        self, train: Callable, tmp_path: Path, scores: Callable
+    ) -> None:
+        scores([6.0, 5.0])
+        train(**BEST, train_cfg__max_epochs=1)
+        (tmp_path / "run" / "best_masked_code_accuracy_epoch_1.pth").unlink()
+        newest = newest_checkpoint(str(tmp_path / "run"))
+        train(**BEST, resume=True, load_from=newest, train_cfg__max_epochs=2)
+        assert "best_masked_code_accuracy_epoch_2.pth" in names(tmp_path / "run")
+
     def test_a_checkpoint_cannot_name_a_file_to_remove(self, train: Callable, tmp_path: Path, scores: Callable) -> None:
         scores([5.0, 6.0])
         train(**BEST, train_cfg__max_epochs=1)

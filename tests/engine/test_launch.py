@@ -279,3 +279,18 @@ def test_work_folder_without_locks_is_taken(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(launch, "FolderLock", fail)
     with launch.alone_in(tmp_path / "work", "none"):
         assert (tmp_path / "work").is_dir()
+
+
+def test_resume_in_the_config_takes_the_newest_checkpoint_of_its_folder(tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    for folder in (tmp_path / "original", copied):
+        folder.mkdir()
+        path = write_checkpoint(folder, "epoch_3.pth", noted_as=str(tmp_path / "original" / "epoch_3.pth"))
+    config = Config({"work_dir": str(copied), "resume": True, "load_from": None})
+    launch.set_resume(config, None)
+    assert (config.resume, config.load_from) == (True, str(path))
+
+
+def test_launcher_among_the_options_is_refused(config_file: str) -> None:
+    with pytest.raises(ValueError, match="launcher is an option of its own; use --launcher"):
+        launch.load_config(options(config_file, "--cfg-options", "launcher=pytorch"))

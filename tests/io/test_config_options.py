@@ -3,6 +3,7 @@
 import argparse
 import copy
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_key_that_nothing_reads_is_refused(merged: Callable, name: str, option: 
         (MTM, ["param_scheduler.start_ratio=0.1", "param_scheduler.verbose=True"]),
         (MTM, ["train_cfg.val_begin=3", "val_cfg.fp16=True", "env_cfg.dist_cfg.backend=gloo", "compile.mode=default"]),
         (MTM, ["data_preprocessor.augments.0.second.0.checkpoint=a.pth", "model_wrapper_cfg.type=A"]),
-        (MTM, ["visualizer.vis_backends.0.type=mmengine.TensorboardVisBackend", "custom_imports.imports=[a]"]),
+        (MTM, ["visualizer.vis_backends.0.type=mmengine.TensorboardVisBackend", "custom_imports.imports=[json]"]),
         (MTM, ["optim_wrapper.type=AmpOptimWrapper", "optim_wrapper.loss_scale=dynamic"]),
         (MTM, ["model_wrapper_cfg.find_unused_parameters=True", "model_wrapper_cfg.static_graph=True"]),
         (FINETUNE, ["model.train_cfg.augments.type=Mixup", "model.train_cfg.augments.alpha=0.2"]),
@@ -160,6 +161,13 @@ def test_what_is_no_option_ends_with_status_2(merged: Callable, text: str, capsy
     with pytest.raises(SystemExit, match="2"):
         merged(MTM, text)
     assert f"--cfg-options {text}: expected key=value, such as" in capsys.readouterr().err
+
+
+def test_custom_imports_are_imported(merged: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module_of_mine.py").write_text("LOADED = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    merged(MTM, "custom_imports.imports=[module_of_mine]")
+    assert sys.modules["module_of_mine"].LOADED
 
 
 def test_dicts_in_a_list_end_with_status_2(merged: Callable, capsys: pytest.CaptureFixture) -> None:
