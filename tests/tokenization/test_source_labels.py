@@ -140,7 +140,7 @@ def test_class_names_of_any_editor(image: Callable, tmp_path: Path, encoding: st
 @pytest.mark.parametrize("text", ["ant\n\nbee\n", "ant\nant \n", "", "\n"])
 def test_class_names_with_gaps_or_twice_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.txt").write_text(text)
-    with pytest.raises(ValueError, match=r"classes\.txt: class names must differ and not be empty"):
+    with pytest.raises(ValueError, match=r"classes\.txt.*(names no classes|class names must differ)"):
         opened(tmp_path, "a.png 1\n", "list.txt", classes_file=str(tmp_path / "classes.txt"))
 
 

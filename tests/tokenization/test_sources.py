@@ -145,7 +145,7 @@ def test_class_names_set_the_order(class_folder: Callable, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="folder 'bee' is not among the 2 class names given"):
         open_image_source(tmp_path / "images", classes_file=str(tmp_path / "classes.txt"))
     (tmp_path / "classes.txt").write_text("ant\nant\n")
-    with pytest.raises(ValueError, match="class names must differ and not be empty, one a line"):
+    with pytest.raises(ValueError, match=r"classes.txt, line 2 is 'ant', as line 1 is; class names must differ"):
         open_image_source(tmp_path / "images", classes_file=str(tmp_path / "classes.txt"))
 
 

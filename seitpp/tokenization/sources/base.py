@@ -173,6 +173,12 @@ def read_class_names(path: str) -> list[str]:
         ValueError: It is no text, or names are not different, or empty, or there are none.
     """
     names = [unquoted(line) for line in text_lines(read_file(path), path, "list of class names")]
-    if len(set(names)) != len(names) or not all(names) or not names:
-        raise ValueError(f"{path}: class names must differ and not be empty, one a line")
+    if not names:
+        raise ValueError(f"{path} names no classes; expected one a line")
+    line_of: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name or name in line_of:
+            found = f"{name!r}, as line {line_of[name]} is" if name else "empty"
+            raise ValueError(f"{path}, line {number} is {found}; class names must differ and not be empty, one a line")
+        line_of[name] = number
     return names
