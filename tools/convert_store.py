@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     only_import.add_argument("--name", metavar="TOKENIZER_NAME", help="name of the tokenizer in the header")
     args = parser.parse_args(argv)
     from_release = is_release(args.src)
-    args.to = args.to or ("store" if from_release or args.codec or args.shard_bytes else "release")
+    args.to = args.to or ("store" if from_release or args.codec or args.shard_bytes is not None else "release")
     if args.to == "release" and (from_release or args.codec or args.resume or args.shard_bytes is not None):
         parser.error("a release is written from a store, without --codec, --shard-bytes or --resume")
     unused = [name for name in _IMPORT_OPTIONS if getattr(args, name) is not None]

@@ -17,6 +17,8 @@ from seitpp.storage.shard import SHARD_HEADER, encode_samples
 from seitpp.storage.synonyms import dump_synonyms
 from seitpp.tokenizer_facts import check_tokenizer_entry
 
+_MOST_SHARD_BYTES = 2**40
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StoreSettings:
@@ -116,8 +118,8 @@ class StoreSettings:
 
         Rows of variable length count as if they were bit-packed, so that their shards come out smaller.
         """
-        if shard_bytes < 1:
-            raise ValueError(f"shard_bytes is {shard_bytes}, expected a positive number")
+        if not 1 <= shard_bytes <= _MOST_SHARD_BYTES:
+            raise ValueError(f"shard_bytes is {shard_bytes}, expected a positive number up to {_MOST_SHARD_BYTES}")
         num_codes = math.prod(self.sample_shape)
         packed = BitPackedCodec.for_codebook(self.codebook_size)
         row_bytes = self._codec.row_bytes(num_codes) or packed.row_bytes(num_codes)

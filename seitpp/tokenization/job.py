@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from seitpp.io.command_line import error_line
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreSettings
 from seitpp.storage.format import smallest_label_dtype
@@ -16,6 +17,7 @@ from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenizers.base import Tokenizer
 
 _MOST_SAMPLES = 4096
+_MOST_AT_ONCE = 2**31
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class TokenizeJob:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "samples_per_shard"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= _MOST_AT_ONCE:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number up to {_MOST_AT_ONCE}")
         if self.num_workers < 0:
             raise ValueError(f"num_workers is {self.num_workers}, expected 0 or more")
         if self.label_size is not None and tuple(self.label_size) != (0, 0) and min(self.label_size) < 1:
@@ -76,7 +78,7 @@ class TokenizeJob:
         try:
             tokenizer = TOKENIZERS.build(config)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"the tokenizer cannot be built: {error}") from error
+            raise ValueError(f"the tokenizer cannot be built: {error_line(error)}") from error
         return tokenizer.to(torch.device(self.device)).eval().requires_grad_(False)
 
 

@@ -211,6 +211,7 @@ def test_label_beyond_its_type_is_refused(tmp_path: Path) -> None:
         ({"tokenizer": {"name": object()}}, "tokenizer cannot be written as JSON"),
         ({"synonyms": {0: [391]}}, r"synonyms of code 0 are \[391\]"),
         ({"shard_bytes": 0}, "shard_bytes is 0"),
+        ({"shard_bytes": 2**70}, f"shard_bytes is {2**70}, expected a positive number up to {2**40}"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_written(tmp_path: Path, options: dict, message: str) -> None:
