@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
 from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
+from seitpp.engine.finite_guard import predicted_scores
 from seitpp.files import written_whole
 from seitpp.io.devices import check_device
 from seitpp.progress import progress_bar
@@ -139,7 +140,7 @@ class TokenClassificationInferencer(BaseInferencer):
         Raises:
             FileNotFoundError: Nothing lies at a path.
             ValueError: An image cannot be read, a store was made by another tokenizer than the model's, pictures are
-                wanted and the tokenizer cannot decode, or images are given without a tokenizer.
+                wanted and the tokenizer cannot decode, images are given without a tokenizer, or scores are no numbers.
             IndexError: The store has no such sample.
         """
         for name, value in (("batch_size", batch_size), ("topk", kwargs.get("topk", 1))):
@@ -153,7 +154,9 @@ class TokenClassificationInferencer(BaseInferencer):
         predictions: list[DataSample] = []
         with progress_bar(f"{self._task}ing", "samples") as progress:  # mmpretrain's own goes to standard output
             for batch in self.preprocess(opened, batch_size, **preprocessing):
-                predictions += self.forward(batch, **forwarding)
+                found = self.forward(batch, **forwarding)
+                _check_scores(found, len(predictions))
+                predictions += found
                 progress(len(predictions), len(opened))
         pictures = self.visualize(opened, predictions, **drawing)
         return self.postprocess(predictions, pictures, return_datasamples, **finishing)
@@ -306,6 +309,17 @@ class TokenClassificationInferencer(BaseInferencer):
             ranked = [{**entry, "class": self.classes[entry["label"]]} for entry in ranked]
         best = {f"pred_{key}": value for key, value in ranked[0].items()}
         return {"pred_scores": scores, **best, "topk": ranked}
+
+
+def _check_scores(predictions: Sequence[Any], before: int) -> None:
+    """Refuse scores that are NaN or infinite, of which the best means nothing; `before` samples were classified."""
+    for number, sample in enumerate(predictions, before):
+        for name, value in predicted_scores(sample):
+            if not value.isfinite().all():
+                raise ValueError(
+                    f"sample {number} has NaN or infinite values in {name}: the model's weights have diverged or do "
+                    "not suit the data's range; take an earlier checkpoint"
+                )
 
 
 def _brief(inputs: InputType) -> str:

@@ -205,7 +205,7 @@ def _check_predictions(evaluator: Evaluator, samples: Sequence | None, where: st
     """Refuse outputs of a batch that hold NaN or infinity: the best class of such scores means nothing."""
     bad: dict[str, list[Tensor]] = {}
     for sample in samples or ():
-        for name, value in _predictions(sample):
+        for name, value in predicted_scores(sample):
             bad.setdefault(name, []).append(value.isfinite().all())
     for name, verdicts in bad.items():
         verdict = torch.stack(verdicts)
@@ -218,13 +218,13 @@ def _check_predictions(evaluator: Evaluator, samples: Sequence | None, where: st
             )
 
 
-def _predictions(sample: Any) -> Iterator[tuple[str, Tensor]]:
+def predicted_scores(sample: Any) -> Iterator[tuple[str, Tensor]]:
     """Floating-point fields of a prediction, also of nested ones; those of the truth are left out."""
     if not isinstance(sample, BaseDataElement):
         return
     for name, value in sample.items():
         if isinstance(value, BaseDataElement):
-            yield from ((f"{name}.{inner}", one) for inner, one in _predictions(value))
+            yield from ((f"{name}.{inner}", one) for inner, one in predicted_scores(value))
         elif isinstance(value, Tensor) and value.is_floating_point() and name in _SCORES:
             yield name, value
 

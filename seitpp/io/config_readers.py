@@ -49,6 +49,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "eval_augments": None,
     "flip": "seitpp.augment.token_adapt:TokenAdaptAugment",
     "fit": ("codebook_size", "num_images", "seed"),
+    "init_cfg": ("type",),  # which the other keys depend on
     "mask_ratio": "seitpp.models.masking:TruncatedNormalRatio",
     "metainfo": None,
     "mp_cfg": ("mp_start_method", "opencv_num_threads"),

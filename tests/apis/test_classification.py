@@ -401,6 +401,13 @@ def test_weights_that_are_not_finite(trained: TrainedClassifier, tmp_path: Path)
         TokenClassificationInferencer(trained.config, tmp_path / "odd.pth", "cpu")
 
 
+def test_scores_that_are_no_numbers(trained: TrainedClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_classifier(trained.config, trained.checkpoint)
+    monkeypatch.setattr(model.head.fc, "forward", lambda features: features.new_full((len(features), 6), torch.nan))
+    with pytest.raises(ValueError, match="sample 0 has NaN or infinite values in pred_score: the model's weights"):
+        TokenClassificationInferencer(model)(trained.store)
+
+
 def test_checkpoints_that_do_not_fit(trained: TrainedClassifier, tmp_path: Path) -> None:
     content = load_checkpoint_file(trained.checkpoint)
     weights = content["state_dict"]

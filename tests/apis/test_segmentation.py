@@ -48,6 +48,16 @@ def infer(folder: Path) -> TokenSegInferencer:
     return TokenSegInferencer(folder / "config.py", folder / "model.pth", "cpu", tokenizer=store)
 
 
+def test_label_maps_of_scores_that_are_no_numbers(folder: Path, infer: TokenSegInferencer) -> None:
+    decode = infer.model.decode_head.forward
+    infer.model.decode_head.forward = lambda features: decode(features) * float("nan")
+    try:
+        with pytest.raises(ValueError, match=r"sample 0 has NaN .* in (logit_range|seg_logits\.data): the model.s"):
+            infer(folder / "images")
+    finally:
+        del infer.model.decode_head.forward
+
+
 def test_label_maps_have_the_size_of_their_images(infer: TokenSegInferencer, folder: Path) -> None:
     results = infer(folder / "images")
     assert [result["pred_sem_seg"].shape for result in results] == [(48, 48), (50, 30)]

@@ -72,6 +72,7 @@ def merged(repository: Path, kept: dict[str, Config]) -> Callable[..., Config]:
         (MTM, "log_processor.windowsize=5", "did you mean log_processor.window_size?"),
         (MTM, "load_form=a.pth", "did you mean load_from?"),
         (MTM, "model_wrapper_cfg.find_unused=True", "did you mean model_wrapper_cfg.find_unused_parameters?"),
+        (MTM, "model.init_cfg.chekpoint=a", "nothing would read it"),
         (FINETUNE, "model.train_cfg.augment=1", "did you mean model.train_cfg.augments?"),
         (FINETUNE, "model.head.loss.label_smooth=0.1", "did you mean model.head.loss.label_smooth_val"),
         (FINETUNE, "model.backbone.init_cfg.path=a", "nothing would read it"),
