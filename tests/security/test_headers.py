@@ -1,6 +1,7 @@
 """What a store's header names is looked up and never imported or built: not by readers, not by tools."""
 
 import runpy
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,7 @@ def tool_lines(trained: TrainedClassifier, store: Path, out: Path) -> dict[str, 
     tested = Config.fromfile(config)
     tested.test_dataloader.update(batch_size=3, sampler=dict(type="DefaultSampler", shuffle=False))
     tested.update(test_cfg=dict(), test_evaluator=dict(type="mmpretrain.Accuracy"))
+    tested.experiment_name = uuid.uuid4().hex  # mmengine shares state between runs of one name
     tested.dump(out.with_name("tested.py"))
     scored = [
         out.with_name("tested.py"),

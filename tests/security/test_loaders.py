@@ -1,5 +1,6 @@
 """Every loader of checkpoints and codebooks is given every payload: it is refused, by name, and nothing in it runs."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,7 +65,7 @@ def runner(trained: TrainedClassifier, tmp_path_factory: pytest.TempPathFactory)
                 sampler=dict(type="DefaultSampler"),
                 dataset=dict(type="seitpp.TokenDataset", store=str(trained.store)),
             ),
-            experiment_name="hostile",
+            experiment_name=uuid.uuid4().hex,  # mmengine shares state between runs of one name
         )
     )
     cfg.pop("test_dataloader")
