@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from seitpp.io.untrusted import entry, shown, whole_number
 
 _MOST = 2**63 - 1
@@ -47,6 +49,15 @@ def _check_optimizer_state(state: Any, source: str) -> None:
         params = entry(group, "params", list, f"{source}.param_groups")
         if any(type(one) is not int for one in params):
             raise ValueError(f"{source}.param_groups: params is {shown(params)}, expected numbers of parameters")
-    for number, values in entry(state, "state", dict, source).items():
+        entry(group, "lr", (int, float, Tensor), f"{source}.param_groups")
+    moments = entry(state, "state", dict, source)
+    for number, values in moments.items():
         if type(number) is not int or not isinstance(values, dict):
             raise ValueError(f"{source}.state has {shown(number)}: {shown(values)}, expected values of a parameter")
+        if text := [name for name, value in values.items() if isinstance(value, str | bytes)]:
+            raise ValueError(f"{source}.state.{number}: {text[0]} is {shown(values[text[0]])}, expected numbers")
+    if any("step" in values for values in moments.values()):  # which optimizers keep it, they keep it for all
+        for number, values in moments.items():
+            step = entry(values, "step", (int, float, Tensor), f"{source}.state.{number}")
+            if isinstance(step, Tensor) and step.numel() != 1:
+                raise ValueError(f"{source}.state.{number}: step has shape {tuple(step.shape)}, expected one number")

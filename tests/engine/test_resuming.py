@@ -43,6 +43,10 @@ def test_what_a_runner_writes_passes(changes: dict) -> None:
         (("optimizer", "param_groups", 0, "params"), [[]], r"params is \[\[\]\], expected numbers"),
         (("optimizer", "state"), float("nan"), "state is nan, expected dict"),
         (("optimizer", "state", 0), [1], r"state has 0: \[1\], expected values of a parameter"),
+        (("optimizer", "param_groups", 0, "lr"), "0.1", "lr is '0.1', expected int or float or Tensor"),
+        (("optimizer", "state", 0, "exp_avg"), "text", r"state\.0: exp_avg is 'text', expected numbers"),
+        (("optimizer", "state", 1), {}, r"state\.1: step is missing, expected int or float or Tensor"),
+        (("optimizer", "state", 0, "step"), torch.zeros(2), r"state\.0: step has shape \(2,\), expected one number"),
         (("param_schedulers", 0), 5, "param_schedulers holds 5, expected dicts"),
     ],
 )
