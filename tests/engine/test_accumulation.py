@@ -84,6 +84,7 @@ class TestByIteration:
         assert len(count.rates) == 12 and count.rates[:3] == pytest.approx(rates)
         assert count.rates[3] == pytest.approx(1e-3) and count.rates[-1] == 0
 
+    @pytest.mark.slow
     def test_losses_of_a_step_are_means_over_its_batches(self, run: Callable) -> None:
         runner, _ = run("run", by_iteration, optim_wrapper__accumulative_counts=4)
         history = runner.message_hub.get_scalar("train/loss")
@@ -221,6 +222,7 @@ class TestAverage:
         runner, _ = run("second", edit, load_from=str(tmp_path / "first" / "epoch_3.pth"))
         assert int(ema_of(runner).ema_model.steps) == 12
 
+    @pytest.mark.slow
     def test_two_optimizers_that_step_together(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
         leaf = repository / "configs" / "vq_tokenizer" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
         cfg = Config.fromfile(tiny(leaf, num_samples=4, epochs=1))

@@ -157,6 +157,7 @@ class TestKills:
             assert not file.exists()
             file.write_bytes(b"")
 
+    @pytest.mark.slow
     def test_a_kill_between_writing_and_removing_is_made_up_for(
         self, train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

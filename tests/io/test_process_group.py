@@ -96,6 +96,7 @@ def child(work: Callable[[int], None], rank: int, port: str, told: Connection) -
 
 
 @pytest.mark.parametrize("work", [fail_alone, fail_during_an_operation])
+@pytest.mark.slow
 def test_no_process_hangs_when_another_one_fails(work: Callable[[int], None]) -> None:
     context, port = multiprocessing.get_context("fork"), free_port()
     ends = [context.Pipe(duplex=False) for _ in range(2)]
