@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-MAX_JSON_BYTES = 1 << 30
 MAX_JSON_DEPTH = 32
 _MAX_JSON_INTEGER = 2**64
 _SHOWN_CHARACTERS = 200
@@ -150,11 +149,6 @@ def parse_json_object(content: bytes | str, source: str | Path) -> dict[str, Any
     if not isinstance(value, dict):
         raise ValueError(f"{source} holds a JSON {type(value).__name__}, expected an object")
     return value
-
-
-def read_json_object(path: str | Path, what: str, *, at_most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """The JSON object in a file; raises as `read_file` and `parse_json` do."""
-    return parse_json_object(read_file(path, what, at_most=at_most), f"{what} {path}")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -61,10 +61,8 @@ def _derived(make: Callable[[StoreReader, Path], object], **options: Any) -> Sub
     return Subject(lambda folder: make_store(folder, **{**SIZES, **options}), _made(make), check=tokens_fit)
 
 
-def _make_shards(folder: Path, count: int = 7, close: bool = True) -> None:
-    """A store of several shards; left open, it lacks its last samples."""
-    tokens, labels = make_tokens(7, (4, 4), 40, 4)
-    writer = StoreWriter(
+def _writer(folder: Path, resume: bool = False) -> StoreWriter:
+    return StoreWriter(
         folder,
         codebook_size=40,
         grid=(4, 4),
@@ -73,7 +71,14 @@ def _make_shards(folder: Path, count: int = 7, close: bool = True) -> None:
         label_kind="class",
         classes=[f"class-{number}" for number in range(4)],
         shard_bytes=110,
+        resume=resume,
     )
+
+
+def _make_shards(folder: Path, count: int = 7, close: bool = True) -> None:
+    """A store of several shards; left open, it lacks its last samples."""
+    tokens, labels = make_tokens(7, (4, 4), 40, 4)
+    writer = _writer(folder)
     with suppress(_Stopped), writer:
         for number in range(count):
             writer.append(tokens[number : number + 1], labels[number : number + 1])
@@ -84,17 +89,7 @@ def _make_shards(folder: Path, count: int = 7, close: bool = True) -> None:
 def _resume_writer(folder: Path) -> Content:
     """Finish a store that its writer left; then it has to be the one that was not interrupted."""
     tokens, labels = make_tokens(7, (4, 4), 40, 4)
-    with StoreWriter(
-        folder,
-        codebook_size=40,
-        grid=(4, 4),
-        tokenizer={"name": "synthetic"},
-        codebook=make_codebook(40, 3),
-        label_kind="class",
-        classes=[f"class-{number}" for number in range(4)],
-        shard_bytes=110,
-        resume=True,
-    ) as writer:
+    with _writer(folder, resume=True) as writer:
         start = writer.num_samples
         writer.append(tokens[start:], labels[start:])
     return _read_sound(folder)
