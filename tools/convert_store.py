@@ -3,10 +3,6 @@
 python tools/convert_store.py imagenet1k-train-token.data.bin.gz data/in1k-train --codebook codebook.ckpt
 python tools/convert_store.py data/in1k-train out/imagenet1k-train --to release
 python tools/convert_store.py data/in1k-train data/in1k-train-raw --to store --codec raw
-python tools/convert_store.py data/in1k-train data/in1k-train-small --codec rans-context
-
-`rans` and `rans-context` are smaller where codes are unevenly used or neighbours resemble each other, and slower to
-read; see docs/storage_format.md.
 """
 
 import argparse
@@ -45,8 +41,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--shard-bytes",
         type=int,
         metavar="N",
-        help=f"size that a shard of the new store should not exceed (default: {DEFAULT_SHARD_BYTES}); with the rans "
-        "codecs that of its rows when bit-packed",
+        help=f"size that a shard of the new store should not exceed (default: {DEFAULT_SHARD_BYTES})",
     )
     parser.add_argument("--resume", action="store_true", help="continue an interrupted conversion to a store")
     only_import = parser.add_argument_group("import of a release")

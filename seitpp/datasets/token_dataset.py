@@ -16,7 +16,7 @@ from seitpp.datasets.origins import Origins
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
-from seitpp.storage import SeitRelease, StoreReader, expand_store, is_release
+from seitpp.storage import SeitRelease, StoreReader, is_release
 from seitpp.structures import TokenBatch
 from seitpp.tokenizer_facts import known_distance, tokenizer_identity
 
@@ -42,8 +42,6 @@ class TokenDataset(BatchedDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
-        expand_dir: Folder for an expanded copy of a store whose codec is slow to read at random (`rans`,
-            `rans-context`); made once and found again by content hash. Sizes and `metainfo` stay those of the store.
         pipeline: For tools that pass an empty one; must have no steps.
     """
 
@@ -60,7 +58,6 @@ class TokenDataset(BatchedDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
-        expand_dir: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
         self._check_pipeline(pipeline)
@@ -70,7 +67,6 @@ class TokenDataset(BatchedDataset):
         self.codebook_size = codebook_size
         self.subset = copy.deepcopy(subset)
         self.keep_length = keep_length
-        self.expand_dir = expand_dir
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -86,7 +82,6 @@ class TokenDataset(BatchedDataset):
         if self._fully_initialized:
             return
         self.reader = self._open()
-        self._tokens = self._expanded()
         self._places = self._apply_indices(np.arange(len(self.reader)))
         self._full_length = len(self._places)
         labels = self.reader.labels
@@ -159,17 +154,6 @@ class TokenDataset(BatchedDataset):
             )
         return reader
 
-    def _expanded(self) -> StoreReader | SeitRelease:
-        """What tokens are read from: the store itself, or its copy in `expand_dir`."""
-        if self.expand_dir is None:
-            return self.reader
-        if self.is_release:
-            raise ValueError(f"{self.store_path} is a release, which is held in memory; leave out expand_dir")
-        if self.reader.header["codec"]["name"] in ("raw", "bitpacked"):
-            return self.reader  # fast enough as it is
-        with progress_bar(f"expanding {self.store_path}") as progress:
-            return expand_store(self.reader, self.expand_dir, progress=progress)
-
     def _apply_indices(self, places: np.ndarray) -> np.ndarray:
         if self._indices is None:
             return places
@@ -201,7 +185,7 @@ class TokenDataset(BatchedDataset):
             raise IndexError(f"sample {sample_idx[outside][0]} of a data set of {len(self)}")
         samples = sample_idx % len(self._places)  # beyond the subset only where `keep_length` repeats it
         batch: TokenBatch = {
-            "inputs": torch.from_numpy(self._tokens.read(self._places[samples])),
+            "inputs": torch.from_numpy(self.reader.read(self._places[samples])),
             "sample_idx": torch.from_numpy(sample_idx),
         }
         if self._labels is not None:

@@ -50,7 +50,6 @@ class TokenSegDataset(TokenDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
-        expand_dir: As for `TokenDataset`.
         pipeline: For tools that pass an empty one; must have no steps.
     """
 
@@ -67,7 +66,6 @@ class TokenSegDataset(TokenDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
-        expand_dir: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
         self._check_pipeline(pipeline)
@@ -85,7 +83,6 @@ class TokenSegDataset(TokenDataset):
             indices=indices,
             test_mode=test_mode,
             lazy_init=lazy_init,
-            expand_dir=expand_dir,
         )
 
     def _open(self) -> StoreReader:

@@ -8,10 +8,8 @@ from seitpp.storage.class_subset import select_classes
 from seitpp.storage.code_table import codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.codec_names import CODECS, Codec, build_codec
 from seitpp.storage.codecs import BitPackedCodec, RawCodec, code_dtype
-from seitpp.storage.expand import expand_store
 from seitpp.storage.format import NotAStoreError
 from seitpp.storage.numbering import CodeTable
-from seitpp.storage.rans_codecs import RansCodec, RansContextCodec
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release_bytes import decode_release_bytes, encode_release_bytes
 from seitpp.storage.release_transfer import ExportedFile, ReleaseImport, import_release, write_release
@@ -30,8 +28,6 @@ __all__ = [
     "Codec",
     "ExportedFile",
     "NotAStoreError",
-    "RansCodec",
-    "RansContextCodec",
     "RawCodec",
     "ReleaseImport",
     "SeitRelease",
@@ -47,7 +43,6 @@ __all__ = [
     "copy_store",
     "decode_release_bytes",
     "encode_release_bytes",
-    "expand_store",
     "import_release",
     "is_release",
     "load_synonyms",

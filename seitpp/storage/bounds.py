@@ -2,21 +2,19 @@
 
 import numpy as np
 
-from seitpp.storage.contexts import fit_model
-from seitpp.storage.entropy_model import MAX_ENTROPY_CODES, ChannelModel
-
-_PRIOR_WEIGHT = 32  # codes of order 0 that every context starts with
+_PRIOR_WEIGHT = 32  # codes that every context starts with, shared out as the next smaller context has them
 
 
 def conditional_bits(
     fitted: np.ndarray, held_out: np.ndarray, codebook_size: int, *, with_contexts: bool = True
-) -> float | None:
+) -> float:
     """Bits of a code given its left and upper neighbour, estimated with held-out samples.
 
-    Groups of neighbours are those of the `rans-context` codec on `fitted`. The probability of a code is its count among
-    `fitted` in its context, blended with its share among all codes so that none is impossible. The mean code length of
-    `held_out` under these is an upper bound on the conditional entropy: more samples can only sharpen it. Plugging the
-    counts of the same samples in would give a value below it, as each context would be fitted to a few codes.
+    The probability of a code is its count among `fitted` beside the same two neighbours, blended with that beside the
+    same left neighbour, this with its count anywhere, and this with 1 / K, so that none is impossible. The mean code
+    length of `held_out` under these is an upper bound on the conditional entropy: more samples can only sharpen it.
+    Plugging the counts of the same samples in would give a value below it, as each context would be fitted to a few
+    codes.
 
     Args:
         fitted: Codes (n, H, W, C), at least one sample.
@@ -25,24 +23,32 @@ def conditional_bits(
         with_contexts: Whether the neighbours are known; without them it is the same estimate of order 0.
 
     Returns:
-        Mean bits of a code; None if there are more codes than the entropy codecs hold.
+        Mean bits of a code.
     """
-    if codebook_size > MAX_ENTROPY_CODES:
-        return None
-    model = fit_model(fitted, codebook_size, with_contexts=with_contexts)
-    bits = [
-        _channel_bits(fitted[..., place], held_out[..., place], channel, codebook_size)
-        for place, channel in enumerate(model.channels)
-    ]
+    bits = []
+    for channel in range(fitted.shape[3]):
+        known, asked = fitted[..., channel].astype(np.int64), held_out[..., channel].astype(np.int64)
+        chance = np.full(asked.size, 1 / codebook_size)
+        for num_neighbours in range(3 if with_contexts else 1):
+            known_at = _contexts(known, codebook_size, num_neighbours)
+            asked_at = _contexts(asked, codebook_size, num_neighbours)
+            seen = _occurrences(known_at, asked_at)
+            together = _occurrences(known_at * codebook_size + known.ravel(), asked_at * codebook_size + asked.ravel())
+            chance = (together + _PRIOR_WEIGHT * chance) / (seen + _PRIOR_WEIGHT)
+        bits.append(-np.log2(chance).mean())
     return float(np.mean(bits))
 
 
-def _channel_bits(fitted: np.ndarray, held_out: np.ndarray, channel: ChannelModel, codebook_size: int) -> float:
-    """Mean code length of the codes `held_out` (m, H, W) of one channel."""
-    cells = (channel.contexts(fitted) * codebook_size + fitted).ravel()
-    counts = np.bincount(cells, minlength=channel.num_contexts * codebook_size).reshape(-1, codebook_size)
-    overall = counts.sum(axis=0) + 0.5
-    contexts = channel.contexts(held_out)
-    share = overall[held_out] / overall.sum()
-    chance = (counts[contexts, held_out] + _PRIOR_WEIGHT * share) / (counts.sum(axis=1)[contexts] + _PRIOR_WEIGHT)
-    return float(-np.log2(chance).mean())
+def _contexts(codes: np.ndarray, codebook_size: int, num_neighbours: int) -> np.ndarray:
+    """Number of the context of every code (n, H, W), flat: none, the left neighbour, or this and the upper one."""
+    left, upper = np.full((2, *codes.shape), codebook_size)  # this where there is no neighbour
+    left[:, :, 1:], upper[:, 1:] = codes[:, :, :-1], codes[:, :-1]
+    contexts = (np.zeros_like(left), left, left * (codebook_size + 1) + upper)  # up to 2^36, with a code 2^54
+    return contexts[num_neighbours].ravel()
+
+
+def _occurrences(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """How often each number of `asked` stands in `known`, both flat."""
+    values, counts = np.unique(known, return_counts=True)
+    found = np.minimum(np.searchsorted(values, asked), len(values) - 1)
+    return np.where(values[found] == asked, counts[found], 0)

@@ -5,13 +5,11 @@ from typing import Any
 
 from seitpp.io.untrusted import shown
 from seitpp.storage.codecs import BitPackedCodec, FixedWidthCodec, RawCodec, check_codebook_size
-from seitpp.storage.rans_codecs import RansCodec, RansContextCodec
 
-Codec = FixedWidthCodec | RansCodec
+Codec = FixedWidthCodec
 
-CODECS: dict[str, type[RawCodec] | type[BitPackedCodec] | type[RansCodec]] = {
-    codec.name: codec for codec in (RawCodec, BitPackedCodec, RansCodec, RansContextCodec)
-}
+CODECS: dict[str, type[RawCodec] | type[BitPackedCodec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec)}
+_FORMER_CODECS = ("rans", "rans-context")
 
 
 def build_codec(name: str, codebook_size: int) -> Codec:
@@ -27,8 +25,6 @@ def build_codec(name: str, codebook_size: int) -> Codec:
 
 def codec_to_header(codec: Codec) -> dict[str, Any]:
     """The header entry of a codec: its name and parameters."""
-    if isinstance(codec, RansCodec):
-        return {"name": codec.name}  # its only parameter is K, and the tables lie in the shards
     return {"name": codec.name, **asdict(codec)}  # type: ignore[call-overload]
 
 
@@ -36,8 +32,14 @@ def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
     """The codec that a header entry describes.
 
     Raises:
-        ValueError: The codec is unknown, or its parameters do not belong to `codebook_size`.
+        ValueError: The codec is unknown or of an earlier format, or its parameters do not belong to `codebook_size`.
     """
+    if entry.get("name") in _FORMER_CODECS:
+        raise ValueError(
+            f"codec is {shown(entry['name'])} of an earlier format, which is read no more: convert the store with the "
+            "release of seitpp that wrote it (0.1), there `python tools/convert_store.py STORE OUT --codec bitpacked`, "
+            "and use OUT"
+        )
     codec = build_codec(entry.get("name", ""), codebook_size)
     if (expected := codec_to_header(codec)) != entry:
         raise ValueError(f"codec is {shown(entry)}, expected {expected!r} for a codebook of {codebook_size}")

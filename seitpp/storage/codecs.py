@@ -1,8 +1,7 @@
 """Codecs turn rows of codes into rows of bytes and back; a store names its codec in `header.json`.
 
 A codec is a frozen value without state. Those of this file give every row the same size: `encode` takes codes (n, T)
-and gives bytes (n, row_bytes), `decode` is its inverse. Those of `rans_codecs` give rows of variable length with tables
-that belong to a shard. The byte layouts are specified in `docs/storage_format.md`.
+and gives bytes (n, row_bytes), `decode` is its inverse. The byte layouts are specified in `docs/storage_format.md`.
 """
 
 from dataclasses import dataclass

@@ -277,8 +277,6 @@ class StoreReader:
             tokens[low - start : high - start] = self._decode(
                 shard, slice(low - self._starts[shard], high - self._starts[shard])
             )
-            if high == self._starts[shard + 1]:
-                self._shards[shard].release()  # reading in order, the tables of all shards would add up
         return tokens
 
     def _decode(self, shard: int, places: np.ndarray | slice) -> np.ndarray:

@@ -3,18 +3,15 @@
 Every byte is specified in `docs/storage_format.md`.
 """
 
-import itertools
 import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 
 from seitpp.storage.codec_names import Codec
 from seitpp.storage.codecs import samples_at_a_time
-from seitpp.storage.rans_codecs import RansCodec
 
 SHARD_MAGIC = b"SEITPPTS"
 SHARD_HEADER = struct.Struct("<8sIIQIIQQQQ")
@@ -98,8 +95,6 @@ def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> 
         codes: Codes (n, H, W, C) in [0, K), n at least 1.
         label_bytes: Labels as they are stored, uint8 (n, L); L is 0 without labels.
     """
-    if isinstance(codec, RansCodec):
-        return _encode_variable(codec, codes, label_bytes)
     flat_codes = codes.reshape(len(codes), -1)
     row_bytes = codec.row_bytes(flat_codes.shape[1])
     layout = ShardLayout(len(codes), row_bytes, label_bytes.shape[1], len(codes) * row_bytes)
@@ -108,20 +103,6 @@ def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> 
     step = samples_at_a_time(flat_codes.shape[1])  # in parts, as encoding takes several times their memory
     for start in range(0, len(codes), step):
         rows[start : start + step] = codec.encode(flat_codes[start : start + step])
-    return _sealed(content, layout, rows, label_bytes)
-
-
-def _encode_variable(codec: RansCodec, codes: np.ndarray, label_bytes: np.ndarray) -> bytes:
-    """`encode_samples` with rows of variable length."""
-    model = codec.fit(codes)
-    tables = codec.pack_tables(model)
-    flat, offsets = codec.encode(codes, model)
-    layout = ShardLayout(len(codes), 0, label_bytes.shape[1], flat.size, len(tables))
-    content = bytearray(layout.num_bytes)
-    _place(content, layout.index_offset, offsets.astype("<u8").tobytes())
-    _place(content, layout.tables_offset, struct.pack("<Q", len(tables)) + tables)
-    _place(content, layout.tokens_offset, flat.data)
-    rows = (flat[start:stop] for start, stop in itertools.pairwise(offsets.tolist()))
     return _sealed(content, layout, rows, label_bytes)
 
 
@@ -137,19 +118,6 @@ def _sealed(content: bytearray, layout: ShardLayout, rows: Iterable[np.ndarray],
 def _place(content: bytearray, offset: int, section: bytes | memoryview) -> None:
     """Write a section without changing the size, which views of `content` forbid."""
     memoryview(content)[offset : offset + len(section)] = section
-
-
-def read_variable_layout(file: BinaryIO, num_samples: int, label_bytes: int) -> ShardLayout:
-    """The layout of a shard with rows of variable length, from the end of its row index and the size of its tables.
-
-    Raises:
-        ValueError: The file is too short for the index.
-    """
-    file.seek(SHARD_HEADER.size + 8 * num_samples)
-    if len(found := file.read(16)) < 16:
-        raise ValueError(f"the row index ends early, expected {num_samples + 1} offsets")
-    token_bytes, table_bytes = struct.unpack("<QQ", found)
-    return ShardLayout(num_samples, 0, label_bytes, token_bytes, table_bytes)
 
 
 def sample_checksums(rows: Iterable[np.ndarray], label_bytes: np.ndarray) -> Iterable[int]:

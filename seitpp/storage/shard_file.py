@@ -13,10 +13,7 @@ import numpy as np
 from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, codec_from_header
-from seitpp.storage.codecs import FixedWidthCodec
-from seitpp.storage.entropy_model import EntropyModel
-from seitpp.storage.rans_codecs import RansCodec
-from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, read_variable_layout, sample_checksums
+from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, sample_checksums
 
 
 class FileIdentity(NamedTuple):
@@ -50,14 +47,12 @@ class ShardFile:
         shape: Shape of the codes of a sample, (H, W, C).
     """
 
-    codec: FixedWidthCodec
-
     def __init__(
         self,
         path: Path,
         identity: FileIdentity,
         sha256: str,
-        codec: FixedWidthCodec,
+        codec: Codec,
         layout: ShardLayout,
         shape: tuple[int, int, int],
     ) -> None:
@@ -146,69 +141,9 @@ class ShardFile:
         """CRC-32 of every sample, computed from its bytes."""
         return sample_checksums(self.rows(), self.label_bytes())
 
-    def release(self) -> None:
-        """Give back memory that decoding takes; it is taken again when needed."""
-
     def section(self, offset: int, num_bytes: int) -> np.ndarray:
         """A part of the file, uint8 (num_bytes,)."""
         return self.content[offset : offset + num_bytes]
-
-
-class VariableShardFile(ShardFile):
-    """A shard with rows of variable length; its row index and tables are read when first needed."""
-
-    codec: RansCodec  # type: ignore[assignment]
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._offsets: np.ndarray | None = None
-        self._model: EntropyModel | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_offsets": None, "_model": None}
-
-    def release(self) -> None:
-        """Drop the tables, up to 32 MiB once they are prepared for decoding."""
-        self._model = None
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """Where each row starts within the rows, and their end (n + 1,), int64."""
-        if self._offsets is None:
-            stored = self.section(self.layout.index_offset, 8 * (len(self) + 1)).view("<u8")
-            if stored[0] or (stored[1:] < stored[:-1]).any() or stored[-1] != self.layout.token_bytes:
-                raise ValueError(f"{self.path}: the row index is damaged, its offsets do not rise from 0 to the end")
-            self._offsets = stored.astype(np.int64)
-        return self._offsets
-
-    @property
-    def model(self) -> EntropyModel:
-        """The frequencies of this shard."""
-        if self._model is None:
-            content = self.section(self.layout.tables_offset + 8, self.layout.table_bytes).tobytes()
-            try:
-                self._model = self.codec.load_tables(content, self.shape[2])
-            except ValueError as error:
-                raise ValueError(f"{self.path}: {error}") from error
-        return self._model
-
-    def decode(self, places: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray | None]:
-        """See `ShardFile.decode`; a row whose CRC-32 is wrong is not sound either.
-
-        A damaged row usually ends in a wrong state, but may happen to be the row of other codes. Checksums cost little
-        next to decoding.
-        """
-        rows = self.section(self.layout.tokens_offset, self.layout.token_bytes)
-        starts, stops = self.offsets[:-1][places], self.offsets[1:][places]
-        codes, sound = self.codec.decode(rows, starts, stops, self.model, self.shape)
-        chosen = (rows[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True))
-        found = np.fromiter(sample_checksums(chosen, self.label_bytes()[places]), "<u4", count=len(starts))
-        return codes, sound & (found == self.stored_checksums()[places])
-
-    def rows(self) -> Iterable[np.ndarray]:
-        """The encoded row of every sample, uint8."""
-        rows = self.section(self.layout.tokens_offset, self.layout.token_bytes)
-        return (rows[start:stop] for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True))
 
 
 def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
@@ -220,7 +155,6 @@ def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
     shape = (*header["grid"], header.get("channels", 1))
     codec = codec_from_header(header["codec"], header["codebook_size"])
     label_bytes = store_format.label_layout(header["labels"])[1]
-    kind = VariableShardFile if isinstance(codec, RansCodec) else ShardFile
     shards, problems = [], []
     for entry in header["shards"]:
         path = folder / entry["file"]
@@ -229,7 +163,7 @@ def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        shards.append(kind(path, identity, entry["sha256"], codec, layout, shape))  # type: ignore[arg-type]
+        shards.append(ShardFile(path, identity, entry["sha256"], codec, layout, shape))
     if problems:
         raise ValueError("; ".join(problems))
     return shards
@@ -246,24 +180,16 @@ def _checked_layout(
         raise ValueError(f"{path} is missing") from None
     with open(path, "rb") as file:
         identity = file_identity(file.fileno())
-        size, expected = identity.num_bytes, entry["num_bytes"]
-        layout = None
-        if row_bytes := codec.row_bytes(num_codes):
-            layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
-            expected = layout.num_bytes
-        if size != expected or entry["num_bytes"] != expected:
+        row_bytes = codec.row_bytes(num_codes)
+        layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
+        if identity.num_bytes != layout.num_bytes or entry["num_bytes"] != layout.num_bytes:
             raise ValueError(
-                f"{path} has {size} bytes, expected {expected} for {num_samples} samples: truncated or damaged"
+                f"{path} has {identity.num_bytes} bytes, expected {layout.num_bytes} for {num_samples} samples: "
+                "truncated or damaged"
             )
         found = file.read(SHARD_HEADER.size)
-        if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
-            raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
-        try:
-            layout = layout or read_variable_layout(file, num_samples, label_bytes)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-    if layout.num_bytes != size:
-        raise ValueError(f"{path} has {size} bytes, but row index and tables ask for {layout.num_bytes}: damaged")
+    if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
+        raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
     try:
         sealed = layout.pack()
     except struct.error as error:  # a number that no shard header can hold

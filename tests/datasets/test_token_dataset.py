@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets import TokenDataset, identity_collate
-from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, copy_store
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter
 from seitpp.testing import golden_path, make_codebook, make_release, make_store, make_tokens
 
 SIZES = dict(num_samples=40, grid=(6, 8), codebook_size=300, code_dim=5, num_classes=4)
@@ -336,27 +336,6 @@ def test_categories_need_labels(folder: Path) -> None:
 def test_collate_refuses_samples() -> None:
     with pytest.raises(TypeError, match="got a list; a wrapper around the data set hides its __getitems__"):
         identity_collate([{"inputs": torch.zeros(1)}])
-
-
-def test_expanded_copy_is_read_in_place_of_a_dense_store(folder: Path, tmp_path: Path) -> None:
-    copy_store(StoreReader(folder / "store"), tmp_path / "dense", codec="rans")
-    plain = TokenDataset(str(tmp_path / "dense"), subset={"fraction": 0.5})
-    options = {"subset": {"fraction": 0.5}, "expand_dir": str(tmp_path / "cache")}
-    for _ in range(2):
-        expanded = TokenDataset(str(tmp_path / "dense"), **options)
-        np.testing.assert_array_equal(
-            expanded.__getitems__([3, 0, 7])["inputs"], plain.__getitems__([3, 0, 7])["inputs"]
-        )
-        assert expanded.metainfo == plain.metainfo
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-def test_expand_dir_leaves_a_fast_store_alone_and_refuses_a_release(folder: Path, tmp_path: Path) -> None:
-    dataset = TokenDataset("store", data_root=str(folder), expand_dir=str(tmp_path / "cache"))
-    assert len(dataset) == 40 and not (tmp_path / "cache").exists()
-    release = {"data_root": str(folder), "grid": [6, 8], "codebook_size": 300, "expand_dir": str(tmp_path)}
-    with pytest.raises(ValueError, match="is a release, which is held in memory; leave out expand_dir"):
-        TokenDataset("toy-token.data.bin.gz", **release).full_init()
 
 
 def test_pipeline_of_other_projects_tools_is_empty(store: Callable) -> None:

@@ -20,7 +20,6 @@ from seitpp.storage import (
     StoreReader,
     StoreWriter,
     copy_store,
-    expand_store,
     import_release,
     select_classes,
     store_stats,
@@ -212,7 +211,6 @@ def _kmeans(folder: Path) -> Content:
 OPERATIONS: dict[str, Subject] = {
     "copied": _derived(copy_store, codec="raw"),
     "copied, shards": Subject(_make_shards, _made(copy_store), check=tokens_fit),
-    "expanded": _derived(lambda reader, path: expand_store(reader, path), codec="rans"),
     "cut down": _derived(lambda reader, path: subset_store(reader, path, np.unique(reader.read_all()))),
     "classes taken": _derived(lambda reader, path: select_classes(reader, path, ["class-0", "class-2"])),
     "exported": Subject(lambda folder: make_store(folder, **SIZES), _export, check=tokens_fit),

@@ -6,8 +6,7 @@
 Bytes are those of all rows, of tables or dictionary, and, where rows vary in length, of 8 bytes for where each starts;
 labels and checksums are the same for all and left out. The bound of order 0 is, with channels, the mean over them.
 Every candidate may fit its tables or dictionary to the store itself, as a store does. The candidates take turns in one
-process, one thread; medians. The store's codecs are read from files, the rANS ones with checksums verified, the others
-decode from memory.
+process, one thread; medians. The store's codecs are read from files, the others decode from memory.
 
 `--photographs` makes codes from the two photographs of scikit-learn (427 x 640): k-means of 8 x 8 patches, K = 391,
 fitted to the upper 156 rows; images of 256 x 256 from the rows below, one half of them from the left side of both
