@@ -1,6 +1,6 @@
 """What TokenAdapt costs: of a training step, and against augmenting the pixels and tokenising again.
 
-    python tools/analysis_tools/benchmark_augment.py [--device cuda --amp --batch-size 256] [--json FILE]
+    python tools/analysis_tools/benchmark_augment.py [--device cuda --amp --batch-size 256] [--out FILE]
 
 A training step (data preprocessor, forward, backward, AdamW) of a classifier on 28 x 28 codes with Token-RRC on the
 whole batch, against the same with TokenAdapt (flip, affine, random resized crop) on one half. And TokenAdapt on some
@@ -13,9 +13,6 @@ machine, so the data preprocessors are also timed alone: their difference is all
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,9 +21,9 @@ from typing import Any
 import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from rich.console import Console
 from rich.table import Table
 
+from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.devices import check_device
@@ -53,23 +50,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=positive_number, help="CPU threads")
     parser.add_argument("--batch-size", type=positive_number, default=16, help="samples of a training step")
-    parser.add_argument("--images", type=positive_number, default=2, help="images through the autoencoders a round")
+    parser.add_argument("--images", type=positive_number, default=2, help="images through the autoencoders per round")
     parser.add_argument("--rounds", type=positive_number, default=5, help="rounds; the median counts")
     parser.add_argument("--classifiers", nargs="*", default=["vit-small", "vit-base"], choices=CLASSIFIERS)
     parser.add_argument("--autoencoders", nargs="*", default=["small", "base"], choices=AUTOENCODERS)
     parser.add_argument(
         "--amp", action="store_true", help="networks in bfloat16, those that train and those that do not"
     )
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_out_argument(parser)
     return parser.parse_args(argv)
 
 
-def geometry(places_a_token: int) -> list[dict]:
+def geometry(places_per_token: int) -> list[dict]:
     """Flip, affine and random resized crop to 28 x 28 tokens, as MTM's recipe has them."""
     return [
         dict(type="seitpp.BatchRandomFlip", prob=0.5),
         dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
-        dict(type="seitpp.BatchRandomResizedCrop", size=OUT_GRID * places_a_token, scale=(0.2, 1.0)),
+        dict(type="seitpp.BatchRandomResizedCrop", size=OUT_GRID * places_per_token, scale=(0.2, 1.0)),
     ]
 
 
@@ -149,25 +146,6 @@ def through_adapt(codebook: torch.Tensor, args: argparse.Namespace) -> Callable[
     return lambda: transform({"inputs": codes, "codebook": codebook})
 
 
-def measure(runs: dict[str, Callable[[], object]], args: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of each candidate, in turns after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(args.rounds + 1):
-        for name, run in runs.items():
-            _wait(args.device)
-            start = time.perf_counter()
-            run()
-            _wait(args.device)
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def _wait(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its tables."""
     args = parse_args(argv)
@@ -187,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "met",
     )
     for arch in args.classifiers:
-        seconds = measure(training_steps(arch, codebook, args), args)
+        seconds = measure(training_steps(arch, codebook, args), args.rounds, args.device)
         base, new, base_alone, new_alone = (1e3 * value / args.batch_size for value in seconds.values())
         added, alone = new / base - 1, (new_alone - base_alone) / base
         figures["steps"][arch] = {"base_ms": base, "adapt_ms": new, "added": added, "added_alone": alone}
@@ -197,20 +175,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     pixels = Table("augmentation through", "its ms/image", "TokenAdapt, ms/image", "ratio", "bar", "met")
     for arch in args.autoencoders:
         runs = {"pixels": through_pixels(arch, args), "adapt": through_adapt(codebook, args)}
-        slow, fast = (1e3 * value / args.images for value in measure(runs, args).values())
+        slow, fast = (1e3 * value / args.images for value in measure(runs, args.rounds, args.device).values())
         figures["pixels"][arch] = {"pixels_ms": slow, "adapt_ms": fast, "ratio": slow / fast}
         bar = (f"at least {LEAST_RATIO:g}", _met(slow / fast >= LEAST_RATIO))
         pixels.add_row(f"ViT-VQGAN {arch}", f"{slow:.2f}", f"{fast:.2f}", f"{slow / fast:.1f}", *bar)
-    console = Console(width=120)
-    for table in (steps, pixels):
-        if table.row_count:
-            console.print(table)
-    print(
-        f"{args.device}, {torch.get_num_threads()} threads, {'bfloat16' if args.amp else 'float32'}, batches of "
-        f"{args.batch_size}, {args.images} images through an autoencoder, median of {args.rounds} rounds"
+    settings = (
+        f"{'bfloat16' if args.amp else 'float32'}, batches of {args.batch_size}, {args.images} images through an "
+        f"autoencoder, median of {args.rounds} rounds"
     )
-    if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    show((steps, pixels), figures, settings, args.out, args.device)
     return 0
 
 

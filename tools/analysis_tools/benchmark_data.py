@@ -1,31 +1,33 @@
-"""Images/s of the data path on a CPU: batched fetch, Token-RRC, nearest code; ours against the naive formulation.
+"""Images/s of the data path on a CPU: tokens, ours and naive, against a pipeline of JPEG files.
 
-    python tools/analysis_tools/benchmark_data.py [--store STORE] [--json FILE]
+    python tools/analysis_tools/benchmark_data.py [--store STORE] [--out FILE]
 
-Naive is what the method's description says step by step, a sample at a time: decode the code bytes in a loop, a
-one-hot map over the codebook, bicubic crop of its K channels, product with the codebook, distance to every code.
+*Ours*: batched fetch, Token-RRC, nearest code. *Naive* is what the method's description says step by step, a sample at
+a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop of its K channels, product with
+the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels, random resized crop to 224 x 224,
+flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders that are installed with OpenCV.
+
 Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
 medians, and ratios of medians. Without `--store` a store of random codes is made in a temporary folder.
 """
 
 import argparse
 import itertools
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from seitpp.augment.geometry import sample_crop_boxes
 from seitpp.augment.token_ops import TokenRRC
+from seitpp.benchmarking.photographs import write_photographs
+from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.codebook import nearest_codes
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.storage import StoreReader, StoreWriter, encode_release_bytes
@@ -35,13 +37,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="token store to fetch from (needs a codebook, K at most 510)")
-    parser.add_argument("--batch-size", type=positive_number, default=256, help="images a batch of ours")
+    parser.add_argument("--batch-size", type=positive_number, default=256, help="images per batch of ours")
     parser.add_argument(
-        "--naive-images", type=positive_number, default=16, help="images a round of the naive formulation"
+        "--naive-images", type=positive_number, default=16, help="images per round of the naive formulation"
     )
     parser.add_argument("--rounds", type=positive_number, default=7, help="rounds; the median counts")
     parser.add_argument("--crop", type=positive_number, default=28, help="tokens of a crop")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--photographs", type=positive_number, default=32, help="JPEG files per round")
+    add_out_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -131,17 +134,63 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
     }
 
 
-def measure(candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, rounds: int) -> dict[str, float]:
+def jpeg_candidates(paths: Sequence[Path]) -> dict[str, tuple[int, Callable[[], object]]]:
+    """Pipelines from JPEG files to batches of normalised pixels, (N, 3, 224, 224)."""
+    import cv2
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    crop = v2.RandomResizedCrop(224, antialias=True)
+    common = v2.Compose([crop, v2.RandomHorizontalFlip(), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    normalise = v2.Normalize(mean, std)
+    scale, shift = 1 / (255 * np.float32(std)), np.float32(mean) / np.float32(std)
+
+    def by_pillow(path: Path) -> Tensor:
+        with Image.open(path) as image:
+            return normalise(common(image.convert("RGB")))
+
+    def by_opencv(decode: Callable[[bytes], np.ndarray]) -> Callable[[Path], Tensor]:
+        def load(path: Path) -> Tensor:
+            pixels = decode(path.read_bytes())
+            top, left, height, width = crop.make_params([torch.from_numpy(pixels).permute(2, 0, 1)]).values()
+            pixels = cv2.resize(pixels[top : top + height, left : left + width], (224, 224))
+            pixels = pixels[:, ::-1] if np.random.random() < 0.5 else pixels
+            return torch.from_numpy(pixels * scale - shift).permute(2, 0, 1)
+
+        return load
+
+    def opencv_decoder(content: bytes) -> np.ndarray:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+
+    loaders = {"Pillow and torchvision": by_pillow, "OpenCV": by_opencv(opencv_decoder)}
+    decoders: dict[str, Callable[[bytes], object]] = {"OpenCV": opencv_decoder}
+    try:
+        import simplejpeg
+    except ImportError:
+        print("simplejpeg, the fastest decoder known, is not installed: pip install simplejpeg adds its rows")
+    else:
+        decoders["simplejpeg"] = lambda content: simplejpeg.decode_jpeg(content, fastdct=True, fastupsample=True)
+        loaders["simplejpeg and OpenCV"] = by_opencv(decoders["simplejpeg"])
+    whole = {f"JPEG: {name}": partial(_batch, loader, paths) for name, loader in loaders.items()}
+    alone = {f"JPEG: decode alone, {name}": partial(_decoded, decode, paths) for name, decode in decoders.items()}
+    return {name: (len(paths), call) for name, call in {**whole, **alone}.items()}
+
+
+def _batch(load: Callable[[Path], Tensor], paths: Sequence[Path]) -> Tensor:
+    return torch.stack([load(path) for path in paths])
+
+
+def _decoded(decode: Callable[[bytes], object], paths: Sequence[Path]) -> None:
+    for path in paths:
+        decode(path.read_bytes())
+
+
+def speeds_of(candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, rounds: int) -> dict[str, float]:
     """Median images/s of each candidate, which take turns."""
     torch.set_num_threads(threads)
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(rounds + 1):
-        for name, (_, call) in candidates.items():
-            start = time.perf_counter()
-            call()
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: images / statistics.median(seconds[name]) for name, (images, _) in candidates.items()}
+    seconds = measure({name: call for name, (_, call) in candidates.items()}, rounds)
+    return {name: images / seconds[name] for name, (images, _) in candidates.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,18 +198,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         reader = StoreReader(args.store) if args.store else make_store(Path(folder))
-        candidates = build_candidates(reader, args)
-        speeds = {threads: measure(candidates, threads, args.rounds) for threads in (1, 2)}
-    table = Table("images/s", "1 thread", "2 threads", "1 thread, against naive")
-    for name in candidates:
-        naive = name.replace("ours", "naive")
-        ratio = speeds[1][name] / speeds[1][naive] if name.startswith("ours") and naive in candidates else None
-        table.add_row(
-            name, f"{speeds[1][name]:,.0f}", f"{speeds[2][name]:,.0f}", "" if ratio is None else f"{ratio:.1f} x"
-        )
-    Console(width=110).print(table)
-    if args.json:
-        args.json.write_text(json.dumps(speeds, indent=1) + "\n")
+        paths = write_photographs(Path(folder, "photographs"), args.photographs)
+        candidates = {**build_candidates(reader, args), **jpeg_candidates(paths)}
+        speeds = {threads: speeds_of(candidates, threads, args.rounds) for threads in (1, 2)}
+        jpeg_bytes = sum(path.stat().st_size for path in paths) / len(paths)
+    table = Table("images/s", "1 thread", "2 threads", "1 thread, against naive", "against JPEG (Pillow)")
+    for name, speed in speeds[1].items():
+        bases = (name.replace("ours", "naive"), "JPEG: Pillow and torchvision") if name.startswith("ours") else ()
+        ratios = [f"{speed / speeds[1][base]:.1f} x" if base in speeds[1] else "" for base in bases]
+        table.add_row(name, f"{speed:,.0f}", f"{speeds[2][name]:,.0f}", *ratios)
+    settings = (
+        f"batches of {args.batch_size} from {args.store or 'a store of random codes'}, crops of {args.crop} x "
+        f"{args.crop} tokens; {len(paths)} JPEG files of {jpeg_bytes / 1e3:.0f} kB on average; median of "
+        f"{args.rounds} rounds"
+    )
+    show([table], {"images_per_s": speeds, "jpeg_bytes": jpeg_bytes}, settings, args.out)
     return 0
 
 

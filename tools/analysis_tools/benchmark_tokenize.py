@@ -1,6 +1,7 @@
 """Images/s of encoding: whole batches against a plain loop over single images of the same network, and bfloat16.
 
-    python tools/analysis_tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_small.py [--images 32] [--json FILE]
+    python tools/analysis_tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_small.py [--images 32] [--out FILE]
+    ... configs/tokenizers/vitvqgan_base.py --device cuda --images 512 --batch-size 64
 
 Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
 medians, and ratios of medians. Images are crops of the two photographs that scikit-learn brings. A tokenizer whose
@@ -9,22 +10,17 @@ random network.
 """
 
 import argparse
-import io
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
+from seitpp.benchmarking.photographs import write_photographs
+from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.images import decode_image, fit_image, pixels_of
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
@@ -36,12 +32,14 @@ from seitpp.tokenization.loading import Fitting, load_batches
 from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenizers import Tokenizer
 
+PHOTOGRAPH = (320, 320)  # pixels, to be scaled to what a tokenizer takes
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
-    parser.add_argument("--images", type=positive_number, default=32, help="images a round")
+    parser.add_argument("--images", type=positive_number, default=32, help="images per round")
     parser.add_argument("--batch-size", type=positive_number, default=16, help="images encoded at once")
     parser.add_argument(
         "--workers", type=counted_number, default=2, help="decoding processes of the batched run from files"
@@ -49,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive_number, default=5, help="rounds; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     add_options_argument(parser)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    add_out_argument(parser)
     return parser.parse_args(argv)
 
 
@@ -71,17 +69,6 @@ def build(args: argparse.Namespace, **options: str) -> Tokenizer:
         options = {key: value for key, value in fit.items() if key != "num_images"}
         tokenizer.fit(torch.cat([tokenizer.resize(tokenizer.from_bytes(photo)) for photo in photos]), **options)
     return tokenizer.to(args.device).eval()
-
-
-def write_photos(folder: Path, count: int) -> None:
-    """JPEG files of 320 x 320 crops of photographs."""
-    rng, photos = np.random.default_rng(0), load_sample_images().images
-    for number in range(count):
-        photo = photos[number % len(photos)]
-        top, left = (rng.integers(0, side - 320) for side in photo.shape[:2])
-        file = io.BytesIO()
-        Image.fromarray(photo[top : top + 320, left : left + 320]).save(file, format="JPEG", quality=92)
-        (folder / f"{number:05d}.jpg").write_bytes(file.getvalue())
 
 
 def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
@@ -115,18 +102,6 @@ def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespa
     }
 
 
-def measure(runs: dict[str, Callable[[], Tensor]], rounds: int) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Median seconds of each candidate, in turns after one round to warm up; and what each returned."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    results = {name: run() for name, run in runs.items()}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}, results
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark and print its table."""
     args = parse_args(argv)
@@ -134,13 +109,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokenizer = build(args)
     has_precision = hasattr(tokenizer, "precision")
     with tempfile.TemporaryDirectory() as folder:
-        write_photos(Path(folder), args.images)
+        write_photographs(Path(folder), args.images, PHOTOGRAPH)
         source = open_image_source(folder)
         runs = candidates(tokenizer, source, args)
         if has_precision:
             reduced = build(args, precision="bfloat16")
             runs["network, batches, bfloat16"] = candidates(reduced, source, args)["network, batches"]
-        seconds, codes = measure(runs, args.rounds)
+        codes = {name: run() for name, run in runs.items()}  # which warms up
+        seconds = measure(runs, args.rounds, args.device, warmup=0)
     table = Table("candidate", "images/s", "ratio", "to", "codes that differ from single images")
     figures = {}
     for name, value in seconds.items():
@@ -148,10 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         differ = float((codes[name] != codes["network, single images"]).float().mean())
         figures[name] = {"images_per_s": args.images / value, "ratio": seconds[base] / value, "codes_differ": differ}
         table.add_row(name, f"{args.images / value:.2f}", f"{seconds[base] / value:.2f}", base, f"{differ:.4%}")
-    Console(width=120).print(table)
-    print(f"{torch.get_num_threads()} threads, batches of {args.batch_size}, {args.images} images, {args.device}")
-    if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    settings = f"{args.config}, batches of {args.batch_size}, {args.images} images, median of {args.rounds} rounds"
+    show([table], {"candidates": figures}, settings, args.out, args.device)
     return 0
 
 

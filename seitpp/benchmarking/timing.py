@@ -1,0 +1,122 @@
+"""Timing of candidates that take turns, and the machine they ran on.
+
+A shared machine changes its speed from minute to minute. Candidates that take turns in one process meet the same
+changes, so their ratios hold where absolute figures do not; medians leave single disturbances out.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from seitpp.files import written_whole
+
+
+def wait_for(device: str) -> None:
+    """Wait until a GPU has done what it was given; nothing to wait for on a CPU."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(
+    runs: Mapping[str, Callable[[], object]], rounds: int, device: str = "cpu", warmup: int = 1
+) -> dict[str, float]:
+    """Median seconds of each candidate, which take turns.
+
+    Args:
+        runs: The candidates by name.
+        rounds: Turns that count.
+        device: Where they run; a turn ends when the device is done.
+        warmup: Turns before, which do not count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(warmup + rounds):
+        for name, run in runs.items():
+            wait_for(device)
+            start = time.perf_counter()
+            run()
+            wait_for(device)
+            if number >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def matrix_rate(device: str, dtype: torch.dtype, side: int | None = None, rounds: int = 5) -> float:
+    """Floating-point operations per second of a square matrix product, the most that a network can reach.
+
+    Args:
+        device: Where to measure.
+        dtype: Type of the matrices.
+        side: Rows and columns; by default 8,192 on a GPU and 1,024 on a CPU.
+        rounds: Products that count; the fastest is taken, as the least disturbed.
+    """
+    side = side or (8192 if torch.device(device).type == "cuda" else 1024)
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / min(measure({"product": lambda: left @ right}, 1, device)["product"] for _ in range(rounds))
+
+
+def hardware(device: str = "cpu") -> dict[str, Any]:
+    """What a figure depends on besides the code: processor, GPU, threads, versions."""
+    facts: dict[str, Any] = {"device": device, "cpu": _cpu_name(), "cores": os.cpu_count()}
+    if torch.device(device).type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        facts |= {"gpu": properties.name, "gpu_memory_GB": round(properties.total_memory / 1e9, 1)}
+        facts |= {"cuda": torch.version.cuda}
+    return {
+        **facts,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, None) or platform.processor() or platform.machine()
+
+
+def hardware_line(facts: Mapping[str, Any]) -> str:
+    """What `hardware` found, in a line to stand below a table."""
+    gpu = f"{facts['gpu']} ({facts['gpu_memory_GB']} GB), CUDA {facts['cuda']}; " if "gpu" in facts else ""
+    return f"{gpu}{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads; torch {facts['torch']}"
+
+
+def add_out_argument(parser: argparse.ArgumentParser) -> None:
+    """`--out FILE`, the same in every benchmark; `--json` is its older name."""
+    parser.add_argument("--out", "--json", type=Path, metavar="FILE", help="write the figures to this file, as JSON")
+
+
+def show(
+    tables: Sequence[Table], figures: Mapping[str, Any], settings: str, out: Path | None, device: str = "cpu"
+) -> None:
+    """Print tables, settings and hardware, and write the figures with both.
+
+    Args:
+        tables: Those without a row are left out.
+        figures: What the JSON file holds, beside `settings` and `hardware`.
+        settings: What was measured, in a line.
+        out: The JSON file; None writes none.
+        device: Where it ran.
+    """
+    facts = hardware(device)
+    console = Console(width=120)
+    for table in tables:
+        if table.row_count:
+            console.print(table)
+    print(f"{settings}\n{hardware_line(facts)}")
+    if out is not None:
+        with written_whole(out) as temporary:
+            temporary.write_text(json.dumps({**figures, "settings": settings, "hardware": facts}, indent=1) + "\n")
