@@ -21,6 +21,7 @@ from seitpp.codebook import NEAREST_CODES
 from seitpp.models import TokenAdapt
 from seitpp.pictures import PicturePanel, PictureRow, labelled_grid
 from seitpp.tokenizers import Tokenizer
+from seitpp.tokenizers.reencoding import reencoded
 
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)
 _CONTRAST = 1.5  # the paper gives no factor
@@ -100,10 +101,7 @@ class AugmentationPictures:
         """One augmentation of pixels, of embeddings, and through TokenAdapt."""
         keeps_places = transform.out_places(self.places) == self.places
         cut = self._middle if keeps_places else lambda maps: maps  # a crop has the right size already
-        low, high = self.tokenizer.pixel_range
-        pixels = self.tokenizer.decode(self.tokens).clamp(low, high)
-        pixels = cut(transform.apply(pixels - low, drawn)) + low  # black where nothing is
-        encoded = self.tokenizer.encode(pixels.clamp(low, high))
+        encoded = reencoded(self.tokenizer, self.tokens, lambda pixels: cut(transform.apply(pixels, drawn)))
         direct = self._nearest(transform.apply(self._embeddings, drawn))
         rows = [
             PictureRow("pixels augmented, re-encoded", _PIXELS, self._shown(encoded)),

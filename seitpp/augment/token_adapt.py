@@ -14,12 +14,12 @@ from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_fi
 from seitpp.codebook import codebook_sha256 as sha256_of
 from seitpp.io.grid_record import TokenGrid, grid_difference, recorded_grid
 from seitpp.models.token_adapt import CodeTables, TokenAdapt
+from seitpp.pieces import in_pieces
 from seitpp.registry import MODELS, TRANSFORMS
 
 # Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
 _PREFIX, _CODEBOOK = "token_adapt.", "codebook"
-# Tokens that go through a network at a time. On a CPU a thread's activations then stay near its caches; on an
-# accelerator the bound keeps those of large batches from filling the memory.
+# Tokens that go through a network at a time.
 _CPU_TOKENS, _DEVICE_TOKENS = 1 << 11, 1 << 19
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -263,10 +263,8 @@ def _frozen(network: TokenAdapt) -> TokenAdapt:
 
 
 def _in_pieces(function: Callable[[Tensor], Tensor], batch: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Run a network on as many samples (B, ...) at a time as the device likes; `grid` is of the tokens it works on."""
-    tokens = _CPU_TOKENS * torch.get_num_threads() if batch.device.type == "cpu" else _DEVICE_TOKENS
-    results = [function(piece) for piece in batch.split(max(1, tokens // (grid[0] * grid[1])))]
-    return results[0] if len(results) == 1 else torch.cat(results)
+    """`in_pieces`; `grid` is of the tokens that the network works on."""
+    return in_pieces(function, batch, grid[0] * grid[1], _CPU_TOKENS, _DEVICE_TOKENS)
 
 
 def _by(sides: Sequence[int]) -> str:

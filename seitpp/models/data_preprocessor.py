@@ -1,6 +1,6 @@
 """Tokens (or images, tokenised here) to model input, on the device: augmentation, centre crop, codes or embeddings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from seitpp.codebook import NEAREST_CODES, codebook_sha256, load_codebook
-from seitpp.models.frozen_tokenizer import FrozenTokenizer
+from seitpp.models.frozen_tokenizer import FrozenTokenizer, check_same_tokens
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.transform_tree import walk
 
@@ -182,12 +182,9 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
 
     def use_tokenizer(self, tokenizer: dict | str | Path | nn.Module) -> None:
         """Tokenise batches of images by this from now on: a config, the store that it made, or the tokenizer itself."""
-        if isinstance(tokenizer, (str, Path)):
-            from seitpp.storage import StoreReader
-            from seitpp.tokenizers import tokenizer_from_store
-
-            tokenizer = tokenizer_from_store(StoreReader(tokenizer))
         self._tokenizer = FrozenTokenizer(tokenizer)
+        if isinstance(tokenizer, (str, Path)):
+            self._tokenizer.on("cpu")  # a store that cannot be read is told of here
         self._tokenizer_is_checked = False
 
     @property
@@ -216,21 +213,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         Raises:
             ValueError: It has another codebook, or another number of integers a place.
         """
-        if tokenizer.channels != self.channels:
-            raise ValueError(
-                f"the tokenizer gives {tokenizer.channels or 'one code'} a place, the data preprocessor expects "
-                f"{self.channels or 'codes'}; use the tokenizer that the model was trained with"
-            )
-        if tokenizer.codebook is None:
-            return
-        sha256 = codebook_sha256(tokenizer.codebook)
-        if sha256 != self.codebook_sha256:
-            raise ValueError(
-                f"the tokenizer has another codebook ({_by(tokenizer.codebook.shape)}, sha256 {sha256[:12]}) than the "
-                f"data preprocessor, {self.codebook_source} ({_by(self.codebook.shape)}, sha256 "
-                f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokenizer that the model was "
-                "trained with"
-            )
+        check_same_tokens(tokenizer, self.channels, self.codebook, "the data preprocessor", source=self.codebook_source)
 
     def _check_channels(self, tokens: Tensor) -> None:
         if tokens.dim() != 4 or tokens.shape[-1] != self.channels:
@@ -326,7 +309,3 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
                 f"{self.codebook_sha256[:12]}); its codes mean other things. Use the tokens and codebook it was "
                 "trained with"
             )
-
-
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))

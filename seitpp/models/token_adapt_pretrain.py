@@ -21,6 +21,7 @@ from seitpp.codebook import NEAREST_CODES, codebook_sha256
 from seitpp.draws import draws_to, join_draws, take_draws, with_tensors
 from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import MODELS, TRANSFORMS
+from seitpp.tokenizers.reencoding import augmented_pixels, decoded_pixels
 
 # How each prediction of the tokens of A(x) is made; `tokenizer` are the true ones, the ceiling of scores in pixels.
 PREDICTIONS = ("token_adapt", "direct", "copy", "reencode", "tokenizer")
@@ -243,8 +244,7 @@ class TokenAdaptPretrain(BaseModel):
         data_samples = data_samples or [DataSample(metainfo={"sample_idx": place}) for place in range(len(images))]
         places = torch.tensor([sample.sample_idx for sample in data_samples])
         tokens, scores = tokenizer.encode(images), []
-        low, high = tokenizer.pixel_range
-        decoded = tokenizer.decode(tokens).clamp(low, high) if tokenizer.can_decode else None
+        decoded = decoded_pixels(tokenizer, tokens) if tokenizer.can_decode else None
         for name, chain in self.eval_augments.items():
             draws = self._eval_draws_of(name, places, images.device)
             augmented = self._augmented(images, chain, draws)
@@ -279,8 +279,7 @@ class TokenAdaptPretrain(BaseModel):
         if not tokenizer.can_decode:
             return torch.stack((exact, torch.full_like(exact, torch.nan)), dim=1)
         low, high = tokenizer.pixel_range
-        decoded = tokenizer.decode(tokens).clamp(low, high)
-        error = ((decoded - images) / (high - low)).square().flatten(1).mean(dim=1)
+        error = ((decoded_pixels(tokenizer, tokens) - images) / (high - low)).square().flatten(1).mean(dim=1)
         return torch.stack((exact, error), dim=1)
 
     def _scores(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
@@ -326,9 +325,8 @@ class TokenAdaptPretrain(BaseModel):
         return maps
 
     def _augmented(self, images: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
-        """Images under the draws: black where nothing is, kept in the pixel range that interpolation may leave."""
-        low, high = self.tokenizer().pixel_range
-        return (self._applied(images - low, chain, draws) + low).clamp(low, high)
+        """Images under the draws; see `augmented_pixels`."""
+        return augmented_pixels(self.tokenizer(), images, lambda pixels: self._applied(pixels, chain, draws))
 
     def _draw(
         self, chain: Sequence[Any], size: int, device: torch.device | str, generator: torch.Generator | None = None

@@ -1,0 +1,167 @@
+"""Image augmentations of tokens the long way: decoded, augmented as pixels, encoded again (SeiT++, Table B)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv.transforms import BaseTransform
+from torch import Tensor, nn
+
+from seitpp.codebook import NEAREST_CODES
+from seitpp.models.frozen_tokenizer import FrozenTokenizer, check_same_tokens
+from seitpp.registry import TRANSFORMS
+from seitpp.tokenizer_facts import identity_difference, tokenizer_identity
+from seitpp.tokenizers.precision import network_precision
+from seitpp.tokenizers.reencoding import reencoded
+from seitpp.transform_tree import walk
+
+
+@TRANSFORMS.register_module()
+class PixelAugment(BaseTransform):
+    """Decodes tokens to images, runs augmentations on these, and encodes them again with the same frozen tokenizer.
+
+    The tokenizer is built at its first use and has no part in training or in checkpoints. Every augmentation in
+    `augments` sees the batch with images (B, C, H, W) as its `inputs`, in [0, 1] whatever the tokenizer's range is:
+    labels, soft targets and label maps follow as they do outside. Sizes, such as a crop's, are in pixels.
+
+    Everything runs in float32 whatever autocast says, unless the tokenizer's own `precision` is bfloat16: codes are the
+    nearest of many, and eight bits choose other ones than the stored tokens have (`changed_share` tells how many), so
+    that a batch would change without any augmentation.
+
+    Required and modified key: `inputs`, codes (B, H, W), or with `codebook` (K, D) embeddings (B, D, H, W), of which
+    the nearest codes are decoded; becomes codes int64 (B, h, w). For a tokenizer without a codebook values
+    (B, channels, H, W), rounded to whole ones; becomes values (B, channels, h, w). Optional key: `distance`, the
+    tokenizer's if absent.
+
+    Args:
+        tokenizer: What made the tokens, with its decoder: its config, a token store whose header describes it, or the
+            tokenizer itself.
+        augments: Configs of transforms on the images, run in order.
+
+    Attributes:
+        children: The built `augments`.
+    """
+
+    def __init__(self, tokenizer: dict | str | Path | nn.Module, augments: Sequence[dict] = ()) -> None:
+        self._tokenizer = FrozenTokenizer(tokenizer)
+        self._is_checked = False
+        self.children = [TRANSFORMS.build(cfg) for cfg in augments]
+
+    def prepare(
+        self,
+        facts: Mapping[str, Any],
+        where: str,
+        codebook: Tensor | None = None,
+        codebook_sha256: str | None = None,
+    ) -> None:
+        """Build the tokenizer and refuse data that it cannot take, before training starts.
+
+        Args:
+            facts: What the data set tells of its tokens (`metainfo`): `grid`, `channels`, `tokenizer`, `spatial`.
+            where: Name of the data, for messages.
+            codebook: The codebook of the codes, (K, D).
+            codebook_sha256: Its hash, which is not needed beside it.
+
+        Raises:
+            FileNotFoundError: A file of the tokenizer is missing.
+            ValueError: The tokens have no spatial grid; or the tokenizer has no decoder, made other tokens than these,
+                or cannot encode the images that it decodes, or those that `augments` leave.
+        """
+        grid = facts.get("grid")
+        if facts.get("spatial") is False or (grid is not None and len(grid) != 2):
+            raise ValueError(
+                f"{where} holds tokens without a spatial grid: no place of theirs stands for a part of the image, so "
+                "that a crop could not be encoded to tokens of its size. Leave PixelAugment out, or use another "
+                "tokenizer"
+            )
+        tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
+        try:
+            _check_kind(tokenizer)
+            if codebook is not None or "channels" in facts:
+                check_same_tokens(tokenizer, facts.get("channels"), codebook, "the data")
+            _check_options(tokenizer, facts.get("tokenizer"))
+            if grid is not None:
+                self._check_sizes(tokenizer, (grid[0] * tokenizer.stride, grid[1] * tokenizer.stride))
+        except ValueError as error:
+            raise ValueError(f"PixelAugment cannot augment {where}: {error}") from error
+        self._is_checked = True
+
+    def _check_sizes(self, tokenizer: Any, size: tuple[int, int]) -> None:
+        _check_size(tokenizer, size, "its tokens give")
+        for transform in self.children:
+            if hasattr(transform, "out_places"):
+                size = tuple(transform.out_places(size))
+            elif any(hasattr(part, "out_places") for part in walk([transform])):
+                return  # what a composite leaves is known when it has chosen
+        _check_size(tokenizer, size, "its augments leave")
+
+    @torch.no_grad()
+    def transform(self, results: dict) -> dict:
+        """Decode, augment and encode the batch; see the class for the keys."""
+        inputs, codebook = results["inputs"], results.get("codebook")
+        tokenizer = self._tokenizer.on(inputs.device)
+        if not self._is_checked:  # once: hashing waits for the device
+            _check_kind(tokenizer)
+            has_values = tokenizer.codebook is None and codebook is None and inputs.is_floating_point()
+            check_same_tokens(tokenizer, inputs.shape[1] if has_values else None, codebook, "the batch")
+            self._is_checked = True
+
+        def augment(images: Tensor) -> Tensor:
+            nonlocal results
+            results["inputs"] = images
+            for child in self.children:
+                results = child(results)
+            return results["inputs"]
+
+        with network_precision(inputs.device.type, "float32"):
+            tokens = reencoded(tokenizer, _tokens(tokenizer, inputs, codebook, results.get("distance")), augment)
+        results["inputs"] = tokens if tokenizer.codebook is not None else tokens.movedim(-1, 1).float()
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(augments={self.children})"
+
+
+def _tokens(tokenizer: Any, inputs: Tensor, codebook: Tensor | None, distance: str | None) -> Tensor:
+    """Inputs of a batch as the tokenizer decodes them: codes (B, H, W), or integers (B, H, W, channels)."""
+    if not inputs.is_floating_point():
+        return inputs.long()
+    values = inputs.movedim(1, -1)
+    if tokenizer.codebook is not None:
+        rows = tokenizer.codebook if codebook is None else codebook
+        return NEAREST_CODES[distance or tokenizer.distance](values, rows)
+    return values.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
+
+
+def _check_kind(tokenizer: Any) -> None:
+    """Raise `ValueError` unless the tokenizer can decode and encode parts of images."""
+    name = type(tokenizer).__name__
+    if not tokenizer.spatial:
+        raise ValueError(f"{name} has no spatial grid, so that no augmented image has tokens in places of its own")
+    if not tokenizer.can_decode:
+        raise ValueError(f"{name} has no decoder; give it a checkpoint with its decoder's weights")
+
+
+def _check_options(tokenizer: Any, known: Mapping[str, Any] | None) -> None:
+    """Raise `ValueError` where a tokenizer without a codebook has other options than what made the data.
+
+    A codebook tells codes apart, and weights may differ in nothing but the decoder.
+    """
+    if tokenizer.codebook is not None or known is None:
+        return
+    sides = [
+        {key: value for key, value in facts.items() if not key.startswith("resize")}  # nothing is resized
+        for facts in (tokenizer_identity(tokenizer.describe()) or {}, known)
+    ]
+    if difference := identity_difference(*sides):
+        raise ValueError(f"its tokens were made by another tokenizer: {difference}. Use the tokenizer that made them")
+
+
+def _check_size(tokenizer: Any, size: tuple[int, int], what: str) -> None:
+    try:
+        tokenizer.check_images(torch.empty(1, tokenizer.in_channels, *size, device="meta"))
+    except ValueError as error:
+        raise ValueError(
+            f"{what} images of {size[0]} x {size[1]} pixels, which {type(tokenizer).__name__} cannot encode ({error})"
+        ) from error
