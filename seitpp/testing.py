@@ -17,7 +17,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from seitpp.codebook import save_codebook
+from seitpp.codebook import load_codebook, save_codebook
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 from seitpp.tokenization.token_pairs import make_token_pairs
@@ -398,6 +398,8 @@ def shrink(
             _shrink_network(part)
     for augment in _augments_of(cfg, "TokenAdaptAugment"):
         _shrink_network(augment.token_adapt)
+    for augment in _augments_of(cfg, "PixelAugment"):
+        _shrink_network(augment.tokenizer)
     if "tokenizer" in cfg.model:
         _shrink_images(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
@@ -549,6 +551,12 @@ def _use_random_networks(cfg: Config, data_dir: Path) -> None:
         for number, augment in enumerate(augments):
             weights = MODELS.build({"type": "seitpp.TokenAdapt", **augment.token_adapt}).state_dict()
             augment.checkpoint = str(_save(weights, data_dir / f"random-token_adapt-{number}.pth"))
+        for number, augment in enumerate(_augments_of(cfg, "PixelAugment")):
+            codebook = load_codebook(cfg.data_preprocessor.codebook)  # of the data, which it must have, too
+            augment.tokenizer.update(codebook_size=len(codebook), code_dim=codebook.shape[1])
+            weights = TOKENIZERS.build({**augment.tokenizer, "checkpoint": None}).state_dict()
+            weights["codebook"] = torch.from_numpy(codebook)
+            augment.tokenizer.checkpoint = str(_save(weights, data_dir / f"random-pixels-{number}.pth"))
 
 
 def _replace_checkpoints(cfg: Config, data_dir: Path, given: str | Path | None) -> None:

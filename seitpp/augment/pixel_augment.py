@@ -90,9 +90,10 @@ class PixelAugment(BaseTransform):
     def _check_sizes(self, tokenizer: Any, size: tuple[int, int]) -> None:
         _check_size(tokenizer, size, "its tokens give")
         for transform in self.children:
+            sizes = {tuple(part.out_places(size)) for part in walk([transform]) if hasattr(part, "out_places")}
             if hasattr(transform, "out_places"):
-                size = tuple(transform.out_places(size))
-            elif any(hasattr(part, "out_places") for part in walk([transform])):
+                (size,) = sizes
+            elif sizes - {size}:
                 return  # what a composite leaves is known when it has chosen
         _check_size(tokenizer, size, "its augments leave")
 

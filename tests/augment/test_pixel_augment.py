@@ -387,8 +387,9 @@ def test_sizes_that_cannot_be_encoded_are_refused() -> None:
     message = r"its augments leave images of 7 x 7 pixels, which PatchKMeans cannot encode \(.* multiples of 2\)"
     with pytest.raises(ValueError, match=f"PixelAugment cannot augment STORE: {message}"):
         prepare(tokenizer_of("k-means"), [crop, FLIP])
-    choice = dict(type="seitpp.OneOf", transforms=[crop, FLIP])
-    prepare(tokenizer_of("k-means"), [choice])  # nobody knows yet
+    with pytest.raises(ValueError, match=message):
+        prepare(tokenizer_of("k-means"), [crop, dict(type="seitpp.RandomApply", transforms=FLIP)])
+    prepare(tokenizer_of("k-means"), [dict(type="seitpp.OneOf", transforms=[crop, FLIP])])  # nobody knows yet
     tiles = ViTVQGAN(**{**VITVQGAN, "image_size": 16}, positions="tiles", tile_size=8)
     with pytest.raises(ValueError, match=r"its tokens give images of 12 x 16 pixels, which ViTVQGAN .* cut into tiles"):
         prepare(tiles, [], grid=[3, 4])

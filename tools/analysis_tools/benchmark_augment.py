@@ -28,7 +28,7 @@ from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.devices import check_device
 from seitpp.models import TokenAdapt, TokenDataPreprocessor
-from seitpp.registry import MODELS, OPTIM_WRAPPERS, TOKENIZERS, TRANSFORMS
+from seitpp.registry import MODELS, OPTIM_WRAPPERS, TRANSFORMS
 
 CLASSIFIER = Path(__file__).resolve().parents[2] / "configs" / "_base_" / "models" / "mtm-classifier_vit-base-p16.py"
 CLASSIFIERS = {
@@ -116,27 +116,16 @@ def training_steps(arch: str, codebook: torch.Tensor, args: argparse.Namespace) 
 
 def through_pixels(arch: str, args: argparse.Namespace) -> Callable[[], object]:
     """Decode, augment, encode."""
-    tokenizer = TOKENIZERS.build(
-        dict(
-            type="seitpp.ViTVQGAN",
-            arch=AUTOENCODERS[arch],
-            codebook_size=CODEBOOK_SIZE,
-            code_dim=CODE_DIM,
-            precision="bfloat16" if args.amp else "float32",
-        )
+    tokenizer = dict(
+        type="seitpp.ViTVQGAN",
+        arch=AUTOENCODERS[arch],
+        codebook_size=CODEBOOK_SIZE,
+        code_dim=CODE_DIM,
+        precision="bfloat16" if args.amp else "float32",
     )
-    tokenizer.to(args.device).eval()
-    transforms = [TRANSFORMS.build(cfg) for cfg in geometry(PIXELS)]
-    codes = random_codes(args.images, args).long()
-
-    @torch.no_grad()
-    def run() -> None:
-        results = {"inputs": tokenizer.decode(codes).float()}
-        for transform in transforms:
-            results = transform(results)
-        tokenizer.encode(results["inputs"])
-
-    return run
+    transform = TRANSFORMS.build(dict(type="seitpp.PixelAugment", tokenizer=tokenizer, augments=geometry(PIXELS)))
+    codes = random_codes(args.images, args)
+    return lambda: transform({"inputs": codes})
 
 
 def through_adapt(codebook: torch.Tensor, args: argparse.Namespace) -> Callable[[], object]:
