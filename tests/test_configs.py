@@ -279,14 +279,17 @@ def test_only_matrices_decay(name: str, tmp_path: Path) -> None:
 def test_storage_limited_recipe_differs_in_its_images_alone(name: str, share: int) -> None:
     whole, part = load(name), load(name.replace(".py", f"-{share}pct.py"))
     dataset = part.train_dataloader.dataset
-    assert (dataset.pop("subset"), dataset.pop("keep_length")) == ({"fraction": share / 100}, True)
+    assert (dataset.pop("subset"), dataset.pop("keep_length")) == (
+        {"fraction": share / 100, "class_balanced": False},
+        True,
+    )
     if name in (SEIT_MTM, FINETUNE):  # from MTM on the same images
         before, now = whole.model.backbone.init_cfg, part.model.backbone.init_cfg
         family = "seit-aug_" if name == SEIT_MTM else ""
         start = f"work_dirs/mtm_vit-base-p16_{family}8xb512-400e_in1k-tokens-{share}pct/epoch_400.pth"
         assert now.pop("checkpoint") == start and before.pop("checkpoint")
         pretraining = load(f"seitpp/{Path(start).parent.name}.py")
-        assert pretraining.train_dataloader.dataset.subset == {"fraction": share / 100}
+        assert pretraining.train_dataloader.dataset.subset == {"fraction": share / 100, "class_balanced": False}
     assert whole._cfg_dict == part._cfg_dict
 
 
@@ -326,60 +329,25 @@ def test_transfer_without_what_acts_on_embeddings() -> None:
     assert not {"seitpp.TokenRRC", "seitpp.EmbNoise", "seitpp.TokenEDA"} & types
 
 
-def test_pretraining_augments_half_of_a_batch_by_token_rrc_and_half_through_token_adapt() -> None:
-    (split,) = load(MTM).data_preprocessor.augments
-    assert (split.type, split.get("by", "half"), split.share) == ("seitpp.SplitBatch", "half", 0.5)
-    crop, to_codes = split.first
-    assert (crop.type, crop.size, crop.scale, to_codes.type) == ("seitpp.TokenRRC", 28, (0.2, 1.0), "seitpp.ToCodes")
-    (adapt,) = split.second
-    assert adapt.type == "seitpp.TokenAdaptAugment"
-    flip, affine, crop = adapt.augments
-    assert (flip.type, flip.prob) == ("seitpp.BatchRandomFlip", 0.5)
-    assert [affine[key] for key in ("degrees", "translate", "shear", "part_prob", "prob")] == [30, 0.2, 15, 0.5, 0.5]
-    assert (crop.type, crop.size, crop.scale) == ("seitpp.BatchRandomResizedCrop", 56, (0.2, 1.0))
-
-
-def test_finetuning_mixes_both_halves_and_changes_colours() -> None:
-    preprocessor = load(FINETUNE).data_preprocessor
-    split, colour = preprocessor.augments
-    assert (split.share, preprocessor.num_classes) == (0.5, 1000)
-    crop, cutmix = split.first
-    assert (crop.type, crop.scale, cutmix.type, cutmix.alpha) == (
-        "seitpp.TokenRRC",
-        (0.08, 1.0),
-        "seitpp.TokenCutMix",
-        1,
-    )
-    crop, mix = split.second[0].augments[-2:]
-    assert (crop.size, crop.scale, mix.probs) == (56, (0.08, 1.0), [0.5, 0.5])
+def test_strengths_of_the_recipes() -> None:
+    """Orders and rates are counted in test_recipes.py."""
+    split = load(MTM).data_preprocessor.augments[0]
+    crop, (adapt,) = split.first[0], split.second
+    _, affine, map_crop = adapt.augments
+    assert (crop.size, crop.scale, map_crop.size, map_crop.scale) == (28, (0.2, 1.0), 56, (0.2, 1.0))
+    parts = [part.transforms for part in affine.transforms]
+    assert [part.get("degrees", 0) for part in parts] == [30, 0, 0, 0, 0]
+    assert [part.get("translate", 0) for part in parts] == [0, (0.2, 0.0), (0.0, 0.2), 0, 0]
+    assert [part.get("shear", 0) for part in parts] == [0, 0, 0, (0.0, 15.0), (0.0, 15.0)]
+    colour, split = load(FINETUNE).data_preprocessor.augments
+    noise, _ = colour.transforms
+    assert (noise.std, noise.channel_std) == (1.0, 1.0)
+    map_crop, mix = split.second[0].augments[-2:]
+    assert (split.first[0].scale, map_crop.scale) == ((0.08, 1.0), (0.08, 1.0))
     assert [(one.type, one.alpha) for one in mix.transforms] == [("seitpp.BatchMixup", 0.8), ("seitpp.BatchCutMix", 1)]
-    noise, color_adapt = colour.transforms
-    assert (noise.type, noise.prob, noise.std, noise.channel_std) == ("seitpp.EmbNoise", 0.5, 1.0, 1.0)
-    assert (color_adapt.type, color_adapt.prob, colour.probs) == ("seitpp.ColorAdapt", 0.5, [0.75, 0.25])
-
-
-@pytest.mark.parametrize(
-    ("name", "types"),
-    [
-        ("seit", ["TokenEDA", "TokenRRC", "TokenCutMix", "EmbNoise"]),
-        ("seitpp", ["SplitBatch", "EmbNoise", "ColorAdapt"]),
-    ],
-)
-def test_pipelines_from_scratch(name: str, types: list[str]) -> None:
-    augments = load(f"_base_/augments/{name}.py").augments
-    assert [augment.type for augment in augments] == [f"seitpp.{kind}" for kind in types]
-    eda = augments[0] if name == "seit" else augments[0].first[0]
-    assert (eda.synonym_prob, eda.token_prob, eda.num_synonyms, eda.swap_prob, eda.max_swap) == (
-        0.25,
-        0.25,
-        5,
-        0.25,
-        0.25,
-    )
-    if name == "seitpp":
-        assert (augments[0].by, augments[0].share) == ("probability", 0.5)
-        assert [one.type for one in augments[0].first] == ["seitpp.TokenEDA", "seitpp.TokenRRC", "seitpp.TokenCutMix"]
-        assert augments[2].prob == 0.25
+    eda, crop, noise, cutmix = load(SEIT).data_preprocessor.augments
+    assert (eda.token_prob, eda.num_synonyms, eda.max_swap) == (0.25, 5, 0.25)
+    assert (crop.scale, noise.std, noise.channel_std, cutmix.alpha) == ((0.08, 1.0), 1.0, 1.0, 1.0)
 
 
 def parts_of(node: Any) -> Iterator[dict]:
@@ -393,7 +361,8 @@ def parts_of(node: Any) -> Iterator[dict]:
 @pytest.mark.parametrize(
     ("name", "output"),
     [
-        ("mtm", "codes"),
+        ("mtm_release", "codes"),
+        ("mtm_paper", "codes"),
         ("mtm_finetune", "codes"),
         ("seit", "embeddings"),
         ("seitpp", "embeddings"),
@@ -409,7 +378,7 @@ def test_pipelines_take_whole_grids(name: str, output: str) -> None:
         if "token_adapt" in part:
             part.update(token_adapt=MODELS.build(part["token_adapt"]), checkpoint=None)
     preprocessor = TokenDataPreprocessor(torch.randn(391, 32), augments, output=output, num_classes=7)
-    labels = {} if name == "mtm" else {"gt_label": torch.arange(5)}
+    labels = {} if name.startswith("mtm_") and name != "mtm_finetune" else {"gt_label": torch.arange(5)}
     batch = {"inputs": torch.randint(391, (5, 32, 32)).to(torch.uint16), "sample_idx": torch.arange(5), **labels}
     found = preprocessor(batch, training=True)
     assert found["inputs"].shape == ((5, 28, 28) if output == "codes" else (5, 32, 28, 28))

@@ -7,4 +7,4 @@ Expect: not run here; the paper reports no pre-training score.
 
 _base_ = "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.6), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.6, class_balanced=False), keep_length=True))

@@ -24,6 +24,9 @@ data_preprocessor = dict(
     ],
     with_data_samples=False,
 )
+train_dataloader = dict(dataset=dict(with_labels=False))
+val_dataloader = dict(dataset=dict(with_labels=False))
+test_dataloader = val_dataloader
 
 max_epochs = 100
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

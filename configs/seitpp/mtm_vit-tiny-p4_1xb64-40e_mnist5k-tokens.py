@@ -18,6 +18,9 @@ adapted = dict(_base_.adapted, augments=_base_.adapted.augments[:2])  # no mixin
 data_preprocessor = dict(
     augments=[dict(type="seitpp.SplitBatch", share=0.5, first=[], second=[adapted])], with_data_samples=False
 )
+train_dataloader = dict(dataset=dict(with_labels=False))
+val_dataloader = dict(dataset=dict(with_labels=False))
+test_dataloader = val_dataloader
 
 max_epochs = 40
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

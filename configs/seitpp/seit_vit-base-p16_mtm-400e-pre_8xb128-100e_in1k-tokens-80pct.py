@@ -12,4 +12,4 @@ model = dict(
         init_cfg=dict(checkpoint="work_dirs/mtm_vit-base-p16_seit-aug_8xb512-400e_in1k-tokens-80pct/epoch_400.pth")
     )
 )
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.8), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.8, class_balanced=False), keep_length=True))

@@ -7,4 +7,4 @@ Expect: not run here. The paper: 70.3 % top-1.
 
 _base_ = "seit_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.6), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.6, class_balanced=False), keep_length=True))

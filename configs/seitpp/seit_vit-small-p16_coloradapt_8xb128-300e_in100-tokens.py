@@ -7,4 +7,6 @@ Expect: not run here. The paper: 78.3 % top-1.
 
 _base_ = "seit_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-data_preprocessor = dict(augments=[*_base_.augments, dict(type="seitpp.ColorAdapt", prob=0.25)])
+augments = _base_.augments
+augments[2] = _base_.colour_change  # SeiT++'s, in the place of Emb-Noise
+data_preprocessor = dict(augments=augments)

@@ -7,4 +7,6 @@ Expect: not run here. The paper: 80.4 % top-1.
 
 _base_ = "seitpp_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-data_preprocessor = dict(augments=_base_.augments[:-1])
+augments = _base_.augments
+augments[2] = _base_.emb_noise  # SeiT's, in the place of Emb-Noise or ColorAdapt
+data_preprocessor = dict(augments=augments)

@@ -7,4 +7,4 @@ Expect: not run here. The paper: 73.1 % top-1.
 
 _base_ = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"
 
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.8), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.8, class_balanced=False), keep_length=True))

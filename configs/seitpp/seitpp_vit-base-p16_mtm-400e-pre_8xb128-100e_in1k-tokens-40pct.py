@@ -10,4 +10,4 @@ _base_ = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
 model = dict(
     backbone=dict(init_cfg=dict(checkpoint="work_dirs/mtm_vit-base-p16_8xb512-400e_in1k-tokens-40pct/epoch_400.pth"))
 )
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.4), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.4, class_balanced=False), keep_length=True))

@@ -8,5 +8,5 @@ Expect: not run here. The paper: 75.4 % top-1.
 _base_ = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"
 
 augments = _base_.data_preprocessor.augments
-augments[0].second[0].checkpoint = "work_dirs/tokenadapt_d384_1xb128-1e_in1k-256px-1kimg/epoch_1.pth"
+augments[1].second[0].checkpoint = "work_dirs/tokenadapt_d384_1xb128-1e_in1k-256px-1kimg/epoch_1.pth"
 data_preprocessor = dict(augments=augments)

@@ -7,4 +7,4 @@ Expect: not run here. The paper: 61.6 % top-1.
 
 _base_ = "seitpp_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-train_dataloader = dict(dataset=dict(subset=dict(fraction=0.2), keep_length=True))
+train_dataloader = dict(dataset=dict(subset=dict(fraction=0.2, class_balanced=False), keep_length=True))

@@ -15,6 +15,6 @@ _base_ = [
 ]
 
 augments = _base_.augments
-augments[0].first[0].synonyms = _base_.data_root + "synonyms.json"
+augments[0].synonyms = _base_.data_root + "synonyms.json"
 model = dict(head=dict(num_classes=_base_.num_classes))
 data_preprocessor = dict(augments=augments, output="embeddings")

@@ -8,7 +8,7 @@ Expect: see README.md, whose table tools/quickstart.sh prints.
 _base_ = [
     "../_base_/models/mtm-classifier_vit-tiny-p2.py",
     "../_base_/datasets/digits_tokens.py",
-    "../_base_/augments/digits_seitpp.py",
+    "../_base_/augments/digits_finetune.py",
     "../_base_/schedules/finetune_adamw_8xb128-100e.py",
     "../_base_/default_runtime.py",
 ]

@@ -8,7 +8,7 @@ Expect: see docs/results.md.
 _base_ = [
     "../_base_/models/mtm-classifier_vit-tiny-p2.py",
     "../_base_/datasets/mnist5k_tokens.py",
-    "../_base_/augments/mnist5k_seitpp.py",
+    "../_base_/augments/mnist5k_finetune.py",
     "../_base_/schedules/finetune_adamw_8xb128-100e.py",
     "../_base_/default_runtime.py",
 ]

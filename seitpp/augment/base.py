@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+ROUNDING = 1e-6  # of probabilities that are written as decimal fractions
+
 
 class BatchTransform(BaseTransform):
     """Draw once for a batch, then apply to anything that shows the same images.

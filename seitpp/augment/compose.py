@@ -10,12 +10,10 @@ import torch
 from mmcv.transforms import BaseTransform, Compose
 from torch import Tensor
 
-from seitpp.augment.base import check_probability, class_scores, embed_codes
+from seitpp.augment.base import ROUNDING, check_probability, class_scores, embed_codes
 from seitpp.codebook import NEAREST_CODES
 from seitpp.registry import TRANSFORMS
 from seitpp.structures import PER_SAMPLE_KEYS
-
-_ROUNDING = 1e-6  # of probabilities that are written as decimal fractions
 
 
 def _build(configs: dict | Sequence[dict]) -> Compose:
@@ -30,14 +28,17 @@ class SplitBatch(BaseTransform):
     one part has soft targets, the other gets its labels as such. What is not in `PER_SAMPLE_KEYS` is shared: both parts
     get it as it is.
 
-    Required and modified keys: those of the transforms.
+    Required and modified keys: those of the transforms. Added key: `split`, True for the samples of `first`, (B,),
+    bool, on the CPU; required by `by="same"`.
 
     Args:
         first: Configs of the transforms of the first part; may be empty.
         second: Configs of those of the rest.
         share: Part of the batch for `first`.
         by: `half`: the first samples, share x B rounded (a half upwards) - the loader has shuffled them; or
-            `probability`: each sample by a draw of its own, so that the parts differ in size from batch to batch.
+            `probability`: each sample by a draw of its own, so that the parts differ in size from batch to batch; or
+            `same`: the parts of the SplitBatch before it in the pipeline, for a pipeline with steps of the whole batch
+            between steps of the parts. `share` then plays no role.
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class SplitBatch(BaseTransform):
         first: Sequence[dict],
         second: Sequence[dict],
         share: float = 0.5,
-        by: Literal["half", "probability"] = "half",
+        by: Literal["half", "probability", "same"] = "half",
     ) -> None:
-        if by not in ("half", "probability"):
-            raise ValueError(f"by must be 'half' or 'probability', got {by!r}")
+        if by not in ("half", "probability", "same"):
+            raise ValueError(f"by must be 'half', 'probability' or 'same', got {by!r}")
         self.first = _build(first)
         self.second = _build(second)
         self.share = check_probability("share", share)
@@ -62,16 +63,15 @@ class SplitBatch(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Split, transform, merge; see the class."""
         batch_size = len(results["inputs"])
-        if self.by == "half":
-            count = math.floor(batch_size * self.share + 0.5)
+        chosen = self._choose(batch_size, results.get("split"))
+        count = int(chosen.sum())
+        if count in (0, batch_size):
+            return {**(self.first if count else self.second)(results), "split": chosen}
+        if bool(chosen[:count].all()):
             order, parts = None, (slice(None, count), slice(count, None))
         else:
-            chosen = torch.rand(batch_size) < self.share  # on the CPU: a device's answer would have to be waited for
-            count, order = int(chosen.sum()), torch.argsort(~chosen, stable=True)
-            device = results["inputs"].device
+            order, device = torch.argsort(~chosen, stable=True), results["inputs"].device
             parts = tuple(part.to(device, non_blocking=True) for part in (order[:count], order[count:]))
-        if count in (0, batch_size):
-            return (self.first if count else self.second)(results)
         done = []
         for transforms, part in zip((self.first, self.second), parts, strict=True):
             own = {key: results[key][part] for key in PER_SAMPLE_KEYS if results.get(key) is not None}
@@ -82,7 +82,20 @@ class SplitBatch(BaseTransform):
             for key in PER_SAMPLE_KEYS:
                 if merged.get(key) is not None:
                     merged[key] = merged[key][back]
-        return merged
+        return {**merged, "split": chosen}
+
+    def _choose(self, batch_size: int, before: Tensor | None) -> Tensor:
+        """Which samples go to `first`, (B,), bool; on the CPU, since a device's answer would have to be waited for."""
+        if self.by == "half":
+            return torch.arange(batch_size) < math.floor(batch_size * self.share + 0.5)
+        if self.by == "probability":
+            return torch.rand(batch_size) < self.share
+        if before is None or len(before) != batch_size:
+            raise ValueError(
+                "SplitBatch(by='same') repeats the parts of the SplitBatch before it, and no SplitBatch has divided "
+                f"this batch of {batch_size} samples; put one with by='half' or by='probability' before it"
+            )
+        return before
 
     def __repr__(self) -> str:
         return (
@@ -150,7 +163,7 @@ class OneOf(BaseTransform):
         probs = [1 / len(transforms)] * len(transforms) if probs is None else list(probs)
         if len(probs) != len(transforms):
             raise ValueError(f"probs are {probs} for {len(transforms)} transforms, expected one for each")
-        if not all(prob >= 0 for prob in probs) or not sum(probs) <= 1 + _ROUNDING:
+        if not all(prob >= 0 for prob in probs) or not sum(probs) <= 1 + ROUNDING:
             raise ValueError(f"probs are {probs} with the sum {sum(probs):g}, expected at least 0 each and 1 in all")
         self.choices = [_build(choice) for choice in transforms]
         self.probs = probs
@@ -163,7 +176,7 @@ class OneOf(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Draw a choice and apply it; see the class."""
         ends = list(accumulate(self.probs))
-        total = 1.0 if ends[-1] < 1 - _ROUNDING else ends[-1]  # nothing is left over by rounding
+        total = 1.0 if ends[-1] < 1 - ROUNDING else ends[-1]  # nothing is left over by rounding
         chosen = bisect_right(ends, torch.rand((), dtype=torch.float64).item() * total)
         return results if chosen == len(self.choices) else self.choices[chosen](results)
 

@@ -104,8 +104,10 @@ class BatchRandomAffine(GeometricTransform):
 
     Args:
         degrees: Largest rotation to either side, in degrees.
-        translate: Largest translation to either side, as a share of width and height; not rounded to whole places.
-        shear: Largest shear to either side, in degrees, along x and along y.
+        translate: Largest translation to either side, as a share of width and height, or the two shares (x, y); not
+            rounded to whole places.
+        shear: Largest shear to either side, in degrees, along x and along y; or the range (low, high) of shears along x
+            alone; or the ranges along x and y, (x low, x high, y low, y high), as torchvision takes them.
         scale: Range of the scale.
         part_prob: Probability of each part to act in a sample that is transformed.
         prob: Probability of a sample to be transformed at all.
@@ -118,8 +120,8 @@ class BatchRandomAffine(GeometricTransform):
     def __init__(
         self,
         degrees: float = 0.0,
-        translate: float = 0.0,
-        shear: float = 0.0,
+        translate: float | Sequence[float] = 0.0,
+        shear: float | Sequence[float] = 0.0,
         scale: tuple[float, float] = (1.0, 1.0),
         part_prob: float = 1.0,
         prob: float = 1.0,
@@ -131,15 +133,12 @@ class BatchRandomAffine(GeometricTransform):
         super().__init__(per_sample)
         if not 0 <= degrees <= 180:
             raise ValueError(f"degrees must be the largest rotation, in [0, 180], got {degrees}")
-        if not 0 <= translate <= 1:
-            raise ValueError(f"translate must be a share of the side, in [0, 1], got {translate}")
-        if not 0 <= shear < 90:
-            raise ValueError(f"shear must be the largest angle in degrees, in [0, 90), got {shear}")
+        self.translate, self.shear = _shares(translate), _shear_ranges(shear)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(f"scale must be a range (low, high) with 0 < low <= high, finite, got {tuple(scale)}")
         if interpolation not in ("bilinear", "nearest"):
             raise ValueError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
-        self.degrees, self.translate, self.shear, self.scale = degrees, translate, shear, tuple(scale)
+        self.degrees, self.scale = degrees, tuple(scale)
         self.part_prob, self.prob = check_probability("part_prob", part_prob), check_probability("prob", prob)
         self.fill, self.interpolation, self.ignore_index = fill, interpolation, ignore_index
 
@@ -150,10 +149,11 @@ class BatchRandomAffine(GeometricTransform):
         values, acts = torch.rand(2, 6, batch_size, generator=generator, device=device)
         moved = torch.rand(batch_size, generator=generator, device=device) < self.prob
         acts = (acts < self.part_prob) & moved
-        sides = (self.degrees, self.translate, self.translate, self.shear, self.shear)
+        ranges = [(-side, side) for side in (self.degrees, *self.translate)]
+        ranges += [self.shear[:2], self.shear[2:]]
         angle, move_x, move_y, shear_x, shear_y = [
-            torch.where(act, side * (2 * value - 1), 0.0)
-            for act, side, value in zip(acts[:5], sides, values[:5], strict=True)
+            torch.where(act, low + (high - low) * value, 0.0)
+            for act, (low, high), value in zip(acts[:5], ranges, values[:5], strict=True)
         ]
         scale = torch.where(acts[5], self.scale[0] + (self.scale[1] - self.scale[0]) * values[5], 1.0)
         return Affines(angle, torch.stack([move_x, move_y], dim=1), scale, torch.stack([shear_x, shear_y], dim=1))
@@ -184,6 +184,29 @@ class BatchRandomAffine(GeometricTransform):
             f"scale={self.scale}, part_prob={self.part_prob}, prob={self.prob}, fill={self.fill}, "
             f"interpolation={self.interpolation!r}, ignore_index={self.ignore_index}, per_sample={self.per_sample})"
         )
+
+
+def _shares(translate: float | Sequence[float]) -> tuple[float, float]:
+    """Largest translations along x and y, as shares of the side."""
+    shares = tuple(translate) if isinstance(translate, Sequence) else (translate, translate)
+    if len(shares) != 2 or not all(0 <= share <= 1 for share in shares):
+        raise ValueError(f"translate must be a share of the side, in [0, 1], or two, for x and y, got {translate}")
+    return shares
+
+
+def _shear_ranges(shear: float | Sequence[float]) -> tuple[float, float, float, float]:
+    """Ranges of shears in degrees: x low, x high, y low, y high."""
+    if not isinstance(shear, Sequence):
+        if not 0 <= shear < 90:
+            raise ValueError(f"shear must be the largest angle in degrees, in [0, 90), or a range, got {shear}")
+        return (-shear, shear, -shear, shear)
+    ranges = (*shear, 0.0, 0.0) if len(shear) == 2 else tuple(shear)
+    if len(ranges) != 4 or not (-90 < ranges[0] <= ranges[1] < 90 and -90 < ranges[2] <= ranges[3] < 90):
+        raise ValueError(
+            "shear must be one angle in degrees, a range (low, high) along x, or two ranges (x low, x high, y low, "
+            f"y high), each low <= high and between -90 and 90, got {tuple(shear)}"
+        )
+    return ranges
 
 
 class _SizedCrop(GeometricTransform):

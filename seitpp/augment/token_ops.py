@@ -8,7 +8,7 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.base import check_probability
+from seitpp.augment.base import ROUNDING, check_probability
 from seitpp.augment.geometric import BatchRandomResizedCrop
 from seitpp.augment.geometry import CropBoxes, crop_resize_codes
 from seitpp.augment.synonyms import SynonymLookup
@@ -139,10 +139,10 @@ def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Ten
 
 @TRANSFORMS.register_module()
 class TokenEDA(BaseTransform):
-    """Token-EDA: replace codes by synonyms, and swap two blocks of the grid (SeiT, Sec. 3.3).
+    """Token-EDA: each sample has codes replaced by synonyms, or two blocks of its grid swapped, or neither (SeiT).
 
-    It acts on codes, so it comes before everything that leaves embeddings. Labels of images do not change; label maps
-    follow the swapped blocks.
+    One draw per sample chooses, as the release does, so that no sample gets both. Acts on codes, so put it before
+    everything that leaves embeddings. Labels of images do not change; label maps follow the swapped blocks.
 
     Required and modified key: `inputs`, codes (B, H, W), with `codebook` (K, D) beside them if there are synonyms;
     `gt_sem_seg` (B, h, w) is modified if it is there.
@@ -154,7 +154,8 @@ class TokenEDA(BaseTransform):
         synonym_prob: Share of the samples in which codes are replaced.
         token_prob: Share of the codes that are replaced in such a sample.
         num_synonyms: How many of the best synonyms to choose from.
-        swap_prob: Share of the samples in which two blocks are swapped.
+        swap_prob: Share of the samples in which two blocks are swapped. With `synonym_prob` it must not exceed 1; what
+            both leave to 1 is the share of the samples that stay.
         max_swap: Largest side of a block, as a share of the grid's shorter side.
     """
 
@@ -181,6 +182,11 @@ class TokenEDA(BaseTransform):
         self.token_prob = check_probability("token_prob", token_prob)
         self.num_synonyms = num_synonyms
         self.swap_prob = check_probability("swap_prob", swap_prob)
+        if synonym_prob + swap_prob > 1 + ROUNDING:
+            raise ValueError(
+                f"synonym_prob is {synonym_prob} and swap_prob {swap_prob}, {synonym_prob + swap_prob:g} together; "
+                "a sample gets one of the two, so expected at most 1 together"
+            )
         self.max_swap = max_swap
 
     @cached_property
@@ -205,33 +211,38 @@ class TokenEDA(BaseTransform):
             self._lookup.check(len(codebook))
 
     def transform(self, results: dict) -> dict:
-        """Replace and swap; see the class for the keys."""
+        """Replace or swap; see the class for the keys."""
         codes = results["inputs"]
         if codes.is_floating_point():
             raise ValueError(
                 f"TokenEDA was given embeddings {tuple(codes.shape)}, and it acts on codes (B, H, W); put it first in "
                 "the data preprocessor's augments"
             )
+        draw = torch.rand(len(codes), device=codes.device)
         if self.synonym_prob > 0:
             if results.get("codebook") is None:
                 raise ValueError(
                     "TokenEDA compares its synonyms with the codebook, and the batch has no `codebook`; give the data "
                     "preprocessor one, or set synonym_prob=0"
                 )
-            codes = self._replace(codes, *self._lookup.tensors(len(results["codebook"]), codes.device))
+            lookup = self._lookup.tensors(len(results["codebook"]), codes.device)
+            codes = self._replace(codes, draw < self.synonym_prob, *lookup)
         if self.swap_prob > 0:
             grid = tuple(codes.shape[-2:])
-            swaps = sample_swaps(len(codes), grid, self.swap_prob, self.max_swap, device=codes.device)
+            size, *corners = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
+            swapped = (draw >= self.synonym_prob) & (draw < self.synonym_prob + self.swap_prob)
+            swaps = torch.where(swapped, size, 0), *corners
             codes = swap_blocks(codes, *swaps)
             if results.get("gt_sem_seg") is not None:
                 results["gt_sem_seg"] = swap_blocks(results["gt_sem_seg"], *swaps, grid)
         results["inputs"] = codes
         return results
 
-    def _replace(self, codes: Tensor, table: Tensor, counts: Tensor) -> Tensor:
-        samples = torch.rand(len(codes), 1, 1, device=codes.device) < self.synonym_prob
+    def _replace(self, codes: Tensor, samples: Tensor, table: Tensor, counts: Tensor) -> Tensor:
+        """Replace codes of the chosen samples, (B,), bool."""
         draws = torch.rand(2, *codes.shape, device=codes.device)
-        return replace_synonyms(codes, table, counts, samples & (draws[0] < self.token_prob), draws[1])
+        replaced = samples[:, None, None] & (draws[0] < self.token_prob)
+        return replace_synonyms(codes, table, counts, replaced, draws[1])
 
     def __repr__(self) -> str:
         synonyms = "a table" if isinstance(self.synonyms, Mapping) else repr(self.synonyms)

@@ -1,4 +1,4 @@
-"""Which samples a storage budget buys: by fraction, count or bytes, balanced over classes, and repeatable."""
+"""Which samples a storage budget buys: by fraction, count or bytes, uniform or balanced over classes, repeatable."""
 
 import numpy as np
 
@@ -23,8 +23,9 @@ def choose_subset(
         fraction: Share of the samples, in (0, 1].
         count: Number of samples.
         budget_bytes: Bytes that the subset may take; rounded down to whole samples.
-        class_balanced: Take equally many of each class as far as the classes reach; needs labels. A larger subset of
-            the same seed contains the smaller one's samples of each class.
+        class_balanced: Take equally many of each class as far as the classes reach; needs labels. Otherwise samples are
+            drawn from all alike, as in the paper's subsets ("randomly sampling", SeiT++, Sec. 4.5). Of one seed, a
+            larger subset contains the smaller one.
         seed: Seed of the draw.
 
     Returns:

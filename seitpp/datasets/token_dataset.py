@@ -38,6 +38,8 @@ class TokenDataset(BatchedDataset):
         subset: Options of `choose_subset`: one of `fraction`, `count`, `budget_bytes`; `class_balanced`, `seed`.
         keep_length: Keep the length of the full data set, repeating the subset's samples evenly, so that an epoch
             has as many iterations as on all data (the paper keeps the number of iterations when data shrink).
+        with_labels: Whether batches carry labels. If not, labels are not read at all, and a subset is drawn from all
+            samples alike unless it says `class_balanced=True`; self-supervised training needs none.
         metainfo: Overrides, such as `classes`.
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
@@ -54,6 +56,7 @@ class TokenDataset(BatchedDataset):
         codebook_size: int | None = None,
         subset: dict | None = None,
         keep_length: bool = False,
+        with_labels: bool = True,
         metainfo: dict | None = None,
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
@@ -67,6 +70,7 @@ class TokenDataset(BatchedDataset):
         self.codebook_size = codebook_size
         self.subset = copy.deepcopy(subset)
         self.keep_length = keep_length
+        self.with_labels = with_labels
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -84,7 +88,7 @@ class TokenDataset(BatchedDataset):
         self.reader = self._open()
         self._places = self._apply_indices(np.arange(len(self.reader)))
         self._full_length = len(self._places)
-        labels = self.reader.labels
+        labels = self.reader.labels if self.with_labels else None
         facts = {
             "classes": self.reader.classes,
             "codebook_size": self.reader.codebook_size,
@@ -103,13 +107,17 @@ class TokenDataset(BatchedDataset):
                 facts["spatial"] = False
         if self.subset is not None:
             balanced = self.subset.get("class_balanced", labels is not None)
-            if balanced and labels is None:
-                raise ValueError(f"{self.store_path} has no labels, so a subset of it cannot be class_balanced")
+            classes = self.reader.labels if balanced else None
+            if balanced and classes is None:
+                raise ValueError(
+                    f"{self.store_path} has no labels, so a subset of it cannot be class_balanced; set "
+                    "class_balanced=False for one that is drawn from all samples alike"
+                )
             chosen = choose_subset(
                 self._full_length,
-                None if labels is None else labels[self._places],
+                classes[self._places] if balanced else None,
                 self.reader.num_bytes / len(self.reader),
-                **self.subset,
+                **{**self.subset, "class_balanced": balanced},
             )
             self._places = self._places[chosen]
             facts["subset"] = {"seed": 0, **self.subset, "class_balanced": balanced, **self._record_places()}
@@ -131,7 +139,11 @@ class TokenDataset(BatchedDataset):
             )
         start = time.perf_counter()
         release = SeitRelease(
-            self.store_path, label_path=self.label_path, grid=self.grid, codebook_size=self.codebook_size
+            self.store_path,
+            label_path=self.label_path,
+            grid=self.grid,
+            codebook_size=self.codebook_size,
+            with_labels=self.with_labels or (self.subset or {}).get("class_balanced", False),
         )
         with progress_bar(f"decoding {self.store_path}") as progress:
             release.decode(progress)

@@ -1,7 +1,8 @@
 """Which patches MTM hides: a ratio from a truncated normal, then masked and dropped sets by one random order.
 
-Dropped patches leave the encoder's sequence; the other masked ones stay in it as a learned vector (SeiT++, Sec. 3.2,
-after MAGE, Li et al., CVPR 2023). Dropped is always a subset of masked.
+The ratio is the paper's (SeiT++, Sec. 3.2). Dropped patches leave the encoder's sequence; the other masked ones stay in
+it as a learned vector, as the authors' release does after MAGE (Li et al., CVPR 2023); the paper drops all of them.
+Dropped is always a subset of masked.
 """
 
 import math

@@ -1,7 +1,10 @@
 """Masked Token Modelling: hide patches of a token grid and predict the hidden codes (SeiT++, Sec. 3.2, eq. 1).
 
-In the paper's order: the encoder sees what is not dropped, the decoder sees every place again with the encoder's class
-token where a patch is masked, and the head scores each hidden token against the token embedding table.
+The encoder sees what is not dropped, the decoder sees every patch again, and the head scores each hidden token. Paper:
+the mask ratio is drawn from a truncated normal, the encoder reads the visible patches, the decoder's input is filled up
+with a learned mask token. The authors' release, followed here, differs: it drops a fixed share and replaces the other
+masked patches by a learned vector before the encoder (after MAGE), fills the decoder's input with the encoder's class
+token, and scores tokens by their product with the token embedding table.
 
 Legend: B samples, H x W tokens, p patch size, N = H W / p^2 patches, T = p^2 tokens a patch, M masked patches,
 R patches in the encoder, K codes, D values a code, C encoder width, E decoder width.
@@ -68,14 +71,16 @@ class MTMViT(TokenViT):
         return self.patch_resolution[0] * self.patch_resolution[1]
 
     def init_weights(self) -> None:
-        """Initialise as MAE does: fixed positions, the stem like a linear layer, class and mask token normal 0.02."""
+        """Initialise as the release does: fixed positions, the stem like a linear layer (as MAE), class token normal
+        0.02, mask token 0.
+        """
         super().init_weights()
         if self.pretrained_from is not None:
             return
         self.pos_embed.data.copy_(sincos_position_table(self.patch_resolution, self.embed_dims, cls_token=True))
         nn.init.xavier_uniform_(self.patch_embed.projection.weight.view(self.embed_dims, -1))
         nn.init.normal_(self.cls_token, std=0.02)
-        nn.init.normal_(self.mask_token, std=0.02)
+        nn.init.zeros_(self.mask_token)
 
     def forward(self, tokens: Tensor, masks: Masks | None = None) -> Tensor | tuple[Tensor, ...]:
         """Encode tokens.
@@ -106,7 +111,10 @@ class MTMViT(TokenViT):
 
 @MODELS.register_module()
 class MTMPretrainDecoder(BaseModule):
-    """Decoder of MTM: every place of the grid again, masked ones as the sample's own class token (release).
+    """Decoder of MTM: every patch of the grid again, masked ones as the sample's own class token.
+
+    So the release pads; the paper (Sec. 3.2) pads with a learned mask token. Learned positions alone are added, as in
+    the release.
 
     Args:
         num_patches: Patches a sample, N.
@@ -152,9 +160,9 @@ class MTMPretrainDecoder(BaseModule):
         self.norm = build_norm_layer(norm_cfg, decoder_embed_dims)
 
     def init_weights(self) -> None:
-        """Initialise; learned positions start normal with deviation 0.02."""
+        """Initialise; learned positions start at 0 (release)."""
         super().init_weights()
-        nn.init.normal_(self.decoder_pos_embed, std=0.02)
+        nn.init.zeros_(self.decoder_pos_embed)
 
     def forward(self, latent: Tensor, masks: Masks) -> Tensor:
         """Decode the encoder's sequence.

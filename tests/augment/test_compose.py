@@ -106,7 +106,7 @@ def test_single_sample_goes_one_way() -> None:
 def test_parts_without_transforms_give_the_batch_back(dtype: torch.dtype, by: str) -> None:
     batch = toy_batch(dtype=dtype)
     results = SplitBatch([], [], by=by)(dict(batch))
-    assert results.keys() == batch.keys() and results["inputs"].dtype == dtype
+    assert results.keys() - {"split"} == batch.keys() and results["inputs"].dtype == dtype
     for key in ("inputs", "sample_idx", "gt_label"):
         assert torch.equal(results[key].long(), batch[key].long())
     assert results["codebook"] is batch["codebook"] and results["num_classes"] == CLASSES
@@ -233,7 +233,7 @@ def test_random_apply_takes_the_whole_batch_or_nothing() -> None:
     ("build", "message"),
     [
         (lambda: SplitBatch([], [], share=1.5), r"share must be a probability .* got 1\.5"),
-        (lambda: SplitBatch([], [], by="sample"), "by must be 'half' or 'probability', got 'sample'"),
+        (lambda: SplitBatch([], [], by="sample"), "by must be 'half', 'probability' or 'same', got 'sample'"),
         (lambda: RandomApply([], prob=-1), "prob must be a probability .* got -1"),
     ],
 )
@@ -301,3 +301,31 @@ def test_they_show_what_is_inside() -> None:
         "SplitBatch(first=[OneOf(transforms=[[EmbNoise(std=1.0, channel_std=1.0, prob=0.5)]], probs=[1.0])], "
         "second=[RandomApply(transforms=[ToCodes()], prob=0.5)], share=0.5, by='half')"
     )
+
+
+@pytest.mark.parametrize("by", ["half", "probability"])
+def test_steps_of_the_same_parts_stand_around_a_step_of_all(by: str) -> None:
+    """`by="same"` repeats the parts whatever stands between, and also where one part is empty."""
+    torch.manual_seed(0)
+    pipeline = Compose(
+        [
+            SplitBatch([ADD], [], by=by),
+            TRANSFORMS.build(mark("all")),
+            SplitBatch([ADD], [mark("rest")], by="same"),
+        ]
+    )
+    for batch_size in (1, 2, 7, 8):
+        batch = toy_batch(batch_size)
+        found = pipeline(dict(batch))
+        added = found["inputs"] - batch["inputs"]
+        first = found["split"]
+        assert (added == torch.where(first, 200, 0)[:, None, None]).all()
+        assert ("all", batch_size) in found["seen"]
+        assert torch.equal(found["sample_idx"], batch["sample_idx"])
+
+
+def test_same_parts_need_a_split_of_this_batch() -> None:
+    same = SplitBatch([ADD], [], by="same")
+    for more in ({}, {"split": torch.ones(5, dtype=torch.bool)}):
+        with pytest.raises(ValueError, match=r"no SplitBatch has divided this batch of 8 samples; put one .* before"):
+            same(toy_batch(**more))

@@ -23,7 +23,7 @@ from seitpp.registry import TRANSFORMS
 
 ROWS, COLUMNS, TIMES = 16, 12, 4  # the painted grid, and how many label pixels a token has a side
 
-# What the authors' recipe asks of affine maps.
+# The strengths of the recipes, in one map.
 RECIPE = dict(degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5)
 
 GEOMETRIC = {
@@ -357,8 +357,11 @@ def test_centre_crop_of_a_smaller_map_is_refused() -> None:
         (dict(type="BatchRandomAffine", part_prob=2), r"part_prob must be a probability in \[0, 1\], got 2"),
         (dict(type="BatchRandomAffine", degrees=-5), r"degrees .* got -5"),
         (dict(type="BatchRandomAffine", degrees=200), r"degrees .* in \[0, 180\], got 200"),
-        (dict(type="BatchRandomAffine", translate=3), r"translate must be a share of the side, in \[0, 1\], got 3"),
-        (dict(type="BatchRandomAffine", shear=90), r"shear .* in \[0, 90\), got 90"),
+        (dict(type="BatchRandomAffine", translate=3), r"translate must be a share of the side, in \[0, 1\], .* got 3"),
+        (dict(type="BatchRandomAffine", translate=(0.1, -0.2)), r"translate must be .* got \(0.1, -0.2\)"),
+        (dict(type="BatchRandomAffine", shear=(15, 0)), r"shear must be .* each low <= high .* got \(15, 0\)"),
+        (dict(type="BatchRandomAffine", shear=(0, 15, 0)), r"shear must be .* got \(0, 15, 0\)"),
+        (dict(type="BatchRandomAffine", shear=90), r"shear .* in \[0, 90\), .* got 90"),
         (dict(type="BatchRandomAffine", scale=[0, 1]), r"scale .* 0 < low <= high, finite, got \(0, 1\)"),
         (dict(type="BatchRandomAffine", scale=[2, 1]), r"scale .* 0 < low <= high, finite, got \(2, 1\)"),
         (dict(type="BatchRandomAffine", scale=[1, float("inf")]), r"scale .* finite, got \(1, inf\)"),
@@ -388,8 +391,8 @@ def test_ignore_index_that_label_maps_cannot_hold_is_refused(ignore_index: int) 
 def test_registry_builds_them() -> None:
     built = TRANSFORMS.build(dict(type="seitpp.BatchRandomAffine", **RECIPE))
     assert repr(built) == (
-        "BatchRandomAffine(degrees=30, translate=0.2, shear=15, scale=(1.0, 1.0), part_prob=0.5, prob=0.5, fill=0.0, "
-        "interpolation='bilinear', ignore_index=255, per_sample=True)"
+        "BatchRandomAffine(degrees=30, translate=(0.2, 0.2), shear=(-15, 15, -15, 15), scale=(1.0, 1.0), "
+        "part_prob=0.5, prob=0.5, fill=0.0, interpolation='bilinear', ignore_index=255, per_sample=True)"
     )
     for name in ("BatchRandomFlip", "BatchRandomResizedCrop", "BatchCenterCrop"):
         options = {} if name == "BatchRandomFlip" else {"size": [8, 6]}
@@ -400,3 +403,15 @@ def test_parameters_are_plain_and_hold_no_size_of_the_map() -> None:
     assert isinstance(GEOMETRIC["flip"].sample(2, (4, 4)), Flips)
     assert isinstance(GEOMETRIC["affine"].sample(2, (4, 4)), Affines)
     assert GEOMETRIC["crop"].sample(2, (16, 12)).places == (16, 12)
+
+
+def test_translation_and_shear_keep_to_their_axis_and_side() -> None:
+    """The release's parts: a shift along one axis, a shear along x to one side."""
+    shift = BatchRandomAffine(translate=(0.2, 0.0)).sample(1000, (8, 8), generator=seeded())
+    assert (shift.translate[:, 1] == 0).all()
+    assert shift.translate[:, 0].abs().max() <= 0.2 and shift.translate[:, 0].min() < -0.18
+    shear = BatchRandomAffine(shear=(0.0, 15.0)).sample(1000, (8, 8), generator=seeded()).shear
+    assert (shear[:, 1] == 0).all() and shear.min() >= 0 and 14.8 < shear.max() <= 15
+    both = BatchRandomAffine(shear=(-30, 30, 5, 10)).sample(1000, (8, 8), generator=seeded()).shear
+    assert -30 <= both[:, 0].min() < -29 and 29 < both[:, 0].max() <= 30
+    assert both[:, 1].min() >= 5 and both[:, 1].max() <= 10

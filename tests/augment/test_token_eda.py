@@ -117,7 +117,7 @@ def test_each_sample_swaps_its_own_blocks(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32])
 def test_every_integer_type_gives_the_same(dtype: torch.dtype) -> None:
-    eda = TokenEDA(SYNONYMS, synonym_prob=1, swap_prob=1)
+    eda = TokenEDA(SYNONYMS, synonym_prob=0.5, swap_prob=0.5)
     found = run(eda, toy_batch(dtype=dtype))
     assert found.dtype == dtype and torch.equal(found.long(), run(eda, toy_batch()))
 
@@ -192,7 +192,7 @@ def test_the_last_draw_takes_the_last_synonym() -> None:
 def test_input_is_not_written_to() -> None:
     batch = toy_batch()
     before = batch["inputs"].clone()
-    run(TokenEDA(SYNONYMS, synonym_prob=1, swap_prob=1), batch)
+    run(TokenEDA(SYNONYMS, synonym_prob=0.5, swap_prob=0.5), batch)
     assert torch.equal(batch["inputs"], before)
 
 
@@ -283,6 +283,7 @@ def test_embeddings_are_refused() -> None:
         ({"synonym_prob": 1.1}, r"synonym_prob must be a probability .* got 1\.1"),
         ({"token_prob": -0.1}, r"token_prob must be a probability .* got -0\.1"),
         ({"swap_prob": float("nan")}, "swap_prob must be a probability .* got nan"),
+        ({"synonym_prob": 0.6, "swap_prob": 0.5}, "synonym_prob is 0.6 and swap_prob 0.5, 1.1 together.*at most 1"),
         ({"max_swap": 2}, "max_swap must be a share .* got 2"),
         ({"num_synonyms": 0}, "num_synonyms must be at least 1, got 0"),
     ],
@@ -310,3 +311,19 @@ def test_registry_builds_it() -> None:
     assert repr(built) == (
         "TokenEDA(synonyms=a table, synonym_prob=0.25, token_prob=0.25, num_synonyms=3, swap_prob=0.25, max_swap=0.25)"
     )
+
+
+def test_a_sample_gets_synonyms_or_a_swap_and_never_both() -> None:
+    """Rates of the recipes, told apart by a grid of one code: a swap leaves it, a synonym does not."""
+    count = 4096
+    codes = torch.arange(H * W).remainder(K).view(1, H, W).expand(count, H, W)
+    eda = TokenEDA({code: [(code + 1) % K] for code in range(K)}, token_prob=1, num_synonyms=1, max_swap=0.5)
+    after = run(eda, {"inputs": codes, "codebook": torch.zeros(K, 4)})
+    replaced = (after == (codes + 1) % K).flatten(1).all(dim=1)
+    kept = (after == codes).flatten(1).all(dim=1)
+    histogram = torch.nn.functional.one_hot(after, K).sum(dim=(1, 2))
+    swapped = ~replaced & ~kept
+    assert torch.equal(histogram[swapped].sum(dim=1), torch.full((int(swapped.sum()),), H * W))
+    no_side = 0.25 / 6  # of the sides 0 to 5, 0 swaps nothing
+    for share, expected in ((replaced, 0.25), (swapped, 0.25 - no_side), (kept, 0.5 + no_side)):
+        assert share.float().mean().item() == pytest.approx(expected, abs=0.03)

@@ -12,9 +12,11 @@ from mmengine.runner import Runner
 
 from seitpp.codebook import codebook_sha256
 from seitpp.datasets import TokenDataset, identity_collate
-from seitpp.storage import NotAStoreError, StoreReader, StoreWriter
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, seit_release
 from seitpp.testing import golden_path, make_codebook, make_release, make_store, make_tokens
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CLASSES = [f"class-{number}" for number in range(4)]
 SIZES = dict(num_samples=40, grid=(6, 8), codebook_size=300, code_dim=5, num_classes=4)
 
 
@@ -342,3 +344,43 @@ def test_pipeline_of_other_projects_tools_is_empty(store: Callable) -> None:
     assert store().metainfo["classes"] == store(pipeline=[]).CLASSES
     with pytest.raises(ValueError, match="pipeline has 1 steps, and this data set fetches whole batches"):
         store(pipeline=[{"type": "Resize"}])
+
+
+@pytest.fixture
+def poisoned_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores and releases whose labels must not be read."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("labels were read")
+
+    monkeypatch.setattr(StoreReader, "labels", property(refuse))
+    monkeypatch.setattr(seit_release, "_load_labels", refuse)
+
+
+def test_labels_are_not_read_where_none_are_wanted(data: Callable, poisoned_labels: None) -> None:
+    """Nor by a subset, which is then uniform, and the same as a classifier's uniform one."""
+    subset = {"fraction": 0.3, "class_balanced": False}
+    dataset = data(with_labels=False, subset=subset, keep_length=True)
+    batch = dataset.__getitems__(range(40))
+    assert "gt_label" not in batch and dataset.labels is None and dataset.metainfo["classes"] in (None, CLASSES)
+    assert dataset.metainfo["subset"] == data(with_labels=False, subset={"fraction": 0.3}).metainfo["subset"]
+    with pytest.raises(AssertionError, match="labels were read"):
+        data(with_labels=False, subset={"fraction": 0.3, "class_balanced": True}).full_init()
+
+
+def test_uniform_subset_is_the_same_with_and_without_labels(data: Callable) -> None:
+    subset = {"fraction": 0.3, "class_balanced": False}
+    first, second = (data(with_labels=with_labels, subset=subset) for with_labels in (True, False))
+    assert first.metainfo["subset"] == second.metainfo["subset"]
+    assert first.labels is not None and second.labels is None
+
+
+@pytest.mark.parametrize("name", ["mtm", "seit", "seitpp"])
+def test_recipes_of_shrinking_data_draw_from_all_samples_alike(name: str) -> None:
+    """Tables 2 and 6 of the paper: "randomly sampling"."""
+    leaves = [Config.fromfile(path) for path in sorted((CONFIGS / "seitpp").glob(f"{name}_*pct.py"))]
+    assert len(leaves) >= 8
+    for leaf in leaves:
+        dataset = leaf.train_dataloader.dataset
+        assert dataset.subset.class_balanced is False and dataset.keep_length is True
+        assert dataset.get("with_labels", True) is (name != "mtm")

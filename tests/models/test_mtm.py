@@ -17,7 +17,7 @@ from seitpp.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # Losses of ten AdamW steps of the tiny model; see `test_first_losses_follow_the_recorded_curve`.
-CURVE = [5.8184, 5.73075, 5.07859, 4.70532, 4.54417, 4.34689, 4.21121, 4.11763, 3.96719, 4.0423]
+CURVE = [5.56313, 5.08083, 4.86107, 4.56794, 4.40216, 4.15726, 4.02627, 4.05888, 3.91073, 3.79746]
 
 
 def masks_of(model: MTM, batch: int, ratio: float = 0.6, seed: int = 0):
@@ -87,8 +87,9 @@ def test_only_fixed_positions_are_not_trained(build_mtm: Callable[..., MTM]) -> 
 
 def test_initial_weights(build_mtm: Callable[..., MTM]) -> None:
     model = build_mtm()
-    for value in (model.backbone.cls_token, model.backbone.mask_token, model.neck.decoder_pos_embed):
-        assert 0 < value.std() < 0.04
+    assert 0 < model.backbone.cls_token.std() < 0.04
+    for value in (model.backbone.mask_token, model.neck.decoder_pos_embed):
+        assert value.requires_grad and (value == 0).all()
     table = model.embedding_table
     assert table is model.backbone.token_embed.word_embeddings.weight
     assert table.std().item() == pytest.approx(0.02, rel=0.3) and table.abs().max() <= 2
@@ -367,7 +368,7 @@ def with_large_embeddings(model: MTM) -> MTM:
 
 
 def test_first_losses_follow_the_recorded_curve(build_mtm: Callable[..., MTM], codes: Tensor) -> None:
-    """Ten steps with dropout and drawn masks. Recorded on a CPU with torch 2.15 from code that passes parity."""
+    """Ten steps with dropout and drawn masks. Recorded on a CPU with torch 2.14 from code that passes parity."""
     model = with_large_embeddings(build_mtm())
     torch.manual_seed(1)
     assert train(model, codes, 10, lr=1e-2) == pytest.approx(CURVE, abs=1e-4)

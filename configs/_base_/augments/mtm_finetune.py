@@ -1,18 +1,17 @@
-"""Fine-tuning an MTM encoder (SeiT++, C): half by Token-RRC and CutMix, half by TokenAdapt, then a colour change.
+"""Fine-tuning an MTM encoder: colour first, then half of each batch Token-RRC and CutMix, half TokenAdapt and mixing.
 
-The network reads codes: the nearest ones to the embeddings that all this leaves.
+The paper (C) lists the parts and no order. Release: colours change on the whole batch, before anything is cropped, so
+that TokenAdapt reads recoloured embeddings. The network reads codes: the nearest ones to what all this leaves.
 """
 
 _base_ = "./parts.py"
 
 augments = [
+    _base_.finetune_colour_change,
     dict(
         type="seitpp.SplitBatch",
         share=0.5,
-        first=[
-            dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0)),
-            dict(type="seitpp.TokenCutMix", alpha=1.0),
-        ],
+        first=[dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0)), _base_.token_cutmix],
         second=[
             dict(
                 augments=[
@@ -24,5 +23,4 @@ augments = [
             ),
         ],
     ),
-    _base_.colour_change,
 ]

@@ -1,6 +1,7 @@
 """SeiT++ in segmentation (C): geometric augmentations through TokenAdapt alone, labels with their tokens.
 
-No mixing and no Token-RRC, which does not help there. The paper names no strengths: these are the classifier's, with a
+No mixing and no Token-RRC, which does not help there. The paper names no strengths and the release has no
+segmentation: these are ours, near the classifier's, in one map per sample so that labels are resampled once, with a
 crop that keeps at least a quarter of the image. `color_adapt` is no part of the paper's recipe.
 TokenAdapt's weights fit any grid: those that were trained on 32 x 32 codes convert 64 x 64 here.
 """
@@ -13,8 +14,9 @@ augments = [
         token_adapt=dict(type="seitpp.TokenAdapt", codebook_size=391, code_dim=32, grid=64, out_grid=64),
         checkpoint=_base_.token_adapt_augment.checkpoint,
         augments=[
-            *_base_.flip_and_affine,
-            dict(type="seitpp.BatchRandomResizedCrop", size=128, scale=(0.25, 1.0)),  # two places a token
+            dict(type="seitpp.BatchRandomFlip", prob=0.5),
+            dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
+            dict(type="seitpp.BatchRandomResizedCrop", size=128, scale=(0.25, 1.0)),  # two per token
         ],
     ),
 ]

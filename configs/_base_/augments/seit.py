@@ -1,13 +1,10 @@
-"""SeiT (Park et al., 2023): Token-EDA on codes, then Token-RRC, Token-CutMix and Emb-Noise on their embeddings.
+"""SeiT (Park et al., 2023): Token-EDA on codes, then Token-RRC, Emb-Noise and Token-CutMix on their embeddings.
 
+In the release's order: crop, colour, CutMix. The papers name CutMix before Emb-Noise.
 For a network that reads embeddings: output="embeddings" in the data preprocessor, and num_classes.
 """
 
 _base_ = "./parts.py"
 
-augments = [
-    _base_.token_eda,
-    dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0)),
-    dict(type="seitpp.TokenCutMix", alpha=1.0),
-    _base_.emb_noise,
-]
+token_rrc = dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))
+augments = [_base_.token_eda, token_rrc, _base_.emb_noise, _base_.token_cutmix]

@@ -1,33 +1,30 @@
-"""SeiT++ from scratch (C): SeiT's augmentations, or TokenAdapt with probability 0.5, then ColorAdapt.
+"""SeiT++ from scratch (C): SeiT's pipeline, in which half of the samples take TokenAdapt in place of Token-RRC.
 
-Emb-Noise and ColorAdapt act on all samples with their own probabilities; Token-EDA belongs to SeiT's half, as the
-paper's TokenAdapt takes the stored tokens. Mixing and the crop's scale are DeiT's.
+Paper: SeiT's augmentations, TokenAdapt with probability 0.5, and ColorAdapt; DeiT's strengths. The release's script
+from scratch has no TokenAdapt; its order (Token-EDA, crop, colour, CutMix) and its rates are kept, and each sample is
+sent through TokenAdapt, where it is cropped and mixed, by a draw of its own. That TokenAdapt reads what Token-EDA
+leaves, and that colours change after it, is our reading.
 For a network that reads embeddings: output="embeddings" in the data preprocessor, and num_classes.
 """
 
 _base_ = "./parts.py"
 
-augments = [
-    dict(
-        type="seitpp.SplitBatch",
-        by="probability",
-        share=0.5,
-        first=[
-            _base_.token_eda,
-            dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0)),
-            dict(type="seitpp.TokenCutMix", alpha=1.0),
-        ],
-        second=[
-            dict(
-                augments=[
-                    *_base_.flip_and_affine,
-                    dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0)),
-                    _base_.mixup_or_cutmix,
-                ],
-                **_base_.token_adapt_augment,
-            ),
-        ],
-    ),
-    _base_.emb_noise,
-    dict(type="seitpp.ColorAdapt", prob=0.25),
-]
+crop_or_token_adapt = dict(
+    type="seitpp.SplitBatch",
+    by="probability",
+    share=0.5,
+    first=[dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))],
+    second=[
+        dict(
+            augments=[
+                *_base_.flip_and_affine,
+                dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0)),
+                _base_.mixup_or_cutmix,
+            ],
+            **_base_.token_adapt_augment,
+        ),
+    ],
+)
+# TokenAdapt's samples are mixed already.
+cutmix_of_the_others = dict(type="seitpp.SplitBatch", by="same", first=[_base_.token_cutmix], second=[])
+augments = [_base_.token_eda, crop_or_token_adapt, _base_.colour_change, cutmix_of_the_others]

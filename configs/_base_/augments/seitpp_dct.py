@@ -1,9 +1,8 @@
-"""SeiT++'s pipeline for DCT coefficients; TokenAdapt regresses them."""
+"""SeiT++'s pipeline for DCT coefficients, as seit_dct.py; TokenAdapt regresses them (ours)."""
 
 _base_ = "./seitpp.py"
 
-augments = _base_.augments
-augments[0].first = augments[0].first[1:]  # Token-EDA is for codes
-augments[0].second[0].token_adapt.update(codebook_size=None, code_dim=33)
-augments[0].second[0].checkpoint = "work_dirs/tokenadapt_d384_1xb128-1e_in1k-dct-256px/epoch_1.pth"
-augments[1].relative = True
+_base_.crop_or_token_adapt.second[0].token_adapt.update(codebook_size=None, code_dim=33)
+_base_.crop_or_token_adapt.second[0].checkpoint = "work_dirs/tokenadapt_d384_1xb128-1e_in1k-dct-256px/epoch_1.pth"
+_base_.colour_change.transforms[0].relative = True
+augments = [_base_.crop_or_token_adapt, _base_.colour_change, _base_.cutmix_of_the_others]
