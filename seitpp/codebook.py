@@ -55,8 +55,8 @@ def load_codebook(path: str | Path) -> np.ndarray:
         return codebook
     if not path.exists():
         raise FileNotFoundError(
-            f"codebook {path} does not exist; point `codebook` at a token store, a .npy file or the release's "
-            "codebook.ckpt"
+            f"codebook {path} does not exist; point `codebook` at a token store (docs/data.md makes those of the "
+            "recipes), a .npy file or the release's codebook.ckpt"
         )
     is_npy = path.suffix == ".npy"
     array = read_npy(path, "codebook", at_most=_MOST_BYTES) if is_npy else _load_torch_tensor(path)

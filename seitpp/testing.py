@@ -104,6 +104,7 @@ def make_store(
     codebook: np.ndarray | None = None,
     codec: str = "bitpacked",
     channels: int | None = None,
+    named: bool = True,
 ) -> Path:
     """Write a synthetic token store that carries its codebook.
 
@@ -118,6 +119,7 @@ def make_store(
         codebook: Code vectors (K, D); by default those of `make_codebook`.
         codec: Codec of the store.
         channels: Integers a place of a store without a codebook, around 0; None for codes.
+        named: Whether the classes have names.
 
     Returns:
         The folder.
@@ -137,7 +139,7 @@ def make_store(
         channels=channels,
         minimum=minimum,
         label_kind="none" if num_classes is None else "class",
-        classes=None if num_classes is None else [f"class-{number}" for number in range(num_classes)],
+        classes=[f"class-{number}" for number in range(num_classes)] if named and num_classes is not None else None,
     ) as writer:
         writer.append(tokens + minimum, None if num_classes is None else labels)
     return Path(path)
@@ -239,6 +241,7 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     backbone = cfg.model.get("backbone", {})
     adapted = next((augment.token_adapt for augment in _augments_of(cfg, "TokenAdaptAugment")), {})
     channels = cfg.data_preprocessor.get("channels")
+    num_classes = next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), None)
     sizes = {
         "codebook_size": backbone.get("codebook_size")
         or cfg.get("codebook_size")
@@ -246,7 +249,7 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
         or 391,
         "code_dim": adapted.get("code_dim", backbone.get("code_dim", 32)),
         "channels": channels,
-        "num_classes": next((part.num_classes for part in _dicts(cfg.model) if "num_classes" in part), 4),
+        "num_classes": num_classes or 4,
     }
     crop = cfg.data_preprocessor.get("crop_size")
     grid = _sides(backbone.get("grid_size", 28)) if crop is None else tuple(side * 8 // 7 for side in _sides(crop))
@@ -273,6 +276,7 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
             subset = dataset.get("subset") or {}
             count = math.ceil(own_samples / subset.get("fraction", 1))
             own = {**sizes, "codebook_size": dataset.get("codebook_size") or sizes["codebook_size"], "seed": seed}
+            own["named"] = num_classes is not None  # else a classifier may use the same store
             path = Path(dataset.data_root, dataset.store)
             _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or grid), **own)
             if "count" in subset:
@@ -350,7 +354,8 @@ def _make_data(path: Path, **sizes: Any) -> None:
     if path.exists():
         return
     if path.name.endswith(_RELEASE_ENDING):
-        make_release(str(path).removesuffix(_RELEASE_ENDING), **{k: v for k, v in sizes.items() if k != "channels"})
+        known = {key: value for key, value in sizes.items() if key not in ("channels", "named")}
+        make_release(str(path).removesuffix(_RELEASE_ENDING), **known)
     else:
         make_store(path, **sizes)
 

@@ -29,15 +29,10 @@ FINETUNE = "seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens"
 
 @pytest.fixture
 def load(repository: Path, tmp_path: Path) -> Callable[..., Config]:
-    """Loads a shrunken leaf, on release files or on stores."""
+    """Loads a shrunken leaf."""
 
-    def shrunken(name: str, stores: bool = False) -> Config:
-        cfg = Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py")
-        if stores:
-            cfg.train_dataloader.dataset.store = "train"
-            cfg.val_dataloader.dataset.store = cfg.test_dataloader.dataset.store = "val"
-            cfg.data_preprocessor.codebook = cfg.data_root + "train"
-        return shrink(cfg, tmp_path, epochs=1)
+    def shrunken(name: str) -> Config:
+        return shrink(Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py"), tmp_path, epochs=1)
 
     return shrunken
 
@@ -58,7 +53,7 @@ def refusal(build_runner: Callable[[Config], Runner]) -> Callable[[Config], str]
 
 @pytest.mark.parametrize("stage", ["train", "val", "test"])
 def test_store_of_another_tokenizer(load: Callable, refusal: Callable, tmp_path: Path, stage: str) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     other = make_codebook(391, 32, seed=1)
     save_codebook(tmp_path / "other.npy", other)
     cfg.data_preprocessor.codebook = str(tmp_path / "other.npy")
@@ -70,14 +65,14 @@ def test_store_of_another_tokenizer(load: Callable, refusal: Callable, tmp_path:
 
 
 def test_validation_store_of_another_tokenizer(load: Callable, refusal: Callable, tmp_path: Path) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     make_store(tmp_path / "other", codebook=make_codebook(391, 32, seed=1))
     cfg.val_dataloader.dataset.update(data_root="", store=str(tmp_path / "other"))
     assert "other was made with another tokenizer" in refusal(cfg)
 
 
 def test_codes_by_another_distance(load: Callable, refusal: Callable) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     store = Path(cfg.train_dataloader.dataset.data_root, "train")
     store_format.write_header(
         store, {**store_format.read_header(store), "tokenizer": {"name": "vqgan", "distance": "euclidean"}}
@@ -90,7 +85,7 @@ def test_codes_by_another_distance(load: Callable, refusal: Callable) -> None:
 
 
 def test_embeddings_of_another_length(load: Callable, refusal: Callable, tmp_path: Path) -> None:
-    cfg = load(SEIT, stores=True)
+    cfg = load(SEIT)
     cfg.model.backbone.code_dim = 16
     assert "takes embeddings of 16 values, the codebook" in (message := refusal(cfg))
     assert message.endswith("has 32 a code; set model.backbone.code_dim to it")
@@ -135,9 +130,12 @@ def test_moments_of_coefficients_are_measured_before_training_and_kept(
         assert torch.equal(weights["data_preprocessor.std"], preprocessor.std)
 
 
-@pytest.mark.parametrize("stores", [False, True], ids=["release", "store"])
-def test_codebook_of_another_size(load: Callable, refusal: Callable, tmp_path: Path, stores: bool) -> None:
-    cfg = load(MTM, stores)
+@pytest.mark.parametrize("release", [False, True], ids=["store", "release"])
+def test_codebook_of_another_size(load: Callable, refusal: Callable, tmp_path: Path, release: bool) -> None:
+    cfg = load(MTM)
+    if release:
+        path = make_release(tmp_path / "toy")
+        cfg.train_dataloader.dataset.update(data_root="", store=str(path), codebook_size=391)
     save_codebook(tmp_path / "larger.npy", make_codebook(400, 32))
     cfg.data_preprocessor.codebook = str(tmp_path / "larger.npy")
     message = refusal(cfg)
@@ -168,7 +166,7 @@ def test_pretraining_needs_no_labels(load: Callable, build_runner: Callable[[Con
 
 
 def test_another_number_of_classes(load: Callable, refusal: Callable) -> None:
-    cfg = load(FINETUNE, stores=True)
+    cfg = load(FINETUNE)
     cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 999
     assert "train has 1000 classes, the head has 999; set model.head.num_classes" in refusal(cfg)
 
@@ -176,19 +174,19 @@ def test_another_number_of_classes(load: Callable, refusal: Callable) -> None:
 def test_label_beyond_the_head(load: Callable, refusal: Callable, tmp_path: Path) -> None:
     cfg = load(FINETUNE)
     path = make_release(tmp_path / "more" / "toy", num_classes=5)
-    cfg.train_dataloader.dataset.update(data_root="", store=str(path))
+    cfg.train_dataloader.dataset.update(data_root="", store=str(path), codebook_size=391)
     cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 4
     assert "has labels from 0 to 4, the head has 4 classes; set model.head.num_classes" in refusal(cfg)
 
 
 def test_soft_targets_of_another_number_of_classes(load: Callable, refusal: Callable) -> None:
-    cfg = load(FINETUNE, stores=True)
+    cfg = load(FINETUNE)
     cfg.data_preprocessor.num_classes = 10
     assert "makes soft targets of 10 classes, the head has 1000; set data_preprocessor.num_classes" in refusal(cfg)
 
 
 def test_augmentation_that_cannot_take_the_data(load: Callable, refusal: Callable, tmp_path: Path) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     (tmp_path / "other.json").write_text('{"0": [391]}')
     eda = dict(type="TokenEDA", synonyms=str(tmp_path / "other.json"))
     cfg.data_preprocessor.augments = [dict(type="RandomApply", transforms=[eda], prob=0)]
@@ -198,7 +196,7 @@ def test_augmentation_that_cannot_take_the_data(load: Callable, refusal: Callabl
 def test_files_of_augmentations_are_needed_in_training_only(
     load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path
 ) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     cfg.data_preprocessor.augments = [dict(type="TokenEDA", synonyms=str(tmp_path / "nowhere.json"))]
     build_runner(copy.deepcopy(cfg)).test()
     with pytest.raises(FileNotFoundError, match=r"nowhere\.json do not exist"):
@@ -410,9 +408,11 @@ def test_encoder_pretrained_on_another_codebook_is_refused(
     if same:
         build_runner(cfg).train()
         return
-    save_codebook(tmp_path / "other.npy", make_codebook(391, 32, seed=1))
-    cfg.data_preprocessor.codebook = str(tmp_path / "other.npy")
-    with pytest.raises(ValueError, match=r"epoch_1\.pth was trained with another codebook .* than .*other\.npy"):
+    store = str(make_store(tmp_path / "other", codebook=make_codebook(391, 32, seed=1), named=False))
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.update(data_root="", store=store)
+    cfg.data_preprocessor.codebook = store
+    with pytest.raises(ValueError, match=r"epoch_1\.pth was trained with another codebook .* than .*/other \("):
         build_runner(cfg).train()
 
 
@@ -432,7 +432,7 @@ def test_weights_alone_cannot_be_resumed(trained: tuple[Config, Path], refusal: 
 
 
 def test_epoch_without_a_batch(load: Callable, refusal: Callable) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     cfg.train_dataloader.batch_size = 1000
     assert "does not fill one on every process; lower train_dataloader.batch_size" in refusal(cfg)
 
@@ -455,7 +455,7 @@ def test_resuming_with_another_schedule_is_said(
 def test_store_of_coefficients_is_refused_where_codes_are_expected(
     load: Callable, refusal: Callable, tmp_path: Path
 ) -> None:
-    cfg = load(MTM, stores=True)
+    cfg = load(MTM)
     options = dict(codebook_size=391, grid=(32, 32), channels=2, minimum=-195, tokenizer={"name": "dct"})
     with StoreWriter(tmp_path / "coefficients", **options) as writer:
         writer.append(np.zeros((4, 32, 32, 2), int))

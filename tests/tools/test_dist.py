@@ -58,7 +58,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 class Run:
-    """A config and a run of it on two processes, on release files whose 9 validation samples divide nothing."""
+    """A config and a run of it on two processes, on stores; the 9 validation samples divide into nothing."""
 
     def __init__(self, folder: Path, config: Path) -> None:
         self.folder, self.config, self.work_dir = folder, config, folder / "whole"
@@ -139,11 +139,8 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 
 
 def few_classes(cfg: Config) -> None:
-    """Stores for release files, and few enough classes for a score between none and all."""
+    """Few enough for a score between none and all."""
     cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 5
-    cfg.train_dataloader.dataset.store = "train"
-    cfg.val_dataloader.dataset.store = cfg.test_dataloader.dataset.store = "val"
-    cfg.data_preprocessor.codebook = cfg.data_root + "train"
 
 
 @pytest.mark.slow
