@@ -20,6 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="continue from the given checkpoint; without a path, from the newest one in the work folder",
     )
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 (CPU and GPU)")
+    parser.add_argument("--compile", action="store_true", help="compile the networks with torch.compile where it works")
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
     parser.add_argument(
         "--auto-scale-lr",
@@ -42,6 +43,8 @@ def train(args: argparse.Namespace) -> None:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:
         launch.use_autocast(config)
+    if args.compile and not config.get("compile"):
+        config.compile = True
     if args.auto_scale_lr:
         if "base_batch_size" not in (config.get("auto_scale_lr") or {}):
             raise ValueError("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")

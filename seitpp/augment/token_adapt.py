@@ -30,6 +30,7 @@ class _Shared:
     def __init__(self, network: TokenAdapt | None) -> None:
         self.network = network
         self.reduced: dict[torch.dtype, TokenAdapt] = {}  # copies of it in shorter types
+        self.compile_options: dict[str, Any] | None = None  # of torch.compile; None runs them as they are
         self.codebook_sha256: str | None = None  # of the codebook that the network was trained with, where known
         # The codebook that was seen last, its version, the network, and what that one's first layers make of it.
         self.seen: tuple[Tensor, int, TokenAdapt, CodeTables | None] | None = None
@@ -218,7 +219,15 @@ class TokenAdaptAugment(BaseTransform):
             return network
         if dtype not in reduced:
             reduced[dtype] = network.reduced(dtype)
+            if self._shared.compile_options is not None:
+                reduced[dtype].compile_transformers(self._shared.compile_options)
         return reduced[dtype]
+
+    def compile(self, options: dict[str, Any]) -> None:
+        """Let the network, and copies of it in shorter types, be compiled; `options` are those of torch.compile."""
+        self._shared.compile_options = options
+        self._shared.reduced.clear()
+        self.load().compile_transformers(options)
 
     def _convert(self, network: TokenAdapt, inputs: Tensor, codebook: Tensor | None) -> Tensor:
         if inputs.is_floating_point():

@@ -5,6 +5,7 @@ from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, 
 from seitpp.engine.averaging import StepEMAHook
 from seitpp.engine.checkpointing import WholeCheckpointHook
 from seitpp.engine.class_guard import ClassGuardHook
+from seitpp.engine.compiling import CompileHook
 from seitpp.engine.finite_guard import FiniteGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
 from seitpp.engine.knn_bank import KNNBankHook
@@ -19,6 +20,7 @@ __all__ = [
     "AutocastOptimWrapper",
     "CheckpointGuardHook",
     "ClassGuardHook",
+    "CompileHook",
     "DataGuardHook",
     "FiniteGuardHook",
     "JointOptimWrapper",

@@ -36,6 +36,10 @@ def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
 _SETTINGS = {"initial_lr": "lr", "weight_decay": "weight_decay", "betas": "betas", "momentum": "momentum"}
 
 
+# How an optimizer computes and not what: the config's choice, also for a run that goes on.
+_KERNELS = ("fused", "foreach")
+
+
 def _differs(old: object, new: object) -> bool:
     """Whether two settings differ by more than the last digit; a file may hold a list where Python has a tuple."""
     one, two = (list(value) if isinstance(value, (list, tuple)) else [value] for value in (old, new))
@@ -180,6 +184,7 @@ class CheckpointGuardHook(Hook):
         for state, wrapper in pairs:
             groups = getattr(getattr(wrapper, "optimizer", None), "param_groups", [])
             for old, new in zip((state or {}).get("param_groups", []), groups, strict=False):
+                old.update({key: new[key] for key in _KERNELS if key in new})
                 changed.update(
                     dict.fromkeys(
                         f"{_SETTINGS[key]} {old[key]} (config: {new[key]})"

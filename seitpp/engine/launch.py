@@ -18,7 +18,9 @@ from mmengine.runner import Runner
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.checkpointing import newest_checkpoint
+from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_checks import check_launcher
+from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -297,6 +299,8 @@ def build_runner(config: Config) -> Runner:
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
     use_guards(config)
+    use_compile(config)
+    check_fused(config)
     prepare_processes(config)
     if not torch.cuda.is_available():
         for name in ("train_dataloader", "val_dataloader", "test_dataloader"):

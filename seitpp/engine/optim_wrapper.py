@@ -1,9 +1,12 @@
-"""Mixed precision that starts on any device: mmengine's own wrapper insists on a GPU."""
+"""Mixed precision and fused optimizers that start on any device: mmengine's own wrapper insists on a GPU."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -24,3 +27,29 @@ class AutocastOptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
+
+
+def check_fused(config: Config) -> None:
+    """Leave `fused=True` out of an optimizer's options where the device has no fused kernels of it; the log says so."""
+    wrapper = config.get("optim_wrapper") or {}
+    for options in (wrapper.get("optimizer"), (wrapper.get("discriminator") or {}).get("optimizer")):
+        if not (options or {}).get("fused"):
+            continue
+        kind = str(options.get("type", "AdamW"))
+        if reason := _why_not_fused(kind, get_device()):
+            options.fused = False
+            print_log(f"{kind} is not fused on this device: {reason}", "current")
+
+
+def _why_not_fused(kind: str, device: str) -> str | None:
+    """What torch says of a fused optimizer of one weight on a device; None if it takes it, or the class is not its."""
+    optimizer = getattr(torch.optim, kind, None)
+    if optimizer is None:
+        return None
+    weight = torch.zeros(1, device=device, requires_grad=True)
+    weight.grad = torch.zeros_like(weight)
+    try:
+        optimizer([weight], lr=1.0, fused=True).step()
+    except (RuntimeError, TypeError) as error:
+        return " ".join(str(error).split())
+    return None

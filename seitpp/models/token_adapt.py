@@ -10,6 +10,7 @@ transformers, M channels of the map.
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -257,6 +258,11 @@ class TokenAdapt(BaseModule):
         copied.conversion.to(dtype)
         copied.reversal.to(dtype)
         return copied
+
+    def compile_transformers(self, options: dict[str, Any]) -> None:
+        """Let both transformers be compiled when they are first called; `options` are those of torch.compile."""
+        for part in (self.conversion, self.reversal):
+            part.transformer.compile(**options)
 
     @torch.no_grad()
     def code_tables(self, codebook: Tensor) -> CodeTables:

@@ -6,7 +6,7 @@ lr = 1e-3 * 1024**0.5 / 8
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.1),
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.1, fused=True),
     constructor="mmpretrain.LearningRateDecayOptimWrapperConstructor",
     paramwise_cfg=dict(
         layer_decay_rate=0.65,

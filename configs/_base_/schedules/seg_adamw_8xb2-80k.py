@@ -5,7 +5,7 @@ warmup_iters = 1500
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+    optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01, fused=True),
     # mmseg names what has "norm" in its name, which here nothing in the backbone has; biases decay, as there.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

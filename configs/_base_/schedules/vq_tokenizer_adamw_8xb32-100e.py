@@ -5,7 +5,7 @@ max_epochs = 100  # 500,400 steps of ImageNet-1k
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="seitpp.AdversarialOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.99), weight_decay=1e-4),
+    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.99), weight_decay=1e-4, fused=True),
     # Neither biases and norms nor the codebook decay.
     paramwise_cfg=dict(
         norm_decay_mult=0.0, bias_decay_mult=0.0, custom_keys={"tokenizer.codebook": dict(decay_mult=0.0)}

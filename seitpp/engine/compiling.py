@@ -1,0 +1,114 @@
+"""torch.compile for the networks of a step: encoder, decoder, head and TokenAdapt, each for itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpretrain.models import VisionTransformer
+from torch import Tensor, nn
+
+from seitpp.augment import TokenAdaptAugment
+from seitpp.models.mtm import MTMPretrainDecoder, MTMPretrainHead
+from seitpp.registry import HOOKS
+from seitpp.tanh_transformer import TanhTransformer
+from seitpp.transform_tree import walk
+
+# Networks whose shapes are the same at each step. What lies between them stays eager: masks and losses, since the
+# number of masked patches changes with each step, and augmentations, whose draws and branches are Python's.
+_NETWORKS = (VisionTransformer, MTMPretrainDecoder, MTMPretrainHead, TanhTransformer)
+# The head sees another number of patches at each step: it is compiled once for any number.
+_OF_ANY_SIZE = (MTMPretrainHead,)
+
+
+def use_compile(config: Config) -> None:
+    """Compile networks where a config says `compile=True`, or gives options of torch.compile there.
+
+    mmengine by itself would compile the whole `train_step` with all its Python, again and again.
+    """
+    options = config.get("compile")
+    config.compile = False
+    if options is None or options is False:
+        return
+    if not isinstance(options, (bool, Mapping)):
+        raise ValueError(f"compile is {options!r}, expected True, False or a dict of options of torch.compile")
+    hook = ConfigDict(type="seitpp.CompileHook", **({} if options is True else options))
+    config.default_hooks = {**(config.get("default_hooks") or {}), "compile": hook}
+
+
+@HOOKS.register_module()
+class CompileHook(Hook):
+    """Compile the model's networks before training; `compile=True` in a config, or `--compile`, adds this hook.
+
+    Modules are compiled in place: weights keep their names, so that a run may go on from a checkpoint of a run without,
+    and the other way round. Where the machine cannot compile, the log says why, and the run goes on uncompiled.
+
+    Args:
+        **options: Options of `torch.compile`, such as `mode` or `backend`.
+    """
+
+    priority = "VERY_LOW"  # after all that loads or copies the model
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def before_train(self, runner: Runner) -> None:
+        """Set up compilation, which the first steps then do."""
+        device = next(runner.model.parameters()).device
+        if reason := why_not_compiled(device, self.options):
+            runner.logger.warning(f"Training goes on uncompiled, torch.compile does not work here: {reason}")
+        elif names := compile_networks(runner.model, self.options):
+            runner.logger.info(f"The first steps compile {', '.join(names)}, and take longer.")
+        else:
+            runner.logger.warning(f"Nothing is compiled: {type(runner.model).__name__} has no network to compile.")
+
+
+def compile_networks(model: nn.Module, options: dict[str, Any]) -> list[str]:
+    """Set up compilation of a model's networks, and of frozen ones that its augmentations run.
+
+    Args:
+        model: The model, which may be wrapped for DDP.
+        options: Options of `torch.compile`.
+
+    Returns:
+        Names of the networks.
+    """
+    names = []
+    for name, network in (model.module if is_model_wrapper(model) else model).named_modules():
+        if isinstance(network, _NETWORKS):
+            _compile(network, options)
+            names.append(name)
+    augments = getattr(getattr(model, "data_preprocessor", None), "augments", None)
+    for transform in () if augments is None else walk(augments):
+        if isinstance(transform, TokenAdaptAugment):
+            transform.compile(options)
+            names.append(type(transform).__name__)
+    return names
+
+
+def _compile(network: nn.Module, options: dict[str, Any]) -> None:
+    for part in network.modules():
+        if isinstance(part, DropPath):  # a numpy number, as mmpretrain draws it up, would split the graph at each block
+            part.drop_prob = float(part.drop_prob)
+    network.compile(**({"dynamic": True} if isinstance(network, _OF_ANY_SIZE) else {}), **options)
+
+
+def why_not_compiled(device: torch.device, options: dict[str, Any]) -> str | None:
+    """Say in one line why a machine cannot compile: no C++ compiler, no Triton, an old GPU; None if it can.
+
+    Found by compiling and differentiating one line, since each of many parts may be missing.
+    """
+    x = torch.ones(8, device=device, requires_grad=True)
+    try:
+        torch.compile(_probe, **options)(x).backward()
+    except Exception as error:  # each compiler has its own kinds
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
+
+
+def _probe(x: Tensor) -> Tensor:
+    return (x.sin() * 2).sum()

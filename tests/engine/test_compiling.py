@@ -1,0 +1,166 @@
+"""torch.compile of a step's networks: once per network, same losses and names; where it fails, runs go on without."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from seitpp.augment import TokenAdaptAugment
+from seitpp.checkpoint import load_checkpoint_file
+from seitpp.engine import CompileHook
+from seitpp.engine.compiling import compile_networks, use_compile
+from seitpp.models import MTM, TokenAdapt
+
+# torch looks at gradients of all inputs when it traces.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+STACK = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16)
+
+
+def build_mtm() -> MTM:
+    torch.manual_seed(0)
+    model = MTM(
+        backbone=dict(type="seitpp.MTMViT", arch=STACK, grid_size=8, codebook_size=16, code_dim=8, drop_path_rate=0.1),
+        neck=dict(
+            type="seitpp.MTMPretrainDecoder",
+            num_patches=16,
+            embed_dims=8,
+            decoder_embed_dims=8,
+            num_layers=1,
+            num_heads=2,
+        ),
+        head=dict(type="seitpp.MTMPretrainHead", codebook_size=16, code_dim=8, decoder_embed_dims=8),
+    )
+    nn.init.normal_(model.embedding_table)
+    return model
+
+
+class Graphs:
+    """A backend that counts what it is given to compile, and runs it as it is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, module: torch.fx.GraphModule, inputs: list) -> Callable:
+        self.count += 1
+        return module.forward
+
+
+def loss_and_gradients(model: MTM, ratio: float) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    torch.manual_seed(round(ratio * 100))  # of codes, masks, dropout and stochastic depth
+    codes = torch.randint(0, 16, (3, 8, 8))
+    loss = model.loss_on_masks(codes, model.make_masks(torch.rand(3, 16), ratio))["loss"]
+    model.zero_grad()
+    loss.backward()
+    return loss.detach(), [value.grad for value in model.parameters() if value.grad is not None]
+
+
+def test_each_network_is_compiled_once_whatever_the_mask_ratio() -> None:
+    torch.compiler.reset()
+    graphs, plain, compiled = Graphs(), build_mtm(), build_mtm()
+    assert compile_networks(compiled, {"backend": graphs}) == ["backbone", "neck", "head"]
+    for ratio in (0.62, 0.4, 1.0, 0.85, 0.5):
+        loss, gradients = loss_and_gradients(compiled, ratio)
+        own_loss, own_gradients = loss_and_gradients(plain, ratio)
+        torch.testing.assert_close(loss, own_loss, rtol=1e-6, atol=0)
+        torch.testing.assert_close(gradients, own_gradients, rtol=1e-5, atol=1e-7)
+    assert graphs.count == 3
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+
+
+def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types() -> None:
+    torch.compiler.reset()
+    graphs, codebook = Graphs(), torch.randn(16, 8)
+    torch.manual_seed(0)
+    network = TokenAdapt(16, 8, grid=4, out_grid=4, dims=8, num_heads=2, head_dims=4, mlp_dims=16)
+    augment = TokenAdaptAugment(network)
+    batch = {"inputs": torch.randint(0, 16, (2, 4, 4)), "codebook": codebook}
+    plain = augment(dict(batch))["inputs"]
+    model = nn.Module()
+    model.data_preprocessor = nn.Module()
+    model.data_preprocessor.augments = [augment]
+    assert compile_networks(model, {"backend": graphs}) == ["TokenAdaptAugment"]
+    assert torch.equal(augment(dict(batch))["inputs"], plain)
+    assert graphs.count == 2
+    augment(dict(batch, network_dtype=torch.bfloat16))
+    assert graphs.count == 3  # both directions compute the same there, and share it
+
+
+@pytest.mark.parametrize(("given", "options"), [(True, {}), ({"mode": "max-autotune"}, {"mode": "max-autotune"})])
+def test_a_config_says_it_in_one_line(given: bool | dict, options: dict) -> None:
+    config = Config({"compile": given, "default_hooks": {"timer": {"type": "IterTimerHook"}}})
+    use_compile(config)
+    assert config.default_hooks == {
+        "timer": {"type": "IterTimerHook"},
+        "compile": {"type": "seitpp.CompileHook", **options},
+    }
+    assert config.compile is False  # mmengine would compile once more, and all of the step
+
+
+def test_another_value_of_compile_is_refused() -> None:
+    with pytest.raises(ValueError, match="compile is 'yes', expected True, False or a dict of options"):
+        use_compile(Config({"compile": "yes"}))
+
+
+def no_compiler(*_: object) -> None:
+    raise OSError("no C++ compiler\nis found")
+
+
+@pytest.mark.parametrize(
+    ("model", "backend", "match"),
+    [
+        (nn.Linear(1, 1), no_compiler, r"goes on uncompiled, torch.compile does not work here: .*no C\+\+ compiler is"),
+        (nn.Linear(1, 1), "eager", "Nothing is compiled: Linear has no network"),
+    ],
+)
+def test_a_run_that_cannot_compile_says_so_in_one_line_and_goes_on(
+    model: nn.Module, backend: object, match: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.compiler.reset()
+    CompileHook(backend=backend).before_train(SimpleNamespace(model=model, logger=logging.getLogger("compiling")))
+    (record,) = [one for one in caplog.records if one.name == "compiling"]
+    assert record.levelname == "WARNING" and "\n" not in record.getMessage()
+    assert re.search(match, record.getMessage())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_run_goes_on_from_a_compiled_one_and_back(
+    tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path, backend: str
+) -> None:
+    config = tiny(mtm_leaf, num_samples=4, epochs=2)
+    compiled = ["--compile", "--cfg-options", f"compile.backend={backend}"]
+    for first, second in ((compiled, []), ([], compiled)):
+        run = tmp_path / f"{len(first)}"
+        tool("train.py", config, "--work-dir", run, "--no-validate", *first)
+        before = load_checkpoint_file(run / "epoch_1.pth")["state_dict"]
+        start = ["--resume", run / "epoch_1.pth", "--work-dir", tmp_path / "resumed", "--no-validate"]
+        tool("train.py", config, *start, *second)
+        after = load_checkpoint_file(tmp_path / "resumed" / "epoch_2.pth")["state_dict"]
+        assert list(before) == list(after) and not any("_orig_mod" in name for name in before)
+
+
+@pytest.mark.slow
+def test_losses_of_inductor_agree_with_eager_ones() -> None:
+    torch.compiler.reset()
+    plain, compiled = build_mtm(), build_mtm()
+    compile_networks(compiled, {"options": {"fallback_random": True}})
+    for ratio in (0.5, 1.0):
+        loss, gradients = loss_and_gradients(compiled, ratio)
+        own_loss, own_gradients = loss_and_gradients(plain, ratio)
+        torch.testing.assert_close(loss, own_loss, rtol=1e-5, atol=0)
+        torch.testing.assert_close(gradients, own_gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_a_runner_has_the_hook(tiny: Callable, mtm_leaf: Path, build_runner: Callable[[Config], Runner]) -> None:
+    config = Config.fromfile(tiny(mtm_leaf))
+    config.compile = {"backend": "eager"}
+    hooks = [hook for hook in build_runner(config).hooks if isinstance(hook, CompileHook)]
+    assert [hook.options for hook in hooks] == [{"backend": "eager"}]
