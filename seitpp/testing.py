@@ -1,6 +1,6 @@
 """What tests, the smoke command and the documentation share: golden fixtures, synthetic data, shrunken configs.
 
-Nothing in the package imports this module.
+Nothing in the package but the benchmarks imports this module.
 """
 
 import copy
@@ -45,6 +45,7 @@ _SMALL_IMAGE, _SMALL_CODEBOOK = 32, 16
 _SMALL_GRID = 16  # tokens of a side where label maps are read
 _IMAGE, _PATCH = 256, 8  # of tokenizers that do not say
 _SYNONYMS = 5  # a code
+_MOST_DISTINCT = 10_000  # samples of a synthetic store, which repeat beyond
 # Of a VQGAN's networks, whose normalisation has 32 groups.
 _SMALL_VQGAN = {"channels": 32, "num_res_blocks": 1, "attention_at": ()}
 # Networks that have few depths to choose from, and stay as they are.
@@ -110,7 +111,7 @@ def make_store(
 
     Args:
         path: Folder of the new store.
-        num_samples: Samples N.
+        num_samples: Samples N; beyond 10,000 they repeat, so that a store of any size is made quickly.
         grid: Rows and columns of a token map.
         codebook_size: Number of codes K.
         code_dim: Values a code.
@@ -125,7 +126,7 @@ def make_store(
         The folder.
     """
     shape = grid if channels is None else (*grid, channels)
-    tokens, labels = make_tokens(num_samples, shape, codebook_size, num_classes or 1, seed)
+    tokens, labels = make_tokens(min(num_samples, _MOST_DISTINCT), shape, codebook_size, num_classes or 1, seed)
     minimum = 0 if channels is None else -(codebook_size // 2)
     if channels is None and codebook is None:
         codebook = make_codebook(codebook_size, code_dim)
@@ -141,7 +142,9 @@ def make_store(
         label_kind="none" if num_classes is None else "class",
         classes=[f"class-{number}" for number in range(num_classes)] if named and num_classes is not None else None,
     ) as writer:
-        writer.append(tokens + minimum, None if num_classes is None else labels)
+        for start in range(0, num_samples, _MOST_DISTINCT):
+            piece = slice(num_samples - start)
+            writer.append(tokens[piece] + minimum, None if num_classes is None else labels[piece])
     return Path(path)
 
 
@@ -417,7 +420,7 @@ def shrink(
             hook.batch_size = batch_size
     if cfg.get("train_cfg") is not None:
         _shrink_schedule(cfg, epochs)
-    _use_random_networks(cfg, Path(data_dir))
+    use_random_networks(cfg, Path(data_dir))
     if "token_adapt" in cfg.model:
         _use_synthetic_pairs(cfg, Path(data_dir))
     cfg.default_hooks.logger.interval = 1
@@ -544,13 +547,17 @@ def build_model(cfg: Config) -> torch.nn.Module:
         return MODELS.build(model)
 
 
-def _use_random_networks(cfg: Config, data_dir: Path) -> None:
-    """Point the checkpoints of frozen networks to random weights of their sizes."""
+def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False) -> None:
+    """Point the checkpoints of frozen networks, but for files that exist and are kept, to random weights."""
+
+    def keeps(part: dict) -> bool:
+        return part.get("checkpoint") is None or (keep_existing and Path(part["checkpoint"]).exists())
+
     tokenizer = cfg.model.get("tokenizer", {})
-    augments = _augments_of(cfg, "TokenAdaptAugment")
+    augments = [augment for augment in _augments_of(cfg, "TokenAdaptAugment") if not keeps(augment)]
     with torch.random.fork_rng(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         torch.manual_seed(0)
-        if tokenizer.get("checkpoint") is not None:
+        if not keeps(tokenizer):
             weights = TOKENIZERS.build({**tokenizer, "checkpoint": None}).state_dict()
             tokenizer.checkpoint = str(_save(weights, data_dir / "random-tokenizer.pth"))
         for number, augment in enumerate(augments):

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from seitpp.benchmarking import steps
 from seitpp.benchmarking.timing import hardware, measure
+from seitpp.io.command_line import run_tool
 from seitpp.testing import make_store
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "analysis_tools"
@@ -73,3 +75,71 @@ def test_a_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, cap
     rows = runpy.run_path(str(TOOLS / "benchmark_data.py"))["jpeg_candidates"]([])
     assert not any("simplejpeg" in name for name in rows)
     assert "pip install simplejpeg" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="session")
+def tiny_mtm(tiny_in: Callable[..., Path], mtm_leaf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The MTM recipe at toy size; its data are there."""
+    return tiny_in(tmp_path_factory.mktemp("mtm"), mtm_leaf, num_samples=8, batch_size=4)
+
+
+def test_a_step_is_split_and_compared_with_the_plain_one(
+    run: Callable, tiny_mtm: Path, capsys: pytest.CaptureFixture
+) -> None:
+    figures = run("benchmark_train.py", tiny_mtm, "--candidates", "plain", "eager-float32", "--rounds", 1)
+    plain, eager = figures["candidates"]["plain"], figures["candidates"]["eager-float32"]
+    assert (plain["precision"], eager["precision"]) == ("bfloat16", "float32")
+    for found in (plain, eager):
+        spent = found["ms_per_step"]
+        assert set(spent) == {"data", "augmentation", "forward", "backward", "optimizer"} and min(spent.values()) > 0
+        assert 0.5 < sum(spent.values()) * found["images_per_s"] / (1e3 * 4) <= 1
+        ratio = found["model_images_per_s"] / found["images_per_s"]
+        assert found["end_to_end_to_model"] == pytest.approx(ratio)
+        rate = figures["matrix_flops_per_s"][found["precision"]]
+        expected = figures["flops_per_image"] * found["images_per_s"] / rate
+        assert found["share_of_matrix_rate"] == pytest.approx(expected)
+    assert eager["times_plain"] == pytest.approx(eager["images_per_s"] / plain["images_per_s"])
+    assert figures["hardware"]["torch"] == torch.__version__
+    assert "batches of 4" in capsys.readouterr().out
+
+
+def test_a_candidate_that_does_not_run_leaves_the_others(
+    tiny_mtm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(_model: object) -> None:
+        raise RuntimeError("no compiler here")
+
+    monkeypatch.setattr(steps, "compile_blocks", fail)
+    main = runpy.run_path(str(TOOLS / "benchmark_train.py"))["main"]
+    line = [tiny_mtm, "--candidates", "compiled-bfloat16", "eager-bfloat16", "--rounds", 1, "--out", tmp_path / "out"]
+    assert main([*map(str, line)]) == 1
+    figures = json.loads((tmp_path / "out").read_text())
+    assert figures["failed"] == {"compiled-bfloat16": "RuntimeError: no compiler here"}
+    assert list(figures["candidates"]) == ["eager-bfloat16"]
+    assert "no compiler here" in capsys.readouterr().out
+
+
+def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    figures = run("profile_step.py", tiny_mtm, "--steps", 1, "--rows", 3, "--precision", "float32", "--trace", trace)
+    rows = figures["operators"]
+    assert [row["cpu_ms"] for row in rows] == sorted((row["cpu_ms"] for row in rows), reverse=True)
+    assert figures["totals"]["cpu_ms"] == pytest.approx(sum(row["cpu_ms"] for row in rows))
+    assert {"aten::addmm", "aten::mm", "Optimizer.step#AdamW.step"} <= {row["operator"] for row in rows}
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--batch-size", "9"], "the 8 training samples do not fill a batch of 9"),
+        (["--device", "tpu"], "device 'tpu' is none"),
+        (["--candidates", "eager-float32", "--cfg-options", "train_dataloader=None"], "train_dataloader"),
+    ],
+)
+def test_wrong_options_of_a_step_are_one_line(
+    tiny_mtm: Path, capsys: pytest.CaptureFixture, line: list[str], message: str
+) -> None:
+    main = runpy.run_path(str(TOOLS / "benchmark_train.py"))["main"]
+    assert run_tool(lambda: main([str(tiny_mtm), *line])) == 1
+    assert message in capsys.readouterr().err

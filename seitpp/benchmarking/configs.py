@@ -1,0 +1,87 @@
+"""Configs for benchmarks of training steps: their data, or synthetic ones of the same sizes and formats."""
+
+import argparse
+import os.path as osp
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from seitpp.checkpoint import forbid_pickled_code
+from seitpp.engine.config_checks import check_run
+from seitpp.io.command_line import positive_number
+from seitpp.io.config_file import read_config
+from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
+from seitpp.io.devices import check_device
+from seitpp.testing import use_random_networks, with_synthetic_data
+
+_CPU_BATCH = 8  # samples, where a CPU would take minutes for the batch of a recipe
+
+
+def add_step_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the benchmarks of training steps share."""
+    parser.add_argument("config", help="a config that tools/train.py takes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=positive_number, help="CPU threads")
+    parser.add_argument(
+        "--batch-size",
+        type=positive_number,
+        help=f"samples per step; by default the config's, on a CPU at most {_CPU_BATCH}",
+    )
+    parser.add_argument(
+        "--synthetic", action="store_true", help="make data and frozen networks up, also where the config's exist"
+    )
+    parser.add_argument("--images", type=positive_number, default=2048, help="samples of synthetic training data")
+    add_options_argument(parser)
+
+
+@contextmanager
+def step_config(args: argparse.Namespace) -> Iterator[Config]:
+    """The config with options applied and data that exist, as long as the context lasts; the log is silent meanwhile.
+
+    Data that are not there are made, and so are the weights of a TokenAdapt or a tokenizer; weights of the model are
+    random in any case.
+
+    Args:
+        args: What `add_step_arguments` parsed.
+    """
+    check_device(args.device)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    forbid_pickled_code()
+    config = read_config(args.config)
+    apply_options(config, args.cfg_options)
+    check_read_keys(config)
+    check_run(config, "train")
+    config.val_dataloader = config.test_dataloader = None
+    on_cpu = torch.device(args.device).type == "cpu"
+    most = _CPU_BATCH if on_cpu else config.train_dataloader.batch_size
+    config.train_dataloader.batch_size = args.batch_size or min(config.train_dataloader.batch_size, most)
+    logger = MMLogger.get_instance("mmengine")
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            synthetic = args.synthetic or not _has_data(config.train_dataloader)
+            if synthetic:
+                config = with_synthetic_data(config, folder, args.images)
+            use_random_networks(config, Path(folder), keep_existing=not synthetic)
+            yield config
+    finally:
+        logger.setLevel(level)
+
+
+def _has_data(node: Any) -> bool:
+    """Whether every folder and store that a loader names is there."""
+    if isinstance(node, dict):
+        if ("store" in node or "data_root" in node) and not osp.exists(
+            osp.join(node.get("data_root", ""), node.get("store", ""))
+        ):
+            return False
+        node = list(node.values())
+    return not isinstance(node, (list, tuple)) or all(map(_has_data, node))

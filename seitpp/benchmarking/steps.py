@@ -1,0 +1,194 @@
+"""Training steps of a config, on their own: no runner, no hooks, no checkpoints, random weights."""
+
+import copy
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+import seitpp.engine
+import seitpp.models  # noqa: F401
+from seitpp.benchmarking.plain import use_explicit_attention, use_plain_loss
+from seitpp.engine.launch import use_autocast
+from seitpp.registry import MODELS
+
+PHASES = ("data", "augmentation", "forward", "backward", "optimizer")
+
+
+class PhaseClock:
+    """Where the time of steps goes, by CUDA events on a GPU, which is not waited for, and by the clock on a CPU.
+
+    On a GPU a phase lasts from the end of the one before on the device, so that work of the host counts as far as the
+    device waits for it. Time begins when the clock is made.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._on_gpu = torch.device(device).type == "cuda"
+        self._marks: list[tuple[str, Any]] = []
+        self.mark("")
+
+    def mark(self, phase: str) -> None:
+        """End a phase."""
+        if self._on_gpu:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append((phase, event))
+        else:
+            self._marks.append((phase, time.perf_counter()))
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each phase so far; waits for the device."""
+        if self._on_gpu:
+            torch.cuda.synchronize()
+        spent = dict.fromkeys(PHASES, 0.0)
+        for (_, before), (phase, now) in itertools.pairwise(self._marks):
+            spent[phase] += before.elapsed_time(now) / 1e3 if self._on_gpu else now - before
+        return spent
+
+
+class TrainingStep:
+    """One step of a config: mmengine's `train_step` on the next batch, or forward, backward and optimizer alone.
+
+    Args:
+        config: A config of a run, of which loader, model, data preprocessor and optimizer wrapper are built.
+        loader: The training data, which candidates share.
+        device: Where to run.
+        precision: `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with a loss scale).
+        plain: Whether to use the plain formulation (`seitpp.benchmarking.plain`).
+        compiled: Whether to compile what `--compile` compiles.
+
+    Attributes:
+        model: In training mode, on the device.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        loader: DataLoader,
+        device: str,
+        precision: str = "float32",
+        plain: bool = False,
+        compiled: bool = False,
+    ) -> None:
+        config = copy.deepcopy(config)
+        if plain:
+            use_plain_loss(config)
+            config.optim_wrapper.optimizer.pop("fused", None)
+        if precision == "bfloat16":
+            use_autocast(config)
+        elif precision == "float16":
+            config.optim_wrapper.update(type="mmengine.AmpOptimWrapper", loss_scale="dynamic")
+        self.model = build_training_model(config, loader, device)
+        if plain:
+            use_explicit_attention(self.model)
+        if compiled:
+            compile_blocks(self.model)
+        self.wrapper: OptimWrapper = build_optim_wrapper(self.model, config.optim_wrapper)
+        self._batches = _endless(loader)
+        self._device = device
+        self._clock: PhaseClock | None = None
+        self._install_marks()
+        self._resident = self.model.data_preprocessor(next(self._batches), True)
+        self.batch_size = len(self._resident["inputs"])
+
+    def _install_marks(self) -> None:
+        """Mark the ends of phases inside `train_step`, whatever the model."""
+        self.model.data_preprocessor.register_forward_hook(lambda *_: self._mark("augmentation"))
+        self.model.register_forward_hook(lambda *_: self._mark("forward"))
+        wrappers = self.wrapper.values() if hasattr(self.wrapper, "values") else [self.wrapper]
+        for wrapper in wrappers:
+            wrapper.optimizer.register_step_pre_hook(lambda *_: self._mark("backward"))
+
+    def _mark(self, phase: str) -> None:
+        if self._clock is not None:
+            self._clock.mark(phase)
+
+    def run(self, steps: int) -> dict[str, float]:
+        """Train as in a run: batch, augmentation, forward, backward, optimizer; returns the seconds of each."""
+        self._clock = clock = PhaseClock(self._device)
+        for _ in range(steps):
+            batch = next(self._batches)
+            clock.mark("data")
+            self.model.train_step(batch, self.wrapper)
+            clock.mark("optimizer")
+        self._clock = None
+        return clock.seconds()
+
+    def run_model(self, steps: int) -> None:
+        """The same on one batch that is augmented and on the device already."""
+        for _ in range(steps):
+            self.wrapper.update_params(self._loss())
+
+    def _loss(self) -> torch.Tensor:
+        with self.wrapper.optim_context(self.model):
+            losses = self.model(**self._resident, mode="loss")
+        return self.model.parse_losses(losses)[0]
+
+    def flops_per_image(self) -> int:
+        """Floating-point operations of forward and backward pass, two for each multiplication with its addition.
+
+        Attention is counted as its two products, which the fused kernels of a CPU do not report, and nothing runs
+        compiled, which would not be seen. What activation checkpointing repeats counts.
+        """
+        torch.manual_seed(0)  # of the ratio that MTM hides
+
+        eager, attention = torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH)
+        with eager, attention, FlopCounterMode(display=False) as counter:
+            self.wrapper.backward(self.wrapper.scale_loss(self._loss()))
+        self.wrapper.zero_grad()
+        return counter.get_total_flops() // self.batch_size
+
+
+def build_loader(config: Config) -> DataLoader:
+    """The training data of a config.
+
+    Raises:
+        ValueError: They do not fill a batch.
+    """
+    loader = config.train_dataloader
+    if not torch.cuda.is_available():
+        loader.pin_memory = False
+    with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+        built = Runner.build_dataloader(loader, seed=0)
+    if len(built) == 0:
+        raise ValueError(f"the {len(built.dataset)} training samples do not fill a batch of {built.batch_size}")
+    return built
+
+
+def build_training_model(config: Config, loader: DataLoader, device: str) -> BaseModel:
+    """The model with its data preprocessor, on the device, in training mode; weights as its layers draw them."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+        model_config = copy.deepcopy(config.model)
+        model_config.setdefault("data_preprocessor", copy.deepcopy(config.get("data_preprocessor")))
+        model: BaseModel = MODELS.build(model_config)
+    preprocessor, dataset = model.data_preprocessor, loader.dataset
+    model.to(device).train()
+    if hasattr(preprocessor, "fit"):
+        preprocessor.fit(dataset)
+    for part in (model, preprocessor):
+        if hasattr(part, "prepare_training"):
+            part.prepare_training(getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", "the data"))
+    return model
+
+
+def compile_blocks(model: BaseModel) -> None:
+    """Compile every block of the transformers in place: one graph for all, where whole networks take minutes."""
+    for module in model.modules():
+        for layer in getattr(module, "layers", ()):
+            layer.compile()
+
+
+def _endless(loader: DataLoader) -> Iterator[dict]:
+    while True:
+        yield from loader
