@@ -19,7 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import seitpp.engine
 import seitpp.models  # noqa: F401
 from seitpp.benchmarking.plain import use_explicit_attention, use_plain_loss
+from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.engine.launch import use_autocast
+from seitpp.engine.optim_wrapper import check_fused
 from seitpp.registry import MODELS
 
 PHASES = ("data", "augmentation", "forward", "backward", "optimizer")
@@ -65,7 +67,10 @@ class TrainingStep:
         device: Where to run.
         precision: `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with a loss scale).
         plain: Whether to use the plain formulation (`seitpp.benchmarking.plain`).
-        compiled: Whether to compile what `--compile` compiles.
+        compiled: Whether to compile what `--compile` of tools/train.py compiles.
+
+    Raises:
+        RuntimeError: It is to be compiled, and the machine cannot.
 
     Attributes:
         model: In training mode, on the device.
@@ -84,6 +89,7 @@ class TrainingStep:
         if plain:
             use_plain_loss(config)
             config.optim_wrapper.optimizer.pop("fused", None)
+        check_fused(config)
         if precision == "bfloat16":
             use_autocast(config)
         elif precision == "float16":
@@ -92,7 +98,9 @@ class TrainingStep:
         if plain:
             use_explicit_attention(self.model)
         if compiled:
-            compile_blocks(self.model)
+            if reason := why_not_compiled(torch.device(device), {}):
+                raise RuntimeError(f"torch.compile does not work here: {reason}")
+            compile_networks(self.model, {})
         self.wrapper: OptimWrapper = build_optim_wrapper(self.model, config.optim_wrapper)
         self._batches = _endless(loader)
         self._device = device
@@ -180,13 +188,6 @@ def build_training_model(config: Config, loader: DataLoader, device: str) -> Bas
         if hasattr(part, "prepare_training"):
             part.prepare_training(getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", "the data"))
     return model
-
-
-def compile_blocks(model: BaseModel) -> None:
-    """Compile every block of the transformers in place: one graph for all, where whole networks take minutes."""
-    for module in model.modules():
-        for layer in getattr(module, "layers", ()):
-            layer.compile()
 
 
 def _endless(loader: DataLoader) -> Iterator[dict]:
