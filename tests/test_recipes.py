@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -288,3 +289,47 @@ def test_every_other_leaf_has_the_pipeline_of_a_counted_one() -> None:
     assert len(leaves) > 50 and set(RECIPES) <= set(leaves)
     for name in leaves:
         assert steps_of(name) in counted, name
+
+
+DOCUMENT = CONFIGS.parents[1] / "docs" / "recipes.md"
+
+
+def items_of(text: str) -> set[str]:
+    """Equations, tables and figures that a text names, such as `Table 2` or `Fig. A`; `Fig. 2, 4` is two."""
+    found = set()
+    for kind, numbers in re.findall(
+        r"(Eq\.|Tables?|Fig\.|Figures?) ((?:[0-9A-D](?:, | and )?)+)", " ".join(text.split())
+    ):
+        kind = {"T": "Table", "F": "Fig.", "E": "Eq."}[kind[0]]
+        found |= {f"{kind} {number}" for number in re.findall("[0-9A-D]", numbers)}
+    return found
+
+
+def rows_of_the_document() -> list[list[str]]:
+    lines = DOCUMENT.read_text().split("## MTM")[0].splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
+
+
+def test_document_names_every_equation_table_and_figure() -> None:
+    paper = {f"Eq. {n}" for n in "1234"} | {f"Table {n}" for n in "12345678AB"} | {f"Fig. {n}" for n in "12345ABCD"}
+    assert set().union(*(items_of(row[0]) for row in rows_of_the_document())) == paper
+
+
+def test_configs_that_the_document_names_exist() -> None:
+    leaves = [path.stem for path in CONFIGS.parent.rglob("*.py")]
+    patterns = re.findall(r"`([\w*{},-]*(?:\*|e_in1k-tokens|mtm_vitb.py)[\w*{},-]*)`", DOCUMENT.read_text())
+    assert len(patterns) > 8
+    for pattern in patterns:
+        pattern = pattern.removesuffix(".py")
+        options = re.search(r"\{(.*?)\}", pattern)
+        for option in options[1].split(",") if options else [""]:
+            wanted = re.sub(r"\{.*?\}", option, pattern)
+            assert any(fnmatch(leaf, wanted) or leaf == wanted for leaf in leaves), wanted
+
+
+def test_readme_lists_what_the_document_says_is_missing() -> None:
+    missing = set().union(
+        *(items_of(row[0]) for row in rows_of_the_document() if "**not implemented**" in " ".join(row))
+    )
+    readme = (CONFIGS.parents[1] / "README.md").read_text().split("## What is not here")[1].split("##")[0]
+    assert items_of(readme) == missing

@@ -2,7 +2,7 @@
 
     bash tools/dist_train.sh configs/seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py 8 --amp
 
-Expect: not run here. The paper: 74.0 % top-1.
+Expect: not run here. The paper: 74.0 % top-1; compare `accuracy/top1_origin`, the raw weights.
 Needs synonyms: tools/build_synonyms.py, or the release's file.
 """
 

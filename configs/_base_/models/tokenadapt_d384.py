@@ -1,6 +1,6 @@
 """TokenAdapt for ViT-VQGAN's tokens (SeiT++, Sec. 3.3, 4.7): 32 x 32 codes to 28 x 28, one block of 384 each way."""
 
-places = 56  # rows and columns of the map that a crop leaves: two a token of 28 x 28
+places = 56  # rows and columns of the map that a crop leaves: two per token of 28 x 28
 
 model = dict(
     type="seitpp.TokenAdaptPretrain",
@@ -16,10 +16,18 @@ model = dict(
         mlp_dims=1536,
     ),
     tokenizer=dict(type="seitpp.ViTVQGAN", arch="seit", checkpoint="checkpoints/seit_vitvqgan.pth"),
-    # Geometric augmentations and Mixup. The paper names no strengths for this training: those of its use are taken.
+    # Paper (Sec. 3.3): geometric augmentations and Mixup, no strengths; the release has no training of it. Ours: those
+    # of its use, with one draw per sample, in one affine map, and shears as far as the two of its use add up to.
     augments=[
         dict(type="seitpp.BatchRandomFlip", prob=0.5),
-        dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
+        dict(
+            type="seitpp.BatchRandomAffine",
+            degrees=30,
+            translate=0.2,
+            shear=(-30.0, 30.0, -15.0, 15.0),
+            part_prob=0.5,
+            prob=0.5,
+        ),
         dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.08, 1.0)),
         dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5),
     ],

@@ -15,7 +15,7 @@ optim_wrapper = dict(
 )
 param_scheduler = dict(
     type="seitpp.WarmupCosineLR",
-    warmup=5,
+    warmup=5,  # SeiT's; the paper adjusts SeiT++'s to a number that neither it nor the release gives
     start_ratio=1e-6 / lr,
     eta_min_ratio=1e-5 / lr,
     end=max_epochs,
@@ -25,6 +25,7 @@ param_scheduler = dict(
 auto_scale_lr = dict(enable=True, base_batch_size=1024)
 
 # The average of the weights is what is validated, tested and kept as best; the raw weights' scores end in `_origin`.
+# The release scores the raw ones, so these are what the paper's numbers compare with.
 custom_hooks = [
     dict(type="seitpp.StepEMAHook", momentum=1 - 0.99996, evaluate_on_ema=True, evaluate_on_origin=True),
 ]
