@@ -318,6 +318,19 @@ def test_ablation_has_one_of_both_augmentations() -> None:
     assert found == [(False, False), (True, False), (False, True), (True, True)]
 
 
+def test_augmentation_through_pixels_is_token_adapts_but_for_the_way() -> None:
+    leaf = IN100.format("seit").replace("p16_", "p16_{}_")
+    pixels, adapted = (load(leaf.format(name)).data_preprocessor.augments for name in ("pixel-aug", "tokenadapt"))
+    augment, crop = pixels[1].pop("second")
+    (through_map,) = adapted[1].pop("second")
+    assert pixels == adapted
+    assert (augment.type, augment.tokenizer.arch) == ("seitpp.PixelAugment", "seit")
+    assert (crop.type, crop.size) == ("seitpp.BatchCenterCrop", 28)
+    before, after = (next(one for one in side.augments if "size" in one) for side in (through_map, augment))
+    assert (before.pop("size"), after.pop("size")) == (2 * 28, 8 * 32)  # places of the map, pixels
+    assert augment.augments == through_map.augments
+
+
 def test_binary_cross_entropy_is_an_option() -> None:
     loss = load(SEIT.replace("p16_", "p16_bce_")).model.head.loss
     assert loss.to_dict() == {"type": "CrossEntropyLoss", "use_sigmoid": True}

@@ -100,6 +100,22 @@ def test_token_adapt_gives_the_codes_of_the_cpu(codebook: torch.Tensor, precisio
     assert (on_gpu.cpu() == on_cpu).float().mean() > share
 
 
+def test_pixels_augmented_on_the_device_give_the_codes_of_the_cpu() -> None:
+    stack = dict(dims=32, depth=1, num_heads=2, head_dims=16, mlp_dims=64)
+    tokenizer = dict(type="seitpp.ViTVQGAN", arch=dict(encoder=stack, decoder=stack), codebook_size=50, code_dim=8)
+    torch.manual_seed(0)
+    given = TOKENIZERS.build(tokenizer)
+    augment = TRANSFORMS.build(
+        dict(type="seitpp.PixelAugment", tokenizer=given, augments=[GEOMETRY[0] | {"prob": 1.0}])
+    )
+    codes = torch.randint(0, 50, (4, 32, 32)).to(torch.uint16)
+    on_cpu = augment({"inputs": codes})["inputs"]
+    with torch.autocast("cuda", torch.bfloat16):
+        on_gpu = augment({"inputs": codes.cuda()})["inputs"]
+    assert on_gpu.is_cuda and next(given.parameters()).is_cuda
+    assert (on_gpu.cpu() == on_cpu).float().mean() > 0.99
+
+
 def test_token_adapt_follows_autocast(codebook: torch.Tensor) -> None:
     augments = [dict(type="seitpp.TokenAdaptAugment", token_adapt=TokenAdapt(391, 32), augments=GEOMETRY)]
     preprocessor = TokenDataPreprocessor(codebook, augments).cuda()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from seitpp.augment import BatchTransform, TokenAdaptAugment
 from seitpp.augment.base import as_embeddings
 from seitpp.models import TokenDataPreprocessor
+from seitpp.tokenizers import Tokenizer
 from seitpp.transform_tree import walk
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "seitpp"
@@ -72,9 +74,7 @@ def watch(transform: BaseTransform, seen: Seen) -> None:
         results = run(results)
         changed = changed_samples(before, results["inputs"], results.get("codebook"))
         if name == "TokenEDA":
-            counts = [
-                torch.nn.functional.one_hot(codes.long(), K).sum(dim=(1, 2)) for codes in (before, results["inputs"])
-            ]
+            counts = [F.one_hot(codes.long(), K).sum(dim=(1, 2)) for codes in (before, results["inputs"])]
             same = (counts[0] == counts[1]).all(dim=1)  # a swap keeps how often each code occurs
             seen.changed["synonyms"] |= set(ids[changed & ~same].tolist())
             seen.changed["swap"] |= set(ids[changed & same].tolist())
@@ -121,6 +121,25 @@ def instant_token_adapt() -> Iterator[None]:
         yield
 
 
+class Greys(Tokenizer):
+    """Each code a flat grey of its own; stands for the networks that decode and encode."""
+
+    stride = 2  # in place of 8 pixels
+
+    def __init__(self, codebook: Tensor) -> None:
+        super().__init__()
+        self.codebook, self.image_size = codebook, (self.stride * GRID, self.stride * GRID)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return (F.avg_pool2d(images, self.stride).mean(dim=1) * (K - 1)).round().long()
+
+    def decode(self, codes: Tensor) -> Tensor:
+        return F.interpolate(codes[:, None] / (K - 1), scale_factor=self.stride).expand(-1, 3, -1, -1)
+
+    def describe(self) -> dict:
+        return {"type": "Greys"}
+
+
 def dicts(node: object) -> Iterator[dict]:
     if isinstance(node, dict):
         yield node
@@ -133,14 +152,19 @@ def preprocessor_of(name: str) -> TokenDataPreprocessor:
     config = Config.fromfile(CONFIGS / f"{name}.py").data_preprocessor.to_dict()
     config.pop("type")
     config["crop_size"] //= SMALLER
+    codebook = torch.randn(K, D, generator=torch.Generator().manual_seed(0))
     for part in dicts(config["augments"]):
         if "size" in part:
             part["size"] //= SMALLER
         if "synonyms" in part:
             part["synonyms"] = {code: [(code + step) % K for step in range(1, 6)] for code in range(K)}
-    generator = torch.Generator().manual_seed(0)
+        if part.get("type") == "seitpp.PixelAugment":
+            part["tokenizer"] = Greys(codebook)
+            for crop in dicts(part["augments"]):
+                if "size" in crop:
+                    crop["size"] = crop["size"] * Greys.stride // 8
     if config.get("channels") is None:
-        return TokenDataPreprocessor(**{**config, "codebook": torch.randn(K, D, generator=generator)})
+        return TokenDataPreprocessor(**{**config, "codebook": codebook})
     return TokenDataPreprocessor(**{**config, "channels": CHANNELS})
 
 
@@ -169,6 +193,7 @@ def run(name: str) -> Seen:
 
 ADAPTED = "TokenAdaptAugment BatchRandomFlip( BatchRandomAffine)* BatchRandomResizedCrop"
 MIXED = "(BatchMixup|BatchCutMix)"
+PIXELS = f"PixelAugment{ADAPTED.removeprefix('TokenAdaptAugment')}"
 FROM_SCRATCH = f"(TokenRRC{{colour}} BatchCutMix|{ADAPTED} {MIXED}{{colour}})"
 CHANGES = "( EmbNoise| ColorAdapt)?"
 EDA = {"synonyms": 0.25, "swap": 0.25 / 2}  # of sides 0 and 1, 0 swaps nothing
@@ -196,6 +221,16 @@ RECIPES: dict[str, tuple[str, dict[str, float]]] = {
         f"TokenEDA {FROM_SCRATCH.format(colour=' EmbNoise')}",
         {**SEIT, "TokenAdaptAugment": 0.5},
     ),
+    "seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens": (
+        f"TokenEDA (TokenRRC EmbNoise BatchCutMix|{PIXELS} {MIXED} BatchCenterCrop EmbNoise)",
+        {**SEIT, "PixelAugment": 0.5},
+    ),
+    "seit_vit-base-p16_flip_8xb128-300e_in1k-tokens": (
+        "TokenEDA TokenRRC BatchRandomFlip EmbNoise BatchCutMix",
+        {**SEIT, "BatchRandomFlip": 0.5},
+    ),
+    "seit_vit-base-p16_mixup_8xb128-300e_in1k-tokens": (f"TokenEDA TokenRRC EmbNoise {MIXED}", SEIT),
+    "seit_vit-base-p16_no-crop_8xb128-300e_in1k-tokens": ("TokenEDA BatchCenterCrop EmbNoise BatchCutMix", SEIT),
     "seit_vit-small-p16_8xb128-300e_in100-dct": ("TokenRRC EmbNoise BatchCutMix", {"EmbNoise": 0.5}),
     "seitpp_vit-small-p16_8xb128-300e_in100-dct": (FROM_SCRATCH.format(colour=CHANGES), DCT),
     "seitpp_vit-base-p16_in1k-pre_8xb96-360e_inat2018-tokens": (
@@ -206,7 +241,7 @@ RECIPES: dict[str, tuple[str, dict[str, float]]] = {
 # Of small sets, whose pipelines are weaker, and of encoders that only read.
 OTHER_LEAVES = ("digits", "mnist5k")
 every_recipe = pytest.mark.parametrize("name", RECIPES)
-COUNTED = ("EmbNoise", "ColorAdapt", "synonyms", "swap", "TokenAdaptAugment")
+COUNTED = ("EmbNoise", "ColorAdapt", "synonyms", "swap", "TokenAdaptAugment", "PixelAugment")
 
 
 @every_recipe

@@ -74,9 +74,9 @@ def test_augmentation_alone(block: Callable) -> None:
     assert names["maps"].shape == (8, 32, 28, 28)
 
 
-def test_mmpretrain_config_in_a_process_of_its_own(
-    script: Callable, spawn: Callable, repository: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def classifier(script: Callable, repository: Path, tmp_path: Path) -> Path:
+    """The page's classifier with its data, ready to train."""
     make_store(tmp_path / "data" / "train", num_samples=12, num_classes=CLASSES)
     make_store(tmp_path / "data" / "val", num_samples=5, num_classes=CLASSES, seed=1)
     tool = runpy.run_path(str(repository / "tools" / "build_synonyms.py"))
@@ -92,13 +92,29 @@ def test_mmpretrain_config_in_a_process_of_its_own(
         "default_hooks": dict(logger=dict(type="LoggerHook", interval=1)),
         "work_dir": "work_dir",
     }
-    path = script("my_classifier.py", "mmpretrain", small)
-    process = spawn("bash", "-c", f"cd '{tmp_path}' && exec '{sys.executable}' {path.name}")
-    out, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, out
-    *steps, validation = logged(tmp_path)
+    return script("my_classifier.py", "mmpretrain", small)
+
+
+def check_classifier_run(folder: Path) -> None:
+    *steps, validation = logged(folder)
     assert len(steps) == 2 and all(np.isfinite(step["loss"]) for step in steps)
     assert 0 <= validation["accuracy/top1"] <= 100
+
+
+def test_mmpretrain_config(
+    classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unformatted_configs: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(classifier))
+    check_classifier_run(tmp_path)
+
+
+@pytest.mark.slow  # nothing but the page's imports has run in it
+def test_mmpretrain_config_in_a_process_of_its_own(classifier: Path, spawn: Callable, tmp_path: Path) -> None:
+    process = spawn("bash", "-c", f"cd '{tmp_path}' && exec '{sys.executable}' {classifier.name}")
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    check_classifier_run(tmp_path)
 
 
 def write_seg_store(path: Path, num_samples: int, grid: int, label_size: int) -> None:

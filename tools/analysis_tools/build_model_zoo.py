@@ -46,6 +46,8 @@ TABLES = {
     "7": "Table 7: ImageNet-100, ViT-S, one augmentation alone",
     "8": "Table 8: ImageNet-100, ViT-S, other inputs",
     "A": "Table A: TokenAdapt from fewer images",
+    "B": "Table B: ImageNet-100, ViT-S, augmentation through pixels",
+    "3b": "Figure 3b: ImageNet-1k, ViT-B, augmentation of embeddings; the figure has bars and no numbers in the text",
     "-": "Options that the paper does not report",
     "small": "Small sets, on a CPU",
 }
