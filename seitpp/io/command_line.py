@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from seitpp.io.open_limit import too_many_open
+
 # Set to anything but 0 to see where an error arose.
 TRACEBACK_VARIABLE = "SEITPP_TRACEBACK"
 _INTERRUPTED = 130
@@ -108,9 +110,11 @@ def error_line(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror is not None and error.filename is not None:
+    if isinstance(error, OSError) and error.strerror is not None:
+        reason = too_many_open(error) or error.strerror
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        return f"{' -> '.join(names)}: {error.strerror}"
+        if names or reason != error.strerror:
+            return f"{' -> '.join(names)}: {reason}" if names else reason
     # The text of a KeyError is the repr of its key.
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     return _one_line(_of_worker(str(text)))

@@ -8,7 +8,7 @@ import numpy as np
 def check_indices(indices: Any, num_samples: int) -> np.ndarray:
     """Sample indices as int64 (n,); raises `IndexError` for one outside [0, num_samples)."""
     if isinstance(indices, slice):
-        return np.arange(num_samples)[indices]
+        return np.arange(*indices.indices(num_samples))
     array = np.asarray(indices)
     if array.size == 0:
         return np.zeros(0, np.int64)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.io.stable_file import FileIdentity, file_identity
 from seitpp.io.untrusted import check_regular_file, whole_number
 from seitpp.storage import format as store_format
-from seitpp.storage.shard_file import FileIdentity, file_identity
 
 DRAWS = "draws."
 CHECKSUMS, HEADER_HASH = "checksums", "header"

@@ -1,4 +1,4 @@
-"""Random access to the samples of a token store through memory-mapped shards, and its verification."""
+"""Random access to the samples of a token store, whatever the number of its shards, and its verification."""
 
 import hashlib
 import math
@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.io.stable_file import read_pieces
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
 from seitpp.storage.indices import check_indices
 from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
 from seitpp.storage.numbering import CodeTable, load_code_table
+from seitpp.storage.shard import SHARD_HEADER
 from seitpp.storage.shard_file import open_shards
 from seitpp.storage.side_files import load_store_codebook, load_store_synonyms
 from seitpp.storage.synonyms import SynonymTable
@@ -22,8 +24,9 @@ from seitpp.tokenizer_facts import tokenizer_options
 class StoreReader:
     """Reads a token store; indices run over all shards in order.
 
-    Opening reads the header, labels and codebook; tokens stay on disk until asked for. A reader can be pickled and
-    forked: memory maps are opened when first needed.
+    Opening reads the header, the codebook and the first bytes of each shard; labels and tokens stay on disk until asked
+    for. A reader can be pickled, forked and used by several threads; shards are opened when needed, as many at a time
+    as the process may have open (`seitpp.io.open_limit`).
 
     Args:
         path: Folder of the store.
@@ -45,12 +48,20 @@ class StoreReader:
         if not len(self):
             raise ValueError(f"{self.path} holds no samples")
         self._shards = open_shards(self.path, self._header)
-        self._starts = np.cumsum([0, *map(len, self._shards)])
+        self._starts = np.cumsum([0, *map(len, self._shards)])  # int64 (S + 1,)
         self._codebook = load_store_codebook(self.path, self._header)
         self._synonyms = load_store_synonyms(self.path, self._header)
         self._code_table = self._load_code_table()
-        self._labels = self._load_labels()
+        self._labels: np.ndarray | None = None
         self._label_map_checksums = load_checksums(self.path, self._header)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_labels": None}
+
+    def close(self) -> None:
+        """Close the files; they are opened again when needed."""
+        for shard in self._shards:
+            shard.close()
 
     @property
     def header(self) -> dict[str, Any]:
@@ -115,7 +126,13 @@ class StoreReader:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class indices (N,), int64; None unless the label kind is `class`."""
+        """Class indices (N,), int64, read when first asked for; None unless the label kind is `class`.
+
+        Raises:
+            ValueError: One is beyond the classes that the header names, or a shard has changed.
+        """
+        if self._labels is None:
+            self._labels = self._load_labels()
         return self._labels
 
     @property
@@ -173,17 +190,13 @@ class StoreReader:
             IndexError: An index is out of range.
             ValueError: The indices are not integers, or the stored bytes hold a code that does not exist.
         """
-        if isinstance(indices, slice):
-            start, stop, step = indices.indices(len(self))
-            if step == 1:
-                return self._read_range(start, max(start, stop))
         checked = check_indices(indices, len(self))
+        step = samples_at_a_time(math.prod(self.sample_shape))
+        if len(checked) <= step:
+            return self._decode(checked)
         tokens = np.empty((len(checked), *self.sample_shape), self.dtype)
-        shards = np.searchsorted(self._starts, checked, side="right") - 1
-        for shard in np.unique(shards):
-            positions = np.flatnonzero(shards == shard)
-            samples = checked[positions]
-            tokens[positions] = self._decode(int(shard), samples - self._starts[shard])
+        for start in range(0, len(checked), step):
+            tokens[start : start + step] = self._decode(checked[start : start + step])
         return tokens
 
     def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
@@ -207,7 +220,7 @@ class StoreReader:
         for start in range(0, len(self), step):
             while sound and checked < min(start + step, len(self)):
                 checked = self.require_sound_shard(checked)
-            yield self._read_range(start, min(start + step, len(self)))
+            yield self.read(slice(start, start + step))
 
     def verify(self, progress: store_format.Progress | None = None) -> list[str]:
         """Compare every stored byte with its checksum, every code with the codebook size, and label maps with theirs.
@@ -220,24 +233,21 @@ class StoreReader:
         """
         problems = self._tokenizer_problems()
         done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
-        for shard, entry in enumerate(self._header["shards"]):
+        for number, shard in enumerate(self._shards):
+            digest = hashlib.sha256()
             try:
-                content, digest = self._shards[shard].content, hashlib.sha256()
-            except (ValueError, OSError) as error:  # it changed after it was opened
-                problems.append(str(error))
-                continue
-            for start in range(0, len(content), 2**23):
-                digest.update(content[start : start + 2**23])
-                if progress is not None:
-                    progress(done + min(start + 2**23, len(content)), total)
-            done += len(content)
-            try:
-                damage = self._damage(shard) if digest.hexdigest() != entry["sha256"] else []
+                for block in shard.blocks():
+                    digest.update(block)
+                    done += len(block)
+                    if progress is not None:
+                        progress(done, total)
+                damage = shard.damage(self._starts[number]) if digest.hexdigest() != shard.sha256 else []
                 named = {line.partition(",")[0] for line in damage}  # not twice for the same sample
                 problems += damage
-                problems += [line for line in self._undecodable(shard) if line.partition(",")[0] not in named]
-            except ValueError as error:  # a row index or tables that make no sense
+                problems += [line for line in self._undecodable(number) if line.partition(",")[0] not in named]
+            except (ValueError, OSError) as error:  # it changed after it was opened, or makes no sense
                 problems.append(str(error))
+        problems += [line for line in self._label_problems() if line not in problems]
         if self._header["labels"]["kind"] == "segmentation":
             problems += filter(None, label_file_problems(self.path, len(self), self._label_map_checksums))
         return problems
@@ -261,43 +271,64 @@ class StoreReader:
         Raises:
             ValueError: The shard is damaged; names it and its samples.
         """
-        shard = int(np.searchsorted(self._starts, sample, side="right")) - 1
-        if store_format.sha256_hex(self._shards[shard].content) != self._header["shards"][shard]["sha256"]:
-            raise ValueError("; ".join(self._damage(shard)) + "; a copy would hide it: restore or make the store again")
-        return int(self._starts[shard + 1])
+        number = int(np.searchsorted(self._starts, sample, side="right")) - 1
+        shard = self._shards[number]
+        if shard.found_sha256() != shard.sha256:
+            damage = "; ".join(shard.damage(self._starts[number]))
+            raise ValueError(f"{damage}; a copy would hide it: restore or make the store again")
+        return int(self._starts[number + 1])
 
-    def _read_range(self, start: int, stop: int) -> np.ndarray:
-        """Tokens of samples start..stop-1, read straight from the shards."""
-        tokens = np.empty((stop - start, *self.sample_shape), self.dtype)
-        first = int(np.searchsorted(self._starts, start, side="right")) - 1
-        for shard in range(first, len(self._shards)):
-            low, high = max(start, self._starts[shard]), min(stop, self._starts[shard + 1])
-            if low >= high:
-                break
-            tokens[low - start : high - start] = self._decode(
-                shard, slice(low - self._starts[shard], high - self._starts[shard])
-            )
-        return tokens
-
-    def _decode(self, shard: int, places: np.ndarray | slice) -> np.ndarray:
-        """Checked samples (n, *sample_shape) at some places of one shard."""
-        codes, sound = self._shards[shard].decode(places)
-        if problems := self._decoding_problems(shard, places, codes, sound):
+    def _decode(self, indices: np.ndarray) -> np.ndarray:
+        """Checked samples (n, *sample_shape)."""
+        codes, sound = self._codes(indices)
+        if problems := self._decoding_problems(indices, codes, sound):
             raise ValueError(problems[0])
         if self.minimum:
-            codes = (codes.astype(np.int64) + self.minimum).astype(self.dtype)
+            values = np.empty(codes.shape, self.dtype)
+            codes = np.add(codes, self.minimum, out=values, dtype=np.int64, casting="unsafe")
         return codes.reshape(-1, *self.sample_shape)
 
-    def _decoding_problems(
-        self, shard: int, places: np.ndarray | slice, codes: np.ndarray, sound: np.ndarray | None
-    ) -> list[str]:
+    def _codes(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Decode samples, all shards together.
+
+        Returns:
+            Codes (n, T), not checked against the codebook size, and whether each row could be decoded (n,); None if
+            any bytes are codes.
+        """
+        codec, num_codes = self._shards[0].codec, math.prod(self.sample_shape)
+        return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
+
+    def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
+        """Encoded rows (n, row_bytes), uint8, read in the order in which they lie on disk."""
+        rows = np.empty((len(indices), row_bytes), np.uint8)
+        order = np.argsort(indices, kind="stable")
+        ascending = indices[order]
+        shards = np.searchsorted(self._starts, ascending, side="right") - 1
+        # Rows that follow one another both in a file and in the result are one piece.
+        begins = np.ones(len(indices), bool)
+        begins[1:] = (ascending[1:] - ascending[:-1] != 1) | (order[1:] - order[:-1] != 1) | (shards[1:] != shards[:-1])
+        first = np.flatnonzero(begins)
+        shards, targets = shards[first], order[first] * row_bytes
+        lengths = np.diff(first, append=len(indices)) * row_bytes
+        offsets = (ascending[first] - self._starts[shards]) * row_bytes + SHARD_HEADER.size
+        read_pieces(
+            self._shards,
+            shards.tolist(),
+            offsets.tolist(),
+            memoryview(rows.reshape(-1)),
+            targets.tolist(),
+            (targets + lengths).tolist(),
+        )
+        return rows
+
+    def _decoding_problems(self, indices: np.ndarray, codes: np.ndarray, sound: np.ndarray | None) -> list[str]:
         """A line for each of some decoded samples that is no row of the codec, or holds a code that does not exist."""
         codes = codes.view(f"u{codes.itemsize}")  # damaged 32-bit codes may be negative
         if (sound is None or sound.all()) and not (codes.size and codes.max() >= self.codebook_size):
             return []
-        numbers = np.arange(self._starts[shard], self._starts[shard + 1])[places]
-        path, lines = self._shards[shard].path, []
-        for row, number in enumerate(numbers):
+        lines = []
+        for row, number in enumerate(indices.tolist()):
+            path = self._shards[np.searchsorted(self._starts, number, side="right") - 1].path
             if sound is not None and not sound[row]:
                 lines.append(
                     f"{path}: sample {number} is damaged, its row does not decode to {codes.shape[1]} codes with the "
@@ -312,32 +343,40 @@ class StoreReader:
     def _undecodable(self, shard: int) -> list[str]:
         """The lines of `_decoding_problems` for a whole shard."""
         problems, step = [], samples_at_a_time(math.prod(self.sample_shape))
-        for start in range(0, len(self._shards[shard]), step):
-            places = slice(start, start + step)
-            problems += self._decoding_problems(shard, places, *self._shards[shard].decode(places))
+        stop = int(self._starts[shard + 1])
+        for start in range(int(self._starts[shard]), stop, step):
+            indices = np.arange(start, min(start + step, stop))
+            problems += self._decoding_problems(indices, *self._codes(indices))
         return problems
 
-    def _damage(self, shard: int) -> list[str]:
-        """Lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any."""
-        path, stored = self._shards[shard].path, self._shards[shard].stored_checksums()
-        lines = [
-            f"{path}: sample {self._starts[shard] + row} is damaged, CRC-32 is {crc:08x}, expected {stored[row]:08x}"
-            for row, crc in enumerate(self._shards[shard].found_checksums())
-            if crc != stored[row]
-        ]
-        return lines or [f"{path}: SHA-256 differs from header.json, though every sample matches its own CRC-32"]
-
     def _load_labels(self) -> np.ndarray | None:
-        dtype, _ = store_format.label_layout(self._header["labels"])
+        dtype, num_bytes = store_format.label_layout(self._header["labels"])
         if dtype is None:
             return None
-        labels = np.concatenate([shard.labels(dtype) for shard in self._shards]).astype(np.int64)
-        if self.classes is not None and (wrong := np.flatnonzero(labels >= len(self.classes))).size:
+        stored = np.empty(len(self), dtype)
+        ends = self._starts * num_bytes
+        read_pieces(
+            self._shards,
+            range(len(self._shards)),
+            [shard.layout.labels_offset for shard in self._shards],
+            memoryview(stored.view(np.uint8)),
+            ends[:-1].tolist(),
+            ends[1:].tolist(),
+        )
+        if self.classes is not None and (wrong := np.flatnonzero(stored >= len(self.classes))).size:
             raise ValueError(
-                f"{self.path}: sample {wrong[0]} has the label {labels[wrong[0]]}, expected one of the "
+                f"{self.path}: sample {wrong[0]} has the label {stored[wrong[0]]}, expected one of the "
                 f"{len(self.classes)} classes that header.json names: damaged"
             )
-        return labels
+        return stored.astype(np.int64)
+
+    def _label_problems(self) -> list[str]:
+        """A line if the labels cannot be those of the classes."""
+        try:
+            self._load_labels()
+        except (ValueError, OSError) as error:
+            return [str(error)]
+        return []
 
     @property
     def label_map_checksums(self) -> np.ndarray | None:

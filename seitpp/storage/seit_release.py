@@ -17,13 +17,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from seitpp.io.stable_file import file_identity
 from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file, shown
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import gzip_facts
 from seitpp.storage.header_checks import check_grid
 from seitpp.storage.indices import check_indices
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES, decode_release_bytes
-from seitpp.storage.shard_file import file_identity
 
 DATA_ENDING = ".data.bin.gz"
 BATCH_IMAGES = 4096

@@ -271,7 +271,7 @@ class StoreWriter:
             if key in header and key not in settings:
                 raise ValueError(f"{self.path}: cannot resume, the store was begun with {key}, now there are none")
         for shard, entry in zip(open_shards(self.path, header), header["shards"], strict=True):
-            if not header["complete"] and store_format.sha256_hex(shard.content) != entry["sha256"]:
+            if not header["complete"] and shard.found_sha256() != entry["sha256"]:
                 raise ValueError(
                     f"{shard.path} was damaged after it was written, its SHA-256 is not that in header.json: restore "
                     f"it, or delete {self.path} and write the store again"

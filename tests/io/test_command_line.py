@@ -1,6 +1,8 @@
 """The end of every tool: exit statuses, and one line for what went wrong."""
 
+import errno
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +49,15 @@ def test_returned_status_is_kept(returned: int | None, status: int, capsys: pyte
 def test_error_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture) -> None:
     assert run_tool(raising(error)) == 1
     assert capsys.readouterr().err == f"some_tool.py: error: {line}\n"
+
+
+@pytest.mark.parametrize("names", [(), ("a.bin",)])
+def test_too_many_open_files_say_the_limit(names: tuple) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    line = error_line(OSError(errno.EMFILE, "Too many open files", *names))
+    assert line.startswith("".join(f"{name}: " for name in names) + "too many open files, the limit of this process")
+    assert f"is {limit} (ulimit -n); " in line and line.endswith("use fewer workers")
+    assert "on this machine" in error_line(OSError(errno.ENFILE, "Too many open files in system"))
 
 
 def test_very_long_message_is_cut() -> None:

@@ -79,7 +79,6 @@ def forge(path: Path, where: str, value: Any) -> Path:
         ("label_maps", {"file": "x", "sha256": "0" * 64}, "label_maps are listed, but the label kind is 'class'"),
         ("classes", ["a", 3], "a name in classes is 3, expected text"),
         ("classes", ["a", "\ud800"], "a name in classes is .*expected text"),
-        ("classes", ["a"], "has the label 1, expected one of the 1 classes"),
         ("samples_per_shard", 0, "samples_per_shard is 0"),
         ("complete", 1, "complete is 1"),
         ("source", [], r"source is \[\]"),

@@ -767,8 +767,8 @@ def test_shard_that_was_shortened_after_opening_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("codec", ["raw", "bitpacked"])
 @pytest.mark.parametrize("change", ["shortened", "overwritten"])
-def test_mapped_shard_that_changes_is_refused_and_ends_no_process(tmp_path: Path, codec: str, change: str) -> None:
-    reader = StoreReader(write(tmp_path / "s", codec=codec, shard_bytes=10**6))  # labels: all shards are mapped
+def test_open_shard_that_changes_is_refused_and_ends_no_process(tmp_path: Path, codec: str, change: str) -> None:
+    reader = StoreReader(write(tmp_path / "s", codec=codec, shard_bytes=10**6))
     path = tmp_path / "s" / "shard-00000.bin"
     assert reader.read([3]) is not None
     if change == "shortened":
@@ -784,8 +784,9 @@ def test_mapped_shard_that_changes_is_refused_and_ends_no_process(tmp_path: Path
     assert "shard-00000.bin has changed since the store was opened" in problem
 
 
-def test_mapped_shard_that_is_replaced_or_removed_stays_what_it_was(tmp_path: Path) -> None:
+def test_open_shard_that_is_replaced_or_removed_stays_what_it_was(tmp_path: Path) -> None:
     reader = StoreReader(write(tmp_path / "s"))
+    reader.read_all()
     for path in (tmp_path / "s").glob("*.bin"):
         path.unlink()
     np.testing.assert_array_equal(reader.read_all(), toy()[0])
@@ -815,5 +816,7 @@ def test_damaged_wide_codes_are_named_and_never_negative(tmp_path: Path, size: i
 
 def test_label_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     write_header(write(tmp_path / "s"), {**read_header(tmp_path / "s"), "classes": ["a"]})
+    reader = StoreReader(tmp_path / "s")
     with pytest.raises(ValueError, match=r"sample \d has the label \d, expected one of the 1 classes"):
-        StoreReader(tmp_path / "s")
+        _ = reader.labels
+    assert [line for line in reader.verify() if "expected one of the 1 classes" in line]
