@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def in_pieces(
-    function: Callable[[Tensor], Tensor], batch: Tensor, places: int, on_cpu: int, on_accelerator: int
+    function: Callable[[Tensor], Tensor], batch: Tensor, positions: int, on_cpu: int, on_accelerator: int
 ) -> Tensor:
     """Run a network on a part of the batch at a time.
 
@@ -17,7 +17,7 @@ def in_pieces(
     Args:
         function: Takes samples (b, ...) and gives as many results.
         batch: All samples (B, ...).
-        places: Tokens or pixels of one sample.
+        positions: Tokens or pixels per sample.
         on_cpu: Tokens or pixels at a time per thread of a CPU.
         on_accelerator: Tokens or pixels at a time elsewhere.
 
@@ -25,5 +25,5 @@ def in_pieces(
         The results, (B, ...).
     """
     most = on_cpu * torch.get_num_threads() if batch.device.type == "cpu" else on_accelerator
-    results = [function(piece) for piece in batch.split(max(1, most // max(1, places)))]
+    results = [function(piece) for piece in batch.split(max(1, most // max(1, positions)))]
     return results[0] if len(results) == 1 else torch.cat(results)

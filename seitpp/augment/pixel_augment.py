@@ -26,8 +26,8 @@ class PixelAugment(BaseTransform):
     labels, soft targets and label maps follow as they do outside. Sizes, such as a crop's, are in pixels.
 
     Everything runs in float32 whatever autocast says, unless the tokenizer's own `precision` is bfloat16: codes are the
-    nearest of many, and eight bits choose other ones than the stored tokens have (`changed_share` tells how many), so
-    that a batch would change without any augmentation.
+    nearest of many, and eight bits choose others than those of the stored tokens, which were encoded in float32
+    (`changed_share` tells how many), on top of what decoding and encoding lose.
 
     Required and modified key: `inputs`, codes (B, H, W), or with `codebook` (K, D) embeddings (B, D, H, W), of which
     the nearest codes are decoded; becomes codes int64 (B, h, w). For a tokenizer without a codebook values
@@ -71,9 +71,8 @@ class PixelAugment(BaseTransform):
         grid = facts.get("grid")
         if facts.get("spatial") is False or (grid is not None and len(grid) != 2):
             raise ValueError(
-                f"{where} holds tokens without a spatial grid: no place of theirs stands for a part of the image, so "
-                "that a crop could not be encoded to tokens of its size. Leave PixelAugment out, or use another "
-                "tokenizer"
+                f"{where} holds tokens without a spatial grid: none of them stands for a part of the image, so that a "
+                "crop has no tokens of its own. Leave PixelAugment out, or use another tokenizer"
             )
         tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
         try:
@@ -90,10 +89,9 @@ class PixelAugment(BaseTransform):
     def _check_sizes(self, tokenizer: Any, size: tuple[int, int]) -> None:
         _check_size(tokenizer, size, "its tokens give")
         for transform in self.children:
-            sizes = {tuple(part.out_places(size)) for part in walk([transform]) if hasattr(part, "out_places")}
             if hasattr(transform, "out_places"):
-                (size,) = sizes
-            elif sizes - {size}:
+                size = tuple(transform.out_places(size))
+            elif any(tuple(part.out_places(size)) != size for part in walk([transform]) if hasattr(part, "out_places")):
                 return  # what a composite leaves is known when it has chosen
         _check_size(tokenizer, size, "its augments leave")
 
@@ -138,8 +136,10 @@ def _tokens(tokenizer: Any, inputs: Tensor, codebook: Tensor | None, distance: s
 def _check_kind(tokenizer: Any) -> None:
     """Raise `ValueError` unless the tokenizer can decode and encode parts of images."""
     name = type(tokenizer).__name__
+    if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "decode")):
+        raise ValueError(f"{name} is no tokenizer; expected one that encodes and decodes, such as seitpp.ViTVQGAN")
     if not tokenizer.spatial:
-        raise ValueError(f"{name} has no spatial grid, so that no augmented image has tokens in places of its own")
+        raise ValueError(f"{name} has no spatial grid: none of its tokens stands for a part of the image")
     if not tokenizer.can_decode:
         raise ValueError(f"{name} has no decoder; give it a checkpoint with its decoder's weights")
 

@@ -1,5 +1,6 @@
 """A tokenizer that a model or an augmentation uses and does not own."""
 
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,17 @@ class FrozenTokenizer:
 
     Args:
         source: Its config, a token store whose header describes it, or the tokenizer itself.
+
+    Raises:
+        ValueError: `source` is none of these.
     """
 
     def __init__(self, source: dict | str | Path | nn.Module) -> None:
+        if not (isinstance(source, (str, Path, nn.Module)) or (isinstance(source, Mapping) and "type" in source)):
+            raise ValueError(
+                f"tokenizer is {source!r}, expected its config (a dict with a type), the folder of a token store that "
+                "it made, or the tokenizer itself"
+            )
         self._source = source
         self._tokenizer = source.requires_grad_(False).eval() if isinstance(source, nn.Module) else None
 

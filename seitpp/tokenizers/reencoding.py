@@ -13,8 +13,8 @@ _CPU_PIXELS, _DEVICE_PIXELS = 1 << 16, 1 << 22
 
 def decoded_pixels(tokenizer: Tokenizer, tokens: Tensor) -> Tensor:
     """Images (B, C, H, W) of tokens (B, h, w) [, channels], kept in `pixel_range`."""
-    places = tokens.shape[1] * tokens.shape[2] * tokenizer.stride**2
-    images = in_pieces(tokenizer.decode, tokens, places, _CPU_PIXELS, _DEVICE_PIXELS)
+    pixels = tokens.shape[1] * tokens.shape[2] * tokenizer.stride**2
+    images = in_pieces(tokenizer.decode, tokens, pixels, _CPU_PIXELS, _DEVICE_PIXELS)
     return images.clamp(*tokenizer.pixel_range)
 
 
@@ -29,7 +29,7 @@ def augmented_pixels(tokenizer: Tokenizer, images: Tensor, augment: Callable[[Te
     Args:
         tokenizer: Whose `pixel_range` it is.
         images: The images.
-        augment: Takes and gives images of any size in [0, 1], where 0 is black: what geometry fills empty places with.
+        augment: Takes and gives images of any size in [0, 1], where 0 is black: what geometry fills the outside with.
     """
     low, high = tokenizer.pixel_range
     return (augment((images - low) / (high - low)) * (high - low) + low).clamp(low, high)

@@ -353,6 +353,21 @@ def test_tokenizer_without_a_decoder_is_refused() -> None:
         PixelAugment(tokenizer)(batch_of(tokenizer))
 
 
+@pytest.mark.parametrize("given", [None, 3, dict(image_size=8)])
+def test_what_is_no_tokenizer_is_refused(given: object) -> None:
+    with pytest.raises(
+        ValueError, match=r"tokenizer is .*, expected its config \(a dict with a type\), the folder of a"
+    ):
+        PixelAugment(given)
+
+
+def test_another_network_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="augment STORE: Linear is no tokenizer; expected one that encodes and decodes"
+    ):
+        PixelAugment(torch.nn.Linear(2, 2)).prepare({}, "STORE")
+
+
 def test_tokenizer_of_another_codebook_is_refused() -> None:
     tokenizer = tokenizer_of("k-means")
     batch = batch_of(tokenizer)
