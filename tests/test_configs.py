@@ -61,9 +61,16 @@ MODEL_LEAVES = [path for path in LEAVES if path not in TOKENIZER_LEAVES]
 TESTED_LEAVES = [path for path in MODEL_LEAVES if "train_cfg" not in LOADED[path]]
 TRAINED_LEAVES = [path for path in MODEL_LEAVES if path not in TESTED_LEAVES]
 
+
+def quick(leaves: list[Path]) -> list[Any]:
+    """Leaves as parameters; of those that differ from another in the share of the images alone, most are slow."""
+    slow = [path for path in leaves if re.search(r"-(80|60|40)pct$|-\d+kimg", path.stem)]
+    return [pytest.param(path, marks=pytest.mark.slow if path in slow else (), id=path.stem) for path in leaves]
+
+
 every_leaf = pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
-every_model = pytest.mark.parametrize("path", MODEL_LEAVES, ids=lambda path: path.stem)
-every_trained = pytest.mark.parametrize("path", TRAINED_LEAVES, ids=lambda path: path.stem)
+every_model = pytest.mark.parametrize("path", quick(MODEL_LEAVES))
+every_trained = pytest.mark.parametrize("path", quick(TRAINED_LEAVES))
 
 
 def load(name: str | Path) -> Config:

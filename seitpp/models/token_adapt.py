@@ -142,7 +142,8 @@ class MapReversal(_GridTransformer):
 class TokenAdapt(BaseModule):
     """The conversion f and the reversal g around a map of features (SeiT++, Sec. 3.3 and 4.7).
 
-    Defaults are the paper's: 3.8 million weights, of which 0.15 million score the codebook.
+    Defaults are the release's: 3.8 million weights, of which 0.15 million score the codebook; the paper speaks of 3.7
+    million and of one transformer block each way.
 
     Args:
         codebook_size: Number of codes K that the reversal scores; None for tokens without a codebook (DCT
