@@ -3,7 +3,7 @@
 default_scope = "seitpp"
 
 default_hooks = dict(
-    runtime_info=dict(type="mmengine.RuntimeInfoHook"),
+    runtime_info=dict(type="seitpp.RuntimeInfoHook"),
     timer=dict(type="mmengine.IterTimerHook"),
     logger=dict(type="mmengine.LoggerHook", interval=50),
     param_scheduler=dict(type="mmengine.ParamSchedulerHook"),

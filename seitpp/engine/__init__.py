@@ -9,8 +9,9 @@ from seitpp.engine.compiling import CompileHook
 from seitpp.engine.finite_guard import FiniteGuardHook
 from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
 from seitpp.engine.knn_bank import KNNBankHook
+from seitpp.engine.late_scalars import LateRuntimeInfoHook
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
-from seitpp.engine.optim_wrapper import AutocastOptimWrapper
+from seitpp.engine.optim_wrapper import AutocastOptimWrapper, LateOptimWrapper
 from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
 from seitpp.engine.segmentation_images import SegmentationImageHook
@@ -25,6 +26,8 @@ __all__ = [
     "FiniteGuardHook",
     "JointOptimWrapper",
     "KNNBankHook",
+    "LateOptimWrapper",
+    "LateRuntimeInfoHook",
     "ReconstructionImageHook",
     "SegmentationImageHook",
     "StepEMAHook",

@@ -17,6 +17,11 @@ class StepEMAHook(EMAHook):
         **kwargs: As for `mmpretrain.EMAHook`, which takes those of `mmengine.EMAHook`, too.
     """
 
+    def before_run(self, runner: Runner) -> None:
+        """Begin with the weights as they are; the count stays on the CPU, where each step asks for it."""
+        super().before_run(runner)
+        self.ema_model.steps = self.ema_model.steps.cpu()
+
     def before_train(self, runner: Runner) -> None:
         """Begin an average anew, where a run only starts from another one's weights; the count belongs to that one."""
         super().before_train(runner)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook, RuntimeInfoHook
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.structures import BaseDataElement
@@ -15,6 +15,7 @@ from torch.nn.utils import get_total_norm
 
 from seitpp.checkpoint import check_finite, shorten
 from seitpp.engine.accumulation import accumulated_batches
+from seitpp.engine.late_scalars import is_cheap_to_read
 from seitpp.registry import HOOKS
 
 _REMEDY = (
@@ -28,10 +29,9 @@ _REMEDY = (
 class FiniteGuardHook(Hook):
     """Stop at the first loss or weight that is NaN or infinite, and never score such predictions.
 
-    Losses are checked at each iteration, as the numbers that mmengine has read from the device for its log. Weights
-    are checked after each step: on a CPU at once; on a GPU by a kernel whose verdict is read every `interval`
-    iterations, so that nothing waits for the device, and in any case before a validation, before a checkpoint is
-    written, and at the end. Gradients may overflow, since loss scaling lets them. What a checkpoint brings (weights,
+    Losses and weights are checked after each step: on a CPU at once; on a GPU by kernels whose verdicts are read every
+    `interval` iterations, so that nothing waits for the device, and in any case before a validation, before a
+    checkpoint is written, and at the end. Gradients may overflow, since loss scaling lets them. What a checkpoint brings (weights,
     their average, the optimizer's state on resuming) and what predictions say is checked, too.
 
     Args:
@@ -46,9 +46,9 @@ class FiniteGuardHook(Hook):
         self.interval = interval
         self._weights: dict[str, Tensor] = {}
         self._exempt: set[str] = set()
-        self._is_logged = False
         self._iteration = 0  # the last one that was trained
-        self._first_bad: Tensor | None = None  # iteration, on the device; infinite while there is none
+        # First bad iteration of each loss term, and of the weights (""), on the device; infinite while there is none.
+        self._first_bad: dict[str, Tensor] = {}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse weights, and on resuming an optimizer's state, that are not finite."""
@@ -64,8 +64,7 @@ class FiniteGuardHook(Hook):
         model = _unwrapped(runner.model)
         self._exempt = _infinite_buffers(model)
         self._weights = dict(_watched(model, self._exempt))
-        self._is_logged = any(isinstance(hook, RuntimeInfoHook) for hook in runner.hooks)
-        self._first_bad = None
+        self._first_bad = {}
         check_finite(dict(model.named_parameters()), "the model, before the first step,")
 
     def after_train_iter(
@@ -74,12 +73,13 @@ class FiniteGuardHook(Hook):
         """Check the loss terms of this iteration, and the weights after it."""
         self._iteration = runner.iter
         for name, value in (outputs or {}).items():
-            if "loss" in name and not math.isfinite(value := self._value(runner, name, value)):
-                raise ValueError(
-                    f"training diverged: the loss term {name!r} is {value} at {_where(runner, runner.iter)}. "
-                    f"{self._consequence(runner)}"
-                )
-        self._judge_weights(runner)
+            if "loss" in name:
+                self._judge(runner, name, torch.as_tensor(value).detach())
+        with torch.no_grad():
+            if self._weights:
+                self._judge(runner, "", get_total_norm(list(self._weights.values()), float("inf")))
+        if self._first_bad and self.every_n_train_iters(runner, self.interval):
+            self._read_verdict(runner)
 
     def before_val(self, runner: Runner) -> None:
         """Check the weights, which are not scored if they are no numbers."""
@@ -114,29 +114,32 @@ class FiniteGuardHook(Hook):
         """Refuse to score predictions that are no numbers."""
         _check_predictions(runner.test_evaluator, outputs, f"test batch {batch_idx + 1}")
 
-    def _value(self, runner: Runner, name: str, value: Any) -> float:
-        """A loss term as the log has it, which costs no reading from the device, or the term itself."""
-        return runner.message_hub.get_scalar(f"train/{name}").current() if self._is_logged else float(value)
-
-    @torch.no_grad()
-    def _judge_weights(self, runner: Runner) -> None:
-        if not self._weights:
+    def _judge(self, runner: Runner, name: str, value: Tensor) -> None:
+        """Stop at a loss term, or a norm of the weights (""), that is no number; on a device note when it first was."""
+        if is_cheap_to_read(value):
+            if not value.isfinite().all():
+                self._stop(runner, name, runner.iter, value)
             return
-        largest = get_total_norm(list(self._weights.values()), float("inf"))
-        if _is_cheap_to_read(largest):
-            if not largest.isfinite():
-                self._stop_for_weights(runner, runner.iter)
-            return
-        if self._first_bad is None:
-            self._first_bad = torch.full((), math.inf, dtype=torch.float64, device=largest.device)
-        now = torch.where(largest.isfinite(), math.inf, float(runner.iter))
-        self._first_bad = torch.minimum(self._first_bad, now)
-        if self.every_n_train_iters(runner, self.interval):
-            self._read_verdict(runner)
+        never = torch.full((), math.inf, device=value.device)
+        now = torch.where(value.isfinite().all(), math.inf, float(runner.iter))
+        self._first_bad[name] = torch.minimum(self._first_bad.get(name, never), now)
 
     def _read_verdict(self, runner: Runner) -> None:
-        if self._first_bad is not None and math.isfinite(iteration := self._first_bad.item()):
-            self._stop_for_weights(runner, int(iteration))
+        if not self._first_bad:
+            return
+        first = dict(zip(self._first_bad, torch.stack(list(self._first_bad.values())).tolist(), strict=True))
+        name = min(first, key=first.get)  # losses come before weights, which they spoil
+        if math.isfinite(first[name]):
+            self._stop(runner, name, int(first[name]))
+
+    def _stop(self, runner: Runner, name: str, iteration: int, value: Tensor | None = None) -> None:
+        if not name:
+            self._stop_for_weights(runner, iteration)
+        said = "NaN or infinite" if value is None else value.item()
+        raise ValueError(
+            f"training diverged: the loss term {name!r} is {said} at {_where(runner, iteration)}. "
+            f"{self._consequence(runner)}"
+        )
 
     def _stop_for_weights(self, runner: Runner, iteration: int) -> None:
         bad = [name for name, value in self._weights.items() if not _is_finite(value)]
@@ -190,11 +193,6 @@ def _tensors(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(tree, (list, tuple)):
         for number, value in enumerate(tree):
             yield from _tensors(value, f"{name}.{number}")
-
-
-def _is_cheap_to_read(value: Tensor) -> bool:
-    """Whether a number is at hand, and need not be waited for."""
-    return value.device.type == "cpu"
 
 
 def _is_finite(value: Tensor) -> bool:

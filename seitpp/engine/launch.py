@@ -257,10 +257,16 @@ def _set_mpi_environment() -> None:
 
 
 # mmengine's and mmpretrain's hooks, by ours that do the same and lose or invent nothing.
-_REPLACED_HOOKS = {"CheckpointHook": "seitpp.WholeCheckpointHook", "EMAHook": "seitpp.StepEMAHook"}
+_REPLACED_HOOKS = {
+    "CheckpointHook": "seitpp.WholeCheckpointHook",
+    "EMAHook": "seitpp.StepEMAHook",
+    "RuntimeInfoHook": "seitpp.RuntimeInfoHook",
+}
 _REPLACED_SCOPES = ("", "mmengine", "mmpretrain", "mmseg")
+_PLAIN_WRAPPERS = [("OptimWrapper", scope) for scope in _REPLACED_SCOPES]
 # What mmengine would add by itself, and the guards that every run has.
 _ADDED_HOOKS = {
+    "runtime_info": {"type": "seitpp.RuntimeInfoHook"},
     "checkpoint": {"type": "seitpp.WholeCheckpointHook", "interval": 1},
     "finite_guard": {"type": "seitpp.FiniteGuardHook"},
     # Not as strict as in our recipes: other projects may load a part of the weights on purpose.
@@ -284,6 +290,9 @@ def use_guards(config: Config) -> None:
         if name not in hooks and hook["type"].split(".")[-1] not in types:
             hooks[name] = hook
     config.default_hooks = hooks
+    wrapper = config.get("optim_wrapper")
+    if wrapper is not None and _name_and_scope({"type": "OptimWrapper", **wrapper}) in _PLAIN_WRAPPERS:
+        wrapper["type"] = "seitpp.OptimWrapper"
 
 
 def _name_and_scope(hook: dict | None) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Mixed precision and fused optimizers that start on any device: mmengine's own wrapper insists on a GPU."""
+"""Optimizer wrappers that wait for no device and start on any: bfloat16, clipping, fused optimizers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,27 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from seitpp.engine.late_scalars import log_scalar
 from seitpp.registry import OPTIM_WRAPPERS
 
 
+@OPTIM_WRAPPERS.register_module(name="OptimWrapper")
+class LateOptimWrapper(OptimWrapper):
+    """mmengine's `OptimWrapper`, which by itself waits for the device at each step that clips, to log the norm.
+
+    Args:
+        **kwargs: Options of `OptimWrapper`.
+    """
+
+    def _clip_grad(self) -> None:
+        weights = [one for group in self.optimizer.param_groups for one in group["params"] if one.grad is not None]
+        norm = self.clip_func(weights, **self.clip_grad_kwargs) if weights else None
+        if norm is not None:  # None of clipping by value
+            log_scalar(self.message_hub, f"train/{self.grad_name}", norm)
+
+
 @OPTIM_WRAPPERS.register_module()
-class AutocastOptimWrapper(OptimWrapper):
+class AutocastOptimWrapper(LateOptimWrapper):
     """Forward passes in bfloat16, on the CPU as on a GPU; bfloat16 keeps float32's range and needs no loss scale.
 
     Args:

@@ -98,7 +98,7 @@ class TestTraining:
     def test_on_a_gpu_the_verdict_waits_and_still_names_the_step(
         self, mtm: Callable, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(finite_guard, "_is_cheap_to_read", lambda value: False)
+        monkeypatch.setattr(finite_guard, "is_cheap_to_read", lambda value: False)
         steps = []
 
         class Watch(Hook):
@@ -118,7 +118,7 @@ class TestTraining:
         assert steps == [1, 2, 3, 4] and not files(runner)
 
     def test_the_verdict_is_read_at_the_interval(self, mtm: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(finite_guard, "_is_cheap_to_read", lambda value: False)
+        monkeypatch.setattr(finite_guard, "is_cheap_to_read", lambda value: False)
         runner = mtm(Spoil(spoil_weight(NAN), step=1), **{"default_hooks.finite_guard.interval": 1})
         with pytest.raises(ValueError, match=r"infinite weights in head\.bias after step 1\."):
             runner.train()

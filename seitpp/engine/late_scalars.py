@@ -1,0 +1,88 @@
+"""Numbers for the log that stay on the device until someone reads them, so that no step waits for the device."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import RuntimeInfoHook
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import Runner
+from torch import Tensor
+
+from seitpp.registry import HOOKS
+
+
+def is_cheap_to_read(value: Tensor) -> bool:
+    """Whether a number is at hand, and need not be waited for."""
+    return value.device.type == "cpu"
+
+
+class LateHistory(HistoryBuffer):
+    """A history whose last values may still be on the device; whatever reads it reads them all at once.
+
+    Copies, as in checkpoints, are mmengine's plain histories.
+
+    Args:
+        before: What was recorded so far.
+    """
+
+    def __init__(self, before: HistoryBuffer) -> None:
+        self._waiting: list[Tensor] = []
+        super().__init__(*before.data, max_length=before.max_length)
+
+    def append(self, value: Tensor) -> None:
+        """Add a tensor of one number without reading it."""
+        self._waiting.append(value.detach().reshape(()).float())
+
+    def _read(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            values = torch.stack(waiting).tolist()
+            self._values = np.append(self._values, values)[-self.max_length :]
+            self._counts = np.append(self._counts, [1] * len(values))[-self.max_length :]
+
+    @property
+    def _log_history(self) -> np.ndarray:
+        self._read()
+        return self._values
+
+    @_log_history.setter
+    def _log_history(self, values: np.ndarray) -> None:
+        self._values = values
+
+    @property
+    def _count_history(self) -> np.ndarray:
+        self._read()
+        return self._counts
+
+    @_count_history.setter
+    def _count_history(self, counts: np.ndarray) -> None:
+        self._counts = counts
+
+    def __reduce_ex__(self, protocol: int) -> Any:
+        return HistoryBuffer(*self.data, max_length=self.max_length).__reduce_ex__(protocol)
+
+
+def log_scalar(hub: MessageHub, key: str, value: Any) -> None:
+    """`MessageHub.update_scalar` that does not wait for a tensor on a device."""
+    if not isinstance(value, Tensor) or is_cheap_to_read(value):
+        hub.update_scalar(key, value)
+        return
+    history = hub.log_scalars.get(key)
+    if not isinstance(history, LateHistory):
+        history = LateHistory(HistoryBuffer([], np.array([], int)) if history is None else history)
+        hub._set_resumed_keys(key, True)
+        hub.log_scalars[key] = history
+    history.append(value)
+
+
+@HOOKS.register_module(name="RuntimeInfoHook")
+class LateRuntimeInfoHook(RuntimeInfoHook):
+    """mmengine's `RuntimeInfoHook`, which by itself reads each loss from the device at each iteration."""
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Record the losses, to be read with the log."""
+        for name, value in (outputs or {}).items():
+            log_scalar(runner.message_hub, f"train/{name}", value)
