@@ -31,8 +31,8 @@ class FiniteGuardHook(Hook):
 
     Losses and weights are checked after each step: on a CPU at once; on a GPU by kernels whose verdicts are read every
     `interval` iterations, so that nothing waits for the device, and in any case before a validation, before a
-    checkpoint is written, and at the end. Gradients may overflow, since loss scaling lets them. What a checkpoint brings (weights,
-    their average, the optimizer's state on resuming) and what predictions say is checked, too.
+    checkpoint is written, and at the end. Gradients may overflow, since loss scaling lets them. What a checkpoint
+    brings (weights, their average, the optimizer's state on resuming) and what predictions say is checked, too.
 
     Args:
         interval: Iterations between two readings of the verdict on a GPU.

@@ -3,7 +3,7 @@
 data_root = "work_dirs/quickstart/images/"
 
 # Bytes to [0, 1].
-data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0], std=[255])
+data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0], std=[255], non_blocking=True)
 
 pipeline = [
     dict(type="mmcv.LoadImageFromFile", color_type="grayscale"),

@@ -6,7 +6,9 @@ Expects image files anywhere below data/imagenet/train/ and data/imagenet/val/; 
 data_root = "data/imagenet/"
 
 # Bytes to [0, 1], RGB; no normalisation by ImageNet's mean, as the published tokenizer.
-data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True)
+data_preprocessor = dict(
+    type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True, non_blocking=True
+)
 
 train_pipeline = [
     dict(type="mmcv.LoadImageFromFile"),

@@ -3,7 +3,9 @@
 data_root = "data/photos/"
 
 # Bytes to [0, 1], RGB.
-data_preprocessor = dict(type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True)
+data_preprocessor = dict(
+    type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True, non_blocking=True
+)
 
 train_pipeline = [
     dict(type="mmcv.LoadImageFromFile"),
