@@ -313,6 +313,11 @@ def _augments_of(cfg: Config, name: str) -> list[ConfigDict]:
     return [part for part in _dicts(cfg.data_preprocessor) if str(part.get("type")).split(".")[-1] == name]
 
 
+def _tokenizers_of_pixels(cfg: Config) -> list[ConfigDict]:
+    """Tokenizers through which augmentations reach the pixels; not those that a store describes."""
+    return [part.tokenizer for part in _augments_of(cfg, "PixelAugment") if isinstance(part.tokenizer, dict)]
+
+
 def _use_synthetic_codebook(model: ConfigDict, data_dir: Path) -> None:
     """Where TokenAdapt's tokenizer is nothing but a codebook that a store carries."""
     if isinstance(model.tokenizer.get("codebook"), str):
@@ -406,8 +411,8 @@ def shrink(
             _shrink_network(part)
     for augment in _augments_of(cfg, "TokenAdaptAugment"):
         _shrink_network(augment.token_adapt)
-    for augment in _augments_of(cfg, "PixelAugment"):
-        _shrink_network(augment.tokenizer)
+    for tokenizer in _tokenizers_of_pixels(cfg):
+        _shrink_network(tokenizer)
     if "tokenizer" in cfg.model:
         _shrink_images(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
@@ -555,6 +560,7 @@ def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False
 
     tokenizer = cfg.model.get("tokenizer", {})
     augments = [augment for augment in _augments_of(cfg, "TokenAdaptAugment") if not keeps(augment)]
+    through_pixels = [part for part in _tokenizers_of_pixels(cfg) if not keeps(part)]
     with torch.random.fork_rng(), DefaultScope.overwrite_default_scope(cfg.default_scope):
         torch.manual_seed(0)
         if not keeps(tokenizer):
@@ -563,12 +569,12 @@ def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False
         for number, augment in enumerate(augments):
             weights = MODELS.build({"type": "seitpp.TokenAdapt", **augment.token_adapt}).state_dict()
             augment.checkpoint = str(_save(weights, data_dir / f"random-token_adapt-{number}.pth"))
-        for number, augment in enumerate(_augments_of(cfg, "PixelAugment")):
+        for number, part in enumerate(through_pixels):
             codebook = load_codebook(cfg.data_preprocessor.codebook)  # of the data, which it must have, too
-            augment.tokenizer.update(codebook_size=len(codebook), code_dim=codebook.shape[1])
-            weights = TOKENIZERS.build({**augment.tokenizer, "checkpoint": None}).state_dict()
+            part.update(codebook_size=len(codebook), code_dim=codebook.shape[1])
+            weights = TOKENIZERS.build({**part, "checkpoint": None}).state_dict()
             weights["codebook"] = torch.from_numpy(codebook)
-            augment.tokenizer.checkpoint = str(_save(weights, data_dir / f"random-pixels-{number}.pth"))
+            part.checkpoint = str(_save(weights, data_dir / f"random-tokenizer-of-pixels-{number}.pth"))
 
 
 def _replace_checkpoints(cfg: Config, data_dir: Path, given: str | Path | None) -> None:

@@ -1,15 +1,13 @@
 """`shrink` and `with_synthetic_data` where a config nests files of augmentations; tests/test_configs.py runs leaves."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from seitpp.registry import MODELS
-from seitpp.testing import shrink, with_synthetic_data
+from seitpp.testing import shrink, use_random_networks, with_synthetic_data
 from seitpp.transform_tree import walk
 
 MTM, FINETUNE = (
@@ -32,19 +30,33 @@ def assembled(repository: Path) -> Callable[[str], Config]:
     return assemble
 
 
-@pytest.mark.parametrize("name", ["mtm_release", "mtm_finetune", "seit", "seitpp"])
-def test_files_of_nested_augmentations_are_made(
-    assembled: Callable, tmp_path: Path, build_runner: Callable[[Config], Runner], name: str
-) -> None:
-    runner = build_runner(shrink(assembled(name), tmp_path, epochs=1))
-    runner.train()
-    assert runner.iter == 2
-    assert math.isfinite(runner.message_hub.get_scalar("train/loss").current())
-    files = [getattr(transform, "checkpoint", None) for transform in walk(runner.model.data_preprocessor.augments)]
-    files += [getattr(transform, "synonyms", None) for transform in walk(runner.model.data_preprocessor.augments)]
+@pytest.mark.parametrize(
+    ("name", "count"), [("mtm_release", 1), ("mtm_finetune", 1), ("seit", 1), ("seitpp", 2)]
+)  # tests/test_configs.py trains from such files
+def test_files_of_nested_augmentations_are_made(assembled: Callable, tmp_path: Path, name: str, count: int) -> None:
+    preprocessor = MODELS.build(shrink(assembled(name), tmp_path).data_preprocessor)
+    transforms = list(walk(preprocessor.augments))
+    files = [getattr(transform, key, None) for transform in transforms for key in ("checkpoint", "synonyms")]
     paths = [Path(file) for file in files if file is not None]
-    assert len(paths) == {"mtm_release": 1, "mtm_finetune": 1, "seit": 1, "seitpp": 2}[name]
-    assert all(path.is_relative_to(tmp_path) for path in paths)
+    assert len(paths) == count
+    assert all(path.is_relative_to(tmp_path) and path.exists() for path in paths)
+
+
+def test_tokenizer_of_pixels_has_the_codebook_of_the_data_and_is_kept_if_it_is_there(
+    repository: Path, tmp_path: Path
+) -> None:
+    name = "seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens"
+    cfg = shrink(Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py"), tmp_path)
+    tokenizer = cfg.data_preprocessor.augments[1].second[0].tokenizer
+    path = Path(tokenizer.checkpoint)
+    assert path.is_relative_to(tmp_path)
+    MODELS.build(cfg.data_preprocessor).prepare_training({"grid": [32, 32], "channels": None}, "the synthetic tokens")
+    before = path.stat().st_mtime_ns
+    use_random_networks(cfg, tmp_path, keep_existing=True)
+    assert (tokenizer.checkpoint, path.stat().st_mtime_ns) == (str(path), before)
+    path.unlink()
+    use_random_networks(cfg, tmp_path, keep_existing=True)
+    assert path.exists()
 
 
 def test_synthetic_synonyms_do_not_need_a_shrunken_config(assembled: Callable, tmp_path: Path) -> None:
