@@ -142,9 +142,10 @@ def make_store(
         label_kind="none" if num_classes is None else "class",
         classes=[f"class-{number}" for number in range(num_classes)] if named and num_classes is not None else None,
     ) as writer:
+        tokens = (tokens + minimum).astype(np.int32)
         for start in range(0, num_samples, _MOST_DISTINCT):
             piece = slice(num_samples - start)
-            writer.append(tokens[piece] + minimum, None if num_classes is None else labels[piece])
+            writer.append(tokens[piece], None if num_classes is None else labels[piece])
     return Path(path)
 
 

@@ -34,7 +34,11 @@ def add_step_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"samples per step; by default the config's, on a CPU at most {_CPU_BATCH}",
     )
     parser.add_argument(
-        "--synthetic", action="store_true", help="make data and frozen networks up, also where the config's exist"
+        "--synthetic",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="make data and frozen networks up, also where the config's exist; in DIR, where later runs find them",
     )
     parser.add_argument("--images", type=positive_number, default=2048, help="samples of synthetic training data")
     add_options_argument(parser)
@@ -67,9 +71,9 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     logger.setLevel("ERROR")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            synthetic = args.synthetic or not _has_data(config.train_dataloader)
+            synthetic = args.synthetic is not None or not _has_data(config.train_dataloader)
             if synthetic:
-                config = with_synthetic_data(config, folder, args.images)
+                config = with_synthetic_data(config, args.synthetic or folder, args.images)
             use_random_networks(config, Path(folder), keep_existing=not synthetic)
             yield config
     finally:

@@ -1,0 +1,82 @@
+"""`tools/gpu_report.sh`: every step runs whatever the others do, in its time; its command lines are right."""
+
+import json
+import os
+import re
+import runpy
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Stands for python3: prints the line it is called with, and fails, or sleeps, for the tool that it is told.
+STUB = """#!/usr/bin/env bash
+[[ "$1" == -W ]] && exit 0
+if [[ -n "${SLOW:-}" && "$*" == *"$SLOW"* ]]; then sleep 60; fi
+if [[ -n "${BROKEN:-}" && "$*" == *"$BROKEN"* ]]; then echo "it broke"; exit 3; fi
+echo "done"
+"""
+STEPS = ["mtm", "seit", "tests", "augment", "vitvqgan", "vqgan", "profile"]
+
+
+@pytest.fixture
+def report(repository: Path, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Runs the script with the stub in place of Python; status, what it printed, and its report."""
+
+    def run(*options: str, **environment: str) -> tuple[int, str, str]:
+        stub = tmp_path / "bin" / "python3"
+        stub.parent.mkdir(exist_ok=True)
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+        env = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", **environment}
+        line = ["bash", str(repository / "tools" / "gpu_report.sh"), str(tmp_path / "out"), *options]
+        ended = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True)
+        return ended.returncode, ended.stdout + ended.stderr, (tmp_path / "out" / "report.txt").read_text()
+
+    return run
+
+
+@pytest.mark.parametrize("options", [[], ["--small"]], ids=["gpu", "small"])
+def test_every_line_is_one_that_its_tool_takes(report: Callable, repository: Path, options: list[str]) -> None:
+    status, printed, text = report(*options)
+    assert status == 0 and "7 steps in" in printed
+    lines = dict(re.findall(r"^== (\w+): python3 (.+)$", text, flags=re.MULTILINE))
+    assert sorted(lines) == sorted(STEPS)
+    assert lines.pop("tests").startswith("-m pytest -q -m gpu")
+    for line in lines.values():
+        tool, *arguments = line.split()
+        args = runpy.run_path(str(repository / tool))["parse_args"](arguments)
+        assert args.out.parent.name == "out"
+        if "config" in args:
+            assert (repository / args.config).is_file()
+
+
+def test_a_step_that_fails_leaves_the_others(report: Callable) -> None:
+    status, printed, text = report(BROKEN="benchmark_augment.py")
+    assert status == 1
+    assert "gpu_report.sh: 1 of 7 steps failed: augment (3)" in printed
+    assert "it broke" in text and text.count("done") == 6
+
+
+def test_a_step_that_takes_too_long_is_ended_and_the_time_is_bounded(report: Callable) -> None:
+    status, printed, text = report(SLOW="benchmark_train.py configs/seitpp/mtm", SEITPP_REPORT_SECONDS="2")
+    assert status == 1
+    assert "mtm (took more than 2 s)" in printed and "profile (no time left)" in printed
+    assert "done" not in text
+
+
+def test_wrong_options_are_refused(repository: Path, tmp_path: Path) -> None:
+    for options, message in (([], "usage: bash tools/gpu_report.sh OUT"), (["out", "--big"], "expected --small")):
+        line = ["bash", str(repository / "tools" / "gpu_report.sh"), *options]
+        ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode != 0 and message in ended.stderr
+
+
+@pytest.mark.slow
+def test_it_runs_on_a_cpu(repository: Path, tmp_path: Path) -> None:
+    line = ["bash", str(repository / "tools" / "gpu_report.sh"), str(tmp_path), "--small"]
+    ended = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "SEITPP_REPORT_SECONDS": "900"})
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    for name in ("mtm", "seit", "augment", "vitvqgan", "vqgan", "profile"):
+        assert json.loads((tmp_path / f"{name}.json").read_text())["hardware"]["cpu"]

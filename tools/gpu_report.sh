@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# What a first run on a GPU has to show, in under 8 minutes: the gpu tests, training steps of MTM and SeiT, what
+# TokenAdapt costs, tokenising, and where the time of a step goes. Tables go to OUT/report.txt, figures to OUT/*.json.
+#
+#   bash tools/gpu_report.sh OUT            on a GPU
+#   bash tools/gpu_report.sh OUT --small    the same at toy sizes on a CPU, to try it out
+#
+# A step that fails, or takes longer than its share of the time, leaves the others alone; the status is then 1.
+# SEITPP_REPORT_SECONDS gives all of them together another time than 470 s.
+# It runs in the Python that is active if that has all packages, and otherwise makes an environment as the other
+# scripts do. On a machine without a package registry, WHEELS=DIR installs the wheels of that folder first;
+# docs/performance.md says how to make it.
+set -uo pipefail
+
+out="${1:?usage: bash tools/gpu_report.sh OUT [--small]}"
+size="${2:-}"
+if [[ -n "$size" && "$size" != --small ]]; then
+    echo "gpu_report.sh: expected --small, not $size" >&2
+    exit 2
+fi
+mkdir -p "$out" && out="$(cd "$out" && pwd)" || exit 1
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
+if [[ -n "${WHEELS:-}" ]]; then
+    python3 -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl || exit 1
+fi
+needed="import torch, torchvision, sklearn, scipy, torchmetrics, safetensors, rich, pytest, mmpretrain, mmseg, zstandard"
+if ! python3 -W ignore -c "$needed" 2>/dev/null; then
+    source tools/setup_env.sh tests || exit 1
+fi
+
+data="$(mktemp -d)"
+trap 'rm -rf "$data"' EXIT
+report="$out/report.txt"
+: >"$report"
+total="${SEITPP_REPORT_SECONDS:-470}" # for all steps
+failed=()
+count=0
+SECONDS=0
+
+# step NAME SECONDS COMMAND...: run a command within its time, show what it prints, and note whether it failed.
+step() {
+    local name="$1" limit="$2" left=$((total - SECONDS)) status=0
+    shift 2
+    count=$((count + 1))
+    printf '\n== %s: %s\n' "$name" "$*" | tee -a "$report"
+    ((limit = limit < left ? limit : left))
+    if ((limit < 1)); then
+        status="no time left"
+    else
+        timeout --kill-after=3 "$limit" "$@" 2>&1 | tee -a "$report" || status=${PIPESTATUS[0]}
+        [[ "$status" == 124 || "$status" == 137 ]] && status="took more than $limit s"
+    fi
+    [[ "$status" == 0 ]] || failed+=("$name ($status)")
+    printf -- '-- %s after %d s in all, status: %s\n' "$name" "$SECONDS" "$status" | tee -a "$report"
+}
+
+tools=tools/analysis_tools
+if [[ "$size" == --small ]]; then
+    export CUDA_VISIBLE_DEVICES=""
+    mtm=configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py
+    seit=configs/seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py
+    train=(--device cpu --batch-size 4 --rounds 1 --images 16 --candidates plain eager-bfloat16)
+    step tests 120 python3 -m pytest -q -m gpu --collect-only -p no:cacheprovider tests/test_gpu.py
+    step mtm 120 python3 $tools/benchmark_train.py $mtm --synthetic "$data" "${train[@]}" --out "$out/mtm.json"
+    step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data" "${train[@]}" --out "$out/seit.json"
+    step augment 120 python3 $tools/benchmark_augment.py --amp --batch-size 2 --images 1 --rounds 1 \
+        --classifiers debug --autoencoders debug --out "$out/augment.json"
+    tokenize=(--images 2 --batch-size 2 --rounds 1 --workers 0)
+    step vitvqgan 120 python3 $tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_tiny-p4-k256_photos-32px.py \
+        "${tokenize[@]}" --out "$out/vitvqgan.json"
+    step vqgan 120 python3 $tools/benchmark_tokenize.py configs/tokenizers/ldm_vq_f8.py "${tokenize[@]}" \
+        --cfg-options tokenizer.image_size=32 --out "$out/vqgan.json"
+    step profile 120 python3 $tools/profile_step.py $mtm --synthetic "$data" --device cpu --batch-size 4 --images 16 \
+        --out "$out/profile.json"
+else
+    mtm=configs/seitpp/mtm_vitb.py
+    seit=configs/seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py
+    data_options=(--device cuda --synthetic "$data" --images 1281167)
+    train=("${data_options[@]}" --rounds 3 --candidates plain eager-bfloat16 compiled-bfloat16)
+    if command -v nvidia-smi >/dev/null; then
+        nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee -a "$report"
+    fi
+    step mtm 150 python3 $tools/benchmark_train.py $mtm "${train[@]}" --out "$out/mtm.json"
+    step seit 110 python3 $tools/benchmark_train.py $seit "${train[@]}" --batch-size 256 --out "$out/seit.json"
+    step tests 120 python3 -m pytest -q -m gpu -p no:cacheprovider tests
+    step augment 45 python3 $tools/benchmark_augment.py --device cuda --amp --batch-size 128 --images 64 --rounds 5 \
+        --out "$out/augment.json"
+    tokenize=(--device cuda --images 256 --batch-size 64 --rounds 3 --workers 8)
+    step vitvqgan 40 python3 $tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_base.py "${tokenize[@]}" \
+        --out "$out/vitvqgan.json"
+    step vqgan 40 python3 $tools/benchmark_tokenize.py configs/tokenizers/vqgan_f16_1024.py "${tokenize[@]}" \
+        --out "$out/vqgan.json"
+    step profile 40 python3 $tools/profile_step.py $mtm "${data_options[@]}" --out "$out/profile.json"
+fi
+
+if ((${#failed[@]})); then
+    printf '\ngpu_report.sh: %d of %d steps failed: %s\n' "${#failed[@]}" "$count" "$(IFS=,; echo "${failed[*]}")" |
+        tee -a "$report" >&2
+    exit 1
+fi
+printf '\n%d steps in %d s; %s\n' "$count" "$SECONDS" "$report" | tee -a "$report"
