@@ -78,15 +78,17 @@ def test_a_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, cap
 
 
 @pytest.fixture(scope="session")
-def tiny_mtm(tiny_in: Callable[..., Path], mtm_leaf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The MTM recipe at toy size; its data are there."""
-    return tiny_in(tmp_path_factory.mktemp("mtm"), mtm_leaf, num_samples=8, batch_size=4)
+def tiny_mtm(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The smallest recipe of MTM on eight samples in batches of four, which are made once."""
+    config = repository / "configs" / "seitpp" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+    folder = tmp_path_factory.mktemp("synthetic")
+    return [str(config), "--synthetic", str(folder), "--images", "8", "--batch-size", "4"]
 
 
 def test_a_step_is_split_and_compared_with_the_plain_one(
-    run: Callable, tiny_mtm: Path, capsys: pytest.CaptureFixture
+    run: Callable, tiny_mtm: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    figures = run("benchmark_train.py", tiny_mtm, "--candidates", "plain", "eager-float32", "--rounds", 1)
+    figures = run("benchmark_train.py", *tiny_mtm, "--candidates", "plain", "eager-float32", "--rounds", 1)
     plain, eager = figures["candidates"]["plain"], figures["candidates"]["eager-float32"]
     assert (plain["precision"], eager["precision"]) == ("bfloat16", "float32")
     for found in (plain, eager):
@@ -104,11 +106,11 @@ def test_a_step_is_split_and_compared_with_the_plain_one(
 
 
 def test_a_candidate_that_does_not_run_leaves_the_others(
-    tiny_mtm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tiny_mtm: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(steps, "why_not_compiled", lambda *_: "no compiler here")
     main = runpy.run_path(str(TOOLS / "benchmark_train.py"))["main"]
-    line = [tiny_mtm, "--candidates", "compiled-bfloat16", "eager-bfloat16", "--rounds", 1, "--out", tmp_path / "out"]
+    line = [*tiny_mtm, "--candidates", "compiled-bfloat16", "eager-bfloat16", "--rounds", 1, "--out", tmp_path / "out"]
     assert main([*map(str, line)]) == 1
     figures = json.loads((tmp_path / "out").read_text())
     assert figures["failed"] == {
@@ -118,9 +120,9 @@ def test_a_candidate_that_does_not_run_leaves_the_others(
     assert "no compiler here" in capsys.readouterr().out
 
 
-def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: Path, tmp_path: Path) -> None:
+def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: list[str], tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
-    figures = run("profile_step.py", tiny_mtm, "--steps", 1, "--rows", 3, "--precision", "float32", "--trace", trace)
+    figures = run("profile_step.py", *tiny_mtm, "--steps", 1, "--rows", 3, "--precision", "float32", "--trace", trace)
     rows = figures["operators"]
     assert [row["cpu_ms"] for row in rows] == sorted((row["cpu_ms"] for row in rows), reverse=True)
     assert figures["totals"]["cpu_ms"] == pytest.approx(sum(row["cpu_ms"] for row in rows))
@@ -137,8 +139,8 @@ def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: Path, tmp_path:
     ],
 )
 def test_wrong_options_of_a_step_are_one_line(
-    tiny_mtm: Path, capsys: pytest.CaptureFixture, line: list[str], message: str
+    tiny_mtm: list[str], capsys: pytest.CaptureFixture, line: list[str], message: str
 ) -> None:
     main = runpy.run_path(str(TOOLS / "benchmark_train.py"))["main"]
-    assert run_tool(lambda: main([str(tiny_mtm), *line])) == 1
+    assert run_tool(lambda: main([*tiny_mtm, *line])) == 1
     assert message in capsys.readouterr().err
