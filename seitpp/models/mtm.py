@@ -20,6 +20,7 @@ from mmpretrain.models.utils import build_norm_layer
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from seitpp.models.checkpointed_layer import CheckpointedLayer
 from seitpp.models.masking import Masks, TruncatedNormalRatio, count_patches, draw_masks, hashed_uniform
 from seitpp.models.token_vit import TokenViT
 from seitpp.positions import sincos_position_table
@@ -126,6 +127,7 @@ class MTMPretrainDecoder(BaseModule):
         drop_rate: Dropout after attention and in the MLP.
         attn_drop_rate: Dropout on the attention weights.
         norm_cfg: Normalisation config.
+        with_cp: Activation checkpointing of the blocks, as in `TokenViT`.
         init_cfg: mmengine's initialisation config.
     """
 
@@ -140,6 +142,7 @@ class MTMPretrainDecoder(BaseModule):
         drop_rate: float = 0.1,
         attn_drop_rate: float = 0.1,
         norm_cfg: dict | None = None,
+        with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -147,7 +150,7 @@ class MTMPretrainDecoder(BaseModule):
         self.decoder_embed = nn.Linear(embed_dims, decoder_embed_dims)
         self.decoder_pos_embed = nn.Parameter(torch.zeros(1, 1 + num_patches, decoder_embed_dims))
         self.layers = ModuleList(  # mmengine's, which hands init_weights on
-            TransformerEncoderLayer(
+            (CheckpointedLayer if with_cp else TransformerEncoderLayer)(
                 decoder_embed_dims,
                 num_heads,
                 int(mlp_ratio * decoder_embed_dims),

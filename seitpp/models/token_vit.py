@@ -6,6 +6,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.models.checkpointed_layer import CheckpointedLayer
 from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.registry import MODELS
 
@@ -29,6 +30,7 @@ class TokenViT(VisionTransformer):
         codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
         code_dim: Values a token is embedded in.
         token_drop_rate: Dropout in the token embedding.
+        with_cp: Activation checkpointing: keep the inputs of blocks alone for the backward pass, and run these again.
         **kwargs: The parent's other options.
     """
 
@@ -40,9 +42,13 @@ class TokenViT(VisionTransformer):
         codebook_size: int | None = None,
         code_dim: int = 32,
         token_drop_rate: float = 0.1,
+        with_cp: bool = False,
         **kwargs: object,
     ) -> None:
         super().__init__(arch=arch, img_size=grid_size, patch_size=patch_size, in_channels=code_dim, **kwargs)
+        if with_cp:
+            for layer in self.layers:
+                layer.__class__ = CheckpointedLayer  # which adds to the parent's blocks how they are run, and no state
         self.code_dim = code_dim
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
         if self.frozen_stages > 0:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.hooks import EMAHook, Hook
+from mmengine.model import BaseModel, MMDistributedDataParallel
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from seitpp.checkpoint import load_checkpoint_file
@@ -231,3 +234,54 @@ class TestAverage:
         runner = build_runner(cfg)
         runner.train()
         assert runner.iter == 2 * int(ema_of(runner).ema_model.steps)
+
+
+@pytest.fixture
+def process_group() -> Iterator[None]:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+class Squares(BaseModel):
+    """A model of one weight per part, whose loss is the sum of both times the batch."""
+
+    def __init__(self) -> None:
+        super().__init__(data_preprocessor=dict(type="BaseDataPreprocessor"))
+        self.rest, self.adversarial = torch.nn.Linear(3, 1, bias=False), torch.nn.Linear(3, 1, bias=False)
+
+    def forward(self, inputs: torch.Tensor, mode: str) -> dict[str, torch.Tensor]:
+        return {"loss": (self.rest(inputs) + self.adversarial(inputs)).mean()}
+
+
+@pytest.mark.filterwarnings("ignore:.*broadcast_buffers", "ignore:Parameter indices")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "seitpp.OptimWrapper"},
+        {"type": "seitpp.AutocastOptimWrapper"},
+        {"type": "OptimWrapper", "constructor": "seitpp.AdversarialOptimWrapperConstructor"},
+    ],
+    ids=["plain", "bfloat16", "joint"],
+)
+def test_processes_exchange_gradients_once_per_step(process_group: None, options: dict) -> None:
+    exchanges: list[int] = []
+
+    def exchange(counted: list[int], bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        counted.append(len(batches))
+        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    model = MMDistributedDataParallel(Squares(), broadcast_buffers=False)
+    model.register_comm_hook(exchanges, exchange)
+    optimizer = {"type": "SGD", "lr": 1.0}
+    wrapper = build_optim_wrapper(model, {**options, "optimizer": optimizer, "accumulative_counts": 3})
+    wrapper.initialize_count_status(model, 0, 6)
+    before, batches = model.module.rest.weight.detach().clone(), []
+    for number in range(6):
+        batches.append(torch.full((2, 3), float(number)))
+        model.train_step({"inputs": batches[-1]}, wrapper)
+    assert exchanges == [3, 6]
+    # Each step has the mean gradient of its three batches: 1, and 4.
+    torch.testing.assert_close(model.module.rest.weight.detach(), before - 5, rtol=0, atol=0.02)

@@ -24,10 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 STACK = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16)
 
 
-def build_mtm() -> MTM:
+def build_mtm(**options: bool) -> MTM:
     torch.manual_seed(0)
+    encoder = dict(arch=STACK, grid_size=8, codebook_size=16, code_dim=8, drop_path_rate=0.1, **options)
     model = MTM(
-        backbone=dict(type="seitpp.MTMViT", arch=STACK, grid_size=8, codebook_size=16, code_dim=8, drop_path_rate=0.1),
+        backbone=dict(type="seitpp.MTMViT", **encoder),
         neck=dict(
             type="seitpp.MTMPretrainDecoder",
             num_patches=16,
@@ -35,6 +36,7 @@ def build_mtm() -> MTM:
             decoder_embed_dims=8,
             num_layers=1,
             num_heads=2,
+            **options,
         ),
         head=dict(type="seitpp.MTMPretrainHead", codebook_size=16, code_dim=8, decoder_embed_dims=8),
     )
@@ -145,6 +147,14 @@ def test_a_run_goes_on_from_a_compiled_one_and_back(
         tool("train.py", config, *start, *second)
         after = load_checkpoint_file(tmp_path / "resumed" / "epoch_2.pth")["state_dict"]
         assert list(before) == list(after) and not any("_orig_mod" in name for name in before)
+
+
+@pytest.mark.slow
+def test_activation_checkpointing_is_compiled_too() -> None:
+    torch.compiler.reset()
+    plain, compiled = build_mtm(with_cp=True), build_mtm(with_cp=True)
+    compile_networks(compiled, {"backend": "aot_eager"})
+    torch.testing.assert_close(loss_and_gradients(compiled, 0.5), loss_and_gradients(plain, 0.5))
 
 
 @pytest.mark.slow
