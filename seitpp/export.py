@@ -216,7 +216,8 @@ def _test_data(config: Config) -> TokenDataset | None:
     options = (config.get("test_dataloader") or {}).get("dataset") or {}
     if str(options.get("type")).split(".")[-1] != TokenDataset.__name__:
         return None
-    dataset = TokenDataset(**{key: value for key, value in options.items() if key != "type"}, lazy_init=True)
+    kept = {key: value for key, value in options.items() if key not in ("type", "device")}  # a few are read, from disk
+    dataset = TokenDataset(**kept, lazy_init=True)
     if not Path(dataset.store_path).exists():
         return None
     dataset.full_init()

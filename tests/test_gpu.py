@@ -14,10 +14,12 @@ from PIL import Image
 from seitpp.augment import TokenAdaptAugment
 from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
 from seitpp.codebook import nearest_codes
+from seitpp.datasets import TokenDataset
 from seitpp.draws import draws_to
 from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTrainer
 from seitpp.registry import TOKENIZERS, TRANSFORMS
 from seitpp.storage import StoreReader
+from seitpp.testing import make_store
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "tokenize_images.py"
 
@@ -246,3 +248,40 @@ def test_tokenizer_training_step_runs_on_the_gpu(amp: bool) -> None:
     after = model.tokenizer.decoder.to_pixels.weight.detach()
     assert after.isfinite().all()
     assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("device", ["cuda", "pinned"])
+@pytest.mark.parametrize("sizes", [{"codebook_size": 391}, {"codebook_size": 2**18}, {"channels": 3}], ids=str)
+def test_resident_batches_are_those_of_the_store(tmp_path: Path, sizes: dict, device: str) -> None:
+    store = str(make_store(tmp_path / "store", num_samples=30, grid=(9, 7), code_dim=2, **sizes))
+    stored, held = TokenDataset(store), TokenDataset(store, device=device)
+    samples = torch.randperm(30).tolist()
+    expected, found = stored.__getitems__(samples), held.__getitems__(samples)
+    for key in expected:
+        assert found[key].dtype == expected[key].dtype
+        assert torch.equal(found[key].cpu(), expected[key])
+    for key in ("inputs", "gt_label"):
+        assert found[key].is_cuda if device == "cuda" else found[key].is_pinned()
+
+
+def test_resident_batch_waits_for_nothing_and_is_not_copied(tmp_path: Path, codebook: torch.Tensor) -> None:
+    dataset = TokenDataset(str(make_store(tmp_path / "store")), device="cuda")
+    preprocessor = TokenDataPreprocessor(codebook).cuda()
+    dataset.__getitems__([0])
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = dataset.__getitems__([3, 1, 2])
+        moved = preprocessor.cast_data(dict(batch))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert moved["inputs"].data_ptr() == batch["inputs"].data_ptr()
+
+
+def test_resident_data_larger_than_the_gpu_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(tmp_path / "store")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_args: (0, 0))
+    torch.cuda.empty_cache()
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda *_args: 0)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_args: 0)
+    with pytest.raises(ValueError, match=r"bytes of the memory of cuda:0, of which 0 are free"):
+        TokenDataset(str(store), device="cuda")

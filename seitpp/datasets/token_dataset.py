@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
+from torch import Tensor
 
 from seitpp.datasets.batched import BatchedDataset
 from seitpp.datasets.origins import Origins
+from seitpp.datasets.resident import ResidentTokens, load_resident
 from seitpp.datasets.subset import choose_subset
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
@@ -44,6 +46,8 @@ class TokenDataset(BatchedDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
+        device: Memory that holds the samples, bit-packed, loaded once in each process: `cpu`, `pinned` (page-locked) or
+            `cuda` (no workers then); batches are made there. None reads them from disk.
         pipeline: For tools that pass an empty one; must have no steps.
     """
 
@@ -61,6 +65,7 @@ class TokenDataset(BatchedDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
+        device: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
         self._check_pipeline(pipeline)
@@ -71,6 +76,7 @@ class TokenDataset(BatchedDataset):
         self.subset = copy.deepcopy(subset)
         self.keep_length = keep_length
         self.with_labels = with_labels
+        self.device = device
         super().__init__(
             metainfo=metainfo,
             data_root=data_root,
@@ -123,6 +129,8 @@ class TokenDataset(BatchedDataset):
             facts["subset"] = {"seed": 0, **self.subset, "class_balanced": balanced, **self._record_places()}
         self._metainfo = {**facts, **self._metainfo}
         self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)[self._places]
+        self._resident = self._load_resident()
+        self._rows = np.arange(len(self._places))  # of the samples among those held in memory
         self._fully_initialized = True
 
     @property
@@ -166,6 +174,16 @@ class TokenDataset(BatchedDataset):
             )
         return reader
 
+    def _load_resident(self) -> ResidentTokens | None:
+        if self.device is None:
+            return None
+        if self.is_release:
+            raise ValueError(
+                f"{self.store_path} is a release, which is held in memory as it is; leave out device={self.device!r}, "
+                "or import the release into a store (docs/data.md)"
+            )
+        return load_resident(self.reader, self._places, self._labels, self.device)
+
     def _apply_indices(self, places: np.ndarray) -> np.ndarray:
         if self._indices is None:
             return places
@@ -196,13 +214,18 @@ class TokenDataset(BatchedDataset):
         if (outside := (sample_idx < 0) | (sample_idx >= len(self))).any():
             raise IndexError(f"sample {sample_idx[outside][0]} of a data set of {len(self)}")
         samples = sample_idx % len(self._places)  # beyond the subset only where `keep_length` repeats it
-        batch: TokenBatch = {
-            "inputs": torch.from_numpy(self.reader.read(self._places[samples])),
-            "sample_idx": torch.from_numpy(sample_idx),
-        }
-        if self._labels is not None:
-            batch["gt_label"] = torch.from_numpy(self._labels[samples])
+        tokens, labels = self._fetch(samples)
+        batch: TokenBatch = {"inputs": tokens, "sample_idx": torch.from_numpy(sample_idx)}
+        if labels is not None:
+            batch["gt_label"] = labels
         return batch
+
+    def _fetch(self, samples: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, H, W) and labels (B,) of distinct samples (B,), from memory or from the store."""
+        if self._resident is not None:
+            return self._resident.fetch(self._rows[samples])
+        labels = None if self._labels is None else torch.from_numpy(self._labels[samples])
+        return torch.from_numpy(self.reader.read(self._places[samples])), labels
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
@@ -224,6 +247,7 @@ class TokenDataset(BatchedDataset):
         kept = self._apply_indices(np.arange(len(self._places)))
         self._places = self._places[kept]
         self._labels = None if self._labels is None else self._labels[kept]
+        self._rows = self._rows[kept]
         self._full_length = len(self._places)
         self._metainfo["subset"] = {**(self._metainfo.get("subset") or {}), **self._record_places()}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from seitpp.datasets.resident import refuse_device
 from seitpp.registry import DATASETS
 from seitpp.storage.token_pairs import TokenPairReader
 
@@ -21,9 +22,11 @@ class TokenPairDataset:
     Args:
         store: Folder of the pairs, relative to `data_root`.
         data_root: Folder that `store` is relative to.
+        device: For configs that carry `TokenDataset`'s option over; must be None.
     """
 
-    def __init__(self, store: str, data_root: str = "") -> None:
+    def __init__(self, store: str, data_root: str = "", device: str | None = None) -> None:
+        refuse_device(device, "TokenPairDataset", "pairs are read from files, a group at a time")
         self.store_path = osp.join(data_root, store) if data_root else store
         self.reader = TokenPairReader(self.store_path)
         header = self.reader.header

@@ -11,6 +11,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from seitpp.checkpoint import shorten
+from seitpp.datasets.resident import refuse_device
 from seitpp.datasets.token_dataset import TokenDataset
 from seitpp.images import fit_image
 from seitpp.label_maps import (
@@ -50,6 +51,7 @@ class TokenSegDataset(TokenDataset):
         indices: mmengine's: the first n samples (last n if negative), or their places.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
+        device: For configs that carry `TokenDataset`'s option over; must be None, since label maps are read from files.
         pipeline: For tools that pass an empty one; must have no steps.
     """
 
@@ -66,9 +68,11 @@ class TokenSegDataset(TokenDataset):
         indices: int | Sequence[int] | None = None,
         test_mode: bool = False,
         lazy_init: bool = False,
+        device: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
         self._check_pipeline(pipeline)
+        refuse_device(device, "TokenSegDataset", "label maps are decoded from files, beside which tokens cost little")
         self.preset = preset
         self.label_size = None if label_size is None else tuple(label_size)
         if self.label_size is not None and (len(self.label_size) != 2 or min(self.label_size) < 1):

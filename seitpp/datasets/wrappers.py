@@ -155,7 +155,9 @@ class WrappedDataset(ABC):
         for key in keys:
             values = [batch[key] for batch in batches]
             if isinstance(values[0], torch.Tensor):
-                joined[key] = torch.cat(values)[torch.from_numpy(order)]
+                device = next((value.device for value in values if value.is_cuda), values[0].device)
+                values = [value.to(device, non_blocking=True) for value in values]
+                joined[key] = torch.cat(values)[torch.from_numpy(order).to(device, non_blocking=True)]
             else:
                 every = [one for part in values for one in part]
                 joined[key] = [every[place] for place in order]

@@ -20,6 +20,7 @@ from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.checkpointing import newest_checkpoint
 from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_checks import check_launcher
+from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
@@ -311,10 +312,7 @@ def build_runner(config: Config) -> Runner:
     use_compile(config)
     check_fused(config)
     prepare_processes(config)
-    if not torch.cuda.is_available():
-        for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
-            if config.get(name) is not None:
-                config[name].pin_memory = False
+    fit_loaders(config)
     runner = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
     for handler in runner.logger.handlers:
         handler.addFilter(_is_worth_reading)

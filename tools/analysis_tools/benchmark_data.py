@@ -2,10 +2,11 @@
 
     python tools/analysis_tools/benchmark_data.py [--store STORE] [--out FILE]
 
-*Ours*: batched fetch, Token-RRC, nearest code. *Naive* is what the method's description says step by step, a sample at
-a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop of its K channels, product with
-the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels, random resized crop to 224 x 224,
-flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders that are installed with OpenCV.
+*Ours*: batched fetch, from disk or from memory (`dataset.device`), Token-RRC, nearest code. *Naive* is what the method
+says step by step, a sample at a time: decode the code bytes in a loop, a one-hot map over the codebook,
+bicubic crop of its K channels, product with the codebook, distance to every code. *JPEG*: decode photographs of
+375 x 500 pixels, random resized crop to 224 x 224, flip, normalise; by Pillow and torchvision as is common, and by the
+fastest decoders that are installed with OpenCV.
 
 Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
 medians, and ratios of medians. Without `--store` a store of random codes is made in a temporary folder.
@@ -29,6 +30,7 @@ from seitpp.augment.token_ops import TokenRRC
 from seitpp.benchmarking.photographs import write_photographs
 from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.codebook import nearest_codes
+from seitpp.datasets.resident import ResidentTokens
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.storage import StoreReader, StoreWriter, encode_release_bytes
 
@@ -100,9 +102,13 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
     fixed = torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
     few = fixed[: args.naive_images].long()
     content, starts = encode_release_bytes(few.numpy())
+    resident = ResidentTokens(reader, np.arange(len(reader)), None, "cpu")
 
     def fetch() -> Tensor:
         return torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
+
+    def fetch_resident() -> Tensor:
+        return resident.fetch(rng.integers(0, len(reader), args.batch_size))[0]
 
     def ours_to_embeddings(codes: Tensor) -> Tensor:
         return crop.transform({"inputs": codes, "codebook": codebook})["inputs"]
@@ -125,6 +131,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
         "ours: crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fixed)),
         "ours: crop, to codes": (args.batch_size, lambda: ours_to_codes(fixed)),
         "ours: fetch alone": (args.batch_size, fetch),
+        "ours: fetch alone, resident (cpu)": (args.batch_size, fetch_resident),
         "ours: fetch and crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fetch())),
         "ours: fetch and crop, to codes": (args.batch_size, lambda: ours_to_codes(fetch())),
         "naive: crop, to embeddings": (args.naive_images, lambda: naive_to_embeddings(few)),
