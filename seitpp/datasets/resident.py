@@ -61,8 +61,8 @@ class BitUnpacker:
 class ResidentTokens:
     """Samples of a store in memory, with their labels, as `dataset.device` asks for.
 
-    They are packed as the codec `bitpacked` packs them, whatever the store's codec. Loading decodes every row once,
-    which checks its codes, and compares the shards that it reads with their hashes.
+    They are packed as the codec `bitpacked` packs them: its rows are kept as they are stored, those of other codecs are
+    packed anew. Loading decodes every row once, which checks its codes, and compares the shards with their hashes.
 
     Args:
         source: The store.
@@ -144,11 +144,17 @@ class ResidentTokens:
         step = samples_at_a_time(self._num_codes)
         with progress_bar(f"loading {source.path}") as progress:
             for start in range(0, len(places), step):
-                codes = source.read(places[start : start + step]).reshape(-1, self._num_codes)
-                if self._minimum:
-                    codes = codes.astype(np.int64) - self._minimum
-                self._rows[start : start + step] = torch.from_numpy(self._codec.encode(codes))
-                progress(min(start + step, len(places)), len(places))
+                chunk = places[start : start + step]
+                self._rows[start : start + step] = torch.from_numpy(self._packed(source, chunk))
+                progress(start + len(chunk), len(places))
+
+    def _packed(self, source: StoreReader, places: np.ndarray) -> np.ndarray:
+        """Rows (n, row_bytes), uint8, whose codes exist."""
+        values = source.read(places)
+        if source.header["codec"]["name"] == self._codec.name:
+            return source.read_rows(places)
+        codes = values.astype(np.int64) - self._minimum if self._minimum else values
+        return self._codec.encode(codes.reshape(-1, self._num_codes))
 
 
 # What is loaded, for as long as a data set holds it: two data sets of the same samples share it.

@@ -199,6 +199,10 @@ class StoreReader:
             tokens[start : start + step] = self._decode(checked[start : start + step])
         return tokens
 
+    def read_rows(self, indices: Any) -> np.ndarray:
+        """Rows (n, row_bytes), uint8, of some samples as a codec with rows of one size stored them; not checked."""
+        return self._gather(check_indices(indices, len(self)), self._shards[0].layout.row_bytes)
+
     def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
         """Tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
         tokens = np.empty((len(self), *self.sample_shape), self.dtype)
