@@ -74,6 +74,8 @@ class TrainingStep:
 
     Attributes:
         model: In training mode, on the device.
+        batch_size: Samples of a step.
+        num_samples: Those of the training data.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class TrainingStep:
         self._clock: PhaseClock | None = None
         self._install_marks()
         self._resident = self.model.data_preprocessor(next(self._batches), True)
-        self.batch_size = len(self._resident["inputs"])
+        self.batch_size, self.num_samples = len(self._resident["inputs"]), len(loader.dataset)
 
     def _install_marks(self) -> None:
         """Mark the ends of phases inside `train_step`, whatever the model."""

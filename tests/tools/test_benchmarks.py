@@ -13,6 +13,7 @@ import torch
 from seitpp.benchmarking import steps
 from seitpp.benchmarking.timing import hardware, measure
 from seitpp.io.command_line import run_tool
+from seitpp.storage import StoreReader
 from seitpp.testing import make_store
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "analysis_tools"
@@ -70,6 +71,16 @@ def test_tokens_are_compared_with_jpeg_files(
     assert figures["jpeg_bytes"] > 30_000 and figures["hardware"]["cpu"] in capsys.readouterr().out
 
 
+def test_the_release_has_no_bytes_for_large_codebooks(tmp_path: Path) -> None:
+    tool = runpy.run_path(str(TOOLS / "benchmark_data.py"))
+    args = tool["parse_args"](["--batch-size", "2", "--naive-images", "1"])
+    for codes, has_bytes in ((510, True), (511, False)):
+        reader = StoreReader(make_store(tmp_path / str(codes), num_samples=2, grid=(8, 8), codebook_size=codes))
+        names = tool["build_candidates"](reader, args)
+        assert any(name.startswith("naive: fetch") for name in names) == has_bytes
+        assert "naive: crop, to codes" in names
+
+
 def test_a_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
     rows = runpy.run_path(str(TOOLS / "benchmark_data.py"))["jpeg_candidates"]([])
@@ -101,6 +112,12 @@ def test_a_step_is_split_and_compared_with_the_plain_one(
         expected = figures["flops_per_image"] * found["images_per_s"] / rate
         assert found["share_of_matrix_rate"] == pytest.approx(expected)
     assert eager["times_plain"] == pytest.approx(eager["images_per_s"] / plain["images_per_s"])
+    fastest = max(plain["images_per_s"], eager["images_per_s"])
+    for gpus in (8, 64):
+        best, worst = figures["computed"][str(gpus)]["images_per_s"]
+        assert best == pytest.approx(gpus * fastest) and 0.9 * best < worst < best
+        hours = figures["computed"][str(gpus)]["hours"]
+        assert hours == pytest.approx([100 * 8 / speed / 3600 for speed in (best, worst)])  # 100 epochs of 8 images
     assert figures["hardware"]["torch"] == torch.__version__
     assert "batches of 4" in capsys.readouterr().out
 

@@ -9,6 +9,9 @@ augmentation, forward, backward, optimizer) and as the model alone, on one batch
 already. So do matrix products, whose rate is what the model's operations are compared with; an operation is a
 multiplication or an addition, of forward and backward pass. Medians.
 
+The last table computes from the fastest step what other numbers of GPUs would do: each step alike, and the gradients'
+exchange (each GPU sends and receives twice their bytes, in float32) hidden behind the backward pass, or added to it.
+
 Data that are not there are made up (`--synthetic`), and so are weights. Nothing of a run that is no step is timed:
 checkpoints, logs, validation.
 """
@@ -46,6 +49,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--candidates", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--rounds", type=positive_number, default=5, help="turns of each; the median counts")
     parser.add_argument("--steps", type=positive_number, help="steps per turn; by default 10 on a GPU, 1 on a CPU")
+    parser.add_argument("--gpus", type=positive_number, nargs="*", default=[8, 64], help="numbers to compute for")
+    parser.add_argument("--link", type=positive_number, default=50, help="GB/s between GPUs, to compute with")
     add_out_argument(parser)
     return parser.parse_args(argv)
 
@@ -90,9 +95,10 @@ class Candidate:
         return {phase: 1e3 * statistics.median(turn[phase] for turn in self.phases[1:]) / steps for phase in PHASES}
 
 
-def build_candidates(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Candidate | str]]:
+def build_candidates(
+    config: Config, loader: DataLoader, args: argparse.Namespace
+) -> Iterator[tuple[str, Candidate | str]]:
     """Each candidate by name, or why it does not run here."""
-    loader = build_loader(config)
     for name in args.candidates:
         try:
             yield name, Candidate(config, loader, args.device, **CANDIDATES[name])
@@ -103,12 +109,11 @@ def build_candidates(config: Config, args: argparse.Namespace) -> Iterator[tuple
 def figures_of(candidates: dict[str, Candidate], args: argparse.Namespace, steps: int) -> dict[str, Any]:
     """Time the candidates; what was measured of each, by name, and the rates of matrix products."""
     types = {candidate.precision: getattr(torch, candidate.precision) for candidate in candidates.values()}
-    runs: dict[str, Callable[[], object]] = {}
     products = {name: matrix_product(args.device, dtype) for name, dtype in types.items()}
+    runs: dict[str, Callable[[], object]] = {f"product, {name}": call for name, (call, _) in products.items()}
     for name, candidate in candidates.items():
         runs[name] = partial(candidate.turn, steps)
         runs[f"{name}, model alone"] = partial(candidate.step.run_model, steps)
-    runs |= {f"product, {name}": call for name, (call, _) in products.items()}
     seconds = measure(runs, args.rounds, args.device)
     rates = {name: operations / seconds[f"product, {name}"] for name, (_, operations) in products.items()}
     counted = min(candidates, key="plain".__eq__)  # whose own detours do not count, if there is another
@@ -116,30 +121,50 @@ def figures_of(candidates: dict[str, Candidate], args: argparse.Namespace, steps
     found = {}
     for name, candidate in candidates.items():
         images = steps * candidate.step.batch_size
-        alone = seconds[f"{name}, model alone"]
+        whole, alone = seconds[name], seconds[f"{name}, model alone"]
         found[name] = {
             "precision": candidate.precision,
-            "images_per_s": images / seconds[name],
+            "images_per_s": images / whole,
             "model_images_per_s": images / alone,
-            "end_to_end_to_model": seconds[name] / alone,
+            "end_to_end_to_model": whole / alone,
             "model_share_of_matrix_rate": flops * images / alone / rates[candidate.precision],
-            "share_of_matrix_rate": flops * images / seconds[name] / rates[candidate.precision],
+            "share_of_matrix_rate": flops * images / whole / rates[candidate.precision],
             "ms_per_step": candidate.split(steps),
             "peak_GB": candidate.peak_bytes / 1e9 if candidate.on_gpu else None,
+            "times_plain": seconds["plain"] / whole if "plain" in candidates else None,
         }
-        if "plain" in candidates:
-            found[name]["times_plain"] = seconds["plain"] / seconds[name]
     return {"candidates": found, "matrix_flops_per_s": rates, "flops_per_image": flops}
 
 
+def computed_for(
+    gpus: int, step: TrainingStep, images_per_s: float, config: Config, link: int
+) -> dict[str, list[float]]:
+    """What so many GPUs would do by arithmetic, none of it measured: images/s and hours of the run, best and worst.
+
+    Args:
+        gpus: How many.
+        step: The step of one.
+        images_per_s: What it does.
+        config: Of the run, which says how long it is.
+        link: GB/s that each GPU sends and receives.
+    """
+    weights = sum(weight.numel() for weight in step.model.parameters() if weight.requires_grad)
+    exchange = 2 * (gpus - 1) / gpus * 4 * weights / (link * 1e9)
+    samples, alone = gpus * step.batch_size, step.batch_size / images_per_s
+    run = config.train_cfg
+    steps = run.max_epochs * step.num_samples / samples if "max_epochs" in run else run.max_iters
+    seconds = (alone, alone + exchange)
+    return {"images_per_s": [samples / one for one in seconds], "hours": [steps * one / 3600 for one in seconds]}
+
+
 def tables_of(figures: dict[str, Any]) -> list[Table]:
-    """Speeds, and the split of a step."""
+    """Speeds, the split of a step, and what was computed of other numbers of GPUs."""
     speeds = Table(
         "step", "images/s", "times plain", "model alone, images/s", "end to end : alone", "of matrix rate", "peak GB"
     )
     split = Table("ms per step", *PHASES)
     for name, found in figures["candidates"].items():
-        times, peak = found.get("times_plain"), found["peak_GB"]
+        times, peak = found["times_plain"], found["peak_GB"]
         speeds.add_row(
             name,
             f"{found['images_per_s']:,.4g}",
@@ -151,7 +176,11 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
         )
         total = sum(found["ms_per_step"].values())
         split.add_row(name, *(f"{value:.2f} ({value / total:.0%})" for value in found["ms_per_step"].values()))
-    return [speeds, split]
+    computed = Table("computed, not measured", "images/s", "hours of the run")
+    for gpus, ranges in figures["computed"].items():
+        cells = (" to ".join(f"{value:,.4g}" for value in ranges[key]) for key in ("images_per_s", "hours"))
+        computed.add_row(f"{gpus} GPUs", *cells)
+    return [speeds, split, computed]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,12 +188,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     with step_config(args) as config:
         steps = args.steps or (10 if torch.device(args.device).type == "cuda" else 1)
-        built = dict(build_candidates(config, args))
+        built = dict(build_candidates(config, build_loader(config), args))
         candidates = {name: one for name, one in built.items() if isinstance(one, Candidate)}
         failed = {name: reason for name, reason in built.items() if isinstance(reason, str)}
         if not candidates:
             raise RuntimeError(f"no candidate ran: {failed}")
         figures = figures_of(candidates, args, steps)
+        fastest = max(candidates, key=lambda name: figures["candidates"][name]["images_per_s"])
+        speed = figures["candidates"][fastest]["images_per_s"]
+        figures["computed"] = {
+            gpus: computed_for(gpus, candidates[fastest].step, speed, config, args.link) for gpus in args.gpus
+        }
     rates = ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in figures["matrix_flops_per_s"].items())
     settings = (
         f"{args.config}, batches of {config.train_dataloader.batch_size}, {figures['flops_per_image'] / 1e9:.4g} GFLOP "
