@@ -60,7 +60,7 @@ if [[ "$size" == --small ]]; then
     export CUDA_VISIBLE_DEVICES=""
     mtm=configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py
     seit=configs/seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py
-    train=(--device cpu --batch-size 4 --rounds 1 --images 16 --candidates plain eager-bfloat16)
+    train=(--device cpu --batch-size 4 --rounds 1 --images 16 --resident --candidates plain eager-bfloat16)
     step tests 120 python3 -m pytest -q -m gpu --collect-only -p no:cacheprovider tests/test_gpu.py
     step mtm 120 python3 $tools/benchmark_train.py $mtm --synthetic "$data" "${train[@]}" --out "$out/mtm.json"
     step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data" "${train[@]}" --out "$out/seit.json"
@@ -76,7 +76,7 @@ if [[ "$size" == --small ]]; then
 else
     mtm=configs/seitpp/mtm_vitb.py
     seit=configs/seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py
-    data_options=(--device cuda --synthetic "$data" --images 1281167)
+    data_options=(--device cuda --synthetic "$data" --images 1281167 --resident)
     train=("${data_options[@]}" --rounds 3 --candidates plain eager-bfloat16 compiled-bfloat16)
     if command -v nvidia-smi >/dev/null; then
         nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee -a "$report"

@@ -14,6 +14,9 @@ from mmengine.logging import MMLogger
 
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.config_checks import check_run
+from seitpp.engine.launch import use_guards
+from seitpp.engine.loaders import fit_loaders
+from seitpp.engine.optim_wrapper import check_fused
 from seitpp.io.command_line import positive_number
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -41,6 +44,7 @@ def add_step_arguments(parser: argparse.ArgumentParser) -> None:
         help="make data and frozen networks up, also where the config's exist; in DIR, where later runs find them",
     )
     parser.add_argument("--images", type=positive_number, default=2048, help="samples of synthetic training data")
+    parser.add_argument("--resident", action="store_true", help="hold the training data in memory, on the device")
     add_options_argument(parser)
 
 
@@ -75,6 +79,11 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
             if synthetic:
                 config = with_synthetic_data(config, args.synthetic or folder, args.images)
             use_random_networks(config, Path(folder), keep_existing=not synthetic)
+            if args.resident:
+                config.train_dataloader.dataset.device = args.device
+            use_guards(config)
+            check_fused(config)
+            fit_loaders(config)
             yield config
     finally:
         logger.setLevel(level)

@@ -21,7 +21,6 @@ import seitpp.models  # noqa: F401
 from seitpp.benchmarking.plain import use_explicit_attention, use_plain_loss
 from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.engine.launch import use_autocast
-from seitpp.engine.optim_wrapper import check_fused
 from seitpp.registry import MODELS
 
 PHASES = ("data", "augmentation", "forward", "backward", "optimizer")
@@ -91,7 +90,6 @@ class TrainingStep:
         if plain:
             use_plain_loss(config)
             config.optim_wrapper.optimizer.pop("fused", None)
-        check_fused(config)
         if precision == "bfloat16":
             use_autocast(config)
         elif precision == "float16":
@@ -165,14 +163,11 @@ def build_loader(config: Config) -> DataLoader:
     Raises:
         ValueError: They do not fill a batch.
     """
-    loader = config.train_dataloader
-    if not torch.cuda.is_available():
-        loader.pin_memory = False
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
-        built = Runner.build_dataloader(loader, seed=0)
-    if len(built) == 0:
-        raise ValueError(f"the {len(built.dataset)} training samples do not fill a batch of {built.batch_size}")
-    return built
+        loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+    if len(loader) == 0:
+        raise ValueError(f"the {len(loader.dataset)} training samples do not fill a batch of {loader.batch_size}")
+    return loader
 
 
 def build_training_model(config: Config, loader: DataLoader, device: str) -> BaseModel:

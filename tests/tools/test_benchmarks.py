@@ -99,7 +99,9 @@ def tiny_mtm(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list
 def test_a_step_is_split_and_compared_with_the_plain_one(
     run: Callable, tiny_mtm: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    figures = run("benchmark_train.py", *tiny_mtm, "--candidates", "plain", "eager-float32", "--rounds", 1)
+    figures = run(
+        "benchmark_train.py", *tiny_mtm, "--resident", "--candidates", "plain", "eager-float32", "--rounds", 1
+    )
     plain, eager = figures["candidates"]["plain"], figures["candidates"]["eager-float32"]
     assert (plain["precision"], eager["precision"]) == ("bfloat16", "float32")
     for found in (plain, eager):

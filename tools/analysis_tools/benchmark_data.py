@@ -4,9 +4,9 @@
 
 *Ours*: batched fetch, from disk or from memory (`dataset.device`), Token-RRC, nearest code. *Naive* is what the method
 says step by step, a sample at a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop of
-its K channels, product with the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels, random
-resized crop to 224 x 224, flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders that are
-installed with OpenCV.
+its K channels, product with the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels,
+random resized crop to 224 x 224, flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders
+that are installed with OpenCV.
 
 Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
 medians, and ratios of medians. Without `--store` a store is made up in a temporary folder, of any size of codebook and
