@@ -7,9 +7,13 @@ _MOST_OPEN = 1024
 
 
 def most_open() -> int:
-    """Files that readers of a process may keep open together: half of its limit, and at most 1,024."""
+    """Files that readers of a process may keep open together, at most 1,024.
+
+    With the map that one may have, a file takes two descriptors; a quarter of what the process may have is left to
+    others.
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return _MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(limit // 2, _MOST_OPEN))
+    return _MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(limit * 3 // 8, _MOST_OPEN))
 
 
 def too_many_open(error: OSError) -> str | None:

@@ -1,14 +1,17 @@
 """Files that are read at any place, must not change meanwhile, and stay open only while there is room.
 
 A store may have more shards than a process may have open files (`ulimit -n`, often 1,024). All readers of a process
-share one bound; the file that was opened first is closed first. Reads are plain `pread`s: a file that is cut off while
-it is read gives an error, where a memory map would end the process.
+share one bound; the file that was opened first is closed first. A file that is read again while it is open is mapped
+into memory, which saves a system call for each piece; of so many that each read opens others, none is.
 """
 
+import contextlib
 import errno
 import hashlib
+import mmap
 import os
 import stat
+import sys
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -19,6 +22,8 @@ from seitpp.io.open_limit import most_open, too_many_open
 from seitpp.io.untrusted import check_regular_file
 
 _BLOCK_BYTES = 2**23
+# Before Python 3.13 a map takes a descriptor of its own.
+_MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 class FileIdentity(NamedTuple):
@@ -37,15 +42,19 @@ def file_identity(file: int | str | Path) -> FileIdentity:
     return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-class Descriptor:
+class OpenFile:
     """An open file, closed when nobody holds it any more: a thread may still read when another one needs the room."""
 
-    __slots__ = ("number",)
+    __slots__ = ("changed_ns", "content", "number")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.content: mmap.mmap | None = None
+        self.changed_ns: int | None = None  # the last change of the file that was compared with what it must be
 
     def __del__(self) -> None:
+        if self.content is not None:
+            self.content.close()
         os.close(self.number)
 
 
@@ -64,12 +73,12 @@ class StableFile:
         self.path = path
         self.identity = identity
         self.sha256 = sha256
-        self._descriptor: Descriptor | None = None
+        self._opened: OpenFile | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_descriptor": None}
+        return {**self.__dict__, "_opened": None}
 
-    def open(self) -> Descriptor:
+    def open(self) -> OpenFile:
         """The open file, after comparing it with what it was.
 
         Raises:
@@ -77,25 +86,26 @@ class StableFile:
             ValueError: It is another one now, or has changed.
             OSError: Too many files are open; says the limit.
         """
-        descriptor = self._descriptor  # another thread may close it
-        if descriptor is None:
+        opened = self._opened  # another thread may close it
+        if opened is not None:
+            # Nothing of an open file changes without the time of its last change.
+            if os.fstat(opened.number).st_ctime_ns == opened.changed_ns:
+                if opened.content is None:
+                    with contextlib.suppress(OSError):  # no room for a map: it is read without
+                        opened.content = mmap.mmap(opened.number, 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                return opened
+        else:
             _close_oldest(most_open() - 1)
-            descriptor = self._descriptor = open_regular(self.path, "shard")
+            opened = self._opened = open_regular(self.path, "shard")
             _OPENED.append(weakref.ref(self))
-            self._check_content(descriptor, file_identity(descriptor.number))
-        # Nothing of an open file changes without the time of its last change. This runs for every file of a batch.
-        elif os.fstat(descriptor.number).st_ctime_ns != self.identity.changed_ns:
-            self._check_content(descriptor, file_identity(descriptor.number))
-        return descriptor
-
-    def _check_content(self, descriptor: Descriptor, found: FileIdentity) -> None:
-        """Accept the same file, or one with the same content; `ValueError` for any other."""
-        if found == self.identity:
-            return
-        if found.num_bytes != self.identity.num_bytes or self._sha256(descriptor) != self.sha256:
-            self.close()
-            raise self.changed(found.num_bytes)
-        self.identity = found
+        found = file_identity(opened.number)
+        if found != self.identity:
+            if found.num_bytes != self.identity.num_bytes or self._sha256(opened) != self.sha256:
+                self.close()
+                raise self.changed(found.num_bytes)
+            self.identity = found
+        opened.changed_ns = found.changed_ns
+        return opened
 
     def changed(self, num_bytes: int) -> ValueError:
         """The error of a file that has `num_bytes` now and is not what it was."""
@@ -106,69 +116,68 @@ class StableFile:
 
     def close(self) -> None:
         """Close the file, and drop what belongs to an open one; it is opened again when needed."""
-        self._descriptor = None
+        self._opened = None
 
     def read(self, offset: int, num_bytes: int) -> bytearray:
         """Some bytes of the file; raises as `open` does."""
-        content = bytearray(num_bytes)
-        read_pieces([self], [0], [offset], memoryview(content), [0], [num_bytes])
-        return content
+        return read_pieces([self], [0], [offset], [num_bytes])
 
     def blocks(self) -> Iterator[bytes]:
         """The whole content, 8 MiB at a time."""
-        return _blocks(self, self.open())
+        return self._blocks(self.open())
 
     def found_sha256(self) -> str:
         """Hash of the content."""
         return self._sha256(self.open())
 
-    def _sha256(self, descriptor: Descriptor) -> str:
+    def _sha256(self, opened: OpenFile) -> str:
         digest = hashlib.sha256()
-        for block in _blocks(self, descriptor):
+        for block in self._blocks(opened):
             digest.update(block)
         return digest.hexdigest()
 
+    def _blocks(self, opened: OpenFile) -> Iterator[bytes]:
+        for start in range(0, self.identity.num_bytes, _BLOCK_BYTES):
+            wanted = min(_BLOCK_BYTES, self.identity.num_bytes - start)
+            block = os.pread(opened.number, wanted, start)
+            if len(block) != wanted:
+                raise self.changed(os.fstat(opened.number).st_size)
+            yield block
+
 
 def read_pieces(
-    files: Sequence[StableFile],
-    numbers: Sequence[int],
-    offsets: Sequence[int],
-    target: memoryview,
-    starts: Sequence[int],
-    stops: Sequence[int],
-) -> None:
-    """Read pieces of several files into one buffer.
+    files: Sequence[StableFile], numbers: Sequence[int], offsets: Sequence[int], lengths: Sequence[int]
+) -> bytearray:
+    """Read pieces of several files, one after the other in the result.
 
     Args:
         files: The files.
-        numbers: For each piece the number of its file; each file is compared with what it was once per run of pieces.
+        numbers: For each piece the number of its file.
         offsets: Where each piece starts in its file.
-        target: The buffer, bytes.
-        starts: Where each piece starts in the buffer.
-        stops: Where it ends.
+        lengths: Bytes of each piece, at most 2 GiB.
 
     Raises:
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
-    current, preadv = -1, os.preadv
-    for number, offset, start, stop in zip(numbers, offsets, starts, stops, strict=True):
-        if number != current:
-            current, descriptor = number, files[number].open()
-        count = preadv(descriptor.number, (target[start:stop],), offset)
-        while start + count < stop:  # more than the 2 GiB of one call, or the file ends
-            start, offset = start + count, offset + count
-            count = preadv(descriptor.number, (target[start:stop],), offset)
-            if not count:
-                raise files[number].changed(os.fstat(descriptor.number).st_size)
-
-
-def _blocks(file: StableFile, descriptor: Descriptor) -> Iterator[bytes]:
-    for start in range(0, file.identity.num_bytes, _BLOCK_BYTES):
-        wanted = min(_BLOCK_BYTES, file.identity.num_bytes - start)
-        block = os.pread(descriptor.number, wanted, start)
-        if len(block) != wanted:
-            raise file.changed(os.fstat(descriptor.number).st_size)
-        yield block
+    distinct, room, pieces = set(numbers), most_open(), []
+    step = len(numbers) if len(distinct) <= room else room  # pieces whose files are held open together
+    for start in range(0, len(numbers), step or 1):
+        part = slice(start, start + step)
+        held = {number: files[number].open() for number in (distinct if step > room else set(numbers[part]))}
+        maps = {number: opened.content for number, opened in held.items()}
+        wanted = zip(numbers[part], offsets[part], lengths[part], strict=True)
+        pieces += [
+            os.pread(held[number].number, length, offset)
+            if (content := maps[number]) is None
+            else content[offset : offset + length]
+            for number, offset, length in wanted
+        ]
+    joined = bytearray().join(pieces)  # that arrays on it can be written to
+    if len(joined) != sum(lengths):
+        of_pieces = zip(numbers, pieces, lengths, strict=True)
+        number = next(number for number, piece, length in of_pieces if len(piece) != length)
+        raise files[number].changed(file_identity(files[number].path).num_bytes)
+    return joined
 
 
 # Files in the order in which they were opened; some may be closed or gone.
@@ -186,7 +195,7 @@ def _close_oldest(kept: int) -> None:
             file.close()
 
 
-def open_regular(path: str | Path, what: str) -> Descriptor:
+def open_regular(path: str | Path, what: str) -> OpenFile:
     """Open an ordinary file, closing others that can be opened again if too many are open.
 
     Args:
@@ -199,7 +208,7 @@ def open_regular(path: str | Path, what: str) -> Descriptor:
         OSError: Too many files are open; says the limit.
     """
     try:
-        descriptor = Descriptor(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe would wait for its other end
+        opened = OpenFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe would wait for its other end
     except OSError as error:
         if error.errno == errno.EMFILE and _OPENED:  # other parts of the program have taken the rest
             _close_oldest(0)
@@ -208,6 +217,6 @@ def open_regular(path: str | Path, what: str) -> Descriptor:
             raise OSError(error.errno, reason, str(path)) from error
         check_regular_file(path, what)
         raise
-    if not stat.S_ISREG(os.fstat(descriptor.number).st_mode):
+    if not stat.S_ISREG(os.fstat(opened.number).st_mode):
         check_regular_file(path, what)
-    return descriptor
+    return opened

@@ -140,35 +140,44 @@ class BitPackedCodec:
         lanes = 64 // lane_bits  # codes that one 64-bit word holds once they are spread out
         num_groups = (num_codes + 7) // 8
         words = np.empty((len(rows), num_groups, 8 // lanes), "<u8")
-        chunk_rows = max(1, _CHUNK_WORDS // num_groups)
-        padded = np.zeros((min(chunk_rows, len(rows)), num_groups * self.bits + 8), np.uint8)
+        chunk_rows = max(1, min(len(rows), _CHUNK_WORDS // num_groups))
+        padded = np.zeros((chunk_rows, num_groups * self.bits + 8), np.uint8)
+        fields, spare = np.empty((2, chunk_rows, num_groups), np.uint64)
         for start in range(0, len(rows), chunk_rows):
             chunk = rows[start : start + chunk_rows]
-            padded[: len(chunk), : chunk.shape[1]] = chunk
+            size = len(chunk)
+            padded[:size, : chunk.shape[1]] = chunk
             for part in range(8 // lanes):
                 byte, shift = divmod(part * lanes * self.bits, 8)
                 # One 64-bit word at every group: never aligned for odd widths, and eight spare bytes end each row.
                 packed = np.ndarray(
-                    (len(chunk), num_groups), "<u8", padded, offset=byte, strides=(padded.strides[0], self.bits)
+                    (size, num_groups), "<u8", padded, offset=byte, strides=(padded.strides[0], self.bits)
                 )
-                words[start : start + len(chunk), :, part] = _spread(packed >> np.uint64(shift), self.bits, lane_bits)
+                np.right_shift(packed, np.uint64(shift), out=fields[:size])
+                _spread(fields[:size], spare[:size], words[start : start + size, :, part], self.bits, lane_bits)
         codes = words.view("<i4" if lane_bits == 32 else f"<u{lane_bits // 8}").reshape(len(rows), num_groups * 8)
         return np.ascontiguousarray(codes[:, :num_codes], dtype=codes.dtype.newbyteorder("="))
 
 
-def _spread(words: np.ndarray, bits: int, lane_bits: int) -> np.ndarray:
+def _spread(words: np.ndarray, spare: np.ndarray, target: np.ndarray, bits: int, lane_bits: int) -> None:
     """Move the `64 / lane_bits` codes packed at the low end of each 64-bit word into lanes of `lane_bits` bits.
 
     Each step halves the fields: a field holds two halves side by side, the upper one moves up to its own half field.
+
+    Args:
+        words: The packed words, uint64; changed.
+        spare: Room for as many.
+        target: Where the result goes.
+        bits: Width of a packed code.
+        lane_bits: Width of a lane, below 64.
     """
     field_bits = 64
     while field_bits > lane_bits:
         half_field = field_bits // 2
         half_bits = half_field // lane_bits * bits  # packed codes that belong into half a field
         low = sum(((1 << half_bits) - 1) << offset for offset in range(0, 64, field_bits))
-        upper = words << np.uint64(half_field - half_bits)
-        upper &= np.uint64(low << half_field)
-        words &= np.uint64(low)
-        words |= upper
+        np.left_shift(words, np.uint64(half_field - half_bits), out=spare)
+        np.bitwise_and(spare, np.uint64(low << half_field), out=spare)
+        np.bitwise_and(words, np.uint64(low), out=words)
+        np.bitwise_or(words, spare, out=words if half_field > lane_bits else target)
         field_bits = half_field
-    return words

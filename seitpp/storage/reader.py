@@ -52,7 +52,7 @@ class StoreReader:
         self._codebook = load_store_codebook(self.path, self._header)
         self._synonyms = load_store_synonyms(self.path, self._header)
         self._code_table = self._load_code_table()
-        self._labels: np.ndarray | None = None
+        self._labels: np.ndarray | None = None  # as they are stored, a quarter of the memory
         self._label_map_checksums = load_checksums(self.path, self._header)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,14 +126,14 @@ class StoreReader:
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class indices (N,), int64, read when first asked for; None unless the label kind is `class`.
+        """Class indices (N,), int64, a new array each time; read when first asked for, None for other label kinds.
 
         Raises:
             ValueError: One is beyond the classes that the header names, or a shard has changed.
         """
         if self._labels is None:
             self._labels = self._load_labels()
-        return self._labels
+        return None if self._labels is None else self._labels.astype(np.int64)
 
     @property
     def content_hash(self) -> str:
@@ -303,27 +303,16 @@ class StoreReader:
         return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
-        """Encoded rows (n, row_bytes), uint8, read in the order in which they lie on disk."""
-        rows = np.empty((len(indices), row_bytes), np.uint8)
-        order = np.argsort(indices, kind="stable")
-        ascending = indices[order]
-        shards = np.searchsorted(self._starts, ascending, side="right") - 1
-        # Rows that follow one another both in a file and in the result are one piece.
+        """Encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
         begins = np.ones(len(indices), bool)
-        begins[1:] = (ascending[1:] - ascending[:-1] != 1) | (order[1:] - order[:-1] != 1) | (shards[1:] != shards[:-1])
+        begins[1:] = (indices[1:] != indices[:-1] + 1) | (shards[1:] != shards[:-1])
         first = np.flatnonzero(begins)
-        shards, targets = shards[first], order[first] * row_bytes
-        lengths = np.diff(first, append=len(indices)) * row_bytes
-        offsets = (ascending[first] - self._starts[shards]) * row_bytes + SHARD_HEADER.size
-        read_pieces(
-            self._shards,
-            shards.tolist(),
-            offsets.tolist(),
-            memoryview(rows.reshape(-1)),
-            targets.tolist(),
-            (targets + lengths).tolist(),
-        )
-        return rows
+        lengths = (np.append(first[1:], len(indices)) - first) * row_bytes
+        shards = shards[first]
+        offsets = (indices[first] - self._starts[shards]) * row_bytes + SHARD_HEADER.size
+        content = read_pieces(self._shards, shards.tolist(), offsets.tolist(), lengths.tolist())
+        return np.frombuffer(content, np.uint8).reshape(-1, row_bytes)
 
     def _decoding_problems(self, indices: np.ndarray, codes: np.ndarray, sound: np.ndarray | None) -> list[str]:
         """A line for each of some decoded samples that is no row of the codec, or holds a code that does not exist."""
@@ -357,22 +346,19 @@ class StoreReader:
         dtype, num_bytes = store_format.label_layout(self._header["labels"])
         if dtype is None:
             return None
-        stored = np.empty(len(self), dtype)
-        ends = self._starts * num_bytes
-        read_pieces(
+        content = read_pieces(
             self._shards,
             range(len(self._shards)),
             [shard.layout.labels_offset for shard in self._shards],
-            memoryview(stored.view(np.uint8)),
-            ends[:-1].tolist(),
-            ends[1:].tolist(),
+            [len(shard) * num_bytes for shard in self._shards],
         )
+        stored = np.frombuffer(content, dtype)
         if self.classes is not None and (wrong := np.flatnonzero(stored >= len(self.classes))).size:
             raise ValueError(
                 f"{self.path}: sample {wrong[0]} has the label {stored[wrong[0]]}, expected one of the "
                 f"{len(self.classes)} classes that header.json names: damaged"
             )
-        return stored.astype(np.int64)
+        return stored
 
     def _label_problems(self) -> list[str]:
         """A line if the labels cannot be those of the classes."""
