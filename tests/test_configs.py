@@ -456,6 +456,28 @@ def test_pretraining_loss_is_not_smoothed() -> None:
     assert "label_smooth_val" not in load(MTM).model.head
 
 
+def test_recipes_read_stores_with_their_codebook_and_synonyms_beside() -> None:
+    """No recipe names a file of the release, which each process would decode for itself."""
+    checked = 0
+    for path in MODEL_LEAVES:
+        cfg = LOADED[path]._cfg_dict
+        hooks = [hook for hook in cfg["default_hooks"].values() if isinstance(hook, dict)]
+        loaders = [cfg.get(f"{name}_dataloader") for name in ("train", "val", "test")]
+        datasets = [part["dataset"] for part in (*hooks, *loaders) if part and "dataset" in part]
+        datasets = [dataset for dataset in datasets if dataset["type"] == "seitpp.TokenDataset"]
+        roots = {dataset["data_root"] for dataset in datasets}
+        if not roots:
+            continue
+        (root,) = roots
+        assert {dataset["store"] for dataset in datasets} <= {"train", "val", "test"}, path.stem
+        assert not any("codebook_size" in dataset for dataset in datasets), path.stem  # a store knows its own
+        assert cfg["data_preprocessor"]["codebook"] in (root + "train", None), path.stem
+        named = {part["synonyms"] for part in parts_of(cfg["data_preprocessor"]) if "synonyms" in part}
+        assert named <= {root + "synonyms.json"}, path.stem
+        checked += root == "data/imagenet1k-tokens/"
+    assert checked > 40
+
+
 @pytest.mark.parametrize("path", MODEL_LEAVES, ids=lambda path: path.stem)
 def test_loaders_without_workers_say_that_none_persist(path: Path) -> None:
     """Tools of other projects have them persist by default, which torch refuses where there are none."""

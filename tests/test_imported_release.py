@@ -84,8 +84,3 @@ def test_release_files_are_read_for_a_quick_look(recipe: Callable, repository: P
         assert all(torch.equal(found[key], expected[key]) for key in found)
     codebooks = [MODELS.build({**one.data_preprocessor, "augments": []}).codebook_sha256 for one in (cfg, stored)]
     assert codebooks[0] == codebooks[1]
-
-
-def test_no_config_names_a_release_file(repository: Path) -> None:
-    named = [path for path in (repository / "configs").rglob("*.py") if ".data.bin.gz" in path.read_text()]
-    assert not named

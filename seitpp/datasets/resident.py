@@ -203,10 +203,9 @@ def _checked_device(name: str, store: Path) -> torch.device:
     try:
         check_device("cuda" if name == "pinned" else name)
     except ValueError as error:
-        page_locked = " (page-locked memory is for copies to a GPU)" if name == "pinned" else ""
-        raise ValueError(
-            f"{store}: device={name!r}: {error}{page_locked}, or leave device out to read from disk"
-        ) from error
+        page_locked = "device 'pinned': page-locked memory is for copies to a GPU, and none is available here; use cpu"
+        reason = page_locked if name == "pinned" else error
+        raise ValueError(f"{store}: {reason}, or leave device out to read from disk") from error
     if name != "cuda":
         return torch.device("cpu" if name == "pinned" else name)
     # The model's device; where no process group has chosen it yet, the one that it will choose.

@@ -1,6 +1,7 @@
 """Data sets held in memory give the batches of the store, bit for bit, and refuse what they cannot hold."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,16 +228,10 @@ def test_free_memory_is_that_of_the_machine_or_of_its_control_group(
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        (
-            "cuda",
-            r"codes: device='cuda': .*no GPU is available here; use cpu, or leave device out to read from disk",
-        ),
-        ("cuda:1", r"device='cuda:1': .*no GPU is available here"),
-        (
-            "pinned",
-            r"device='pinned': .*no GPU is available here; use cpu \(page-locked memory is for copies to a GPU\)",
-        ),
-        ("cuda:x", r"device='cuda:x': device 'cuda:x' is none"),
+        ("cuda", r"codes: device 'cuda': no GPU is available here; use cpu, or leave device out to read from disk"),
+        ("cuda:1", r"device 'cuda:1': no GPU is available here"),
+        ("pinned", r"codes: device 'pinned': page-locked memory is for copies to a GPU, and none is available here"),
+        ("cuda:x", r"device 'cuda:x' is none"),
         ("gpu", r"codes: device is 'gpu', expected cpu, pinned, cuda or cuda:N, or None to read from disk"),
         ("meta", "device is 'meta', expected cpu, pinned, cuda"),
         (0, "device is 0, expected cpu, pinned, cuda"),
@@ -245,6 +240,29 @@ def test_free_memory_is_that_of_the_machine_or_of_its_control_group(
 def test_devices_that_are_not_here(folder: Path, device: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TokenDataset(str(folder / "codes"), device=device)
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("is_available", True), ("device_count", 4), ("current_device", 1)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    device = partial(resident._checked_device, store=Path("store"))
+    assert device("cuda") == torch.device("cuda:1")  # as the process group has chosen it, or the user
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert device("cuda") == torch.device("cuda:2")  # before it has
+    monkeypatch.setenv("LOCAL_RANK", "7")  # of a process that sees a part of the GPUs
+    assert device("cuda") == torch.device("cuda:1")
+    assert device("cuda:3") == torch.device("cuda:3")
+    with pytest.raises(ValueError, match="device 'cuda:4': there are 4 GPUs here, counted from 0"):
+        device("cuda:4")
+
+
+def test_page_locked_memory_is_counted_as_torch_takes_it(
+    folder: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(resident, "free_bytes", lambda device: 2000)
+    with pytest.raises(ValueError, match="take 2,048 bytes of page-locked host memory, of which 2,000 are free"):
+        TokenDataset(str(folder / "codes"), device="pinned")
 
 
 def test_data_that_are_not_held_in_memory_say_so(tmp_path: Path) -> None:
