@@ -3,4 +3,4 @@
 Importing the package is light: the registries name where each part lives and load it when a config asks for it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,6 +3,7 @@
 python tools/convert_store.py imagenet1k-train-token.data.bin.gz data/in1k-train --codebook codebook.ckpt
 python tools/convert_store.py data/in1k-train out/imagenet1k-train --to release
 python tools/convert_store.py data/in1k-train data/in1k-train-raw --to store --codec raw
+python tools/convert_store.py data/in1k-train data/in1k-train-dense --codec zstd
 """
 
 import argparse

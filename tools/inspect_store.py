@@ -45,7 +45,7 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
     """What a store or release holds, and what it costs; reads no tokens."""
     is_store = isinstance(source, StoreReader)
     facts = {
-        "format": "token store, version 1" if is_store else "SeiT release",
+        "format": f"token store, version {source.header['version']}" if is_store else "SeiT release",
         "num_samples": len(source),
         "grid": list(source.grid),
         "channels": source.channels,

@@ -1,6 +1,6 @@
 """Codes on disk: codecs, the token store with its writer and reader, and the authors' release files.
 
-Needs only numpy and the standard library.
+Needs only numpy, zstandard and the standard library.
 """
 
 from seitpp.storage.bounds import conditional_bits
@@ -19,6 +19,7 @@ from seitpp.storage.source import TokenSource, open_source
 from seitpp.storage.stats import StoreStats, store_stats
 from seitpp.storage.synonyms import load_synonyms
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_store
+from seitpp.storage.zstd_codec import ZstdCodec
 
 __all__ = [
     "CODECS",
@@ -36,6 +37,7 @@ __all__ = [
     "StoreStats",
     "StoreWriter",
     "TokenSource",
+    "ZstdCodec",
     "build_codec",
     "code_dtype",
     "codes_in_use",

@@ -5,31 +5,37 @@ from typing import Any
 
 from seitpp.io.untrusted import shown
 from seitpp.storage.codecs import BitPackedCodec, FixedWidthCodec, RawCodec, check_codebook_size
+from seitpp.storage.zstd_codec import ZstdCodec
 
-Codec = FixedWidthCodec
+Codec = FixedWidthCodec | ZstdCodec
 
-CODECS: dict[str, type[RawCodec] | type[BitPackedCodec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec)}
+CODECS: dict[str, type[RawCodec] | type[BitPackedCodec] | type[ZstdCodec]] = {
+    codec.name: codec for codec in (RawCodec, BitPackedCodec, ZstdCodec)
+}
 _FORMER_CODECS = ("rans", "rans-context")
 
 
-def build_codec(name: str, codebook_size: int) -> Codec:
-    """The codec called `name` for codes in [0, codebook_size).
+def build_codec(name: str, codebook_size: int, channels: int | None = None) -> Codec:
+    """The codec called `name` for codes in [0, codebook_size), of samples with `channels` if there are any.
 
     Raises:
         ValueError: No codec has that name, or the codebook size is not one that a store can hold.
     """
     if not isinstance(name, str) or name not in CODECS:
         raise ValueError(f"codec is {shown(name)}, expected one of {', '.join(sorted(CODECS))}")
-    return CODECS[name].for_codebook(check_codebook_size(codebook_size))
+    codebook_size, codec = check_codebook_size(codebook_size), CODECS[name]
+    return codec.for_codebook(codebook_size, channels or 1) if codec is ZstdCodec else codec.for_codebook(codebook_size)
 
 
 def codec_to_header(codec: Codec) -> dict[str, Any]:
     """The header entry of a codec: its name and parameters."""
-    return {"name": codec.name, **asdict(codec)}  # type: ignore[call-overload]
+    parameters = asdict(codec)  # type: ignore[call-overload]
+    parameters.pop("num_channels", None)  # an entry of its own
+    return {"name": codec.name, **parameters}
 
 
-def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
-    """The codec that a header entry describes.
+def codec_from_header(entry: dict[str, Any], codebook_size: int, channels: int | None = None) -> Codec:
+    """The codec that a header entry describes, of samples with `channels` if there are any.
 
     Raises:
         ValueError: The codec is unknown or of an earlier format, or its parameters do not belong to `codebook_size`.
@@ -40,7 +46,7 @@ def codec_from_header(entry: dict[str, Any], codebook_size: int) -> Codec:
             "release of seitpp that wrote it (0.1), there `python tools/convert_store.py STORE OUT --codec bitpacked`, "
             "and use OUT"
         )
-    codec = build_codec(entry.get("name", ""), codebook_size)
+    codec = build_codec(entry.get("name", ""), codebook_size, channels)
     if (expected := codec_to_header(codec)) != entry:
         raise ValueError(f"codec is {shown(entry)}, expected {expected!r} for a codebook of {codebook_size}")
     return codec

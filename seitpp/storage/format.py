@@ -16,7 +16,8 @@ from seitpp.io.untrusted import parse_json, read_file, shown
 from seitpp.storage.header_checks import check_fields
 
 FORMAT = "seitpp-token-store"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = (1, 2)
 HEADER_FILE = "header.json"
 CODEBOOK_FILE = "codebook.npy"
 SYNONYMS_FILE = "synonyms.json"
@@ -118,7 +119,18 @@ def header_checksum(header: dict[str, Any]) -> str:
 def header_bytes(header: dict[str, Any]) -> bytes:
     """Content of `header.json`: the header with its own checksum."""
     sealed = {**header, "header_sha256": header_checksum(header)}
-    return json.dumps(sealed, indent=1).encode("ascii") + b"\n"
+    # One entry per line, one shard per line: `indent` would leave json's fast encoder, which thousands of shards need.
+    lines = [
+        f" {json.dumps(key)}: {_shard_lines(value) if key == 'shards' else json.dumps(value)}"
+        for key, value in sealed.items()
+    ]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
+
+
+def _shard_lines(shards: Any) -> str:
+    if not isinstance(shards, list):
+        return json.dumps(shards)
+    return "[" + ",".join(f"\n  {json.dumps(shard)}" for shard in shards) + "]"
 
 
 def write_header(folder: Path, header: dict[str, Any]) -> None:
@@ -147,8 +159,12 @@ def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else header
         raise NotAStoreError(f"{path}: format is {shown(found)}, expected {FORMAT!r}")
-    if header.get("version") != VERSION:
-        raise ValueError(f"{path}: version is {shown(header.get('version'))}, this reader knows version {VERSION}")
+    if type(version := header.get("version")) is not int or version not in READ_VERSIONS:
+        newer = type(version) is int and version > VERSION
+        raise ValueError(
+            f"{path}: version is {shown(version)}, this release of seitpp reads versions 1 and 2"
+            + ("; install a newer one" if newer else "")
+        )
     if header.get("header_sha256") != header_checksum(header):
         raise ValueError(
             f"{path}: header_sha256 does not match, the header was damaged or edited by hand; restore it, or make the "

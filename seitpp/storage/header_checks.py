@@ -56,7 +56,7 @@ def check_fields(header: dict[str, Any]) -> None:
     if "channels" in header:
         whole_number(header["channels"], "channels", 1, MAX_CHANNELS)
     check_values(header["codebook_size"], header.get("channels"), header.get("minimum", 0))
-    codec_from_header(header["codec"], header["codebook_size"])
+    codec_from_header(header["codec"], header["codebook_size"], header.get("channels"))
     check_labels_entry(header["labels"])
     check_tokenizer_entry(header["tokenizer"])
     for name in header["classes"] or ():

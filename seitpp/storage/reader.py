@@ -11,6 +11,7 @@ import numpy as np
 from seitpp.io.stable_file import read_pieces
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
+from seitpp.storage.frame_rows import gather_frames
 from seitpp.storage.indices import check_indices
 from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
 from seitpp.storage.numbering import CodeTable, load_code_table
@@ -18,6 +19,7 @@ from seitpp.storage.shard import SHARD_HEADER
 from seitpp.storage.shard_file import open_shards
 from seitpp.storage.side_files import load_store_codebook, load_store_synonyms
 from seitpp.storage.synonyms import SynonymTable
+from seitpp.storage.zstd_codec import ZstdCodec
 from seitpp.tokenizer_facts import tokenizer_options
 
 
@@ -144,13 +146,13 @@ class StoreReader:
     def section_bytes(self) -> dict[str, int]:
         """Bytes on disk by purpose.
 
-        `tables` and `index` (where each row starts) are those of codecs with rows of variable length; `other` is the
-        header, shard headers with padding, codebook, synonyms, code table and checksums of label maps.
+        `tables` (dictionaries) and `index` (where each row starts) are those of `zstd`; `other` is the header, shard
+        headers with padding, codebook, synonyms, code table and checksums of label maps.
         """
         layouts = [shard.layout for shard in self._shards]
         tokens = sum(layout.token_bytes for layout in layouts)
         variable = [layout for layout in layouts if not layout.row_bytes]
-        tables = sum(8 + layout.table_bytes for layout in variable)
+        tables = sum(8 + layout.dictionary_bytes for layout in variable)
         index = sum(8 * (layout.num_samples + 1) for layout in variable)
         labels = sum(layout.num_samples * layout.label_bytes for layout in layouts)
         checksums = 4 * len(self)
@@ -300,7 +302,20 @@ class StoreReader:
             any bytes are codes.
         """
         codec, num_codes = self._shards[0].codec, math.prod(self.sample_shape)
+        if isinstance(codec, ZstdCodec):
+            rows, sound = self._gather_frames(indices)
+            return codec.decode(rows, num_codes), sound
         return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
+
+    def _gather_frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of frames once they are decompressed, uint8 (n, plain_bytes), and whether each is sound (n,)."""
+        order = np.argsort(indices, kind="stable")
+        ascending = indices[order]
+        shards = np.searchsorted(self._starts, ascending, side="right") - 1
+        found, found_sound = gather_frames(self._shards, shards, ascending - self._starts[shards])
+        rows, sound = np.empty_like(found), np.empty_like(found_sound)
+        rows[order], sound[order] = found, found_sound
+        return rows, sound
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
         """Encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""

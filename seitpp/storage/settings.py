@@ -116,7 +116,7 @@ class StoreSettings:
     def samples_within(self, shard_bytes: int) -> int:
         """Samples of a full shard that should not exceed `shard_bytes`; at least one.
 
-        Rows of variable length count as if they were bit-packed, so that their shards come out smaller.
+        Rows of `zstd` count as if they were bit-packed, so that their shards come out smaller.
         """
         if not 1 <= shard_bytes <= _MOST_SHARD_BYTES:
             raise ValueError(f"shard_bytes is {shard_bytes}, expected a positive number up to {_MOST_SHARD_BYTES}")
@@ -148,7 +148,7 @@ class StoreSettings:
         label_bytes = np.zeros((len(codes), 0), np.uint8)
         if labels is not None and dtype is not None:
             label_bytes = np.ascontiguousarray(labels, dtype).view(np.uint8).reshape(len(codes), num_bytes)
-        return encode_samples(self._codec, codes.reshape(-1, *self.grid, self.channels or 1), label_bytes)
+        return encode_samples(self._codec, codes, label_bytes)
 
     def checked_codes(self, tokens: np.ndarray, first_sample: int = 0) -> np.ndarray:
         """Check samples (n, *sample_shape) and return them as codes (n, T) in the smallest type.
@@ -198,7 +198,7 @@ class StoreSettings:
 
     @cached_property
     def _codec(self) -> Codec:
-        return build_codec(self.codec, self.codebook_size)
+        return build_codec(self.codec, self.codebook_size, self.channels)
 
     @cached_property
     def _labels_entry(self) -> dict[str, Any]:

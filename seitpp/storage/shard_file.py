@@ -3,7 +3,9 @@
 import math
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, codec_from_header
 from seitpp.storage.codecs import samples_at_a_time
 from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, sample_checksums
+from seitpp.storage.zstd_codec import MAX_DICTIONARY_BYTES, FrameReader, ZstdCodec
 
 _MOST_NAMED = 20
 
@@ -82,6 +85,58 @@ class ShardFile(StableFile):
         return np.frombuffer(self.read(offset, num_bytes), np.uint8)
 
 
+class ZstdShardFile(ShardFile):
+    """A shard whose rows are frames; its dictionary is loaded when first needed and dropped with the open file."""
+
+    codec: ZstdCodec  # type: ignore[assignment]
+    _frames: FrameReader | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_frames": None}
+
+    def close(self) -> None:
+        """See `StableFile.close`."""
+        super().close()
+        self._frames = None
+
+    def frames(self) -> FrameReader:
+        """What decompresses frames of this shard.
+
+        Raises:
+            ValueError: The dictionary is missing, damaged or another shard's.
+        """
+        frames = self._frames  # another thread may drop it
+        if frames is None:
+            dictionary = bytes(self.read(self.layout.dictionary_offset + 8, self.layout.dictionary_bytes))
+            if (found := zlib.crc32(dictionary)) != self.layout.dictionary_crc:
+                raise ValueError(
+                    f"{self.path}: the dictionary is missing, damaged or another shard's: its {len(dictionary)} bytes "
+                    f"have the CRC-32 {found:08x}, the shard header says {self.layout.dictionary_crc:08x}; restore "
+                    "the shard, or make the store again"
+                )
+            try:
+                frames = FrameReader(dictionary, self.codec.plain_bytes(self.num_codes))
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}; restore the shard, or make the store again") from error
+            self._frames = frames
+        return frames
+
+    def rows(self, start: int, stop: int) -> Iterable[np.ndarray]:
+        """The frames of samples start..stop-1, uint8.
+
+        Raises:
+            ValueError: The row index is damaged.
+        """
+        bounds = self.section(self.layout.index_offset + 8 * start, 8 * (stop - start + 1)).view("<u8")
+        if bounds[-1] > self.layout.token_bytes or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(
+                f"{self.path}: the row index of samples {start} to {stop - 1} of the shard is damaged, its offsets do "
+                "not rise within the rows; restore the shard, or make the store again"
+            )
+        frames = self.section(self.layout.tokens_offset + int(bounds[0]), int(bounds[-1] - bounds[0]))
+        return (frames[low:high] for low, high in pairwise((bounds - bounds[0]).tolist()))
+
+
 def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
     """The shards of a store, after comparing size and header of each with `header.json`; contents are not read.
 
@@ -90,8 +145,9 @@ def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
         OSError: Too many files are open.
     """
     num_codes = math.prod((*header["grid"], header.get("channels", 1)))
-    codec = codec_from_header(header["codec"], header["codebook_size"])
+    codec = codec_from_header(header["codec"], header["codebook_size"], header.get("channels"))
     label_bytes = store_format.label_layout(header["labels"])[1]
+    kind = ZstdShardFile if isinstance(codec, ZstdCodec) else ShardFile
     shards, problems = [], []
     for entry in header["shards"]:
         path = folder / entry["file"]
@@ -102,7 +158,7 @@ def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
                 raise
             problems.append(str(error))
             continue
-        shards.append(ShardFile(path, identity, entry["sha256"], codec, layout, num_codes))
+        shards.append(kind(path, identity, entry["sha256"], codec, layout, num_codes))
     if problems:
         more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
         raise ValueError("; ".join(problems[:_MOST_NAMED]) + more)
@@ -120,14 +176,23 @@ def _checked_layout(
         raise ValueError(f"{path} is missing") from None
     identity = file_identity(descriptor.number)
     layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
-    if identity.num_bytes != layout.num_bytes or entry["num_bytes"] != layout.num_bytes:
+    expected = layout.num_bytes if row_bytes else entry["num_bytes"]
+    if identity.num_bytes != expected or entry["num_bytes"] != expected:
         raise ValueError(
-            f"{path} has {identity.num_bytes} bytes, expected {layout.num_bytes} for {num_samples} samples: truncated "
-            "or damaged"
+            f"{path} has {identity.num_bytes} bytes, expected {expected} for {num_samples} samples: truncated or "
+            "damaged"
         )
     found = os.pread(descriptor.number, SHARD_HEADER.size, 0)
     if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
         raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
+    if not row_bytes:
+        index_end = os.pread(descriptor.number, 16, SHARD_HEADER.size + 8 * num_samples)
+        layout = _layout_of_frames(path, found, index_end, num_samples, label_bytes)
+        if layout.num_bytes != identity.num_bytes:
+            raise ValueError(
+                f"{path} has {identity.num_bytes} bytes, but row index and dictionary ask for {layout.num_bytes}: "
+                "damaged"
+            )
     try:
         sealed = layout.pack()
     except struct.error as error:  # a number that no shard header can hold
@@ -135,3 +200,24 @@ def _checked_layout(
     if found != sealed:
         raise ValueError(f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {store_format.HEADER_FILE}")
     return layout, identity
+
+
+def _layout_of_frames(path: Path, start: bytes, index_end: bytes, num_samples: int, label_bytes: int) -> ShardLayout:
+    """The layout of a shard of frames, as the shard itself says.
+
+    Args:
+        path: The shard, for messages.
+        start: Its first 64 bytes.
+        index_end: The 16 bytes that hold the end of its row index and the length of its dictionary.
+        num_samples: Samples in it.
+        label_bytes: Bytes of a label.
+    """
+    if len(index_end) < 16:
+        raise ValueError(f"{path}: the row index ends early, expected {num_samples + 1} offsets")
+    token_bytes, dictionary_bytes = struct.unpack("<QQ", index_end)
+    if dictionary_bytes > MAX_DICTIONARY_BYTES:
+        raise ValueError(
+            f"{path}: the dictionary has {dictionary_bytes} bytes, expected at most {MAX_DICTIONARY_BYTES}"
+        )
+    dictionary_crc = SHARD_HEADER.unpack(start)[2]
+    return ShardLayout(num_samples, 0, label_bytes, token_bytes, dictionary_bytes, dictionary_crc)

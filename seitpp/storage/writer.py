@@ -260,6 +260,8 @@ class StoreWriter:
         """Take over a store that was begun with the same settings, and remove what a killed writer left."""
         header = store_format.read_header(self.path)
         for key in settings:
+            if key == "version":  # a store of version 1 goes on as one of version 2
+                continue
             found, expected = header.get(key), settings[key]
             if key == "source" and header["complete"]:  # facts added at the end may come on top
                 found = {name: found.get(name) for name in expected}
@@ -277,6 +279,7 @@ class StoreWriter:
                     f"it, or delete {self.path} and write the store again"
                 )
         self._header = {key: value for key, value in header.items() if key != "header_sha256"}
+        self._header["version"] = settings["version"]
         listed = {shard["file"] for shard in header["shards"]}
         for name in present:
             if _REMAINS.fullmatch(name) or (_SHARD.fullmatch(name) and name not in listed):

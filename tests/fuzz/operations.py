@@ -210,6 +210,7 @@ def _kmeans(folder: Path) -> Content:
 
 OPERATIONS: dict[str, Subject] = {
     "copied": _derived(copy_store, codec="raw"),
+    "copied, frames": _derived(copy_store, codec="zstd"),
     "copied, shards": Subject(_make_shards, _made(copy_store), check=tokens_fit),
     "cut down": _derived(lambda reader, path: subset_store(reader, path, np.unique(reader.read_all()))),
     "classes taken": _derived(lambda reader, path: select_classes(reader, path, ["class-0", "class-2"])),

@@ -236,9 +236,9 @@ def _read_images(read: Callable[[Path], LabelledImages]) -> Callable[[Path], Con
 
 
 SUBJECTS: dict[str, Subject] = {
-    **{f"store, {codec}": _store(codec=codec) for codec in ("raw", "bitpacked")},
+    **{f"store, {codec}": _store(codec=codec) for codec in ("raw", "bitpacked", "zstd")},
     "store, unlabelled": _store(num_classes=None, codec="raw"),
-    "store, channels": _store(channels=3, codec="raw"),
+    "store, channels": _store(channels=3, codec="zstd"),
     "store, subset": Subject(_make_subset, read_store, check=tokens_fit, verify=_verify_store),
     "segmentation store": Subject(_make_segmentation, _read_segmentation, check=tokens_fit, verify=_verify_store),
     "token pairs": Subject(_make_pairs, _read_pairs),

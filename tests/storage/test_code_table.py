@@ -86,7 +86,7 @@ def test_subset_and_back(tmp_path: Path) -> None:
 def test_subset_of_a_subset_leads_to_the_original(tmp_path: Path) -> None:
     subset_store(write(tmp_path / "a"), tmp_path / "b", np.array([1, 49, 20, 7, 3, 11]))
     inner = StoreReader(tmp_path / "b")
-    subset_store(inner, tmp_path / "c", codes_in_use(inner), codec="raw")
+    subset_store(inner, tmp_path / "c", codes_in_use(inner), codec="zstd")
     outer = StoreReader(tmp_path / "c")
     np.testing.assert_array_equal(outer.code_table.codes[outer.read_all()], toy())
     restore_store(outer, tmp_path / "d", CODEBOOK)

@@ -1,17 +1,15 @@
 """Codecs of fixed width: exact sizes, the documented bit order, and codes that survive."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seitpp.storage import BitPackedCodec, RawCodec, StoreReader, StoreWriter, build_codec, code_dtype
+from seitpp.storage import BitPackedCodec, RawCodec, ZstdCodec, build_codec, code_dtype
 from seitpp.storage.codec_names import codec_from_header, codec_to_header
 from seitpp.storage.codecs import samples_at_a_time
-from seitpp.storage.format import read_header, write_header
 
 
 def reference_pack(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -89,7 +87,7 @@ def test_bad_codebook_size_is_refused(size: int) -> None:
 
 
 def test_unknown_codec_is_refused() -> None:
-    with pytest.raises(ValueError, match="codec is 'zip', expected one of bitpacked, raw"):
+    with pytest.raises(ValueError, match="codec is 'zip', expected one of bitpacked, raw, zstd"):
         build_codec("zip", 4)
 
 
@@ -97,22 +95,10 @@ def test_codec_header_round_trip_and_contradiction() -> None:
     entry = codec_to_header(build_codec("bitpacked", 391))
     assert entry == {"name": "bitpacked", "bits": 9}
     assert codec_from_header(entry, 391) == BitPackedCodec(9)
+    assert codec_to_header(build_codec("zstd", 391, 3)) == {"name": "zstd", "bits": 9}
+    assert codec_from_header({"name": "zstd", "bits": 9}, 391, 3) == ZstdCodec(9, 3)
     with pytest.raises(ValueError, match=r"expected .*'bits': 10"):
         codec_from_header(entry, 1000)
-
-
-@pytest.mark.parametrize("name", ["rans", "rans-context"])
-def test_codec_of_an_earlier_format_says_how_to_convert(tmp_path: Path, name: str) -> None:
-    with StoreWriter(tmp_path / "s", codebook_size=9, grid=(1, 2), tokenizer={}) as writer:
-        writer.append(np.zeros((3, 1, 2), int))
-    write_header(tmp_path / "s", {**read_header(tmp_path / "s"), "codec": {"name": name}, "version": 1})
-    message = rf"s/header\.json: codec is '{name}' of an earlier format.*convert_store\.py STORE OUT --codec bitpacked"
-    with pytest.raises(ValueError, match=message):
-        StoreReader(tmp_path / "s")
-    with pytest.raises(ValueError, match=message):
-        StoreWriter(tmp_path / "s", codebook_size=9, grid=(1, 2), tokenizer={}, resume=True)
-    with pytest.raises(ValueError, match=f"codec is '{name}', expected one of bitpacked"):
-        build_codec(name, 9)
 
 
 @pytest.mark.parametrize(("num_codes", "samples"), [(1, 4096), (1024, 4096), (196_608, 85), (2**30, 1)])

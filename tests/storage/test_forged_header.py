@@ -14,8 +14,8 @@ from seitpp.storage.format import codebook_sha256, header_bytes, read_header, sh
 K = 300
 
 
-def make(path: Path, codec: str = "raw", **options: Any) -> Path:
-    """A store with a codebook, synonyms and a few labels."""
+def make(path: Path, codec: str = "zstd", **options: Any) -> Path:
+    """A store of frames with a codebook, synonyms and a few labels."""
     rng = np.random.default_rng(0)
     settings = {"label_kind": "class", "classes": ["a", "b"], "codebook": np.ones((K, 2), np.float32)}
     settings |= {"synonyms": {0: [1]}, **options}
@@ -92,7 +92,11 @@ def test_wrong_value_is_named(tmp_path: Path, where: str, value: Any, message: s
 
 def test_grid_that_rows_cannot_fill_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"shard-00000\.bin has \d+ bytes, expected \d+ for 6 samples"):
-        StoreReader(forge(make(tmp_path / "s"), "grid", [4096, 4096]))
+        StoreReader(forge(make(tmp_path / "s", codec="raw"), "grid", [4096, 4096]))
+    reader = StoreReader(forge(make(tmp_path / "t"), "grid", [4096, 4096]))
+    with pytest.raises(ValueError, match="sample 0 is damaged, its row does not decode to 16777216 codes"):
+        reader.read([0])
+    assert len(reader.verify()) == 6
 
 
 @pytest.mark.parametrize(

@@ -421,7 +421,7 @@ def damaged(path: Path, offset: int) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("codec", ["raw", "bitpacked"])
+@pytest.mark.parametrize("codec", ["raw", "bitpacked", "zstd"])
 @pytest.mark.parametrize("section", ["tokens", "labels"])
 def test_damaged_rows_and_labels_are_not_exported(tmp_path: Path, codec: str, section: str) -> None:
     tokens, _ = toy()

@@ -55,12 +55,12 @@ def assemble(path: Path, settings: StoreSettings, shards: list[tuple[str, slice]
         (
             "raw",
             "a182081d1c6b76a944a2228285dde2c155d488931009a2a7b758aa3163a30323",
-            "a566402797e58e55dd7c89cf8dab8a5a8fbfa68d21d2b2c05a860bfe49d3ff77",
+            "830962bb67e9027e522011d499443dfa315595b66764b089ca2d3d8148744cf3",
         ),
         (
             "bitpacked",
             "ebf0d534c71770e87343add04a1fedad0f1b6114f02e644da00efbe601eee42e",
-            "80404a392e641acbc346cbe6fe8238e0e77c393f2aa0c7b7fee8760ecb8bedac",
+            "53f3b17c30326f27dd13c953f23e2f4b86a4380b7fb58e41bfaf9d61c6773ab4",
         ),
     ],
 )

@@ -69,7 +69,7 @@ def flip(path: Path, offset: int, bit: int = 0) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("codec", ["bitpacked", "raw"])
+@pytest.mark.parametrize("codec", ["bitpacked", "raw", "zstd"])
 def test_store_gives_back_what_was_written(tmp_path: Path, codec: str) -> None:
     reader = StoreReader(write(tmp_path / "s", codec=codec))
     tokens, labels = toy()
@@ -423,7 +423,7 @@ def test_edited_header_is_refused(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format": "zip"}, "format is 'zip', expected 'seitpp-token-store'"),
-        ({"version": 2}, "version is 2, this reader knows version 1"),
+        ({"version": 3}, "version is 3, this release of seitpp reads versions 1 and 2; install a newer one"),
         ({"grid": [0, 3]}, "grid is"),
         ({"num_samples": 3}, "num_samples is 3, but the shards hold 25"),
         ({"codec": {"name": "bitpacked", "bits": 8}}, "expected .*'bits': 9"),
@@ -613,10 +613,31 @@ def test_held_out_bits_lie_between_zero_and_order_zero() -> None:
     assert np.isfinite(conditional_bits(codes[:1], codes[1:], 2**18))
 
 
+def documented_readers() -> list[str]:
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2 and not any("seitpp" in block for block in blocks)
+    return blocks
+
+
+@pytest.mark.parametrize(("channels", "codebook_size"), [(None, 200), (None, 391), (1, 70_000), (3, 1000)])
+def test_documented_reader_reads_frames(tmp_path: Path, channels: int | None, codebook_size: int) -> None:
+    scope: dict[str, Any] = {}
+    exec(documented_readers()[1], scope)
+    rng = np.random.default_rng(0)
+    runs = rng.integers(0, codebook_size, (9, 6)) - 2
+    tokens = runs[rng.integers(0, 9, (300, 4 * (channels or 1)))].reshape(300, 4, 6, channels or 1)
+    tokens = tokens if channels else tokens[..., 0]
+    options = {"codebook_size": codebook_size, "codebook": None, "label_kind": "none", "classes": None}
+    with begin(tmp_path / "s", **options, codec="zstd", channels=channels, minimum=-2, shard_bytes=6000) as writer:
+        writer.append(tokens)
+    reader = StoreReader(tmp_path / "s")
+    assert reader.section_bytes["tables"] > 8 * len(reader.header["shards"])  # some have a dictionary
+    np.testing.assert_array_equal(scope["read_zstd_store"](tmp_path / "s"), tokens)
+
+
 def test_documented_reader_reads_a_store(tmp_path: Path) -> None:
     scope: dict[str, Any] = {}
-    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-    exec(block, scope)
+    exec(documented_readers()[0], scope)
     tokens, labels = scope["read_store"](write(tmp_path / "s"))
     np.testing.assert_array_equal(tokens, toy()[0])
     np.testing.assert_array_equal(labels, toy()[1])
@@ -723,7 +744,7 @@ def test_damaged_record_of_label_maps_is_refused(tmp_path: Path, damage: Any, me
 # A store that changes while it is open
 
 
-@pytest.mark.parametrize("codec", ["raw", "bitpacked"])
+@pytest.mark.parametrize("codec", ["raw", "bitpacked", "zstd"])
 @pytest.mark.parametrize("in_place", [True, False])
 def test_tokens_of_another_store_are_not_read(tmp_path: Path, codec: str, in_place: bool) -> None:
     tokens = toy()[0]
@@ -765,7 +786,7 @@ def test_shard_that_was_shortened_after_opening_is_refused(tmp_path: Path) -> No
         reader.read([12])
 
 
-@pytest.mark.parametrize("codec", ["raw", "bitpacked"])
+@pytest.mark.parametrize("codec", ["raw", "bitpacked", "zstd"])
 @pytest.mark.parametrize("change", ["shortened", "overwritten"])
 def test_open_shard_that_changes_is_refused_and_ends_no_process(tmp_path: Path, codec: str, change: str) -> None:
     reader = StoreReader(write(tmp_path / "s", codec=codec, shard_bytes=10**6))

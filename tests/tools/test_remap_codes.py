@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_subset_restore_and_match(main: Callable, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["subset", str(store), str(tmp_path / "b"), "--codec", "raw"]) == 0
+    assert main(["subset", str(store), str(tmp_path / "b"), "--codec", "zstd"]) == 0
     out = capsys.readouterr().out
     assert "3 of 60 codes kept" in out and StoreReader(tmp_path / "b").content_hash in out
     assert StoreReader(tmp_path / "b").code_table.codes.tolist() == USED.tolist()
