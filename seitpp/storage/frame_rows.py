@@ -1,7 +1,6 @@
 """Rows of frames, gathered over all shards of a batch: the dense codec's side of reading."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
@@ -18,37 +17,41 @@ def gather_frames(
 
     Args:
         shards: The shards.
-        numbers: Number of each sample's shard (n,), ascending.
-        positions: Place of each sample in its shard (n,), ascending within a shard.
+        numbers: Number of each sample's shard (n,).
+        positions: Position of each sample in its shard (n,).
 
     Returns:
-        Rows, uint8 (n, plain_bytes), and whether each is sound (n,), bool.
+        Rows, uint8 (n, plain_bytes), zeros where a frame is damaged; and whether each is sound (n,), bool.
 
     Raises:
         ValueError: A shard has changed, or its dictionary is not its own.
     """
-    codec, num_codes = shards[0].codec, shards[0].num_codes
-    plain_bytes = codec.plain_bytes(num_codes)
+    plain_bytes = shards[0].codec.plain_bytes(shards[0].num_codes)
     begins = np.ones(len(numbers), bool)  # of runs of neighbours
     begins[1:] = (positions[1:] - positions[:-1] != 1) | (numbers[1:] != numbers[:-1])
     starts, lengths = _frame_bounds(shards, numbers, positions, begins)
-    sizes = np.array([shard.layout.token_bytes for shard in shards])[numbers]
+    layouts = {number: shards[number].layout for number in set(numbers.tolist())}
+    sizes = np.array([layouts[number].token_bytes for number in numbers.tolist()], np.int64)
     sound = (starts >= 0) & (starts <= sizes) & (lengths >= 0) & (lengths <= _longest_frame(plain_bytes))
     sound &= starts + np.where(sound, lengths, 0) <= sizes
     if not sound.all():
         starts, lengths, begins = np.where(sound, starts, 0), np.where(sound, lengths, 0), np.ones_like(begins)
+    first, of_run = np.flatnonzero(begins), numbers[begins].tolist()
+    offsets = starts[first] + np.array([layouts[number].tokens_offset for number in of_run], np.int64)
+    of_runs = np.add.reduceat(lengths, first) if len(first) else lengths
+    content = read_pieces(shards, of_run, offsets.tolist(), of_runs.tolist())
     stops = np.cumsum(lengths)
-    content = np.empty(int(stops[-1]) if len(stops) else 0, np.uint8)
-    first = np.flatnonzero(begins)
-    offsets = starts[first] + [shards[number].layout.tokens_offset for number in numbers[first].tolist()]
-    ends = np.append(stops[first[1:] - 1], stops[-1:])
-    targets = (stops - lengths)[first]
-    read_pieces(shards, numbers[first].tolist(), offsets.tolist(), memoryview(content), targets.tolist(), ends.tolist())
-    sound &= _starts_with(content, stops - lengths, stops, frame_header(plain_bytes))
-    rows, low, high = [], (stops - lengths).tolist(), stops.tolist()
-    for start, stop in pairwise([*np.flatnonzero(np.diff(numbers, prepend=-1)).tolist(), len(numbers)]):
-        part = slice(start, stop)
-        rows += shards[numbers[start]].frames().read(content, low[part], high[part], sound[part])
+    sound &= _starts_with(np.frombuffer(content, np.uint8), stops - lengths, stops, frame_header(plain_bytes))
+    rows, view, bounds, current = [bytes(plain_bytes)] * len(numbers), memoryview(content), [0, *stops.tolist()], -1
+    order = np.argsort(numbers, kind="stable")  # each dictionary is needed once, however many shards there are
+    for sample in order[sound[order]].tolist():
+        if (number := int(numbers[sample])) != current:
+            current, frames = number, shards[number].frames()
+        row = frames.read(view[bounds[sample] : bounds[sample + 1]])
+        if row is None:
+            sound[sample] = False
+        else:
+            rows[sample] = row
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, plain_bytes), sound
 
 
@@ -58,16 +61,8 @@ def _frame_bounds(
     """Where the frame of each sample starts among those of its shard, and its length, as the row indices say."""
     first = np.flatnonzero(begins)
     counts = np.diff(first, append=len(numbers)) + 1  # one entry more than frames
-    ends = 8 * np.cumsum(counts)
-    index = np.empty(counts.sum(), "<i8")
-    read_pieces(
-        shards,
-        numbers[first].tolist(),
-        (SHARD_HEADER.size + 8 * positions[first]).tolist(),
-        memoryview(index.view(np.uint8)),
-        (ends - 8 * counts).tolist(),
-        ends.tolist(),
-    )
+    offsets = SHARD_HEADER.size + 8 * positions[first]
+    index = np.frombuffer(read_pieces(shards, numbers[first].tolist(), offsets.tolist(), (8 * counts).tolist()), "<i8")
     entries = np.arange(len(numbers)) + np.cumsum(begins) - 1
     return index[entries], index[entries + 1] - index[entries]
 

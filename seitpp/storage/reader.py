@@ -303,19 +303,10 @@ class StoreReader:
         """
         codec, num_codes = self._shards[0].codec, math.prod(self.sample_shape)
         if isinstance(codec, ZstdCodec):
-            rows, sound = self._gather_frames(indices)
+            numbers = np.searchsorted(self._starts, indices, side="right") - 1
+            rows, sound = gather_frames(self._shards, numbers, indices - self._starts[numbers])  # type: ignore[arg-type]
             return codec.decode(rows, num_codes), sound
         return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
-
-    def _gather_frames(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of frames once they are decompressed, uint8 (n, plain_bytes), and whether each is sound (n,)."""
-        order = np.argsort(indices, kind="stable")
-        ascending = indices[order]
-        shards = np.searchsorted(self._starts, ascending, side="right") - 1
-        found, found_sound = gather_frames(self._shards, shards, ascending - self._starts[shards])
-        rows, sound = np.empty_like(found), np.empty_like(found_sound)
-        rows[order], sound[order] = found, found_sound
-        return rows, sound
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
         """Encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""

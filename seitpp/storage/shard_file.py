@@ -115,7 +115,7 @@ class ZstdShardFile(ShardFile):
                     "the shard, or make the store again"
                 )
             try:
-                frames = FrameReader(dictionary, self.codec.plain_bytes(self.num_codes))
+                frames = FrameReader(dictionary)
             except ValueError as error:
                 raise ValueError(f"{self.path}: {error}; restore the shard, or make the store again") from error
             self._frames = frames

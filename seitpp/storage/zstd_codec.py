@@ -6,6 +6,8 @@ read, see docs/results.md. Frames carry their content size, which bounds what a 
 the content, which also tells the dictionary of another shard. Specified in `docs/storage_format.md`.
 """
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -143,42 +145,34 @@ def frame_header(plain_bytes: int) -> bytes:
 
 
 class FrameReader:
-    """Decompresses frames of one shard.
+    """Decompresses frames of one shard, for any number of threads.
 
     Args:
         dictionary: The shard's, empty if it has none.
-        plain_bytes: Bytes of every row.
 
     Raises:
         ValueError: The dictionary is damaged.
     """
 
-    def __init__(self, dictionary: bytes, plain_bytes: int) -> None:
+    def __init__(self, dictionary: bytes) -> None:
+        self._dictionary = _loaded(dictionary)
+        self._of_thread = threading.local()  # a decompressor serves one thread at a time
         try:
-            self._decompressor = zstandard.ZstdDecompressor(dict_data=_loaded(dictionary))
+            self._decompress()
         except zstandard.ZstdError as error:
             raise ValueError(f"the dictionary is damaged ({error})") from error
-        self._plain_bytes = plain_bytes
 
-    def read(self, content: np.ndarray, starts: list[int], stops: list[int], sound: np.ndarray) -> list[bytes]:
-        """Plain rows of some frames.
+    def read(self, frame: bytes | memoryview) -> bytes | None:
+        """The plain row of a frame that starts with `frame_header`; None if it is damaged."""
+        try:
+            return self._decompress()(frame, allow_extra_data=False)
+        except zstandard.ZstdError:
+            return None
 
-        Args:
-            content: What the frames lie in, uint8, contiguous.
-            starts: Where each starts (n).
-            stops: Where each ends (n).
-            sound: Whether each starts with `frame_header` (n,), bool; becomes False where one is damaged.
-
-        Returns:
-            The rows (n), zeros in place of what is not sound.
-        """
-        rows, view, decompress = [], memoryview(content), self._decompressor.decompress
-        for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            row = b""
-            if sound[number]:
-                try:
-                    row = decompress(view[start:stop], allow_extra_data=False)
-                except zstandard.ZstdError:
-                    sound[number] = False
-            rows.append(row or bytes(self._plain_bytes))
-        return rows
+    def _decompress(self) -> Callable[..., bytes]:
+        try:
+            return self._of_thread.decompress
+        except AttributeError:
+            decompress = zstandard.ZstdDecompressor(dict_data=self._dictionary).decompress
+            self._of_thread.decompress = decompress
+            return decompress

@@ -1,6 +1,7 @@
 """The dense codec: plain rows as documented, frames that survive, dictionaries that pay, damage that is found."""
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -23,12 +24,10 @@ def image_like(num: int, num_codes: int, codebook_size: int) -> np.ndarray:
 
 def read(codec: ZstdCodec, dictionary: bytes, frames: list[bytes], num_codes: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes and soundness of frames, as if all of them started as they should."""
-    stops = np.cumsum([len(frame) for frame in frames])
-    starts, sound = stops - [len(frame) for frame in frames], np.ones(len(frames), bool)
-    plain_bytes = codec.plain_bytes(num_codes)
-    content = np.frombuffer(b"".join(frames), np.uint8)
-    rows = FrameReader(dictionary, plain_bytes).read(content, starts.tolist(), stops.tolist(), sound)
-    return codec.decode(np.frombuffer(b"".join(rows), np.uint8).reshape(-1, plain_bytes), num_codes), sound
+    reader, plain_bytes = FrameReader(dictionary), codec.plain_bytes(num_codes)
+    rows = [reader.read(frame) for frame in frames]
+    plain = np.frombuffer(b"".join(row or bytes(plain_bytes) for row in rows), np.uint8).reshape(-1, plain_bytes)
+    return codec.decode(plain, num_codes), np.array([row is not None for row in rows])
 
 
 @given(
@@ -101,6 +100,14 @@ def test_every_flipped_bit_of_a_frame_is_found() -> None:
     np.testing.assert_array_equal(decoded[sound], expected[sound])  # a bit that means nothing may change
 
 
+def test_threads_share_a_reader() -> None:
+    codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
+    dictionary, frames = codec.compress(codes)
+    reader, expected = FrameReader(dictionary), [row.tobytes() for row in codec.encode(codes)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(reader.read, frames * 5)) == expected * 5
+
+
 @pytest.mark.parametrize("other", ["none", "another"])
 def test_another_dictionary_is_found(other: str) -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
@@ -114,7 +121,7 @@ def test_damaged_dictionary_is_refused() -> None:
     dictionary, _ = build_codec("zstd", 391).compress(image_like(600, 64, 391))
     for content in (b"x" * 300, dictionary[:20], b"\0" + dictionary):
         with pytest.raises(ValueError, match="the dictionary is damaged"):
-            FrameReader(content, 72)
+            FrameReader(content)
 
 
 @pytest.mark.parametrize(
