@@ -15,10 +15,12 @@ from seitpp.engine.optim_wrapper import AutocastOptimWrapper, LateOptimWrapper
 from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
 from seitpp.engine.segmentation_images import SegmentationImageHook
+from seitpp.engine.sharding import BlockFSDPStrategy
 
 __all__ = [
     "AdversarialOptimWrapperConstructor",
     "AutocastOptimWrapper",
+    "BlockFSDPStrategy",
     "CheckpointGuardHook",
     "ClassGuardHook",
     "CompileHook",

@@ -172,10 +172,11 @@ def _watched(model: nn.Module, exempt: set[str]) -> Iterator[tuple[str, Tensor]]
     for name, value in model.named_parameters():
         if value.requires_grad and value.numel():
             yield name, value.detach()
-    saved = model.state_dict(keep_vars=True)
-    for name, value in model.named_buffers():
-        if name in saved and name not in exempt and value.is_floating_point() and value.numel():
-            yield name, value
+    for prefix, module in model.named_modules():
+        for key, value in module.named_buffers(prefix, recurse=False):
+            is_saved = key.rpartition(".")[2] not in module._non_persistent_buffers_set
+            if is_saved and key not in exempt and value.is_floating_point() and value.numel():
+                yield key, value
 
 
 def _own_name(name: str) -> str:

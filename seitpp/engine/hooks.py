@@ -8,6 +8,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, set_random_seed
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.codebook import codebook_sha256
@@ -101,9 +102,9 @@ class CheckpointGuardHook(Hook):
         if self.strict and "state_dict" not in checkpoint:
             raise ValueError(f"checkpoint {source} has no state_dict; convert it with tools/convert_checkpoint.py")
         if self.strict:
-            model = _unwrapped(runner.model)
+            is_sharded = isinstance(runner.model, FullyShardedDataParallel)  # whose parts cannot be asked one by one
+            expected = (runner.model if is_sharded else _unwrapped(runner.model)).state_dict()
             found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
-            expected = model.state_dict()
             may_miss = [name for name in expected if name.startswith("data_preprocessor.")]
             # The optimizer's state of positions cannot be resized, so a resumed run must have the same ones.
             positions = [name for name in expected if name.endswith("backbone.pos_embed") and not runner._resume]

@@ -22,6 +22,7 @@ from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_checks import check_launcher
 from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.engine.sharding import check_sharding
 from seitpp.engine.store_sizes import use_stores
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -308,6 +309,7 @@ def build_runner(config: Config) -> Runner:
     warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
+    check_sharding(config)
     use_guards(config)
     use_compile(config)
     check_fused(config)

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor 
 STACK = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16)
 
 
-def build_mtm(**options: bool) -> MTM:
+def build_mtm(arch: dict = STACK, **options: bool) -> MTM:
     torch.manual_seed(0)
-    encoder = dict(arch=STACK, grid_size=8, codebook_size=16, code_dim=8, drop_path_rate=0.1, **options)
+    encoder = dict(arch=arch, grid_size=8, codebook_size=16, code_dim=8, drop_path_rate=0.1, **options)
     model = MTM(
         backbone=dict(type="seitpp.MTMViT", **encoder),
         neck=dict(
@@ -75,6 +75,17 @@ def test_each_network_is_compiled_once_whatever_the_mask_ratio() -> None:
         torch.testing.assert_close(gradients, own_gradients, rtol=1e-5, atol=1e-7)
     assert graphs.count == 3
     assert list(compiled.state_dict()) == list(plain.state_dict())
+
+
+@pytest.mark.slow
+def test_blocks_alike_share_one_graph() -> None:
+    torch.compiler.reset()
+    graphs, deep = Graphs(), {**STACK, "num_layers": 4}
+    plain, compiled = build_mtm(arch=deep), build_mtm(arch=deep)
+    names = compile_networks(compiled, {"backend": graphs}, per_block=True)
+    assert names == [*(f"backbone.layers.{number}" for number in range(4)), "neck.layers.0", "head"]
+    torch.testing.assert_close(loss_and_gradients(compiled, 0.6), loss_and_gradients(plain, 0.6), rtol=1e-5, atol=1e-7)
+    assert graphs.count == 4  # without stochastic depth, with it at any rate, the decoder's, the head
 
 
 def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types() -> None:
