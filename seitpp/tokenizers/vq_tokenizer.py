@@ -141,6 +141,10 @@ class VQTokenizer(Tokenizer):
             raise ValueError(
                 f"codes lie in [{codes.min()}, {codes.max()}]; this tokenizer has codes in [0, {self.codebook_size})"
             )
+        return self.decode_known(codes)
+
+    def decode_known(self, codes: Tensor) -> Tensor:
+        """`decode` without a look at the values."""
         with torch.no_grad(), network_precision(codes.device.type, self.precision):
             return self.reconstruct(self.lookup(codes)).float()
 
