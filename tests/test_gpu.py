@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from PIL import Image
 
 from seitpp.augment import TokenAdaptAugment
@@ -16,6 +19,8 @@ from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
 from seitpp.codebook import nearest_codes
 from seitpp.datasets import TokenDataset
 from seitpp.draws import draws_to
+from seitpp.engine import launch
+from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTrainer
 from seitpp.registry import TOKENIZERS, TRANSFORMS
 from seitpp.storage import StoreReader
@@ -285,3 +290,54 @@ def test_resident_data_larger_than_the_gpu_are_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda *_args: 0)
     with pytest.raises(ValueError, match=r"bytes of the memory of cuda:0, of which 0 are free"):
         TokenDataset(str(store), device="cuda")
+
+
+class Watch(Hook):
+    """From the second step on, refuses whatever waits for the GPU, up to where a checkpoint is written."""
+
+    def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
+        torch.cuda.set_sync_debug_mode("error" if runner.iter else "default")
+
+
+class Unwatch(Hook):
+    """Ends what `Watch` began."""
+
+    def after_train_iter(self, *_: object, **__: object) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("leaf", ["mtm_vitb.py", "seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"])
+def test_a_step_never_waits_for_the_gpu(
+    tiny: Callable, repository: Path, build_runner: Callable[[Config], Runner], leaf: str
+) -> None:
+    config = Config.fromfile(tiny(repository / "configs" / "seitpp" / leaf, num_samples=8))
+    config.default_hooks.logger = None
+    config.optim_wrapper.clip_grad = {"max_norm": 1.0}
+    launch.use_autocast(config)
+    runner = build_runner(config)
+    runner.register_hook(Watch(), "VERY_HIGH")
+    runner.register_hook(Unwatch(), "LOW")  # behind the guard of the weights, before checkpoints
+    try:
+        runner.train()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert runner.message_hub.get_scalar("train/grad_norm").current() > 0
+
+
+@pytest.mark.parametrize("per_block", [False, True])
+def test_compiled_step_is_near_eager(codebook: torch.Tensor, per_block: bool) -> None:
+    torch.compiler.reset()
+    assert why_not_compiled(torch.device("cuda"), {}) is None
+    torch.manual_seed(0)
+    model = build_mtm(codebook).cuda()
+    model.init_weights()
+    codes, noise = torch.randint(0, 391, (8, 28, 28), device="cuda"), torch.rand(8, 196, device="cuda")
+    losses = []
+    for compiled in (False, True):
+        if compiled:
+            compile_networks(model, {}, per_block)
+        for ratio in (0.6, 0.9):
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                losses.append(model.loss_on_masks(codes, model.make_masks(noise, ratio))["loss"])
+            losses[-1].backward()
+    torch.testing.assert_close(losses[2:], losses[:2], rtol=2e-3, atol=0)
