@@ -86,7 +86,8 @@ def compile_networks(model: nn.Module, options: dict[str, Any], per_block: bool 
         Names of what is compiled.
     """
     names, kinds = [], _BLOCKS if per_block else _NETWORKS
-    for name, network in (model.module if is_model_wrapper(model) else model).named_modules():
+    model = model.module if is_model_wrapper(model) else model
+    for name, network in model.named_modules():
         if isinstance(network, kinds):
             _compile(network, options)
             names.append(name)

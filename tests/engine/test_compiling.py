@@ -14,7 +14,7 @@ from torch import nn
 
 from seitpp.augment import TokenAdaptAugment
 from seitpp.checkpoint import load_checkpoint_file
-from seitpp.engine import CompileHook
+from seitpp.engine import CompileHook, compiling
 from seitpp.engine.compiling import compile_networks, use_compile
 from seitpp.models import MTM, TokenAdapt
 
@@ -88,7 +88,7 @@ def test_blocks_alike_share_one_graph() -> None:
     assert graphs.count == 4  # without stochastic depth, with it at any rate, the decoder's, the head
 
 
-def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types() -> None:
+def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     graphs, codebook = Graphs(), torch.randn(16, 8)
     torch.manual_seed(0)
@@ -99,7 +99,10 @@ def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types() -> None:
     model = nn.Module()
     model.data_preprocessor = nn.Module()
     model.data_preprocessor.augments = [augment]
-    assert compile_networks(model, {"backend": graphs}) == ["TokenAdaptAugment"]
+    wrapped = nn.Module()
+    wrapped.module = model  # as DDP's
+    monkeypatch.setattr(compiling, "is_model_wrapper", lambda one: one is wrapped)
+    assert compile_networks(wrapped, {"backend": graphs}) == ["TokenAdaptAugment"]
     assert torch.equal(augment(dict(batch))["inputs"], plain)
     assert graphs.count == 2
     augment(dict(batch, network_dtype=torch.bfloat16))
