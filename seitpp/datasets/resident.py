@@ -66,7 +66,7 @@ class ResidentTokens:
 
     Args:
         source: The store.
-        places: Numbers of the samples in the store, (N,).
+        indices: Indices of the samples in the store, (N,).
         labels: Their classes, (N,), int64, or None.
         device: `cpu`; `pinned`, page-locked host memory, from which batches are copied to a GPU while it computes;
             `cuda`, the GPU of this process; or `cuda:1` and so on.
@@ -75,15 +75,15 @@ class ResidentTokens:
         ValueError: There is no such device, they do not fit into its memory, or a shard is damaged.
     """
 
-    def __init__(self, source: StoreReader, places: np.ndarray, labels: np.ndarray | None, device: str) -> None:
+    def __init__(self, source: StoreReader, indices: np.ndarray, labels: np.ndarray | None, device: str) -> None:
         self.device = _checked_device(device, source.path)
         self._pinned = device == "pinned"
         self._shape, self._minimum, self._dtype = source.sample_shape, source.minimum, source.dtype
         self._codec = BitPackedCodec.for_codebook(source.codebook_size)
         self._num_codes = math.prod(self._shape)
-        self._rows = self._allocate(source, len(places), 0 if labels is None else labels.nbytes)
-        _check_shards(source, places)
-        self._fill(source, places)
+        self._rows = self._allocate(source, len(indices), 0 if labels is None else labels.nbytes)
+        _check_shards(source, indices)
+        self._fill(source, indices)
         self._labels = None if labels is None else torch.from_numpy(labels).to(self.device)
         self._unpack = None
         if self.device.type == "cuda":
@@ -140,19 +140,19 @@ class ResidentTokens:
         except RuntimeError as error:  # a limit of the process, or memory in pieces
             raise ValueError(f"{lacks}, which cannot be had ({str(error).splitlines()[0]}); {_REMEDY}") from error
 
-    def _fill(self, source: StoreReader, places: np.ndarray) -> None:
+    def _fill(self, source: StoreReader, indices: np.ndarray) -> None:
         step = samples_at_a_time(self._num_codes)
         with progress_bar(f"loading {source.path}") as progress:
-            for start in range(0, len(places), step):
-                chunk = places[start : start + step]
+            for start in range(0, len(indices), step):
+                chunk = indices[start : start + step]
                 self._rows[start : start + step] = torch.from_numpy(self._packed(source, chunk))
-                progress(start + len(chunk), len(places))
+                progress(start + len(chunk), len(indices))
 
-    def _packed(self, source: StoreReader, places: np.ndarray) -> np.ndarray:
+    def _packed(self, source: StoreReader, indices: np.ndarray) -> np.ndarray:
         """Rows (n, row_bytes), uint8, whose codes exist."""
-        values = source.read(places)
+        values = source.read(indices)
         if source.header["codec"]["name"] == self._codec.name:
-            return source.read_rows(places)
+            return source.read_rows(indices)
         codes = values.astype(np.int64) - self._minimum if self._minimum else values
         return self._codec.encode(codes.reshape(-1, self._num_codes))
 
@@ -161,13 +161,13 @@ class ResidentTokens:
 _LOADED: WeakValueDictionary[tuple, ResidentTokens] = WeakValueDictionary()
 
 
-def load_resident(source: StoreReader, places: np.ndarray, labels: np.ndarray | None, device: str) -> ResidentTokens:
+def load_resident(source: StoreReader, indices: np.ndarray, labels: np.ndarray | None, device: str) -> ResidentTokens:
     """`ResidentTokens`, loaded once in a process for the same samples, labels and device."""
-    chosen = (hashlib.sha256(places.tobytes()).hexdigest(), labels is None)
+    chosen = (hashlib.sha256(indices.tobytes()).hexdigest(), labels is None)
     key = (source.content_hash, *chosen, device, _checked_device(device, source.path))
     found = _LOADED.get(key)
     if found is None:
-        found = _LOADED[key] = ResidentTokens(source, places, labels, device)
+        found = _LOADED[key] = ResidentTokens(source, indices, labels, device)
     return found
 
 
@@ -214,9 +214,9 @@ def _checked_device(name: str, store: Path) -> torch.device:
     return torch.device("cuda", chosen)
 
 
-def _check_shards(source: StoreReader, places: np.ndarray) -> None:
+def _check_shards(source: StoreReader, indices: np.ndarray) -> None:
     """Compare every shard that holds one of the samples with its hash."""
-    ordered, done = np.unique(places), 0
+    ordered, done = np.unique(indices), 0
     while done < len(ordered):
         done = int(np.searchsorted(ordered, source.require_sound_shard(int(ordered[done]))))
 
