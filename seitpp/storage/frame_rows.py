@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from zstandard import ZstdError
 
 from seitpp.io.stable_file import read_pieces
 from seitpp.storage.shard import SHARD_HEADER
@@ -30,14 +31,16 @@ def gather_frames(
     begins = np.ones(len(numbers), bool)  # of runs of neighbours
     begins[1:] = (positions[1:] - positions[:-1] != 1) | (numbers[1:] != numbers[:-1])
     starts, lengths = _frame_bounds(shards, numbers, positions, begins)
-    layouts = {number: shards[number].layout for number in set(numbers.tolist())}
-    sizes = np.array([layouts[number].token_bytes for number in numbers.tolist()], np.int64)
+    of_sample = numbers.tolist()
+    layouts = {number: shards[number].layout for number in set(of_sample)}
+    sizes = np.array([layouts[number].token_bytes for number in of_sample], np.int64)
     sound = (starts >= 0) & (starts <= sizes) & (lengths >= 0) & (lengths <= _longest_frame(plain_bytes))
     sound &= starts + np.where(sound, lengths, 0) <= sizes
     if not sound.all():
         starts, lengths, begins = np.where(sound, starts, 0), np.where(sound, lengths, 0), np.ones_like(begins)
     first, of_run = np.flatnonzero(begins), numbers[begins].tolist()
-    offsets = starts[first] + np.array([layouts[number].tokens_offset for number in of_run], np.int64)
+    tokens_offsets = {number: layout.tokens_offset for number, layout in layouts.items()}
+    offsets = starts[first] + np.array([tokens_offsets[number] for number in of_run], np.int64)
     of_runs = np.add.reduceat(lengths, first) if len(first) else lengths
     content = read_pieces(shards, of_run, offsets.tolist(), of_runs.tolist())
     stops = np.cumsum(lengths)
@@ -45,13 +48,12 @@ def gather_frames(
     rows, view, bounds, current = [bytes(plain_bytes)] * len(numbers), memoryview(content), [0, *stops.tolist()], -1
     order = np.argsort(numbers, kind="stable")  # each dictionary is needed once, however many shards there are
     for sample in order[sound[order]].tolist():
-        if (number := int(numbers[sample])) != current:
-            current, frames = number, shards[number].frames()
-        row = frames.read(view[bounds[sample] : bounds[sample + 1]])
-        if row is None:
+        if (number := of_sample[sample]) != current:
+            current, decompress = number, shards[number].frames().decompressor()
+        try:
+            rows[sample] = decompress(view[bounds[sample] : bounds[sample + 1]], allow_extra_data=False)
+        except ZstdError:
             sound[sample] = False
-        else:
-            rows[sample] = row
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, plain_bytes), sound
 
 

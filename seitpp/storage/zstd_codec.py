@@ -158,18 +158,12 @@ class FrameReader:
         self._dictionary = _loaded(dictionary)
         self._of_thread = threading.local()  # a decompressor serves one thread at a time
         try:
-            self._decompress()
+            self.decompressor()
         except zstandard.ZstdError as error:
             raise ValueError(f"the dictionary is damaged ({error})") from error
 
-    def read(self, frame: bytes | memoryview) -> bytes | None:
-        """The plain row of a frame that starts with `frame_header`; None if it is damaged."""
-        try:
-            return self._decompress()(frame, allow_extra_data=False)
-        except zstandard.ZstdError:
-            return None
-
-    def _decompress(self) -> Callable[..., bytes]:
+    def decompressor(self) -> Callable[..., bytes]:
+        """`decompress` of zstandard for the thread that asks; for frames that start with `frame_header`."""
         try:
             return self._of_thread.decompress
         except AttributeError:

@@ -2,6 +2,7 @@
 
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,10 +23,16 @@ def image_like(num: int, num_codes: int, codebook_size: int) -> np.ndarray:
     return runs[rng.integers(0, 20, (num, num_codes // 16))].reshape(num, num_codes).astype(code_dtype(codebook_size))
 
 
+def decompressed(reader: FrameReader, frame: bytes) -> bytes | None:
+    try:
+        return reader.decompressor()(frame, allow_extra_data=False)
+    except zstandard.ZstdError:
+        return None
+
+
 def read(codec: ZstdCodec, dictionary: bytes, frames: list[bytes], num_codes: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes and soundness of frames, as if all of them started as they should."""
-    reader, plain_bytes = FrameReader(dictionary), codec.plain_bytes(num_codes)
-    rows = [reader.read(frame) for frame in frames]
+    plain_bytes, rows = codec.plain_bytes(num_codes), [decompressed(FrameReader(dictionary), frame) for frame in frames]
     plain = np.frombuffer(b"".join(row or bytes(plain_bytes) for row in rows), np.uint8).reshape(-1, plain_bytes)
     return codec.decode(plain, num_codes), np.array([row is not None for row in rows])
 
@@ -105,7 +112,7 @@ def test_threads_share_a_reader() -> None:
     dictionary, frames = codec.compress(codes)
     reader, expected = FrameReader(dictionary), [row.tobytes() for row in codec.encode(codes)]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(reader.read, frames * 5)) == expected * 5
+        assert list(pool.map(partial(decompressed, reader), frames * 5)) == expected * 5
 
 
 @pytest.mark.parametrize("other", ["none", "another"])
