@@ -341,3 +341,30 @@ def test_compiled_step_is_near_eager(codebook: torch.Tensor, per_block: bool) ->
                 losses.append(model.loss_on_masks(codes, model.make_masks(noise, ratio))["loss"])
             losses[-1].backward()
     torch.testing.assert_close(losses[2:], losses[:2], rtol=2e-3, atol=0)
+
+
+DIGITS = "configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+
+
+def benchmark(repository: Path, name: str, *line: object) -> dict:
+    out = line[-1]
+    main = runpy.run_path(str(repository / "tools" / "analysis_tools" / name))["main"]
+    config = [str(repository / DIGITS), "--device", "cuda", "--synthetic", "--images", "16", "--batch-size", "8"]
+    assert main([*config, "--resident", *map(str, line[:-1]), "--out", str(out)]) == 0
+    return json.loads(out.read_text())
+
+
+def test_steps_are_timed_on_the_gpu(repository: Path, tmp_path: Path) -> None:
+    line = ["--rounds", 1, "--steps", 2, "--candidates", "plain", "eager-bfloat16"]
+    figures = benchmark(repository, "benchmark_train.py", *line, tmp_path / "out.json")
+    assert figures["candidates"]["plain"]["precision"] == "float16"
+    for found in figures["candidates"].values():
+        assert found["peak_GB"] > 0 and all(spent >= 0 for spent in found["ms_per_step"].values())
+        assert sum(found["ms_per_step"].values()) * found["images_per_s"] / (1e3 * 8) <= 1
+    assert figures["hardware"]["gpu"] == torch.cuda.get_device_name()
+
+
+def test_operators_of_the_gpu_are_listed(repository: Path, tmp_path: Path) -> None:
+    figures = benchmark(repository, "profile_step.py", "--steps", 1, tmp_path / "out.json")
+    spent = [row["cuda_ms"] for row in figures["operators"]]
+    assert spent[0] > 0 and spent == sorted(spent, reverse=True)

@@ -83,7 +83,7 @@ else
     fi
     step mtm 150 python3 $tools/benchmark_train.py $mtm "${train[@]}" --out "$out/mtm.json"
     step seit 110 python3 $tools/benchmark_train.py $seit "${train[@]}" --batch-size 256 --out "$out/seit.json"
-    step tests 120 python3 -m pytest -q -m gpu -p no:cacheprovider tests
+    step tests 120 python3 -m pytest -q -m gpu -p no:cacheprovider -o filterwarnings=default tests
     step augment 45 python3 $tools/benchmark_augment.py --device cuda --amp --batch-size 128 --images 64 --rounds 5 \
         --out "$out/augment.json"
     tokenize=(--device cuda --images 256 --batch-size 64 --rounds 3 --workers 8)

@@ -58,7 +58,9 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     Args:
         args: What `add_step_arguments` parsed.
     """
-    check_device(args.device)
+    device = torch.device(check_device(args.device))
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
     if args.threads:
         torch.set_num_threads(args.threads)
     forbid_pickled_code()
@@ -67,9 +69,8 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     check_read_keys(config)
     check_run(config, "train")
     config.val_dataloader = config.test_dataloader = None
-    on_cpu = torch.device(args.device).type == "cpu"
-    most = _CPU_BATCH if on_cpu else config.train_dataloader.batch_size
-    config.train_dataloader.batch_size = args.batch_size or min(config.train_dataloader.batch_size, most)
+    own = config.train_dataloader.batch_size
+    config.train_dataloader.batch_size = args.batch_size or (min(own, _CPU_BATCH) if device.type == "cpu" else own)
     logger = MMLogger.get_instance("mmengine")
     level = logger.level
     logger.setLevel("ERROR")

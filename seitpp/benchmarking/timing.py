@@ -69,13 +69,13 @@ def matrix_product(device: str, dtype: torch.dtype) -> tuple[Callable[[], None],
 
 def hardware(device: str = "cpu") -> dict[str, Any]:
     """What a figure depends on besides the code: processor, GPU, threads, versions."""
-    facts: dict[str, Any] = {"device": device, "cpu": _cpu_name(), "cores": os.cpu_count()}
+    machine: dict[str, Any] = {"device": device, "cpu": _cpu_name(), "cores": os.cpu_count()}
     if torch.device(device).type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        facts |= {"gpu": properties.name, "gpu_memory_GB": round(properties.total_memory / 1e9, 1)}
-        facts |= {"cuda": torch.version.cuda}
+        machine |= {"gpu": properties.name, "gpu_memory_GB": round(properties.total_memory / 1e9, 1)}
+        machine |= {"cuda": torch.version.cuda}
     return {
-        **facts,
+        **machine,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -91,10 +91,10 @@ def _cpu_name() -> str:
     return next(named, None) or platform.processor() or platform.machine()
 
 
-def hardware_line(facts: Mapping[str, Any]) -> str:
+def hardware_line(machine: Mapping[str, Any]) -> str:
     """What `hardware` found, in a line to stand below a table."""
-    gpu = f"{facts['gpu']} ({facts['gpu_memory_GB']} GB), CUDA {facts['cuda']}; " if "gpu" in facts else ""
-    return f"{gpu}{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads; torch {facts['torch']}"
+    gpu = f"{machine['gpu']} ({machine['gpu_memory_GB']} GB), CUDA {machine['cuda']}; " if "gpu" in machine else ""
+    return f"{gpu}{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}"
 
 
 def add_out_argument(parser: argparse.ArgumentParser) -> None:
@@ -114,12 +114,12 @@ def show(
         out: The JSON file; None writes none.
         device: Where it ran.
     """
-    facts = hardware(device)
+    machine = hardware(device)
     console = Console(width=120)
     for table in tables:
         if table.row_count:
             console.print(table)
-    print(f"{settings}\n{hardware_line(facts)}")
+    print(f"{settings}\n{hardware_line(machine)}")
     if out is not None:
         with written_whole(out) as temporary:
-            temporary.write_text(json.dumps({**figures, "settings": settings, "hardware": facts}, indent=1) + "\n")
+            temporary.write_text(json.dumps({**figures, "settings": settings, "hardware": machine}, indent=1) + "\n")

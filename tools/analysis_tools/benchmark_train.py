@@ -9,7 +9,7 @@ augmentation, forward, backward, optimizer) and as the model alone, on one batch
 already. So do matrix products, whose rate is what the model's operations are compared with; an operation is a
 multiplication or an addition, of forward and backward pass. Medians.
 
-The last table computes from the fastest step what other numbers of GPUs would do: each step alike, and the gradients'
+The last table computes from the fastest step what several such devices would do: each the same step, and the gradients'
 exchange (each GPU sends and receives twice their bytes, in float32) hidden behind the backward pass, or added to it.
 
 Data that are not there are made up (`--synthetic`), and so are weights. Nothing of a run that is no step is timed:
@@ -179,7 +179,7 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
     computed = Table("computed, not measured", "images/s", "hours of the run")
     for gpus, ranges in figures["computed"].items():
         cells = (" to ".join(f"{value:,.4g}" for value in ranges[key]) for key in ("images_per_s", "hours"))
-        computed.add_row(f"{gpus} GPUs", *cells)
+        computed.add_row(f"{gpus} such devices", *cells)
     return [speeds, split, computed]
 
 
