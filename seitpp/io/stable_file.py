@@ -49,12 +49,10 @@ class OpenFile:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.content: mmap.mmap | None = None
+        self.content: memoryview | None = None  # of a memory map, which goes with its last view
         self.changed_ns: int | None = None  # the last change of the file that was compared with what it must be
 
     def __del__(self) -> None:
-        if self.content is not None:
-            self.content.close()
         os.close(self.number)
 
 
@@ -92,7 +90,8 @@ class StableFile:
             if os.fstat(opened.number).st_ctime_ns == opened.changed_ns:
                 if opened.content is None:
                     with contextlib.suppress(OSError):  # no room for a map: it is read without
-                        opened.content = mmap.mmap(opened.number, 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                        content = mmap.mmap(opened.number, 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
+                        opened.content = memoryview(content)
                 return opened
         else:
             _close_oldest(most_open() - 1)
@@ -159,19 +158,32 @@ def read_pieces(
     Raises:
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
-    distinct, room, pieces = set(numbers), most_open(), []
-    step = len(numbers) if len(distinct) <= room else room  # pieces whose files are held open together
-    for start in range(0, len(numbers), step or 1):
-        part = slice(start, start + step)
-        held = {number: files[number].open() for number in (distinct if step > room else set(numbers[part]))}
-        maps = {number: opened.content for number, opened in held.items()}
-        wanted = zip(numbers[part], offsets[part], lengths[part], strict=True)
-        pieces += [
-            os.pread(held[number].number, length, offset)
-            if (content := maps[number]) is None
-            else content[offset : offset + length]
-            for number, offset, length in wanted
-        ]
+    distinct, room = set(numbers), most_open()
+    if len(distinct) <= room:
+        return _read_held(files, distinct, numbers, offsets, lengths)
+    content = bytearray()
+    for start in range(0, len(numbers), max(1, room // 2)):
+        part = slice(start, start + max(1, room // 2))
+        content += _read_held(files, set(numbers[part]), numbers[part], offsets[part], lengths[part])
+    return content
+
+
+def _read_held(
+    files: Sequence[StableFile],
+    distinct: set[int],
+    numbers: Sequence[int],
+    offsets: Sequence[int],
+    lengths: Sequence[int],
+) -> bytearray:
+    """`read_pieces` of files that can all be open together; `distinct` are their numbers."""
+    held = {number: files[number].open() for number in distinct}
+    maps = {number: opened.content for number, opened in held.items()}
+    pieces = [
+        os.pread(held[number].number, length, offset)
+        if (content := maps[number]) is None
+        else content[offset : offset + length]
+        for number, offset, length in zip(numbers, offsets, lengths, strict=True)
+    ]
     joined = bytearray().join(pieces)  # that arrays on it can be written to
     if len(joined) != sum(lengths):
         of_pieces = zip(numbers, pieces, lengths, strict=True)
