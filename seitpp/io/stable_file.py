@@ -158,14 +158,16 @@ def read_pieces(
     Raises:
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
-    distinct, room = set(numbers), most_open()
-    if len(distinct) <= room:
-        return _read_held(files, distinct, numbers, offsets, lengths)
-    content = bytearray()
-    for start in range(0, len(numbers), max(1, room // 2)):
-        part = slice(start, start + max(1, room // 2))
-        content += _read_held(files, set(numbers[part]), numbers[part], offsets[part], lengths[part])
-    return content
+    distinct = set(numbers)
+    if len(distinct) <= most_open():
+        try:
+            return _read_held(files, distinct, numbers, offsets, lengths)
+        except OSError as error:
+            if error.errno != errno.EMFILE or len(distinct) == 1:
+                raise
+    middle = len(numbers) // 2  # so many files cannot be open together
+    first = read_pieces(files, numbers[:middle], offsets[:middle], lengths[:middle])
+    return first + read_pieces(files, numbers[middle:], offsets[middle:], lengths[middle:])
 
 
 def _read_held(
@@ -175,7 +177,7 @@ def _read_held(
     offsets: Sequence[int],
     lengths: Sequence[int],
 ) -> bytearray:
-    """`read_pieces` of files that can all be open together; `distinct` are their numbers."""
+    """`read_pieces` with all files open together; `distinct` are their numbers."""
     held = {number: files[number].open() for number in distinct}
     maps = {number: opened.content for number, opened in held.items()}
     pieces = [

@@ -58,8 +58,9 @@ def limit(num_files: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_more_shards_than_open_files(store: Path, tmp_path: Path) -> None:
-    with limit(30):
+@pytest.mark.parametrize("room", [4, 30])
+def test_more_shards_than_open_files(store: Path, tmp_path: Path, room: int) -> None:
+    with limit(room):
         reader = StoreReader(store)
         assert len(reader.header["shards"]) == NUM
         indices = np.random.default_rng(1).integers(0, NUM, 400)
