@@ -66,7 +66,7 @@ class TrainingStep:
         device: Where to run.
         precision: `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with a loss scale).
         plain: Whether to use the plain formulation (`seitpp.benchmarking.plain`).
-        compiled: Whether to compile what `--compile` of tools/train.py compiles.
+        compiled: Whether to compile as `--compile` of tools/train.py does, with the config's options of `compile`.
 
     Raises:
         RuntimeError: It is to be compiled, and the machine cannot.
@@ -98,9 +98,12 @@ class TrainingStep:
         if plain:
             use_explicit_attention(self.model)
         if compiled:
-            if reason := why_not_compiled(torch.device(device), {}):
+            given = config.get("compile")
+            options = dict(given) if isinstance(given, dict) else {}
+            per_block = options.pop("per_block", False)
+            if reason := why_not_compiled(torch.device(device), options):
                 raise RuntimeError(f"torch.compile does not work here: {reason}")
-            compile_networks(self.model, {})
+            compile_networks(self.model, options, per_block)
         self.wrapper: OptimWrapper = build_optim_wrapper(self.model, config.optim_wrapper)
         self._batches = _endless(loader)
         self._device = device

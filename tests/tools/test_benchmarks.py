@@ -139,6 +139,17 @@ def test_a_candidate_that_does_not_run_leaves_the_others(
     assert "no compiler here" in capsys.readouterr().out
 
 
+def test_what_is_compiled_follows_the_config(
+    run: Callable, tiny_mtm: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(steps, "why_not_compiled", lambda *_: None)
+    monkeypatch.setattr(steps, "compile_networks", lambda _model, *given: calls.append(given))
+    options = ["--cfg-options", "compile.per_block=True", "compile.backend=eager"]
+    run("benchmark_train.py", *tiny_mtm, "--candidates", "compiled-bfloat16", "--rounds", 1, *options)
+    assert calls == [({"backend": "eager"}, True)]
+
+
 def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: list[str], tmp_path: Path) -> None:
     trace = tmp_path / "trace.json"
     figures = run("profile_step.py", *tiny_mtm, "--steps", 1, "--rows", 3, "--precision", "float32", "--trace", trace)
