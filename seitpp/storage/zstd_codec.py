@@ -60,13 +60,15 @@ class ZstdCodec:
 
     def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
         """Codes (n, num_codes) of plain rows, of type uint8, uint16 or int32."""
-        codes = rows[:, :num_codes]
         if self.bits > 8:
             codes = self._high.decode(rows[:, num_codes:], num_codes).astype(code_dtype(2**self.bits))
             codes <<= 8
             codes |= rows[:, :num_codes]
+        else:
+            codes = rows[:, :num_codes].copy()  # rows may be a buffer that nobody may write into
         if self.num_channels > 1:
-            codes = codes.reshape(len(codes), self.num_channels, -1).swapaxes(1, 2).reshape(codes.shape)
+            planes = codes.reshape(len(codes), self.num_channels, num_codes // self.num_channels)
+            codes = planes.swapaxes(1, 2).reshape(codes.shape)
         return codes
 
     @property

@@ -1,5 +1,6 @@
 """Data sets held in memory give the batches of the store, bit for bit, and refuse what they cannot hold."""
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from seitpp.datasets import (
 )
 from seitpp.engine.loaders import fit_loaders
 from seitpp.models import TokenDataPreprocessor
-from seitpp.storage import StoreReader, StoreWriter, copy_store
+from seitpp.storage import CODECS, StoreReader, StoreWriter, copy_store
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import BitPackedCodec
 from seitpp.testing import make_codebook, make_release, make_store
@@ -43,11 +44,11 @@ KINDS: dict[str, dict] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Stores `codes-raw`, `codes-bitpacked` and so on of 40 samples, each in several shards."""
+    """Stores `codes-raw`, `codes-bitpacked`, `codes-zstd` and so on of 40 samples, each in several shards."""
     folder = tmp_path_factory.mktemp("resident")
     for name, sizes in KINDS.items():
         make_store(folder / name, num_samples=40, code_dim=1, **sizes)
-        for codec in ("raw", "bitpacked"):
+        for codec in CODECS:
             copy_store(StoreReader(folder / name), folder / f"{name}-{codec}", codec=codec, shard_bytes=400)
     make_store(folder / "unlabelled", num_samples=5, num_classes=None)
     return folder
@@ -64,7 +65,7 @@ def both(store: Path, **options: Any) -> tuple[TokenDataset, TokenDataset]:
     return TokenDataset(str(store), **options), TokenDataset(str(store), device="cpu", **options)
 
 
-@pytest.mark.parametrize("codec", ["raw", "bitpacked"])
+@pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_are_those_of_the_store(folder: Path, kind: str, codec: str) -> None:
     stored, held = both(folder / f"{kind}-{codec}")
@@ -177,8 +178,9 @@ def test_same_samples_are_loaded_once_and_let_go(folder: Path) -> None:
     first, again = (TokenDataset(str(folder / "codes"), device="cpu", subset={"count": 9}) for _ in range(2))
     other = TokenDataset(str(folder / "codes"), device="cpu", subset={"count": 9, "seed": 1})
     assert first._resident is again._resident is not other._resident
-    del first, again, other
-    assert not resident._LOADED
+    in_use = weakref.ref(first._resident)
+    del first, again
+    assert in_use() is None
 
 
 @pytest.fixture
