@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a first run on a GPU has to show, in under 8 minutes: the gpu tests, training steps of MTM and SeiT, what
-# TokenAdapt costs, tokenising, and where the time of a step goes. Tables go to OUT/report.txt, figures to OUT/*.json.
+# TokenAdapt costs, the data path, tokenising, and where the time of a step goes. Tables go to OUT/report.txt, figures
+# to OUT/*.json.
 #
 #   bash tools/gpu_report.sh OUT            on a GPU
 #   bash tools/gpu_report.sh OUT --small    the same at toy sizes on a CPU, to try it out
@@ -66,6 +67,8 @@ if [[ "$size" == --small ]]; then
     step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data" "${train[@]}" --out "$out/seit.json"
     step augment 120 python3 $tools/benchmark_augment.py --amp --batch-size 2 --images 1 --rounds 1 \
         --classifiers debug --autoencoders debug --out "$out/augment.json"
+    step data 120 python3 $tools/benchmark_data.py --grid 8 --batch-size 4 --naive-images 1 --photographs 1 --rounds 1 \
+        --out "$out/data.json"
     tokenize=(--images 2 --batch-size 2 --rounds 1 --workers 0)
     step vitvqgan 120 python3 $tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_tiny-p4-k256_photos-32px.py \
         "${tokenize[@]}" --out "$out/vitvqgan.json"
@@ -87,6 +90,7 @@ else
     step tests 120 python3 -m pytest -q -m gpu -p no:cacheprovider -o filterwarnings=default tests
     step augment 45 python3 $tools/benchmark_augment.py --device cuda --amp --batch-size 128 --images 64 --rounds 5 \
         --out "$out/augment.json"
+    step data 40 python3 $tools/benchmark_data.py --device cuda --rounds 3 --out "$out/data.json"
     tokenize=(--device cuda --images 256 --batch-size 64 --rounds 3 --workers 8)
     step vitvqgan 40 python3 $tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_base.py "${tokenize[@]}" \
         --out "$out/vitvqgan.json"

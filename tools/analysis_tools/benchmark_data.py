@@ -1,6 +1,6 @@
-"""Images/s of the data path on a CPU: tokens, ours and naive, against a pipeline of JPEG files.
+"""Images/s of the data path: tokens, ours and naive, against a pipeline of JPEG files on the CPU.
 
-    python tools/analysis_tools/benchmark_data.py [--store STORE] [--out FILE]
+    python tools/analysis_tools/benchmark_data.py [--store STORE] [--device cuda] [--out FILE]
 
 *Ours*: batched fetch, from disk or from memory (`dataset.device`), Token-RRC, nearest code. *Naive* is what the method
 says step by step, a sample at a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop of
@@ -33,6 +33,7 @@ from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.codebook import nearest_codes
 from seitpp.datasets.resident import ResidentTokens
 from seitpp.io.command_line import positive_number, run_tool
+from seitpp.io.devices import check_device
 from seitpp.storage import StoreReader, encode_release_bytes
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES
 from seitpp.testing import make_store
@@ -49,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--naive-images", type=positive_number, default=16, help="images per round of the naive formulation"
     )
     parser.add_argument("--rounds", type=positive_number, default=7, help="rounds; the median counts")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, where tokens are cropped")
     parser.add_argument("--crop", type=positive_number, help="tokens of a side of a crop; by default 7/8 of the grid")
     parser.add_argument("--photographs", type=positive_number, default=32, help="JPEG files per round")
     add_out_argument(parser)
@@ -87,18 +89,19 @@ def naive_codes(embeddings: Tensor, codebook: Tensor) -> Tensor:
 
 def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str, tuple[int, Callable[[], object]]]:
     """Name to images a call and the call."""
-    codebook = torch.from_numpy(reader.codebook)
+    codebook = torch.from_numpy(reader.codebook).to(args.device)
     rng = np.random.default_rng(0)
     side = args.crop or reader.grid[0] * 7 // 8
     crop = TokenRRC(side, scale=(0.2, 1.0))
-    fixed = torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
-    few = fixed[: args.naive_images].long()
     of_release = reader.codebook_size <= MAX_RELEASE_CODES
-    content, starts = encode_release_bytes(few.numpy()) if of_release else (b"", [])
-    resident = ResidentTokens(reader, np.arange(len(reader)), None, "cpu")
+    resident = ResidentTokens(reader, np.arange(len(reader)), None, args.device)
 
     def fetch() -> Tensor:
-        return torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size)))
+        return torch.from_numpy(reader.read(rng.integers(0, len(reader), args.batch_size))).to(args.device)
+
+    fixed = fetch()
+    few = fixed[: args.naive_images].long()
+    content, starts = encode_release_bytes(few.cpu().numpy()) if of_release else (b"", [])
 
     def fetch_resident() -> Tensor:
         return resident.fetch(rng.integers(0, len(reader), args.batch_size))[0]
@@ -111,7 +114,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
 
     def naive_fetch() -> Tensor:
         images = [decode_bytes_in_a_loop(content[a:b]) for a, b in itertools.pairwise(starts)]
-        return torch.tensor(images).view(-1, *reader.grid)
+        return torch.tensor(images, device=args.device).view(-1, *reader.grid)
 
     def naive_to_embeddings(codes: Tensor) -> Tensor:
         boxes = sample_crop_boxes(len(codes), reader.grid, (0.2, 1.0))
@@ -124,7 +127,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
         "ours: crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fixed)),
         "ours: crop, to codes": (args.batch_size, lambda: ours_to_codes(fixed)),
         "ours: fetch alone": (args.batch_size, fetch),
-        "ours: fetch alone, resident (cpu)": (args.batch_size, fetch_resident),
+        f"ours: fetch alone, resident ({args.device})": (args.batch_size, fetch_resident),
         "ours: fetch and crop, to embeddings": (args.batch_size, lambda: ours_to_embeddings(fetch())),
         "ours: fetch and crop, to codes": (args.batch_size, lambda: ours_to_codes(fetch())),
         "naive: crop, to embeddings": (args.naive_images, lambda: naive_to_embeddings(few)),
@@ -187,26 +190,31 @@ def _decoded(decode: Callable[[bytes], object], paths: Sequence[Path]) -> None:
         decode(path.read_bytes())
 
 
-def speeds_of(candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, rounds: int) -> dict[str, float]:
+def speeds_of(
+    candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, args: argparse.Namespace
+) -> dict[str, float]:
     """Median images/s of each candidate, which take turns."""
     torch.set_num_threads(threads)
-    seconds = measure({name: call for name, (_, call) in candidates.items()}, rounds)
+    seconds = measure({name: call for name, (_, call) in candidates.items()}, args.rounds, args.device)
     return {name: images / seconds[name] for name, (images, _) in candidates.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure with one and two threads and print the table."""
     args = parse_args(argv)
+    check_device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"num_samples": 4096, "grid": (args.grid, args.grid), "codebook_size": args.codebook_size}
         reader = StoreReader(args.store or make_store(Path(folder, "store"), **sizes))
         paths = write_photographs(Path(folder, "photographs"), args.photographs)
         candidates = {**build_candidates(reader, args), **jpeg_candidates(paths)}
-        speeds = {threads: speeds_of(candidates, threads, args.rounds) for threads in (1, 2)}
+        speeds = {threads: speeds_of(candidates, threads, args) for threads in (1, 2)}
         jpeg_bytes = sum(path.stat().st_size for path in paths) / len(paths)
     table = Table("images/s", "1 thread", "2 threads", "1 thread, against naive", "against JPEG (Pillow)")
     for name, speed in speeds[1].items():
-        bases = (name.replace("ours", "naive"), "JPEG: Pillow and torchvision") if name.startswith("ours") else ()
+        bases = [name.replace("ours", "naive")] if name.startswith("ours") else []
+        if name.startswith("ours: fetch and crop"):
+            bases.append("JPEG: Pillow and torchvision")
         ratios = [f"{speed / speeds[1][base]:.1f} x" if base in speeds[1] else "" for base in bases]
         table.add_row(name, f"{speed:,.0f}", f"{speeds[2][name]:,.0f}", *ratios)
     settings = (
@@ -214,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{reader.grid[0]} x {reader.grid[1]} tokens; {len(paths)} JPEG files of {jpeg_bytes / 1e3:.0f} kB on average; "
         f"median of {args.rounds} rounds"
     )
-    show([table], {"images_per_s": speeds, "jpeg_bytes": jpeg_bytes}, settings, args.out)
+    show([table], {"images_per_s": speeds, "jpeg_bytes": jpeg_bytes}, settings, args.out, args.device)
     return 0
 
 
