@@ -1,6 +1,8 @@
 """torch.compile for the networks of a step: encoder, decoder, head and TokenAdapt, each for itself."""
 
+import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +62,7 @@ class CompileHook(Hook):
     priority = "VERY_LOW"  # after all that loads or copies the model
 
     def __init__(self, per_block: bool = False, **options: Any) -> None:
+        _check_options(options)
         self.per_block, self.options = per_block, options
 
     def before_train(self, runner: Runner) -> None:
@@ -103,7 +106,18 @@ def _compile(network: nn.Module, options: dict[str, Any]) -> None:
     for part in network.modules():
         if isinstance(part, DropPath):  # a numpy number, as mmpretrain draws it up, would split the graph at each block
             part.drop_prob = float(part.drop_prob)
-    network.compile(**({"dynamic": True} if isinstance(network, _OF_ANY_SIZE) else {}), **options)
+    network.compile(**{**({"dynamic": True} if isinstance(network, _OF_ANY_SIZE) else {}), **options})
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of torch.compile that are mistyped, with which a run would go on uncompiled."""
+    takes = [name for name in inspect.signature(torch.compile).parameters if name != "model"]
+    if unknown := [name for name in options if name not in takes]:
+        raise ValueError(f"compile.{unknown[0]} is no option of torch.compile, which takes {', '.join(takes)}")
+    listed = {"backend": partial(torch.compiler.list_backends, ()), "mode": torch._inductor.list_mode_options}
+    for name, choices in listed.items():
+        if isinstance(value := options.get(name), str) and value not in (known := list(choices())):
+            raise ValueError(f"compile.{name} is {value!r}, torch.compile has {', '.join(known)}")
 
 
 def why_not_compiled(device: torch.device, options: dict[str, Any]) -> str | None:

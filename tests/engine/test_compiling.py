@@ -125,6 +125,22 @@ def test_another_value_of_compile_is_refused() -> None:
         use_compile(Config({"compile": "yes"}))
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (
+            {"backnd": "eager"},
+            r"compile\.backnd is no option of torch\.compile, which takes fullgraph, dynamic, backend",
+        ),
+        ({"backend": "eagre"}, r"compile\.backend is 'eagre', torch\.compile has .*eager"),
+        ({"mode": "fast"}, r"compile\.mode is 'fast', torch\.compile has default, .*max-autotune"),
+    ],
+)
+def test_a_mistyped_option_is_refused(options: dict, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        CompileHook(**options)
+
+
 def no_compiler(*_: object) -> None:
     raise OSError("no C++ compiler\nis found")
 
