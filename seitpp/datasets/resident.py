@@ -181,7 +181,7 @@ def free_bytes(device: torch.device) -> int:
         available = 1024 * int(fields["MemAvailable"].split()[0])
     except (OSError, KeyError):  # not Linux
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(available, _bytes_left_to_group(Path("/sys/fs/cgroup")))
+    return max(0, min(available, _bytes_left_to_group(Path("/sys/fs/cgroup"))))
 
 
 def _bytes_left_to_group(folder: Path) -> int:
