@@ -1,6 +1,7 @@
 """Rows of frames, gathered over all shards of a batch: the dense codec's side of reading."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from zstandard import ZstdError
@@ -28,33 +29,46 @@ def gather_frames(
         ValueError: A shard has changed, or its dictionary is not its own.
     """
     plain_bytes = shards[0].codec.plain_bytes(shards[0].num_codes)
-    begins = np.ones(len(numbers), bool)  # of runs of neighbours
-    begins[1:] = (positions[1:] - positions[:-1] != 1) | (numbers[1:] != numbers[:-1])
-    starts, lengths = _frame_bounds(shards, numbers, positions, begins)
-    of_sample = numbers.tolist()
-    layouts = {number: shards[number].layout for number in set(of_sample)}
-    sizes = np.array([layouts[number].token_bytes for number in of_sample], np.int64)
-    sound = (starts >= 0) & (starts <= sizes) & (lengths >= 0) & (lengths <= _longest_frame(plain_bytes))
-    sound &= starts + np.where(sound, lengths, 0) <= sizes
-    if not sound.all():
-        starts, lengths, begins = np.where(sound, starts, 0), np.where(sound, lengths, 0), np.ones_like(begins)
-    first, of_run = np.flatnonzero(begins), numbers[begins].tolist()
-    tokens_offsets = {number: layout.tokens_offset for number, layout in layouts.items()}
-    offsets = starts[first] + np.array([tokens_offsets[number] for number in of_run], np.int64)
-    of_runs = np.add.reduceat(lengths, first) if len(first) else lengths
-    content = read_pieces(shards, of_run, offsets.tolist(), of_runs.tolist())
-    stops = np.cumsum(lengths)
-    sound &= _starts_with(np.frombuffer(content, np.uint8), stops - lengths, stops, frame_header(plain_bytes))
-    rows, view, bounds, current = [bytes(plain_bytes)] * len(numbers), memoryview(content), [0, *stops.tolist()], -1
+    frames, sound = _read_frames(shards, numbers, positions, plain_bytes)
+    rows, of_sample, current = [bytes(plain_bytes)] * len(numbers), numbers.tolist(), -1
     order = np.argsort(numbers, kind="stable")  # each dictionary is needed once, however many shards there are
     for sample in order[sound[order]].tolist():
         if (number := of_sample[sample]) != current:
             current, decompress = number, shards[number].frames().decompressor()
         try:
-            rows[sample] = decompress(view[bounds[sample] : bounds[sample + 1]], allow_extra_data=False)
+            rows[sample] = decompress(frames[sample], allow_extra_data=False)
         except ZstdError:
             sound[sample] = False
     return np.frombuffer(b"".join(rows), np.uint8).reshape(-1, plain_bytes), sound
+
+
+def _read_frames(
+    shards: Sequence[ZstdShardFile], numbers: np.ndarray, positions: np.ndarray, plain_bytes: int
+) -> tuple[list[memoryview], np.ndarray]:
+    """The frames of samples (n), and whether each may be decompressed (n,): it lies in its shard and starts as it must.
+
+    Frames of neighbours are read as one piece.
+    """
+    begins = np.ones(len(numbers), bool)  # of runs of neighbours
+    begins[1:] = (positions[1:] - positions[:-1] != 1) | (numbers[1:] != numbers[:-1])
+    starts, lengths = _frame_bounds(shards, numbers, positions, begins)
+    layouts = {number: shards[number].layout for number in set(numbers.tolist())}
+    sizes = np.array([layouts[number].token_bytes for number in numbers.tolist()], np.int64)
+    sound = (starts >= 0) & (starts <= sizes) & (lengths >= 0) & (lengths <= _longest_frame(plain_bytes))
+    sound &= starts + np.where(sound, lengths, 0) <= sizes
+    if not sound.all():
+        starts, lengths, begins = np.where(sound, starts, 0), np.where(sound, lengths, 0), np.ones_like(begins)
+    first = np.flatnonzero(begins)
+    sections = {number: layout.tokens_offset for number, layout in layouts.items()}
+    offsets = [
+        sections[number] + start for number, start in zip(numbers[first].tolist(), starts[first].tolist(), strict=True)
+    ]
+    sizes_of_runs = np.add.reduceat(lengths, first).tolist() if len(first) else []
+    content = read_pieces(shards, numbers[first].tolist(), offsets, sizes_of_runs)
+    stops = np.cumsum(lengths)
+    sound &= _starts_with(np.frombuffer(content, np.uint8), stops - lengths, stops, frame_header(plain_bytes))
+    view = memoryview(content)
+    return [view[start:stop] for start, stop in pairwise([0, *stops.tolist()])], sound
 
 
 def _frame_bounds(

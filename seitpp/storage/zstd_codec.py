@@ -61,7 +61,12 @@ class ZstdCodec:
     def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
         """Codes (n, num_codes) of plain rows, of type uint8, uint16 or int32."""
         if self.bits > 8:
-            codes = self._high.decode(rows[:, num_codes:], num_codes).astype(code_dtype(2**self.bits))
+            high = rows[:, num_codes:]
+            if self.bits == 9:  # the codebooks of SeiT, and three times as fast
+                high = np.unpackbits(high, axis=1, count=num_codes, bitorder="little")
+            else:
+                high = self._high.decode(high, num_codes)
+            codes = high.astype(code_dtype(2**self.bits))
             codes <<= 8
             codes |= rows[:, :num_codes]
         else:
