@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from seitpp.registry import TOKENIZERS
-from seitpp.storage import CodeTable, StoreReader
+from seitpp.storage import CodeTable, StoreReader, copy_store
+from seitpp.storage.format import write_header
 from seitpp.tokenization import TokenizeJob, make_plan, merging, tokenize
 from seitpp.tokenization.output import STAGING, OutputFolder
 from seitpp.tokenization.processes import Processes
@@ -307,6 +308,35 @@ def test_store_of_another_run_is_refused(
     assert {name for name in files_of(tmp_path / "store") if "lock" not in name} == {
         name for name in before if "lock" not in name
     }
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_run_of_format_version_1_goes_on(
+    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path, finished: bool
+) -> None:
+    job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
+    if finished:
+        run_job(job)
+    else:
+        tokenize(make_plan(job, Processes()), Processes(), lambda done, total: None, print)
+    header = {**json.loads((tmp_path / "store" / "header.json").read_bytes()), "version": 1}
+    write_header(tmp_path / "store", {key: value for key, value in header.items() if key != "header_sha256"})
+    run_job(job)
+    reader = StoreReader(tmp_path / "store")
+    assert reader.verify() == [] and len(reader) == 8 and reader.header["version"] == (1 if finished else 2)
+
+
+def test_dense_store_of_a_run_is_that_of_a_writer(
+    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path
+) -> None:
+    images = class_folder(tmp_path / "images", per_class=5)
+    run_job(make_job(images, tmp_path / "plain"))
+    run_job(replace(make_job(images, tmp_path / "dense"), codec="zstd"))
+    dense = StoreReader(tmp_path / "dense")
+    copy_store(StoreReader(tmp_path / "plain"), tmp_path / "copy", codec="zstd", shard_bytes=1)
+    np.testing.assert_array_equal(dense.read_all(), StoreReader(tmp_path / "plain").read_all())
+    np.testing.assert_array_equal(dense.read_all(), StoreReader(tmp_path / "copy").read_all())
+    assert dense.verify() == [] and len(dense.header["shards"]) == 3 and dense.labels.tolist() == [0] * 5 + [1] * 5
 
 
 def test_store_of_other_images_is_refused(
