@@ -69,7 +69,11 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     check_read_keys(config)
     check_run(config, "train")
     config.val_dataloader = config.test_dataloader = None
-    own = config.train_dataloader.batch_size
+    own = config.train_dataloader.get("batch_size")
+    if own is None:
+        raise ValueError(
+            f"{args.config} has no train_dataloader.batch_size, by which the samples of a step are counted"
+        )
     config.train_dataloader.batch_size = args.batch_size or (min(own, _CPU_BATCH) if device.type == "cpu" else own)
     logger = MMLogger.get_instance("mmengine")
     level = logger.level

@@ -73,7 +73,7 @@ class TrainingStep:
 
     Attributes:
         model: In training mode, on the device.
-        batch_size: Samples of a step.
+        samples_per_step: Samples of a step, of all batches that it accumulates.
         num_samples: Those of the training data.
     """
 
@@ -110,7 +110,9 @@ class TrainingStep:
         self._clock: PhaseClock | None = None
         self._install_marks()
         self._resident = self.model.data_preprocessor(next(self._batches), True)
-        self.batch_size, self.num_samples = len(self._resident["inputs"]), len(loader.dataset)
+        self._batches_per_step = config.optim_wrapper.get("accumulative_counts", 1)
+        self._batch_size = len(self._resident["inputs"])
+        self.samples_per_step, self.num_samples = self._batch_size * self._batches_per_step, len(loader.dataset)
 
     def _install_marks(self) -> None:
         """Mark the ends of phases inside `train_step`, whatever the model."""
@@ -127,7 +129,7 @@ class TrainingStep:
     def run(self, steps: int) -> dict[str, float]:
         """Train as in a run: batch, augmentation, forward, backward, optimizer; returns the seconds of each."""
         self._clock = clock = PhaseClock(self._device)
-        for _ in range(steps):
+        for _ in range(steps * self._batches_per_step):
             batch = next(self._batches)
             clock.mark("data")
             self.model.train_step(batch, self.wrapper)
@@ -137,7 +139,7 @@ class TrainingStep:
 
     def run_model(self, steps: int) -> None:
         """The same on one batch that is augmented and on the device already."""
-        for _ in range(steps):
+        for _ in range(steps * self._batches_per_step):
             self.wrapper.update_params(self._loss())
 
     def _loss(self) -> torch.Tensor:
@@ -157,7 +159,7 @@ class TrainingStep:
         with eager, attention, FlopCounterMode(display=False) as counter:
             self.wrapper.backward(self.wrapper.scale_loss(self._loss()))
         self.wrapper.zero_grad()
-        return counter.get_total_flops() // self.batch_size
+        return counter.get_total_flops() // self._batch_size
 
 
 def build_loader(config: Config) -> DataLoader:

@@ -121,7 +121,7 @@ def test_a_step_is_split_and_compared_with_the_plain_one(
         hours = figures["computed"][str(gpus)]["hours"]
         assert hours == pytest.approx([100 * 8 / speed / 3600 for speed in (best, worst)])  # 100 epochs of 8 images
     assert figures["hardware"]["torch"] == torch.__version__
-    assert "batches of 4" in capsys.readouterr().out
+    assert "4 of 8 samples per step" in capsys.readouterr().out
 
 
 def test_a_candidate_that_does_not_run_leaves_the_others(
@@ -150,14 +150,19 @@ def test_what_is_compiled_follows_the_config(
     assert calls == [({"backend": "eager"}, True)]
 
 
-def test_operators_of_a_step_are_listed(run: Callable, tiny_mtm: list[str], tmp_path: Path) -> None:
-    trace = tmp_path / "trace.json"
-    figures = run("profile_step.py", *tiny_mtm, "--steps", 1, "--rows", 3, "--precision", "float32", "--trace", trace)
+def test_operators_of_a_step_are_listed(
+    run: Callable, tiny_mtm: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ["--steps", 1, "--rows", 3, "--precision", "float32", "--trace", tmp_path / "trace.json"]
+    accumulated = ["--cfg-options", "optim_wrapper.accumulative_counts=2"]
+    figures = run("profile_step.py", *tiny_mtm, *options, *accumulated)
     rows = figures["operators"]
     assert [row["cpu_ms"] for row in rows] == sorted((row["cpu_ms"] for row in rows), reverse=True)
     assert figures["totals"]["cpu_ms"] == pytest.approx(sum(row["cpu_ms"] for row in rows))
-    assert {"aten::addmm", "aten::mm", "Optimizer.step#AdamW.step"} <= {row["operator"] for row in rows}
-    assert json.loads(trace.read_text())["traceEvents"]
+    calls = {row["operator"]: row["calls"] for row in rows}
+    assert {"aten::addmm", "aten::mm"} <= set(calls) and calls["Optimizer.step#AdamW.step"] == 1
+    assert "8 of 8 samples per step" in capsys.readouterr().out
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
 
 
 @pytest.mark.parametrize(
@@ -174,3 +179,21 @@ def test_wrong_options_of_a_step_are_one_line(
     main = runpy.run_path(str(TOOLS / "benchmark_train.py"))["main"]
     assert run_tool(lambda: main([*tiny_mtm, *line])) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        "seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py",
+        "seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py",
+        "representations/linear_mtm_vit-tiny-p2_1xb64-90e_digits-tokens.py",
+        "segmentation/upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py",
+        "tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py",
+        "vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py",
+    ],
+)
+def test_steps_of_every_kind_of_config_run(run: Callable, repository: Path, leaf: str) -> None:
+    sizes = ["--synthetic", "--images", 8, "--batch-size", 2, "--steps", 1]
+    figures = run("profile_step.py", repository / "configs" / leaf, *sizes)
+    assert all(figures["phases_s"][phase] > 0 for phase in ("data", "forward", "backward", "optimizer"))

@@ -120,7 +120,7 @@ def figures_of(candidates: dict[str, Candidate], args: argparse.Namespace, steps
     flops = candidates[counted].step.flops_per_image()
     found = {}
     for name, candidate in candidates.items():
-        images = steps * candidate.step.batch_size
+        images = steps * candidate.step.samples_per_step
         whole, alone = seconds[name], seconds[f"{name}, model alone"]
         found[name] = {
             "precision": candidate.precision,
@@ -150,7 +150,7 @@ def computed_for(
     """
     weights = sum(weight.numel() for weight in step.model.parameters() if weight.requires_grad)
     exchange = 2 * (gpus - 1) / gpus * 4 * weights / (link * 1e9)
-    samples, alone = gpus * step.batch_size, step.batch_size / images_per_s
+    samples, alone = gpus * step.samples_per_step, step.samples_per_step / images_per_s
     run = config.train_cfg
     steps = run.max_epochs * step.num_samples / samples if "max_epochs" in run else run.max_iters
     seconds = (alone, alone + exchange)
@@ -199,11 +199,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures["computed"] = {
             gpus: computed_for(gpus, candidates[fastest].step, speed, config, args.link) for gpus in args.gpus
         }
+    one = candidates[fastest].step
     rates = ", ".join(f"{name} {rate / 1e12:.3g}" for name, rate in figures["matrix_flops_per_s"].items())
     settings = (
-        f"{args.config}, batches of {config.train_dataloader.batch_size}, {figures['flops_per_image'] / 1e9:.4g} GFLOP "
-        f"per image; matrix products, TFLOP/s: {rates}; {steps} steps per turn, median of {args.rounds} turns; peak "
-        f"memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+        f"{args.config}, {one.samples_per_step} of {one.num_samples:,} samples per step, "
+        f"{figures['flops_per_image'] / 1e9:.4g} GFLOP per image; matrix products, TFLOP/s: {rates}; {steps} steps per "
+        f"turn, median of {args.rounds} turns; peak memory of the process "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
     )
     for name, reason in failed.items():
         print(f"{name} failed: {reason}")

@@ -73,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         table.add_row(row["operator"], f"{row['calls']:g}", *cells)
     per_step = ", ".join(f"{name} {1e3 * seconds / args.steps:.1f}" for name, seconds in phases.items())
     settings = (
-        f"{args.config}, {args.precision}, {'compiled' if args.compile else 'eager'}, batches of {step.batch_size}; "
-        f"{sum(totals.values()):.1f} ms per step in {len(rows)} operators; with the profiler, ms: {per_step}"
+        f"{args.config}, {args.precision}, {'compiled' if args.compile else 'eager'}, {step.samples_per_step} of "
+        f"{step.num_samples:,} samples per step; {sum(totals.values()):.1f} ms per step in {len(rows)} operators; with "
+        f"the profiler, ms: {per_step}"
     )
     show([table], {"operators": rows, "totals": totals, "phases_s": phases}, settings, args.out, args.device)
     if args.trace is not None:
