@@ -20,7 +20,8 @@ follow mmcv's transform contract on the whole batch. `inputs` is then codes (B, 
 augmentation that mixes samples adds `gt_score` (B, classes), soft targets that sum to 1, for which it needs
 `num_classes`. Label maps are one tensor `gt_sem_seg` (B, h, w) of integers, at their own resolution. `network_dtype` is
 the type that frozen networks may compute in: bfloat16 under autocast to it, else float32. `distance` is what nearest
-codes are found by, `cosine` or `euclidean`.
+codes are found by, `cosine` or `euclidean`. `split`, (B,), bool, on the CPU, tells how the last `seitpp.SplitBatch`
+divided the batch.
 
 From data preprocessor to model (mmengine's usual keys): `inputs`, codes int64 (B, H, W) or embeddings float32
 (B, D, H, W), and `data_samples`: the list of `DataSample` that mmpretrain's heads and metrics read, or of
@@ -49,3 +50,4 @@ class TokenBatch(TypedDict, total=False):
     num_classes: int
     network_dtype: torch.dtype
     distance: str
+    split: Tensor | None

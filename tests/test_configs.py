@@ -365,6 +365,9 @@ def test_strengths_of_the_recipes() -> None:
     map_crop, mix = split.second[0].augments[-2:]
     assert (split.first[0].scale, map_crop.scale) == ((0.08, 1.0), (0.08, 1.0))
     assert [(one.type, one.alpha) for one in mix.transforms] == [("seitpp.BatchMixup", 0.8), ("seitpp.BatchCutMix", 1)]
+    _, split, _, _ = load(SEITPP).data_preprocessor.augments
+    map_crop, mix = split.second[0].augments[-2:]
+    assert (split.first[0].scale, map_crop.scale, mix.probs) == ((0.08, 1.0), (0.08, 1.0), [0.5, 0.5])
     eda, crop, noise, cutmix = load(SEIT).data_preprocessor.augments
     assert (eda.token_prob, eda.num_synonyms, eda.max_swap) == (0.25, 5, 0.25)
     assert (crop.scale, noise.std, noise.channel_std, cutmix.alpha) == ((0.08, 1.0), 1.0, 1.0, 1.0)

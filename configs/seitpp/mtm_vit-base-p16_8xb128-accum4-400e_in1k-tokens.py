@@ -2,7 +2,8 @@
 
     bash tools/dist_train.sh configs/seitpp/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py 8 --amp
 
-Expect: not run here; as mtm_vit-base-p16_8xb512-400e_in1k-tokens.py.
+Expect: not run here; as mtm_vit-base-p16_8xb512-400e_in1k-tokens.py, but that each of the four batches has its own mask
+ratio, flip and affine map.
 """
 
 _base_ = "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"

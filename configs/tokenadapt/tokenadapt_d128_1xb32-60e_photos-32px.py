@@ -15,7 +15,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-places = 12  # two a token of 6 x 6, so that the crop in the middle begins at a token
+places = 12  # two per token of 6 x 6, so that the crop in the middle begins at a token
 crop = dict(type="seitpp.BatchCenterCrop", size=places)
 model = dict(
     token_adapt=dict(

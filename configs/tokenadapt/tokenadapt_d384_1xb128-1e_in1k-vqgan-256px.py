@@ -1,4 +1,4 @@
-"""TokenAdapt for the OpenImages VQGAN's codes, K = 16,384, 4 values a code (SeiT++, Table 8).
+"""TokenAdapt for the OpenImages VQGAN's codes, K = 16,384, 4 values per code (SeiT++, Table 8).
 
     python tools/train.py configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-vqgan-256px.py --amp
 

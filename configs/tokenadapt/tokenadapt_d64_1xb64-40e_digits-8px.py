@@ -13,7 +13,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-places = 8  # two a token of 4 x 4
+places = 8  # two per token of 4 x 4
 affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
 crop = dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.6, 1.0))
 model = dict(

@@ -122,8 +122,8 @@ def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
 
 def check_probability(name: str, value: float) -> float:
     """The value, which must lie in [0, 1]; `name` is that of the option, for the message."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a probability in [0, 1], got {value}")
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
     return value
 
 

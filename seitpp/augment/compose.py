@@ -66,7 +66,7 @@ class SplitBatch(BaseTransform):
         chosen = self._choose(batch_size, results.get("split"))
         count = int(chosen.sum())
         if count in (0, batch_size):
-            return {**(self.first if count else self.second)(results), "split": chosen}
+            return {**(self.first if count else self.second)({**results, "split": None}), "split": chosen}
         if bool(chosen[:count].all()):
             order, parts = None, (slice(None, count), slice(count, None))
         else:
@@ -75,7 +75,7 @@ class SplitBatch(BaseTransform):
         done = []
         for transforms, part in zip((self.first, self.second), parts, strict=True):
             own = {key: results[key][part] for key in PER_SAMPLE_KEYS if results.get(key) is not None}
-            done.append(transforms({**results, **own}))
+            done.append(transforms({**results, **own, "split": None}))  # a part is not divided yet
         merged = _merge(done)
         if order is not None:
             back = order.argsort().to(device, non_blocking=True)

@@ -28,7 +28,7 @@ from seitpp.registry import TRANSFORMS
 
 
 class GeometricTransform(BatchTransform):
-    """A transform that moves places, with one draw a sample, or one for the whole batch as the authors' code does.
+    """A transform that moves places, with one draw per sample, or one for the whole batch as the authors' code does.
 
     Args:
         per_sample: Whether each sample has its own draw.
@@ -189,24 +189,33 @@ class BatchRandomAffine(GeometricTransform):
 def _shares(translate: float | Sequence[float]) -> tuple[float, float]:
     """Largest translations along x and y, as shares of the side."""
     shares = tuple(translate) if isinstance(translate, Sequence) else (translate, translate)
-    if len(shares) != 2 or not all(0 <= share <= 1 for share in shares):
-        raise ValueError(f"translate must be a share of the side, in [0, 1], or two, for x and y, got {translate}")
+    if len(shares) != 2 or not all(_is_number(share) and 0 <= share <= 1 for share in shares):
+        raise ValueError(f"translate must be a share of the side, in [0, 1], or two, for x and y, got {translate!r}")
     return shares
 
 
 def _shear_ranges(shear: float | Sequence[float]) -> tuple[float, float, float, float]:
     """Ranges of shears in degrees: x low, x high, y low, y high."""
     if not isinstance(shear, Sequence):
-        if not 0 <= shear < 90:
-            raise ValueError(f"shear must be the largest angle in degrees, in [0, 90), or a range, got {shear}")
+        if not (_is_number(shear) and 0 <= shear < 90):
+            raise ValueError(f"shear must be the largest angle in degrees, in [0, 90), or a range, got {shear!r}")
         return (-shear, shear, -shear, shear)
     ranges = (*shear, 0.0, 0.0) if len(shear) == 2 else tuple(shear)
-    if len(ranges) != 4 or not (-90 < ranges[0] <= ranges[1] < 90 and -90 < ranges[2] <= ranges[3] < 90):
+    if not (len(ranges) == 4 and all(map(_is_number, ranges)) and _ordered(*ranges[:2]) and _ordered(*ranges[2:])):
         raise ValueError(
             "shear must be one angle in degrees, a range (low, high) along x, or two ranges (x low, x high, y low, "
             f"y high), each low <= high and between -90 and 90, got {tuple(shear)}"
         )
     return ranges
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _ordered(low: float, high: float) -> bool:
+    """Whether two angles in degrees are a range of shears."""
+    return -90 < low <= high < 90
 
 
 class _SizedCrop(GeometricTransform):
@@ -272,7 +281,7 @@ class BatchRandomResizedCrop(_SizedCrop):
     def draw(
         self, batch_size: int, places: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
     ) -> CropBoxes:
-        """A box a sample, on the lattice of `places`."""
+        """A box per sample, on the lattice of `places`."""
         return CropBoxes(sample_crop_boxes(batch_size, places, self.scale, self.ratio, generator, device), places)
 
     def apply(self, maps: Tensor, params: CropBoxes) -> Tensor:

@@ -1,7 +1,7 @@
 """Geometry as data: draw a batch's parameters once, then apply them to any map that covers the same image.
 
-Crop-and-resize with bicubic interpolation is linear and separable, so a crop is two small weight matrices a sample and
-applying it two batched products. Interpolation clamps at the crop's edge, as resizing the cut-out crop does. Affine
+Crop-and-resize with bicubic interpolation is linear and separable, so a crop is two small weight matrices per sample,
+and applying it two batched products. Interpolation clamps at the crop's edge, as resizing the cut-out crop does. Affine
 maps are torchvision's, with a matrix for every sample. Parameters hold for every resolution: boxes lie on a lattice
 that is named with them, translations are shares of the sides. Label maps are looked up, never interpolated.
 """
@@ -24,7 +24,7 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class CropBoxes:
-    """A box a sample, on a lattice of rows x columns that covers the image.
+    """A box per sample, on a lattice of rows x columns that covers the image.
 
     Attributes:
         boxes: (top, left, height, width) in places of the lattice, (B, 4), int64, inside it.
@@ -44,7 +44,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Affines:
-    """An affine map a sample about the centre of the image, in torchvision's order: shear, rotate, scale, translate.
+    """An affine map per sample about the centre of the image, in torchvision's order: shear, rotate, scale, translate.
 
     Attributes:
         angle: Degrees, (B,), float; positive turns clockwise on the screen.
@@ -67,7 +67,7 @@ def sample_crop_boxes(
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Draw one random-resized-crop box a sample, all at once.
+    """Draw one random-resized-crop box per sample, all at once.
 
     Args:
         batch_size: Number of boxes B.
@@ -271,7 +271,7 @@ def flip_maps(maps: Tensor, flips: Flips) -> Tensor:
 
 
 def _over(values: Tensor, maps: Tensor) -> Tensor:
-    """One value a sample, (B,), in a shape that broadcasts over `maps` (B, ...)."""
+    """One value per sample, (B,), in a shape that broadcasts over `maps` (B, ...)."""
     return values.view(-1, *[1] * (maps.ndim - 1))
 
 
@@ -282,7 +282,7 @@ def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Ten
 
     Args:
         maps: (B, C, H, W), floating point; computed in float32 at least.
-        affines: One map a sample, at any resolution.
+        affines: One map per sample, at any resolution.
         fill: Value outside. As in torchvision, a place at the border, of which interpolation finds the share m inside
             (with zeros outside), becomes m times that plus (1 - m) times `fill`; None leaves what interpolation found.
 
@@ -308,7 +308,7 @@ def affine_nearest(maps: Tensor, affines: Affines, fill: float) -> Tensor:
 
     Args:
         maps: (B, h, w) or (B, C, h, w), any type.
-        affines: One map a sample, at any resolution.
+        affines: One map per sample, at any resolution.
         fill: Value outside.
 
     Returns:
@@ -332,7 +332,7 @@ def inverse_matrices(affines: Affines, rows: int, columns: int) -> Tensor:
     y down.
 
     Args:
-        affines: One map a sample.
+        affines: One map per sample.
         rows: Height of the map.
         columns: Width of the map.
 

@@ -23,7 +23,7 @@ def nearest_neighbours(
 
     Args:
         codebook: Vectors (K, D).
-        count: Neighbours a code, from 1 to K - 1.
+        count: Neighbours per code, from 1 to K - 1.
         distance: `cosine` or `euclidean`.
         progress: Called with the number of codes done and K.
 
@@ -68,7 +68,7 @@ class SynonymLookup:
     Args:
         synonyms: Path of a JSON file (see `seitpp.storage.load_synonyms`) or of a token store that carries synonyms,
             or the table itself, from code to similar codes, best first.
-        count: Synonyms a code that are used at most.
+        count: Synonyms per code that are used at most.
 
     Raises:
         FileNotFoundError: Nothing lies at the path.

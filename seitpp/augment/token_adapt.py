@@ -162,7 +162,7 @@ class TokenAdaptAugment(BaseTransform):
             )
         if not network.regresses and channels is not None:
             raise ValueError(
-                f"{where} holds {channels} values a token and no codes, TokenAdapt scores {network.codebook_size} "
+                f"{where} holds {channels} values per token and no codes, TokenAdapt scores {network.codebook_size} "
                 "codes; use one that was trained with codebook_size=None"
             )
         if not network.regresses and size is not None and size != network.codebook_size:
@@ -173,7 +173,7 @@ class TokenAdaptAugment(BaseTransform):
         code_dim = channels if codebook is None else codebook.shape[1]
         if code_dim is not None and code_dim != network.code_dim:
             raise ValueError(
-                f"{where} has {code_dim} values a token, TokenAdapt converts {network.code_dim}; use one that was "
+                f"{where} has {code_dim} values per token, TokenAdapt converts {network.code_dim}; use one that was "
                 "trained on tokens of this tokenizer"
             )
         if codebook_sha256 is not None:

@@ -20,7 +20,7 @@ _SWAP_TRIES = 16
 
 @TRANSFORMS.register_module()
 class TokenRRC(BatchRandomResizedCrop):
-    """Token-RRC: random resized crop of the embeddings, bicubic, one box a sample (SeiT, Sec. 3.3).
+    """Token-RRC: random resized crop of the embeddings, bicubic, one box per sample (SeiT, Sec. 3.3).
 
     Cropping the embeddings equals cropping one-hot maps over the codebook and multiplying by it afterwards, at a small
     fraction of the work: both are the same linear map. Codes are embedded a few samples at a time, inside the crop.

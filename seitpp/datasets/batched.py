@@ -35,5 +35,7 @@ class BatchedDataset(BaseDataset):
         """The sample's class in a list, for samplers and wrappers that balance classes."""
         info = self.get_data_info(idx)
         if "gt_label" not in info:
-            raise ValueError(f"{self.store_path} has no labels, so its samples have no category")
+            told = getattr(self, "with_labels", True)
+            why = "has no labels" if told else "is read without labels (with_labels=False)"
+            raise ValueError(f"{self.store_path} {why}, so its samples have no category")
         return [info["gt_label"]]

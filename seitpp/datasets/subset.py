@@ -19,7 +19,7 @@ def choose_subset(
     Args:
         num_samples: Samples there are, N.
         labels: Class of each sample, (N,), or None.
-        bytes_per_sample: Stored bytes a sample, for `budget_bytes`.
+        bytes_per_sample: Stored bytes per sample, for `budget_bytes`.
         fraction: Share of the samples, in (0, 1].
         count: Number of samples.
         budget_bytes: Bytes that the subset may take; rounded down to whole samples.

@@ -446,6 +446,10 @@ class DataGuardHook(Hook):
                     f"{where} is mmengine's and tells no labels, which a classifier needs; use seitpp.{where}, which "
                     "takes the same options"
                 )
+            if getattr(dataset, "with_labels", True) is False:
+                raise ValueError(
+                    f"{where} reads no labels (with_labels=False), and a classifier needs them; leave with_labels out"
+                )
             raise ValueError(
                 f"{where} has no labels, and a classifier needs them; use a labelled store, a release file with its "
                 "label file, or images with classes"

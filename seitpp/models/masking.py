@@ -51,7 +51,7 @@ class TruncatedNormalRatio:
 
 
 class Masks(NamedTuple):
-    """What is hidden in a batch; N patches a sample, of which M masked and N - R dropped.
+    """What is hidden in a batch; N patches per sample, of which M masked and N - R dropped.
 
     Attributes:
         mask: True where a patch is hidden, (B, N), bool.
@@ -73,8 +73,8 @@ def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
     """Mask the patches with the smallest noise, and drop the smallest of those.
 
     Args:
-        noise: One number a patch, (B, N); its order decides.
-        num_masked: Patches to hide a sample, M.
+        noise: One number per patch, (B, N); its order decides.
+        num_masked: Patches to hide per sample, M.
         num_dropped: Patches to leave out of the encoder, at most M.
     """
     if not 0 <= num_dropped <= num_masked <= noise.shape[1]:

@@ -6,8 +6,8 @@ with a learned mask token. The authors' release, followed here, differs: it drop
 masked patches by a learned vector before the encoder (after MAGE), fills the decoder's input with the encoder's class
 token, and scores tokens by their product with the token embedding table.
 
-Legend: B samples, H x W tokens, p patch size, N = H W / p^2 patches, T = p^2 tokens a patch, M masked patches,
-R patches in the encoder, K codes, D values a code, C encoder width, E decoder width.
+Legend: B samples, H x W tokens, p patch size, N = H W / p^2 patches, T = p^2 tokens per patch, M masked patches,
+R patches in the encoder, K codes, D values per code, C encoder width, E decoder width.
 """
 
 import torch
@@ -68,7 +68,7 @@ class MTMViT(TokenViT):
 
     @property
     def num_patches(self) -> int:
-        """Patches a sample, N."""
+        """Patches per sample, N."""
         return self.patch_resolution[0] * self.patch_resolution[1]
 
     def init_weights(self) -> None:
@@ -114,11 +114,11 @@ class MTMViT(TokenViT):
 class MTMPretrainDecoder(BaseModule):
     """Decoder of MTM: every patch of the grid again, masked ones as the sample's own class token.
 
-    So the release pads; the paper (Sec. 3.2) pads with a learned mask token. Learned positions alone are added, as in
-    the release.
+    The release pads in this way; the paper (Sec. 3.2) pads with a learned mask token. Learned positions alone are
+    added, as in the release.
 
     Args:
-        num_patches: Patches a sample, N.
+        num_patches: Patches per sample, N.
         embed_dims: Encoder width C.
         decoder_embed_dims: Decoder width E.
         num_layers: Blocks.
@@ -216,7 +216,7 @@ class MTMPretrainHead(BaseModule):
 
     Args:
         codebook_size: Number of codes K.
-        code_dim: Values a code, D.
+        code_dim: Values per code, D.
         decoder_embed_dims: Decoder width E.
         patch_size: Tokens a patch is high and wide.
         loss: `cross_entropy`, or `bce` for binary cross-entropy.
@@ -291,7 +291,7 @@ class MTM(BaseSelfSupervisor):
         backbone: Config of an `MTMViT`.
         neck: Config of an `MTMPretrainDecoder`.
         head: Config of an `MTMPretrainHead`.
-        mask_ratio: Options of `TruncatedNormalRatio`; one ratio a batch. `low` is also the share that is dropped.
+        mask_ratio: Options of `TruncatedNormalRatio`; one ratio per batch. `low` is also the share that is dropped.
         eval_mask_ratio: Ratio in validation and test, where masks depend on the sample alone.
         **kwargs: `data_preprocessor` and `init_cfg`, as `BaseSelfSupervisor` takes them.
     """
@@ -343,7 +343,7 @@ class MTM(BaseSelfSupervisor):
         return super().forward(inputs, data_samples, mode)
 
     def make_masks(self, noise: Tensor, mask_ratio: float) -> Masks:
-        """Masked and dropped sets for one ratio, from one number a patch (B, N)."""
+        """Masked and dropped sets for one ratio, from one number per patch (B, N)."""
         num_patches = noise.shape[1]
         dropped = count_patches(num_patches, self.mask_ratio.low)
         return draw_masks(noise, max(count_patches(num_patches, mask_ratio), dropped), dropped)
@@ -371,7 +371,7 @@ class MTM(BaseSelfSupervisor):
 
         Args:
             inputs: Codes, (B, H, W), int64.
-            data_samples: One a sample, with `sample_idx`.
+            data_samples: One per sample, with `sample_idx`.
 
         Returns:
             The data samples with `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.

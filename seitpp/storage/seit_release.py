@@ -54,7 +54,7 @@ class SeitRelease:
         index_path: Default: the data path with every `data.bin` replaced by `index.npy`.
         grid: Rows and columns of a token map (H, W).
         codebook_size: Number of codes K; by default 510, the most that the format can express.
-        with_labels: Whether to read labels; without, a label file is not opened.
+        with_labels: Whether to read labels; if not, the label file is not opened, and only its size counts.
 
     Raises:
         ValueError: Index and labels are damaged or do not belong together.
@@ -72,15 +72,14 @@ class SeitRelease:
         self.data_path = Path(data_path)
         self._identity = file_identity(check_regular_file(self.data_path, "release file"))
         self.index_path = Path(index_path) if index_path is not None else release_index_path(self.data_path)
-        self.label_path = None
-        if with_labels:
-            self.label_path = Path(label_path) if label_path is not None else _default_label_path(self.data_path)
+        self.label_path = Path(label_path) if label_path is not None else _default_label_path(self.data_path)
         self._grid = check_grid(grid)
         if codebook_size is not None and not 1 <= codebook_size <= MAX_RELEASE_CODES:
             raise ValueError(f"codebook_size is {codebook_size}, a release holds at most {MAX_RELEASE_CODES} codes")
         self._codebook_size = codebook_size or MAX_RELEASE_CODES
         self._offsets, self.index_dtype = self._load_index()
-        self._labels = None if self.label_path is None else _load_labels(self.label_path, len(self))
+        read = with_labels and self.label_path is not None
+        self._labels = _load_labels(self.label_path, len(self)) if read else None
         if self._labels is not None and len(self._labels) != len(self):
             raise ValueError(
                 f"{self.label_path} has {len(self._labels)} labels, but {self.index_path} has {len(self)} images"

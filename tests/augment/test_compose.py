@@ -329,3 +329,12 @@ def test_same_parts_need_a_split_of_this_batch() -> None:
     for more in ({}, {"split": torch.ones(5, dtype=torch.bool)}):
         with pytest.raises(ValueError, match=r"no SplitBatch has divided this batch of 8 samples; put one .* before"):
             same(toy_batch(**more))
+
+
+def test_a_part_does_not_know_how_the_whole_was_divided() -> None:
+    """Whether the part is the whole batch or not, so that a wrong pipeline fails at its first step."""
+    inner = dict(type="seitpp.SplitBatch", by="same", first=[], second=[])
+    for share in (0.0, 0.5, 1.0):
+        pipeline = Compose([SplitBatch([], []), SplitBatch([inner], [inner], share=share)])
+        with pytest.raises(ValueError, match="no SplitBatch has divided this batch"):
+            pipeline(toy_batch())

@@ -314,7 +314,7 @@ def test_registry_builds_it() -> None:
 
 
 def test_a_sample_gets_synonyms_or_a_swap_and_never_both() -> None:
-    """Rates of the recipes, told apart by a grid of one code: a swap leaves it, a synonym does not."""
+    """Rates of the recipes, told apart by how often each code occurs: a swap keeps that, a synonym does not."""
     count = 4096
     codes = torch.arange(H * W).remainder(K).view(1, H, W).expand(count, H, W)
     eda = TokenEDA({code: [(code + 1) % K] for code in range(K)}, token_prob=1, num_synonyms=1, max_swap=0.5)

@@ -368,8 +368,9 @@ def test_labels_are_not_read_where_none_are_wanted(data: Callable, poisoned_labe
         data(with_labels=False, subset={"fraction": 0.3, "class_balanced": True}).full_init()
 
 
-def test_uniform_subset_is_the_same_with_and_without_labels(data: Callable) -> None:
-    subset = {"fraction": 0.3, "class_balanced": False}
+@pytest.mark.parametrize("size", [{"fraction": 0.3}, {"count": 12}, {"budget_bytes": 900}])
+def test_uniform_subset_is_the_same_with_and_without_labels(data: Callable, size: dict) -> None:
+    subset = {**size, "class_balanced": False}
     first, second = (data(with_labels=with_labels, subset=subset) for with_labels in (True, False))
     assert first.metainfo["subset"] == second.metainfo["subset"]
     assert first.labels is not None and second.labels is None

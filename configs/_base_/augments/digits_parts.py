@@ -1,7 +1,7 @@
 """The quickstart's pipelines are the recipes', weaker: digits of 4 x 4 codes have little to crop and no flip.
 
-Each change is rarer or weaker (ours): so few steps and codes have room for little. Geometry has one draw per sample, in
-one affine map, since batches are small.
+Each change is rarer or weaker (ours), since few steps and codes leave little room for it. Geometry has one draw per
+sample, in one affine map, since batches are small.
 """
 
 token_adapt_augment = dict(

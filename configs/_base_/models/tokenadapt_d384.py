@@ -16,8 +16,8 @@ model = dict(
         mlp_dims=1536,
     ),
     tokenizer=dict(type="seitpp.ViTVQGAN", arch="seit", checkpoint="checkpoints/seit_vitvqgan.pth"),
-    # Paper (Sec. 3.3): geometric augmentations and Mixup, no strengths; the release has no training of it. Ours: those
-    # of its use, with one draw per sample, in one affine map, and shears as far as the two of its use add up to.
+    # Paper (Sec. 3.3): geometric augmentations and Mixup, no strengths. Ours: those of its use with one draw per sample
+    # in one affine map; shears along x a little beyond what two of its use add up to (28 degrees), and along y as well.
     augments=[
         dict(type="seitpp.BatchRandomFlip", prob=0.5),
         dict(
