@@ -16,10 +16,12 @@ from seitpp.tokenizers.precision import network_precision
 from seitpp.tokenizers.reencoding import reencoded
 from seitpp.transform_tree import walk
 
+_ON_TOKENS = ("PixelAugment", "TokenAdaptAugment", "TokenEDA", "ToCodes")
+
 
 @TRANSFORMS.register_module()
 class PixelAugment(BaseTransform):
-    """Decodes tokens to images, runs augmentations on these, and encodes them again with the same frozen tokenizer.
+    """Decode tokens to images, run augmentations on these, and encode them again with the same frozen tokenizer.
 
     The tokenizer is built at its first use and has no part in training or in checkpoints. Every augmentation in
     `augments` sees the batch with images (B, C, H, W) as its `inputs`, in [0, 1] whatever the tokenizer's range is:
@@ -47,6 +49,12 @@ class PixelAugment(BaseTransform):
         self._tokenizer = FrozenTokenizer(tokenizer)
         self._is_checked = False
         self.children = [TRANSFORMS.build(cfg) for cfg in augments]
+        for part in walk(self.children):
+            if type(part).__name__ in _ON_TOKENS:
+                raise ValueError(
+                    f"PixelAugment's augments act on images, and {type(part).__name__} acts on tokens; put it before "
+                    "or after PixelAugment"
+                )
 
     def prepare(
         self,

@@ -46,7 +46,7 @@ def use_stores(config: Config, train: str | Path, val: str | Path | None = None)
         config.model.neck.num_patches = (crop[0] // patch) * (crop[1] // patch)
     if reader.classes is not None and "num_classes" in config.model.get("head", {}):
         _set_classes(config, len(reader.classes))
-    _fit_augments(preprocessor.get("augments") or [], reader, crop, str(Path(train).parent / "synonyms.json"))
+    _fit_augments(preprocessor.get("augments") or [], reader, crop, Path(train))
 
 
 def _crop(side: int, patch: int) -> int:
@@ -110,13 +110,16 @@ def _set_classes(config: Config, count: int) -> None:
                 metric["topk"] = tuple(k for k in metric["topk"] if k <= count)
 
 
-def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, int], synonyms: str) -> None:
+def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, int], train: Path) -> None:
     for part in _without_maps(augments):
+        kind = str(part.get("type")).split(".")[-1]
         if "size" in part:
             part["size"] = crop
         if isinstance(part.get("synonyms"), str):
-            part["synonyms"] = synonyms
-        if reader.codebook is None and str(part.get("type")).split(".")[-1] == "EmbNoise":
+            part["synonyms"] = str(train.parent / "synonyms.json")
+        if kind == "PixelAugment":
+            _fit_pixels(part, reader, train)
+        if reader.codebook is None and kind == "EmbNoise":
             part["relative"] = True  # values of no known scale
         if "token_adapt" not in part:
             continue
@@ -128,11 +131,25 @@ def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int,
                 inner["size"] = (2 * crop[0], 2 * crop[1])
 
 
+def _fit_pixels(part: ConfigDict, reader: StoreReader, train: Path) -> None:
+    """Decode and encode with the store's own tokenizer, and crop to images of its size."""
+    size = reader.header["tokenizer"].get("image_size")
+    if size is None:
+        raise ValueError(
+            f"{train} does not tell the size of the images that its tokens show, which PixelAugment crops to; use a "
+            "store that tools/tokenize_images.py wrote, or a recipe without PixelAugment"
+        )
+    part["tokenizer"] = str(train)
+    for inner in _dicts(part["augments"]):
+        if "size" in inner:
+            inner["size"] = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+
+
 def _without_maps(node: Any) -> Iterator[ConfigDict]:
-    """Every dict among augmentations, but for those that act on TokenAdapt's map."""
+    """Every dict among augmentations, but for those that act on TokenAdapt's map or on pixels."""
     if isinstance(node, dict):
         yield node
-        node = [] if "token_adapt" in node else list(node.values())
+        node = [] if "token_adapt" in node or "tokenizer" in node else list(node.values())
     for child in node if isinstance(node, (list, tuple)) else ():
         yield from _without_maps(child)
 

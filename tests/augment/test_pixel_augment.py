@@ -23,6 +23,7 @@ STACK = dict(dims=16, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
 CONV = dict(channels=32, multipliers=(1, 1), num_res_blocks=1, attention_at=(), resolution=16, z_channels=4)
 VITVQGAN = dict(arch=dict(encoder=STACK, decoder=STACK), image_size=16, patch_size=4, codebook_size=20, code_dim=8)
 KINDS = ["k-means", "ViT-VQGAN", "VQGAN", "DCT"]
+EDA = dict(type="seitpp.TokenEDA", synonym_prob=0)
 FLIP = dict(type="seitpp.BatchRandomFlip", prob=1.0)
 
 
@@ -395,6 +396,14 @@ def test_coefficients_of_another_quality_are_refused() -> None:
         PixelAugment(tokenizer_of("DCT")).prepare({"channels": 10, "tokenizer": known}, "STORE")
     resized = {**tokenizer_of("DCT").describe(), "resize": "taming"}
     PixelAugment(tokenizer_of("DCT")).prepare({"channels": 10, "tokenizer": resized}, "STORE")
+
+
+@pytest.mark.parametrize("inner", [dict(type="seitpp.ToCodes"), dict(type="seitpp.OneOf", transforms=[EDA])])
+def test_augmentations_of_tokens_are_refused_among_those_of_images(inner: dict) -> None:
+    with pytest.raises(
+        ValueError, match=r"augments act on images, and (ToCodes|TokenEDA) acts on tokens; put it before"
+    ):
+        PixelAugment(tokenizer_of("k-means"), [FLIP, inner])
 
 
 def test_sizes_that_cannot_be_encoded_are_refused() -> None:

@@ -159,6 +159,12 @@ def test_classifier_needs_labels(load: Callable, refusal: Callable, tmp_path: Pa
     assert "unlabelled has no labels, and a classifier needs them" in refusal(unlabelled(load(FINETUNE), tmp_path))
 
 
+def test_labels_that_are_not_read_are_missed_by_a_classifier(load: Callable, refusal: Callable) -> None:
+    cfg = load(FINETUNE)
+    cfg.train_dataloader.dataset.with_labels = False
+    assert "reads no labels (with_labels=False), and a classifier needs them; leave with_labels out" in refusal(cfg)
+
+
 def test_pretraining_needs_no_labels(load: Callable, build_runner: Callable[[Config], Runner], tmp_path: Path) -> None:
     runner = build_runner(unlabelled(load(MTM), tmp_path))
     runner.train()

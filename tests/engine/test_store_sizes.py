@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.engine.store_sizes import use_stores
+from seitpp.registry import MODELS
 from seitpp.storage import StoreWriter
 from seitpp.testing import make_codebook, make_store, shrink
+from seitpp.tokenizers import PatchKMeans
 
 SEITPP = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens"
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
 DCT = "seit_vit-small-p16_8xb128-300e_in100-dct"
+PIXELS = "seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens"
 
 
 def stores(folder: Path, **sizes: object) -> tuple[Path, Path]:
@@ -67,6 +71,26 @@ def test_distance_is_that_of_the_tokenizer_where_the_store_tells(
         writer.append(np.zeros((1, 16, 16), int))
     use_stores(cfg, tmp_path / "train")
     assert cfg.data_preprocessor.get("distance", "cosine") == distance
+
+
+def test_pixels_are_those_of_the_stores_own_tokenizer(load: Callable, tmp_path: Path) -> None:
+    cfg, store = load(PIXELS), tmp_path / "train"
+    tokenizer = PatchKMeans(image_size=(32, 48), patch_size=2, codebook=torch.rand(20, 12))
+    options = dict(codebook_size=20, grid=(16, 24), codebook=tokenizer.codebook.numpy(), classes=["a", "b"])
+    with StoreWriter(store, tokenizer=tokenizer.describe(), label_kind="class", **options) as writer:
+        writer.append(np.zeros((1, 16, 24), int), np.zeros(1, int))
+    (tmp_path / "synonyms.json").write_text(json.dumps({code: [(code + 1) % 20] for code in range(20)}))
+    use_stores(cfg, store)
+    preprocessor = MODELS.build(cfg.data_preprocessor)
+    preprocessor.prepare_training({"grid": [16, 24]}, "STORE")
+    codes = torch.randint(20, (8, 16, 24))
+    batch = {"inputs": codes, "sample_idx": torch.arange(8), "gt_label": torch.arange(8) % 2}
+    assert preprocessor(batch, training=True)["inputs"].shape == (8, 12, 14, 20)
+
+
+def test_pixels_of_a_store_that_tells_no_size_are_refused(load: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train does not tell the size of the images .* PixelAugment crops to; use a"):
+        use_stores(load(PIXELS), make_store(tmp_path / "train", grid=(16, 16)))
 
 
 def test_whole_grid_stays_whole(load: Callable, tmp_path: Path) -> None:
