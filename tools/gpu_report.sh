@@ -20,10 +20,18 @@ if [[ -n "$size" && "$size" != --small ]]; then
     exit 2
 fi
 mkdir -p "$out" && out="$(cd "$out" && pwd)" || exit 1
+wheels=()
+if [[ -n "${WHEELS:-}" ]]; then
+    wheels=("$(realpath "$WHEELS")"/*.whl)
+    if [[ ! -f "${wheels[0]}" ]]; then
+        echo "gpu_report.sh: WHEELS=$WHEELS holds no wheels" >&2
+        exit 1
+    fi
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
-if [[ -n "${WHEELS:-}" ]]; then
-    python3 -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl || exit 1
+if ((${#wheels[@]})); then
+    python3 -m pip install --quiet --no-index --no-deps "${wheels[@]}" || exit 1
 fi
 needed="import torch, torchvision, sklearn, scipy, torchmetrics, safetensors, rich, pytest, mmpretrain, mmseg, zstandard"
 if ! python3 -W ignore -c "$needed" 2>/dev/null; then
@@ -79,8 +87,8 @@ if [[ "$size" == --small ]]; then
 else
     mtm=configs/seitpp/mtm_vitb.py
     seit=configs/seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py
-    data_options=(--device cuda --synthetic "$data" --images 1281167 --resident)
-    train=("${data_options[@]}" --rounds 3 --candidates plain eager-bfloat16 compiled-bfloat16
+    data_options=(--device cuda --synthetic "$data" --images 1281167)
+    train=("${data_options[@]}" --resident --rounds 3 --steps 5 --candidates plain eager-bfloat16 compiled-bfloat16
         --cfg-options compile.per_block=True) # whole networks, which may be faster still, compile for minutes
     if command -v nvidia-smi >/dev/null; then
         nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee -a "$report"

@@ -66,11 +66,29 @@ def test_a_step_that_takes_too_long_is_ended_and_the_time_is_bounded(report: Cal
     assert "done" not in text
 
 
-def test_wrong_options_are_refused(repository: Path, tmp_path: Path) -> None:
-    for options, message in (([], "usage: bash tools/gpu_report.sh OUT"), (["out", "--big"], "expected --small")):
-        line = ["bash", str(repository / "tools" / "gpu_report.sh"), *options]
-        ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
-        assert ended.returncode != 0 and message in ended.stderr
+def test_wheels_are_installed_first(report: Callable, tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a.whl").touch()
+    status, printed, _ = report(WHEELS="wheels")
+    assert status == 0 and printed.startswith("done")
+    status, printed, _ = report(WHEELS="wheels", BROKEN=f"--no-deps {tmp_path / 'wheels' / 'a.whl'}")
+    assert status == 1 and printed == "it broke\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        ([], {}, "usage: bash tools/gpu_report.sh OUT"),
+        (["out", "--big"], {}, "expected --small, not --big"),
+        (["out"], {"WHEELS": "none"}, "WHEELS=none holds no wheels"),
+    ],
+)
+def test_wrong_options_are_refused(
+    repository: Path, tmp_path: Path, options: list[str], environment: dict[str, str], message: str
+) -> None:
+    line = ["bash", str(repository / "tools" / "gpu_report.sh"), *options]
+    ended = subprocess.run(line, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert ended.returncode != 0 and message in ended.stderr
 
 
 @pytest.mark.slow
