@@ -24,11 +24,12 @@ from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.progress import progress_bar
 from seitpp.storage import BitPackedCodec, RawCodec, StoreReader, ZstdCodec
+from seitpp.storage.zstd_codec import DICTIONARY_BYTES, LEVEL
 
 MOST_ROWS = 4096
 LEVELS = (1, 3, 6, 9, 12, 15, 19)
 DICTIONARIES = (0, 2**10, 2**12, 2**14, 2**16)
-LEVEL, DICTIONARY, LAYOUT = 19, 2**12, "low bytes, other bits"
+LAYOUT = "low bytes, other bits"
 
 Layout = Callable[[np.ndarray], np.ndarray]
 
@@ -64,9 +65,13 @@ def candidates(codebook_size: int, channels: int | None) -> list[tuple[str, Layo
     """What is measured: a name, layout, level and bytes of the dictionary."""
     by_layout = layouts(codebook_size, channels)
     return [
-        *((name, layout, LEVEL, DICTIONARY) for name, layout in by_layout.items()),
-        *((f"level {level}", by_layout[LAYOUT], level, DICTIONARY) for level in LEVELS if level != LEVEL),
-        *((f"dictionary of {size}", by_layout[LAYOUT], LEVEL, size) for size in DICTIONARIES if size != DICTIONARY),
+        *((name, layout, LEVEL, DICTIONARY_BYTES) for name, layout in by_layout.items()),
+        *((f"level {level}", by_layout[LAYOUT], level, DICTIONARY_BYTES) for level in LEVELS if level != LEVEL),
+        *(
+            (f"dictionary of {size}", by_layout[LAYOUT], LEVEL, size)
+            for size in DICTIONARIES
+            if size != DICTIONARY_BYTES
+        ),
     ]
 
 
