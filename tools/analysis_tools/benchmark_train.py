@@ -103,7 +103,9 @@ def build_candidates(
         try:
             yield name, Candidate(config, loader, args.device, **CANDIDATES[name])
         except (RuntimeError, NotImplementedError) as error:  # out of memory, or no compiler
-            yield name, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            torch.cuda.empty_cache()  # does nothing where no GPU is in use
+            yield name, reason
 
 
 def figures_of(candidates: dict[str, Candidate], args: argparse.Namespace, steps: int) -> dict[str, Any]:
