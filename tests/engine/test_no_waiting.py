@@ -66,7 +66,7 @@ def what_the_device_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def step(what_the_device_lacks: None, tmp_path: Path) -> Callable[[Config], None]:
+def step(what_the_device_lacks: None, unformatted_configs: None, tmp_path: Path) -> Callable[[Config], None]:
     """Makes a step of a config on the device, with clipping, average and log, after one that may read its files."""
 
     def run(cfg: Config) -> None:
