@@ -185,11 +185,11 @@ def run(name: str) -> Seen:
     for start in range(0, SAMPLES, BATCH):
         batch = {"inputs": torch.randint(K, shape), "sample_idx": torch.arange(start, start + BATCH)}
         if labelled:
-            batch["gt_label"] = torch.arange(BATCH)
+            batch["gt_label"] = torch.arange(BATCH) % preprocessor.num_classes
         found = preprocessor.process(batch, training=True)
         assert found["inputs"].shape[-2:] == (kept, kept)
         assert torch.equal(found["sample_idx"], batch["sample_idx"])
-        if labelled:
+        if found.get("gt_score") is not None:
             several = (found["gt_score"] > 0).sum(dim=1) > 1
             seen.mixed |= set(found["sample_idx"][several].tolist())
     return seen
