@@ -89,7 +89,7 @@ class ZstdCodec:
         """
         chosen = np.linspace(0, len(codes) - 1, self._training_rows(*codes.shape)).astype(np.int64)
         dictionary = _trained([row.tobytes() for row in self.encode(codes[np.unique(chosen)])], len(codes))
-        compress = _compressor(dictionary, self.plain_bytes(codes.shape[1])).compress
+        compress = row_compressor(dictionary, self.plain_bytes(codes.shape[1])).compress
         step, frames = samples_at_a_time(codes.shape[1]), []
         for start in range(0, len(codes), step):
             frames += [compress(row.tobytes()) for row in self.encode(codes[start : start + step])]
@@ -111,15 +111,15 @@ def _trained(rows: list[bytes], num_rows: int) -> bytes:
     trial = rows[:: -(-len(rows) // _TRIAL_ROWS)]
     plain, with_it = (
         sum(len(compressor.compress(row)) for row in trial)
-        for compressor in (_compressor(b"", len(rows[0])), _compressor(dictionary, len(rows[0])))
+        for compressor in (row_compressor(b"", len(rows[0])), row_compressor(dictionary, len(rows[0])))
     )
     return dictionary if (plain - with_it) / len(trial) * num_rows > len(dictionary) else b""
 
 
-def _compressor(dictionary: bytes, plain_bytes: int) -> zstandard.ZstdCompressor:
+def row_compressor(dictionary: bytes, plain_bytes: int, level: int = LEVEL) -> zstandard.ZstdCompressor:
     """What makes frames of rows of `plain_bytes` bytes that start with `frame_header(plain_bytes)`."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL,
+        level,
         source_size=plain_bytes,
         dict_size=len(dictionary),
         write_content_size=True,
