@@ -202,7 +202,7 @@ def draw_curves(path: Path) -> None:
     figure = Figure(figsize=(12, 3.6))
     pretrain, losses, scores = figure.subplots(1, 3)
     for axes, title, label in (
-        (pretrain, "MTM pre-training", "loss (nats a hidden code)"),
+        (pretrain, "MTM pre-training", "loss (nats per hidden code)"),
         (losses, "classifiers", "loss"),
         (scores, "held-out images", "top-1 (%)"),
     ):
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = StoreReader(stores["train"])
     console.print(
         f"Tokenised {len(images)} digits into {TOKENS}: {store.grid[0]} x {store.grid[1]} codes of "
-        f"{store.codebook_size} an image.",
+        f"{store.codebook_size} per image.",
         soft_wrap=True,
     )
     run(["tools/inspect_store.py", "verify", str(stores["train"])], OUT / "verify.log")

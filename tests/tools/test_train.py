@@ -189,7 +189,7 @@ def test_auto_scale_lr_needs_a_base_batch_size(tiny: Callable, tool: Callable, m
 def without_draws(cfg: Config) -> None:
     """A classifier whose every step is a function of its samples."""
     cfg.model.backbone.update(token_drop_rate=0.0, drop_path_rate=0.0)
-    crop = cfg.data_preprocessor.augments[0].first[0]
+    crop = cfg.data_preprocessor.augments[1].first[0]
     cfg.data_preprocessor.augments = [dict(crop, scale=(1.0, 1.0), ratio=(1.0, 1.0))]
     cfg.default_hooks.checkpoint.pop("save_best")
 
