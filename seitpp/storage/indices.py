@@ -14,6 +14,7 @@ def check_indices(indices: Any, num_samples: int) -> np.ndarray:
         return np.zeros(0, np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"indices are {array.dtype} of shape {array.shape}, expected a list of integers or a slice")
-    if (wrong := np.flatnonzero((array < 0) | (array >= num_samples))).size:
-        raise IndexError(f"index {array[wrong[0]]} is out of range for {num_samples} samples")
+    if array.min() < 0 or array.max() >= num_samples:
+        wrong = array[(array < 0) | (array >= num_samples)][0]
+        raise IndexError(f"index {wrong} is out of range for {num_samples} samples")
     return array.astype(np.int64)
