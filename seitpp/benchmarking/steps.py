@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,9 +22,11 @@ import seitpp.models  # noqa: F401
 from seitpp.benchmarking.plain import use_explicit_attention, use_plain_loss
 from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.engine.launch import use_autocast
+from seitpp.models.checkpointed_layer import CheckpointedLayer
 from seitpp.registry import MODELS
 
 PHASES = ("data", "augmentation", "forward", "backward", "optimizer")
+_COUNTED = 8  # samples that operations are counted of
 
 
 class PhaseClock:
@@ -142,24 +145,30 @@ class TrainingStep:
         for _ in range(steps * self._batches_per_step):
             self.wrapper.update_params(self._loss())
 
-    def _loss(self) -> torch.Tensor:
+    def _loss(self, samples: int | None = None) -> torch.Tensor:
+        prepared = {key: value if value is None else value[:samples] for key, value in self._resident.items()}
         with self.wrapper.optim_context(self.model):
-            losses = self.model(**self._resident, mode="loss")
+            losses = self.model(**prepared, mode="loss")
         return self.model.parse_losses(losses)[0]
 
     def flops_per_image(self) -> int:
         """Floating-point operations of forward and backward pass, two for each multiplication with its addition.
 
-        Attention is counted as its two products, which the fused kernels of a CPU do not report, and nothing runs
-        compiled, which would not be seen. What activation checkpointing repeats counts.
+        Attention is counted as its two products, which the fused kernels of a CPU do not report; nothing runs compiled,
+        which would not be seen, or twice, as activation checkpointing has it.
         """
         torch.manual_seed(0)  # of the ratio that MTM hides
-
+        samples = min(_COUNTED, self._batch_size)  # whose activations fit without checkpointing
+        repeated = [module for module in self.model.modules() if isinstance(module, CheckpointedLayer)]
+        for module in repeated:
+            module.__class__ = TransformerEncoderLayer
         eager, attention = torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH)
         with eager, attention, FlopCounterMode(display=False) as counter:
-            self.wrapper.backward(self.wrapper.scale_loss(self._loss()))
+            self.wrapper.backward(self.wrapper.scale_loss(self._loss(samples)))
         self.wrapper.zero_grad()
-        return counter.get_total_flops() // self._batch_size
+        for module in repeated:
+            module.__class__ = CheckpointedLayer
+        return counter.get_total_flops() // samples
 
 
 def build_loader(config: Config) -> DataLoader:

@@ -1,5 +1,6 @@
 """The plain formulation computes what the models compute: same loss, same gradients."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from seitpp.benchmarking.plain import PlainMTM, explicit_attention, use_explicit_attention
 from seitpp.benchmarking.steps import TrainingStep, build_loader
+from seitpp.models.checkpointed_layer import CheckpointedLayer
 from seitpp.testing import shrink
 
 
@@ -38,8 +40,15 @@ def test_explicit_attention_is_attention() -> None:
     torch.testing.assert_close(explicit_attention(query, key, value), expected)
 
 
-def test_operations_are_the_same_whatever_computes_attention(config: Config) -> None:
-    step = TrainingStep(config, build_loader(config), "cpu")
+def test_operations_are_the_same_whatever_computes_attention_and_once_with_checkpointing(config: Config) -> None:
+    loader = build_loader(config)
+    step = TrainingStep(config, loader, "cpu")
     fused = step.flops_per_image()
     use_explicit_attention(step.model)
     assert step.flops_per_image() == fused > 0
+    config = copy.deepcopy(config)
+    config.model.backbone.with_cp = config.model.neck.with_cp = True
+    step = TrainingStep(config, loader, "cpu")
+    assert step.flops_per_image() == fused
+    kinds = {type(layer) for layer in (*step.model.backbone.layers, *step.model.neck.layers)}
+    assert kinds == {CheckpointedLayer}
