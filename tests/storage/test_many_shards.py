@@ -83,8 +83,10 @@ def test_files_are_closed_with_their_reader(store: Path) -> None:
         reader.close()
         assert open_files() == before
         np.testing.assert_array_equal(reader.read([3]), tokens_of()[[3]])
+        reader.read([3])
+        assert str(store) in Path("/proc/self/maps").read_text()
         del reader
-        assert open_files() == before
+        assert open_files() == before and str(store) not in Path("/proc/self/maps").read_text()
 
 
 def test_open_files_are_bounded(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
