@@ -1,8 +1,8 @@
 """The dense codec: every row a Zstandard frame (RFC 8878) of its own, with a dictionary that is trained per shard.
 
 What is compressed are the low bytes of the codes, channel by channel, then their other bits packed: of the layouts that
-were measured (fixed-width integers, byte planes, packed bits, this) it takes the fewest bytes and is the fastest to
-read, see docs/results.md. Frames carry their content size, which bounds what a damaged one can take, and a checksum of
+were measured (fixed-width integers, byte planes, packed bits, this) it takes the fewest bytes, at about the same speed,
+see docs/results.md. Frames carry their content size, which bounds what a damaged one can take, and a checksum of
 the content, which also tells the dictionary of another shard. Specified in `docs/storage_format.md`.
 """
 
@@ -17,7 +17,7 @@ import zstandard
 from seitpp.storage.codecs import BitPackedCodec, code_dtype, samples_at_a_time
 
 MAX_DICTIONARY_BYTES = 2**20
-# Measured: higher levels take as long again and more for 1 % of the bytes at most, larger dictionaries save nothing.
+# Measured: higher levels take longer for less than 1 % of the bytes, larger dictionaries save nothing.
 LEVEL = 15
 DICTIONARY_BYTES = 2**12
 _TRAINING_ROWS, _TRAINING_BYTES = 2**12, 2**22
