@@ -12,6 +12,7 @@ import mmap
 import os
 import stat
 import sys
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,8 @@ class StableFile:
             # Nothing of an open file changes without the time of its last change.
             if os.fstat(opened.number).st_ctime_ns == opened.changed_ns:
                 if opened.content is None:
-                    with contextlib.suppress(OSError):  # no room for a map: it is read without
+                    # No room for a map, or just cut to nothing: it is read without.
+                    with contextlib.suppress(OSError, ValueError):
                         content = mmap.mmap(opened.number, 0, access=mmap.ACCESS_READ, **_MAP_OPTIONS)
                         opened.content = memoryview(content)
                 return opened
@@ -159,7 +161,8 @@ def read_pieces(
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
     distinct = set(numbers)
-    if len(distinct) <= most_open():
+    # What a thread holds stays open though another one closes it, so that they share the bound.
+    if len(distinct) <= max(1, most_open() // threading.active_count()):
         try:
             return _read_held(files, distinct, numbers, offsets, lengths)
         except OSError as error:
