@@ -90,6 +90,9 @@ class ResidentTokens:
             dtype = torch.from_numpy(np.empty(0, self._dtype)).dtype
             self._unpack = BitUnpacker(self._codec.bits, self._num_codes, self._minimum, dtype, self.device)
 
+    def __deepcopy__(self, memo: dict) -> "ResidentTokens":
+        return self  # nothing changes it, and it may be most of the memory
+
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, *sample_shape) and labels (B,), None without, of samples by their number among those loaded, (B,).
 
@@ -196,7 +199,7 @@ def _bytes_left_to_group(folder: Path) -> int:
 
 def _checked_device(name: str, store: Path) -> torch.device:
     """The device of a name; raises `ValueError` if it is none, or not here."""
-    if name != "pinned" and not (isinstance(name, str) and name.split(":")[0] in ("cpu", "cuda")):
+    if not isinstance(name, str) or (name not in ("cpu", "pinned") and name.split(":")[0] != "cuda"):
         raise ValueError(
             f"{store}: device is {shown(name)}, expected cpu, pinned, cuda or cuda:N, or None to read from disk"
         )

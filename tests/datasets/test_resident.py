@@ -1,5 +1,6 @@
 """Data sets held in memory give the batches of the store, bit for bit, and refuse what they cannot hold."""
 
+import copy
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -125,7 +126,9 @@ def test_wrapped_data_are_the_same(folder: Path, wrap: Callable) -> None:
     assert_equal_batches(now.__getitems__(order), before.__getitems__(order))
 
 
-def test_loader_deals_the_same_epochs(folder: Path) -> None:
+@pytest.mark.parametrize("rank", [0, 1])
+def test_loader_deals_the_same_epochs(folder: Path, rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, 2))
     found = []
     for device in (None, "cpu"):
         loader = dict(
@@ -178,6 +181,8 @@ def test_same_samples_are_loaded_once_and_let_go(folder: Path) -> None:
     first, again = (TokenDataset(str(folder / "codes"), device="cpu", subset={"count": 9}) for _ in range(2))
     other = TokenDataset(str(folder / "codes"), device="cpu", subset={"count": 9, "seed": 1})
     assert first._resident is again._resident is not other._resident
+    again = copy.deepcopy(again)
+    assert first._resident is again._resident
     in_use = weakref.ref(first._resident)
     del first, again
     assert in_use() is None
@@ -237,6 +242,7 @@ def test_free_memory_is_that_of_the_machine_or_of_its_control_group(
         ("gpu", r"codes: device is 'gpu', expected cpu, pinned, cuda or cuda:N, or None to read from disk"),
         ("meta", "device is 'meta', expected cpu, pinned, cuda"),
         (0, "device is 0, expected cpu, pinned, cuda"),
+        ("cpu:1", "device is 'cpu:1', expected cpu, pinned, cuda"),
     ],
 )
 def test_devices_that_are_not_here(folder: Path, device: object, message: str) -> None:
