@@ -14,6 +14,7 @@ import numpy as np
 from seitpp.files import written_whole
 from seitpp.io.untrusted import parse_json, read_file, shown
 from seitpp.storage.header_checks import check_fields
+from seitpp.storage.zstd_codec import ZstdCodec
 
 FORMAT = "seitpp-token-store"
 VERSION = 2
@@ -172,6 +173,8 @@ def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:
         )
     try:
         check_fields(header)
+        if version == 1 and header["codec"]["name"] == ZstdCodec.name:
+            raise ValueError("version is 1, in which there is no codec 'zstd'; make the store again")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return header

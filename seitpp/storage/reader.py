@@ -288,7 +288,7 @@ class StoreReader:
         """Checked samples (n, *sample_shape)."""
         codes, sound = self._codes(indices)
         if problems := self._decoding_problems(indices, codes, sound):
-            raise ValueError(problems[0])
+            raise ValueError(f"{problems[0]}; restore the shard, or make the store again")
         if self.minimum:
             values = np.empty(codes.shape, self.dtype)
             codes = np.add(codes, self.minimum, out=values, dtype=np.int64, casting="unsafe")

@@ -128,6 +128,12 @@ def test_shard_of_a_version_to_come_is_refused(tmp_path: Path) -> None:
         StoreReader(tmp_path / "s")
 
 
+def test_version_1_with_a_codec_of_version_2_is_refused(tmp_path: Path) -> None:
+    path = version_1(tmp_path / "s", {"name": "zstd", "bits": 3}, [b"\0\0", b"\0\0"])
+    with pytest.raises(ValueError, match=r"s/header\.json: version is 1, in which there is no codec 'zstd'"):
+        StoreReader(path)
+
+
 @pytest.mark.parametrize("name", ["rans", "rans-context"])
 def test_codec_of_an_earlier_format_says_how_to_convert(tmp_path: Path, name: str) -> None:
     path = version_1(tmp_path / "s", {"name": name}, [b"\0\0", b"\0\0"])
