@@ -7,7 +7,7 @@
 #   bash tools/gpu_report.sh OUT --small    the same at toy sizes on a CPU, to try it out
 #
 # A step that fails, or takes longer than its share of the time, leaves the others alone; the status is then 1.
-# SEITPP_REPORT_SECONDS gives all of them together another time than 470 s.
+# SEITPP_REPORT_SECONDS gives all of them together, with the wheels below, another time than 470 s.
 # It runs in the Python that is active if that has all packages, and otherwise makes an environment as the other
 # scripts do. On a machine without a package registry, WHEELS=DIR installs the wheels of that folder first;
 # docs/performance.md says how to make it.
@@ -30,12 +30,14 @@ if [[ -n "${WHEELS:-}" ]]; then
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 export PYTHONPATH="$PWD" PYTHONUNBUFFERED=1
+SECONDS=0
 if ((${#wheels[@]})); then
     python3 -m pip install --quiet --no-index --no-deps "${wheels[@]}" || exit 1
 fi
 needed="import torch, torchvision, sklearn, scipy, torchmetrics, safetensors, rich, pytest, mmpretrain, mmseg, zstandard"
 if ! python3 -W ignore -c "$needed" 2>/dev/null; then
     source tools/setup_env.sh tests || exit 1
+    SECONDS=0
 fi
 
 data="$(mktemp -d)"
@@ -45,7 +47,6 @@ report="$out/report.txt"
 total="${SEITPP_REPORT_SECONDS:-470}" # for all steps
 failed=()
 count=0
-SECONDS=0
 
 # step NAME SECONDS COMMAND...: run a command within its time, show what it prints, and note whether it failed.
 step() {

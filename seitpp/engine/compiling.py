@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import torch
@@ -62,6 +63,8 @@ class CompileHook(Hook):
     priority = "VERY_LOW"  # after all that loads or copies the model
 
     def __init__(self, per_block: bool = False, **options: Any) -> None:
+        if not isinstance(per_block, bool):
+            raise ValueError(f"compile.per_block is {per_block!r}, expected True or False")
         _check_options(options)
         self.per_block, self.options = per_block, options
 
@@ -114,10 +117,23 @@ def _check_options(options: Mapping[str, Any]) -> None:
     takes = [name for name in inspect.signature(torch.compile).parameters if name != "model"]
     if unknown := [name for name in options if name not in takes]:
         raise ValueError(f"compile.{unknown[0]} is no option of torch.compile, which takes {', '.join(takes)}")
+    for name in ("fullgraph", "dynamic", "disable"):
+        if not isinstance(value := options.get(name), (bool, NoneType)):
+            raise ValueError(f"compile.{name} is {value!r}, expected True or False")
     listed = {"backend": partial(torch.compiler.list_backends, ()), "mode": torch._inductor.list_mode_options}
     for name, choices in listed.items():
-        if isinstance(value := options.get(name), str) and value not in (known := list(choices())):
+        value = options.get(name)
+        is_code = name == "backend" and callable(value)
+        if value is not None and not is_code and value not in (known := list(choices())):
             raise ValueError(f"compile.{name} is {value!r}, torch.compile has {', '.join(known)}")
+    given = options.get("options") or {}
+    if not isinstance(given, Mapping):
+        raise ValueError(f"compile.options is {given!r}, expected a dict of options of the backend")
+    if given and options.get("mode"):
+        raise ValueError(f"compile has a mode, {options['mode']!r}, and options of its own; torch.compile takes one")
+    of_inductor = torch._inductor.list_options() if options.get("backend", "inductor") == "inductor" else given
+    if unknown := [name for name in given if name not in of_inductor]:
+        raise ValueError(f"compile.options.{unknown[0]} is no option of inductor (torch._inductor.list_options())")
 
 
 def why_not_compiled(device: torch.device, options: dict[str, Any]) -> str | None:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from seitpp.registry import HOOKS
 
+_MOST_WAITING = 1000  # numbers, each of which takes 512 bytes on a GPU
+
 
 def is_cheap_to_read(value: Tensor) -> bool:
     """Whether a number is at hand, and need not be waited for."""
@@ -31,8 +33,10 @@ class LateHistory(HistoryBuffer):
         super().__init__(*before.data, max_length=before.max_length)
 
     def append(self, value: Tensor) -> None:
-        """Add a tensor of one number without reading it."""
+        """Add a tensor of one number without reading it, unless very many wait for a log that is seldom written."""
         self._waiting.append(value.detach().reshape(()).float())
+        if len(self._waiting) >= _MOST_WAITING:
+            self._read()
 
     def _read(self) -> None:
         waiting, self._waiting = self._waiting, []

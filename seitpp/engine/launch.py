@@ -306,7 +306,6 @@ def _name_and_scope(hook: dict | None) -> tuple[str, str]:
 
 def build_runner(config: Config) -> Runner:
     """The runner for a prepared config."""
-    warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
     check_sharding(config)

@@ -48,12 +48,13 @@ class AutocastOptimWrapper(LateOptimWrapper):
 def check_fused(config: Config) -> None:
     """Leave `fused=True` out of an optimizer's options where the device has no fused kernels of it; the log says so."""
     wrapper = config.get("optim_wrapper") or {}
-    for options in (wrapper.get("optimizer"), (wrapper.get("discriminator") or {}).get("optimizer")):
+    for part in (wrapper, *wrapper.values()):  # a model may have several optimizers, such as a discriminator's
+        options = part.get("optimizer") if isinstance(part, dict) else None
         if not (options or {}).get("fused"):
             continue
         kind = str(options.get("type", "AdamW"))
         if reason := _why_not_fused(kind, get_device()):
-            options.fused = False
+            del options["fused"]  # which some classes do not take at all
             print_log(f"{kind} is not fused on this device: {reason}", "current")
 
 

@@ -1,10 +1,5 @@
 """Networks, and the data preprocessor that feeds them."""
 
-import warnings
-
-# mmcv without compiled operators says so at its first import, and advises a package that must not be installed here.
-warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
-
 from seitpp.models.data_preprocessor import TokenDataPreprocessor
 from seitpp.models.knn_head import KNNHead
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT

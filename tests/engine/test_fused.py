@@ -23,10 +23,12 @@ def test_an_optimizer_is_fused_where_it_can_be(
 ) -> None:
     monkeypatch.setattr(optim_wrapper, "get_device", lambda: device)
     config = config_of(kind, fused=True)
-    config.optim_wrapper.discriminator = {"optimizer": {"weight_decay": 0.0}}
+    config.optim_wrapper.critic = {"optimizer": dict(config.optim_wrapper.optimizer)}
     check_fused(config)
-    assert config.optim_wrapper.optimizer.fused is fused
-    assert "fused" not in config.optim_wrapper.discriminator.optimizer
+    for options in (config.optim_wrapper.optimizer, config.optim_wrapper.critic.optimizer):
+        assert options.get("fused", False) is fused
+        if kind == "LBFGS":  # which takes no such option, not even as False
+            torch.optim.LBFGS([torch.zeros(1)], **{key: value for key, value in options.items() if key != "type"})
 
 
 @pytest.mark.parametrize("kind", ["SGD", "AdamW"])

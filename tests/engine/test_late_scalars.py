@@ -49,3 +49,12 @@ def test_the_oldest_numbers_go_where_there_are_too_many() -> None:
     for number in (3.0, 4.0):
         history.append(torch.tensor(number))
     assert [values.tolist() for values in history.data] == [[2.0, 3.0, 4.0], [1, 1, 1]]
+
+
+def test_few_numbers_wait_however_seldom_the_log_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(late_scalars, "_MOST_WAITING", 3)
+    history = LateHistory(HistoryBuffer([], np.array([], int)))
+    for number in range(7):
+        history.append(torch.tensor(float(number)))
+    assert len(history._waiting) == 1
+    assert history.data[0].tolist() == list(range(7))
