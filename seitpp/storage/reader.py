@@ -237,6 +237,7 @@ class StoreReader:
         Returns:
             One line per problem, naming shard and sample; empty for a sound store.
         """
+        self.close()  # what has its name now, not what had it when it was opened
         problems = self._tokenizer_problems()
         done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
         for number, shard in enumerate(self._shards):

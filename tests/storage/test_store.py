@@ -815,6 +815,8 @@ def test_open_shard_that_is_replaced_or_removed_stays_what_it_was(tmp_path: Path
     np.testing.assert_array_equal(reader.read_all(), toy()[0])
     (tmp_path / "s" / "shard-00000.bin").write_bytes(b"x")
     np.testing.assert_array_equal(reader.read_all(), toy()[0])
+    first, second, *_ = reader.verify()  # of what lies there now
+    assert "shard-00000.bin has changed" in first and "shard-00001.bin does not exist" in second
 
 
 # Codes beyond 16 bits
