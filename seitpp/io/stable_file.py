@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from seitpp.io.open_limit import most_open, too_many_open
 from seitpp.io.untrusted import check_regular_file
 
 _BLOCK_BYTES = 2**23
+_WAITS, _WAIT_SECONDS = 100, 0.01
 # Before Python 3.13 a map takes a descriptor of its own.
 _MAP_OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
@@ -161,13 +163,16 @@ def read_pieces(
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
     distinct = set(numbers)
-    # What a thread holds stays open though another one closes it, so that they share the bound.
-    if len(distinct) <= max(1, most_open() // threading.active_count()):
-        try:
-            return _read_held(files, distinct, numbers, offsets, lengths)
-        except OSError as error:
-            if error.errno != errno.EMFILE or len(distinct) == 1:
-                raise
+    if len(distinct) <= most_open():
+        waits = _WAITS if len(distinct) == 1 and threading.active_count() > 1 else 0
+        for left in range(waits, -1, -1):
+            try:
+                return _read_held(files, distinct, numbers, offsets, lengths)
+            except OSError as error:
+                if error.errno != errno.EMFILE or (len(distinct) == 1 and not left):
+                    raise
+            if left:  # other threads hold the files that they read until they have
+                time.sleep(_WAIT_SECONDS)
     middle = len(numbers) // 2  # so many files cannot be open together
     first = read_pieces(files, numbers[:middle], offsets[:middle], lengths[:middle])
     return first + read_pieces(files, numbers[middle:], offsets[middle:], lengths[middle:])

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seitpp.io import stable_file
 from seitpp.storage import StoreReader, copy_store
 from seitpp.storage.format import shard_name, write_header
 from seitpp.storage.settings import StoreSettings, shard_entry
@@ -122,18 +121,23 @@ def test_threads_read_while_others_need_the_room(store: Path, monkeypatch: pytes
     assert wrong == []
 
 
-def test_threads_share_the_open_files_that_there_may_be(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each holds some while it reads, which no other can close."""
-    held, read = [], stable_file._read_held
-    monkeypatch.setattr("seitpp.io.open_limit._MOST_OPEN", 12)
-    monkeypatch.setattr(stable_file, "_read_held", lambda *args: held.append(len(args[1])) or read(*args))
-    end = threading.Event()
-    others = [threading.Thread(target=end.wait) for _ in range(3)]
-    for thread in others:
-        thread.start()
-    np.testing.assert_array_equal(StoreReader(store).read_all(), tokens_of())
-    end.set()
-    assert max(held) <= 12 // 4
+def test_thread_waits_for_the_files_that_others_hold(store: Path) -> None:
+    reader, taken = StoreReader(store), []
+
+    def let_go() -> None:
+        for number in taken:
+            os.close(number)
+
+    with limit(8):
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        other = threading.Timer(0.05, let_go)
+        other.start()
+        try:
+            np.testing.assert_array_equal(reader.read([40, 3]), tokens_of()[[40, 3]])
+        finally:
+            other.join()
 
 
 _FORKED = """
