@@ -16,6 +16,7 @@ from seitpp.datasets.batched import BatchedDataset
 from seitpp.datasets.origins import Origins
 from seitpp.datasets.resident import ResidentTokens, load_resident
 from seitpp.datasets.subset import choose_subset
+from seitpp.io.untrusted import shown
 from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
 from seitpp.storage import SeitRelease, StoreReader, is_release
@@ -189,7 +190,15 @@ class TokenDataset(BatchedDataset):
             return places
         if isinstance(self._indices, int):
             return places[: self._indices] if self._indices >= 0 else places[self._indices :]
-        return places[np.asarray(self._indices)]
+        wanted, count = np.asarray(self._indices), len(places)
+        if not wanted.size:
+            return places[:0]
+        if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or wanted.min() < -count or wanted.max() >= count:
+            raise ValueError(
+                f"{self.store_path}: indices are {shown(self._indices)}, expected a number of samples, or integers "
+                f"from {-count} to {count - 1}"
+            )
+        return places[wanted]
 
     @property
     @force_full_init

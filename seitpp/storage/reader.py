@@ -202,8 +202,17 @@ class StoreReader:
         return tokens
 
     def read_rows(self, indices: Any) -> np.ndarray:
-        """Rows (n, row_bytes), uint8, of some samples as a codec with rows of one size stored them; not checked."""
-        return self._gather(check_indices(indices, len(self)), self._shards[0].layout.row_bytes)
+        """Rows (n, row_bytes), uint8, of some samples as they are stored, not checked.
+
+        Raises:
+            ValueError: They are frames, which have lengths of their own.
+        """
+        row_bytes = self._shards[0].layout.row_bytes
+        if not row_bytes:
+            raise ValueError(
+                f"{self.path}: rows of {self._header['codec']['name']} have no common size; read its tokens"
+            )
+        return self._gather(check_indices(indices, len(self)), row_bytes)
 
     def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
         """Tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""

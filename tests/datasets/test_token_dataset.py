@@ -185,9 +185,17 @@ def test_data_info_names_place_and_class(data: Callable) -> None:
     assert data(indices=[9, 4]).get_cat_ids(1) == [labels[4]]
 
 
+@pytest.mark.parametrize("indices", [[40], [-41], [1.5], [[1]], "1"])
+def test_indices_that_are_none_are_refused(data: Callable, indices: object) -> None:
+    with pytest.raises(ValueError, match=r"indices are .*, expected a number of samples, or integers from -40 to 39"):
+        data(indices=indices)
+    with pytest.raises(ValueError, match=r"indices are .*, expected a number of samples, or integers from -40 to 39"):
+        data().get_subset(indices)
+
+
 @pytest.mark.parametrize(
     ("indices", "places"),
-    [(3, [0, 1, 2]), (-2, [38, 39]), ([7, 3, 3], [7, 3, 3]), (0, [])],
+    [(3, [0, 1, 2]), (-2, [38, 39]), ([7, 3, 3], [7, 3, 3]), (0, []), ([], [])],
 )
 def test_indices_keep_those_samples(data: Callable, indices: object, places: list[int]) -> None:
     tokens, labels = content()

@@ -173,6 +173,8 @@ def test_transcoding_there_and_back_gives_the_same_files(tmp_path: Path) -> None
 def test_dictionaries_go_with_their_open_files(tmp_path: Path) -> None:
     reader = write(tmp_path / "s", codec="zstd")
     reader.read([0, 24])
+    with pytest.raises(ValueError, match="rows of zstd have no common size"):
+        reader.read_rows([0])
     held = [shard._frames is not None for shard in reader._shards]
     assert held == [True, *[False] * (len(held) - 2), True]
     reader._shards[0].close()
