@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from seitpp.engine.config_checks import name_and_scope
 from seitpp.models.masking import Masks
 from seitpp.models.mtm import MTM, patchify_codes
 
@@ -58,7 +59,7 @@ class PlainMTM(MTM):
 
 def use_plain_loss(config: Config) -> None:
     """Let a config of MTM build the plain one; other models differ by their attention alone."""
-    if str(config.model.type).split(".")[-1] == "MTM":
+    if name_and_scope(config.model)[0] == "MTM":
         config.model.type = PlainMTM
 
 

@@ -110,3 +110,10 @@ def _check_names(config: Config) -> None:
             name = _at(config, f"{loader}.{key}.type")
             if isinstance(name, str) and FUNCTIONS.get(name) is None:
                 raise ValueError(f"{loader}.{key}.type is {name!r}, which is no registered function")
+
+
+def name_and_scope(part: Any) -> tuple[str, str]:
+    """Name and package of the class that a part of a config names as text or gives as the class itself."""
+    kind = part.get("type", "") if isinstance(part, dict) else ""
+    path = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
+    return path.split(".")[-1], path.split(".")[0] if "." in path else ""

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.checkpointing import newest_checkpoint
 from seitpp.engine.compiling import use_compile
-from seitpp.engine.config_checks import check_launcher
+from seitpp.engine.config_checks import check_launcher, name_and_scope
 from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.sharding import check_sharding
@@ -67,9 +67,11 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
 
 def use_autocast(config: Config) -> None:
     """Switch the optimizer wrapper to bfloat16 autocast, which runs on CPU and GPU."""
-    current = config.optim_wrapper.get("type", "OptimWrapper")
-    if current.split(".")[-1] not in ("OptimWrapper", "AutocastOptimWrapper"):
-        raise ValueError(f"--amp replaces a plain OptimWrapper, but the config's optim_wrapper is a {current}")
+    current = name_and_scope({"type": "OptimWrapper", **config.optim_wrapper})[0]
+    if current not in ("OptimWrapper", "LateOptimWrapper", "AutocastOptimWrapper"):
+        raise ValueError(
+            f"--amp replaces a plain OptimWrapper, but the config's optim_wrapper is a {config.optim_wrapper.type}"
+        )
     config.optim_wrapper.type = "seitpp.AutocastOptimWrapper"
 
 
@@ -165,14 +167,14 @@ def use_whole_steps(config: Config, world_size: int) -> None:
     if accumulated == 1:
         return
     loop = config.get("train_cfg") or ConfigDict()
-    name, scope = _name_and_scope(loop)
+    name, scope = name_and_scope(loop)
     if (name == "IterBasedTrainLoop" and scope in _REPLACED_SCOPES) or loop.get("by_epoch", True) is False:
         loop.pop("by_epoch", None)
         loop.type = "seitpp.StepTrainLoop"
     elif name != "StepTrainLoop":
         _check_counts(config, accumulated)
     sampler = config.train_dataloader.get("sampler") or {}
-    if _name_and_scope(sampler)[0] != "DefaultSampler":
+    if name_and_scope(sampler)[0] != "DefaultSampler":
         return
     samples = world_size * _batch_size(config) * accumulated
     config.train_dataloader.sampler = ConfigDict(
@@ -284,24 +286,17 @@ def use_guards(config: Config) -> None:
     """
     hooks, custom = dict(config.get("default_hooks") or {}), list(config.get("custom_hooks") or [])
     for hook in (*hooks.values(), *custom):
-        name, scope = _name_and_scope(hook)
+        name, scope = name_and_scope(hook)
         if name in _REPLACED_HOOKS and scope in _REPLACED_SCOPES:
             hook["type"] = _REPLACED_HOOKS[name]
-    types = {_name_and_scope(hook)[0] for hook in (*hooks.values(), *custom)}
+    types = {name_and_scope(hook)[0] for hook in (*hooks.values(), *custom)}
     for name, hook in _ADDED_HOOKS.items():
         if name not in hooks and hook["type"].split(".")[-1] not in types:
             hooks[name] = hook
     config.default_hooks = hooks
     wrapper = config.get("optim_wrapper")
-    if wrapper is not None and _name_and_scope({"type": "OptimWrapper", **wrapper}) in _PLAIN_WRAPPERS:
+    if wrapper is not None and name_and_scope({"type": "OptimWrapper", **wrapper}) in _PLAIN_WRAPPERS:
         wrapper["type"] = "seitpp.OptimWrapper"
-
-
-def _name_and_scope(hook: dict | None) -> tuple[str, str]:
-    """Name and package of a hook's class, which a config gives as text or as the class itself."""
-    kind = hook.get("type", "") if isinstance(hook, dict) else ""
-    path = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
-    return path.split(".")[-1], path.split(".")[0] if "." in path else ""
 
 
 def build_runner(config: Config) -> Runner:

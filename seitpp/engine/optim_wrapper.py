@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from seitpp.engine.config_checks import name_and_scope
 from seitpp.engine.late_scalars import log_scalar
 from seitpp.registry import OPTIM_WRAPPERS
 
@@ -52,7 +53,7 @@ def check_fused(config: Config) -> None:
         options = part.get("optimizer") if isinstance(part, dict) else None
         if not (options or {}).get("fused"):
             continue
-        kind = str(options.get("type", "AdamW"))
+        kind = name_and_scope({"type": "AdamW", **options})[0]
         if reason := _why_not_fused(kind, get_device()):
             del options["fused"]  # which some classes do not take at all
             print_log(f"{kind} is not fused on this device: {reason}", "current")

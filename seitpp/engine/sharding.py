@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 
+from seitpp.engine.config_checks import name_and_scope
 from seitpp.registry import STRATEGIES
 
 # Checkpoints hold whole tensors, as those of any other run; each process gathers them, since guards compare them all.
@@ -29,8 +30,7 @@ def check_sharding(config: Config) -> None:
     Raises:
         ValueError: It averages weights, of which no process holds all.
     """
-    kind = str((config.get("strategy") or {}).get("type", ""))
-    if not kind.endswith("FSDPStrategy"):
+    if not name_and_scope(config.get("strategy"))[0].endswith("FSDPStrategy"):
         return
     if config.get("launcher", "none") == "none":
         print_log(
@@ -40,7 +40,7 @@ def check_sharding(config: Config) -> None:
             config.pop(key, None)
         return
     hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or [])]
-    if any(str((hook or {}).get("type", "")).endswith("EMAHook") for hook in hooks):
+    if any(name_and_scope(hook)[0].endswith("EMAHook") for hook in hooks):
         raise ValueError(
             "the config averages weights (EMAHook) and shards them (strategy), and no process holds all of them to "
             "average; leave the hook out, or train without strategy and runner_type"

@@ -11,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from seitpp.engine import AutocastOptimWrapper, StepSeedHook, hooks, launch
@@ -162,6 +163,10 @@ def test_autocast_accumulates(mtm: Config, build_runner: Callable[[Config], Runn
 def test_autocast_replaces_only_a_plain_wrapper(kind: str) -> None:
     with pytest.raises(ValueError, match=f"--amp replaces a plain OptimWrapper, .* is a {kind}"):
         launch.use_autocast(Config({"optim_wrapper": {"type": kind}}))
+    config = Config({})
+    config.optim_wrapper = {"type": OptimWrapper}
+    launch.use_autocast(config)
+    assert config.optim_wrapper.type == "seitpp.AutocastOptimWrapper"
 
 
 @pytest.mark.parametrize("options", [{}, {"type": "mmengine.OptimWrapper"}, {"type": "seitpp.AutocastOptimWrapper"}])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 
 from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine.sharding import BlockFSDPStrategy, check_sharding
@@ -60,9 +61,10 @@ def test_one_process_shards_nothing(launcher: str, stays: bool, repository: Path
     assert ("strategy" in config, config.get("runner_type")) == (stays, "FlexibleRunner" if stays else None)
 
 
-def test_an_average_of_sharded_weights_is_refused(repository: Path) -> None:
+@pytest.mark.parametrize("kind", ["EMAHook", EMAHook], ids=["name", "class"])
+def test_an_average_of_sharded_weights_is_refused(repository: Path, kind: object) -> None:
     config = Config.fromfile(repository / "configs" / "seitpp" / LARGE)
-    config.launcher, config.custom_hooks = "pytorch", [{"type": "EMAHook"}]
+    config.launcher, config.custom_hooks = "pytorch", ["no hook", {"type": kind}]
     with pytest.raises(ValueError, match=r"averages weights \(EMAHook\) and shards them"):
         check_sharding(config)
 
