@@ -311,7 +311,10 @@ def test_data_that_fits_is_taken_and_the_weights_read(checkpoint: Path) -> None:
         (dict(spatial=False), "STORE holds tokens without a spatial grid: .* nothing to flip, crop or turn"),
         (dict(grid=[4, 5]), "STORE holds grids of 4 x 5 tokens, TokenAdapt converts 8 x 8; .* set token_adapt.grid"),
         (dict(codebook_size=21), "STORE has 21 codes, TokenAdapt scores 20; use one that was trained on tokens of"),
-        (dict(channels=8), "STORE holds 8 values a token and no codes, .* use one that was trained with codebook_size"),
+        (
+            dict(channels=8),
+            "STORE holds 8 values per token and no codes, .* that was trained with codebook_size",
+        ),
     ],
 )
 def test_data_that_does_not_fit_is_refused(checkpoint: Path, facts: dict, message: str) -> None:
@@ -325,14 +328,14 @@ def test_tokens_without_a_spatial_grid_are_refused_before_the_file_is_read() -> 
 
 
 def test_a_codebook_of_other_values_is_refused() -> None:
-    with pytest.raises(ValueError, match="STORE has 9 values a token, TokenAdapt converts 8"):
+    with pytest.raises(ValueError, match="STORE has 9 values per token, TokenAdapt converts 8"):
         TokenAdaptAugment(network()).prepare(FACTS, "STORE", torch.zeros(K, D + 1))
 
 
 def test_channels_of_a_regression_must_fit() -> None:
     augment = TokenAdaptAugment(network(codebook_size=None))
     augment.prepare({**FACTS, "channels": D}, "STORE")
-    with pytest.raises(ValueError, match="STORE has 12 values a token, TokenAdapt converts 8"):
+    with pytest.raises(ValueError, match="STORE has 12 values per token, TokenAdapt converts 8"):
         augment.prepare({**FACTS, "channels": 12}, "STORE")
 
 
