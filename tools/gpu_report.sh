@@ -19,6 +19,11 @@ if [[ -n "$size" && "$size" != --small ]]; then
     echo "gpu_report.sh: expected --small, not $size" >&2
     exit 2
 fi
+total="${SEITPP_REPORT_SECONDS:-470}" # for all steps
+if [[ ! "$total" =~ ^[1-9][0-9]*$ ]]; then
+    echo "gpu_report.sh: SEITPP_REPORT_SECONDS=$total is no number of seconds" >&2
+    exit 2
+fi
 mkdir -p "$out" && out="$(cd "$out" && pwd)" || exit 1
 wheels=()
 if [[ -n "${WHEELS:-}" ]]; then
@@ -44,7 +49,7 @@ data="$(mktemp -d)"
 trap 'rm -rf "$data"' EXIT
 report="$out/report.txt"
 : >"$report"
-total="${SEITPP_REPORT_SECONDS:-470}" # for all steps
+rm -f "$out"/{mtm,seit,augment,data,vitvqgan,vqgan,profile}.json # of an earlier report, if a step fails in this one
 failed=()
 count=0
 
