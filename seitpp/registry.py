@@ -19,14 +19,14 @@ def _child(name: str, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope="seitpp", locations=list(locations))
 
 
-MODELS = _child("MODELS", "seitpp.models", "seitpp.tokenizers")
+MODELS = _child("MODELS", "seitpp.models", "seitpp.tokenizers", "seitpp.token_pairs")
 # Tokenizers are models. A registry of their own under MODELS would not be found: a build in a default scope looks for
 # the root's child of that scope, and that is MODELS.
 TOKENIZERS = MODELS
 MODEL_WRAPPERS = _child("MODEL_WRAPPERS", "seitpp.models")
 WEIGHT_INITIALIZERS = _child("WEIGHT_INITIALIZERS", "seitpp.models")
 
-DATASETS = _child("DATASETS", "seitpp.datasets")
+DATASETS = _child("DATASETS", "seitpp.datasets", "seitpp.token_pairs")
 DATA_SAMPLERS = _child("DATA_SAMPLERS", "seitpp.datasets")
 FUNCTIONS = _child("FUNCTIONS", "seitpp.datasets")
 TRANSFORMS = _child("TRANSFORMS", "seitpp.augment")

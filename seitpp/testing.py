@@ -17,10 +17,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from seitpp.codebook import load_codebook, save_codebook
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
-from seitpp.tokenization.token_pairs import make_token_pairs
+from seitpp.token_pairs.maker import make_token_pairs
+from seitpp.tokenizers.codebook import load_codebook, save_codebook
 from seitpp.tokenizers.vqgan import ARCHS
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"

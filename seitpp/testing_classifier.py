@@ -11,11 +11,11 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from seitpp.images import decode_image, fit_image, pixels_of
+from seitpp.images.decoding import decode_image, fit_image, pixels_of
 from seitpp.storage import StoreWriter
 from seitpp.testing import build_model, make_images
-from seitpp.tokenization.encoding import encode_pixels
 from seitpp.tokenizers import PatchKMeans, Tokenizer, ViTVQGAN
+from seitpp.tokenizers.encoding import encode_pixels
 
 _STACK = {"dims": 16, "depth": 1, "num_heads": 2, "head_dims": 8, "mlp_dims": 16}
 _CLASSES = ("ant", "bee", "cat", "dog", "eel", "fox")

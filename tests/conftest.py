@@ -21,8 +21,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import launch
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.testing import shrink
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,16 +15,16 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.augment.geometry import crop_resize_codes, sample_crop_boxes
-from seitpp.codebook import nearest_codes
+from seitpp.augment.spatial import crop_resize_codes, sample_crop_boxes
 from seitpp.datasets import TokenDataset
-from seitpp.draws import draws_to
 from seitpp.engine import launch
 from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTrainer
 from seitpp.registry import TOKENIZERS, TRANSFORMS
 from seitpp.storage import StoreReader
+from seitpp.structures.draws import draws_to
 from seitpp.testing import make_store
+from seitpp.tokenizers.codebook import nearest_codes
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "tokenize_images.py"
 

@@ -23,8 +23,8 @@ from torch import Tensor
 from seitpp.augment import BatchTransform, TokenAdaptAugment
 from seitpp.augment.base import as_embeddings
 from seitpp.models import TokenDataPreprocessor
+from seitpp.structures.transform_tree import walk
 from seitpp.tokenizers import Tokenizer
-from seitpp.transform_tree import walk
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "seitpp"
 SAMPLES, BATCH = 4096, 32

@@ -19,10 +19,10 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from seitpp.label_pictures import overlay, segmentation_picture
 from seitpp.registry import MODELS
 from seitpp.testing import make_seg_store, shrink, with_synthetic_data
 from seitpp.tokenizers import PatchKMeans
+from seitpp.visualization.label_pictures import overlay, segmentation_picture
 
 LEAF = "upernet_vit-base-p16_{}_8xb2-80k_ade20k-tokens-512px.py"
 SEIT, SEITPP, COLOR = LEAF.format("seit"), LEAF.format("mtm-400e-pre"), LEAF.format("mtm-400e-pre_coloradapt")

@@ -7,8 +7,8 @@ import pytest
 from mmengine.config import Config
 
 from seitpp.registry import MODELS
+from seitpp.structures.transform_tree import walk
 from seitpp.testing import shrink, use_random_networks, with_synthetic_data
-from seitpp.transform_tree import walk
 
 MTM, FINETUNE = (
     "mtm_vit-base-p16_8xb512-400e_in1k-tokens",

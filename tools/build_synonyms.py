@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from seitpp.io.command_line import run_tool
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -44,9 +44,9 @@ def stated_distance(path: Path) -> str:
 def build(args: argparse.Namespace) -> None:
     """Read the codebook, find the neighbours, write the file."""
     from seitpp.augment.synonyms import nearest_neighbours
-    from seitpp.codebook import load_codebook
-    from seitpp.files import check_other_file, written_whole
+    from seitpp.io.files import check_other_file, written_whole
     from seitpp.storage.synonyms import dump_synonyms
+    from seitpp.tokenizers.codebook import load_codebook
 
     check_other_file(args.codebook, args.out)
     codebook = load_codebook(args.codebook)

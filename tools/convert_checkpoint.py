@@ -19,8 +19,6 @@ from pathlib import Path
 
 import torch
 
-from seitpp.checkpoint import check_finite, save_torch, shorten, standalone
-from seitpp.codebook import save_codebook
 from seitpp.converters import (
     LAYOUTS,
     PRESETS,
@@ -33,8 +31,10 @@ from seitpp.converters import (
     readable,
     to_release,
 )
-from seitpp.files import check_other_file
+from seitpp.io.checkpoint import check_finite, save_torch, shorten, standalone
 from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file
+from seitpp.tokenizers.codebook import save_codebook
 
 _CODEBOOK = "codebook"
 

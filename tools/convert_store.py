@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
-from seitpp.progress import progress_bar
+from seitpp.io.files import check_other_file
+from seitpp.io.progress import progress_bar
 from seitpp.storage import (
     CODECS,
     DEFAULT_SHARD_BYTES,
@@ -86,13 +86,13 @@ def import_store(args: argparse.Namespace) -> None:
     """Import the release `args.src` into the store `args.dst`."""
     codebook, codebook_size = None, args.codebook_size
     if args.codebook is not None:
-        from seitpp.codebook import load_codebook  # torch is imported where it is needed
+        from seitpp.tokenizers.codebook import load_codebook  # torch is imported where it is needed
 
         codebook = load_codebook(args.codebook)
         codebook_size = len(codebook)
     classes = None
     if args.classes is not None:
-        from seitpp.tokenization.class_lists import read_class_order
+        from seitpp.ingest.class_lists import read_class_order
 
         classes = read_class_order(args.classes)
     release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
@@ -129,7 +129,7 @@ def export_release(args: argparse.Namespace) -> None:
             )
         print(f"{file.path}: {file.num_bytes} bytes, {verdict}")
     if reader.codebook is not None:
-        from seitpp.codebook import save_codebook
+        from seitpp.tokenizers.codebook import save_codebook
 
         save_codebook(codebook_path, reader.codebook)
         print(f"{codebook_path}: {codebook_path.stat().st_size} bytes, written")

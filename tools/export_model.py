@@ -14,11 +14,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.checkpoint import forbid_pickled_code
-from seitpp.export import Parity, export_classifier
-from seitpp.export_formats import SUFFIXES
-from seitpp.files import check_other_file
+from seitpp.export.export import Parity, export_classifier
+from seitpp.export.formats import SUFFIXES
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

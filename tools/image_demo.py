@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.apis import TokenClassificationInferencer
-from seitpp.checkpoint import forbid_pickled_code
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
 
 

@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from seitpp.images.label_maps import label_histogram
 from seitpp.io.command_line import run_tool
-from seitpp.label_maps import label_histogram
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
 from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
 from seitpp.storage.stats import class_facts
 

@@ -23,8 +23,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.engine.launch import newest_checkpoint
+from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.io.command_line import run_tool
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter

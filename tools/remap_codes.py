@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seitpp.files import check_other_file
 from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file
+from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import read_npy
-from seitpp.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.code_table import tokenizer_distance
 from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
@@ -75,7 +75,7 @@ def restore(args: argparse.Namespace) -> None:
     """Write a subset with its original codes."""
     codebook = None
     if args.codebook is not None:
-        from seitpp.codebook import load_codebook  # needs torch
+        from seitpp.tokenizers.codebook import load_codebook  # needs torch
 
         codebook = load_codebook(args.codebook)
     with progress_bar("renumbering") as progress:
@@ -86,7 +86,7 @@ def restore(args: argparse.Namespace) -> None:
 
 def match(args: argparse.Namespace) -> None:
     """Write the table from two codebooks, and say how sure it is."""
-    from seitpp.codebook import load_codebook
+    from seitpp.tokenizers.codebook import load_codebook
 
     table, exact, cosines = match_rows(load_codebook(args.subset), load_codebook(args.full))
     content = io.BytesIO()

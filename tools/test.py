@@ -14,9 +14,9 @@ from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
 from seitpp.engine.config_checks import check_run
-from seitpp.files import check_other_file, written_whole
-from seitpp.images import MAX_PIXELS
+from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.process_group import process_group_ended
 
 

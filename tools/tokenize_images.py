@@ -15,20 +15,20 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.checkpoint import forbid_pickled_code
-from seitpp.files import check_other_file
-from seitpp.images import MAX_PIXELS
+from seitpp.images.decoding import MAX_PIXELS
+from seitpp.ingest import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
+from seitpp.ingest.label_checks import early_warnings
+from seitpp.ingest.processes import Processes
+from seitpp.ingest.report import TokenizeReport, left_out_message
+from seitpp.ingest.sources.base import described_endings
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.files import check_other_file
 from seitpp.io.process_group import process_group_ended
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
 from seitpp.storage import CODECS
-from seitpp.tokenization import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
-from seitpp.tokenization.label_checks import early_warnings
-from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.report import TokenizeReport, left_out_message
-from seitpp.tokenization.sources.base import described_endings
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -171,7 +171,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
             print(f"warning: {warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":
-        from seitpp.tokenization.ray_executor import ray_executor
+        from seitpp.ingest.ray_executor import ray_executor
 
         # The machine that starts the run may be one without a GPU.
         on_gpu = float(job.device.startswith("cuda"))

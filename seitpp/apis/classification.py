@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
 from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
 from seitpp.engine.finite_guard import predicted_scores
-from seitpp.files import written_whole
 from seitpp.io.devices import check_device
-from seitpp.progress import progress_bar
+from seitpp.io.files import written_whole
+from seitpp.io.progress import progress_bar
 from seitpp.registry import INFERENCERS
 from seitpp.storage import StoreReader
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers import Tokenizer, tokenizer_from_store
 
 # Smaller pictures are enlarged until the text on them can be read.

@@ -13,9 +13,7 @@ from mmengine.logging import print_log
 from PIL import Image
 from torch import Tensor
 
-from seitpp.checkpoint import shorten
-from seitpp.files import check_other_file
-from seitpp.images import (
+from seitpp.images.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     UnreadableImageError,
@@ -25,11 +23,13 @@ from seitpp.images import (
     pixels_of,
     to_eight_bit,
 )
+from seitpp.io.checkpoint import shorten
+from seitpp.io.files import check_other_file
 from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import StoreReader
 from seitpp.storage.format import HEADER_FILE
 from seitpp.storage.indices import check_indices
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers import Tokenizer
 
 

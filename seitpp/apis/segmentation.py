@@ -11,12 +11,12 @@ from mmseg.structures import SegDataSample
 from seitpp.apis.classification import InputType, TokenClassificationInferencer
 from seitpp.apis.inputs import ClassifierInputs
 from seitpp.apis.loading import check_segmentor, load_segmentor
-from seitpp.files import written_whole
+from seitpp.images.label_maps import distinct_colours
+from seitpp.io.files import written_whole
 from seitpp.io.untrusted import parsing
-from seitpp.label_maps import distinct_colours
-from seitpp.label_pictures import segmentation_picture
 from seitpp.registry import INFERENCERS
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
+from seitpp.visualization.label_pictures import segmentation_picture
 
 
 @INFERENCERS.register_module()

@@ -3,9 +3,14 @@
 from seitpp.augment.base import BatchTransform
 from seitpp.augment.compose import OneOf, RandomApply, SplitBatch, ToCodes
 from seitpp.augment.embedding_ops import ColorAdapt, EmbNoise
-from seitpp.augment.geometric import BatchCenterCrop, BatchRandomAffine, BatchRandomFlip, BatchRandomResizedCrop
 from seitpp.augment.mixing import BatchCutMix, BatchMixup
 from seitpp.augment.pixel_augment import PixelAugment
+from seitpp.augment.spatial_transforms import (
+    BatchCenterCrop,
+    BatchRandomAffine,
+    BatchRandomFlip,
+    BatchRandomResizedCrop,
+)
 from seitpp.augment.token_adapt import TokenAdaptAugment
 from seitpp.augment.token_ops import TokenEDA, TokenRRC
 

@@ -11,9 +11,9 @@ from mmcv.transforms import BaseTransform, Compose
 from torch import Tensor
 
 from seitpp.augment.base import ROUNDING, check_probability, class_scores, embed_codes
-from seitpp.codebook import NEAREST_CODES
 from seitpp.registry import TRANSFORMS
-from seitpp.structures import PER_SAMPLE_KEYS
+from seitpp.structures.batch import PER_SAMPLE_KEYS
+from seitpp.tokenizers.codebook import NEAREST_CODES
 
 
 def _build(configs: dict | Sequence[dict]) -> Compose:

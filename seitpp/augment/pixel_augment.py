@@ -8,13 +8,13 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
-from seitpp.codebook import NEAREST_CODES
 from seitpp.models.frozen_tokenizer import FrozenTokenizer, check_same_tokens
 from seitpp.registry import TRANSFORMS
-from seitpp.tokenizer_facts import identity_difference, tokenizer_identity
+from seitpp.storage.identity import identity_difference, tokenizer_identity
+from seitpp.structures.transform_tree import walk
+from seitpp.tokenizers.codebook import NEAREST_CODES
 from seitpp.tokenizers.precision import network_precision
 from seitpp.tokenizers.reencoding import reencoded
-from seitpp.transform_tree import walk
 
 _ON_TOKENS = ("PixelAugment", "TokenAdaptAugment", "TokenEDA", "ToCodes")
 

@@ -10,12 +10,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from seitpp.augment.base import embed_codes
-from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
-from seitpp.codebook import codebook_sha256 as sha256_of
-from seitpp.io.grid_record import TokenGrid, grid_difference, recorded_grid
-from seitpp.models.token_adapt import CodeTables, TokenAdapt
-from seitpp.pieces import in_pieces
+from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.layers.pieces import in_pieces
+from seitpp.models.token_adapt.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
+from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
+from seitpp.tokenizers.codebook import codebook_sha256 as sha256_of
 
 # Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
 _PREFIX, _CODEBOOK = "token_adapt.", "codebook"

@@ -9,8 +9,8 @@ from mmcv.transforms import BaseTransform
 from torch import Tensor
 
 from seitpp.augment.base import ROUNDING, check_probability
-from seitpp.augment.geometric import BatchRandomResizedCrop
-from seitpp.augment.geometry import CropBoxes, crop_resize_codes
+from seitpp.augment.spatial import CropBoxes, crop_resize_codes
+from seitpp.augment.spatial_transforms import BatchRandomResizedCrop
 from seitpp.augment.synonyms import SynonymLookup
 from seitpp.registry import TRANSFORMS
 

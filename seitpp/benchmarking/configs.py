@@ -12,11 +12,11 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.launch import use_guards
 from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import positive_number
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from seitpp.engine.config_checks import name_and_scope
-from seitpp.models.masking import Masks
-from seitpp.models.mtm import MTM, patchify_codes
+from seitpp.models.mtm.masking import Masks
+from seitpp.models.mtm.mtm import MTM, patchify_codes
 
 
 def explicit_attention(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0) -> Tensor:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from seitpp.checkpoint import shorten
-from seitpp.positions import sincos_position_table
+from seitpp.io.checkpoint import shorten
+from seitpp.layers.positions import sincos_position_table
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import (
-    SAFETENSORS_SUFFIX,
-    check_finite,
-    load_checkpoint_file,
-    save_torch,
-    save_weights,
-    standalone,
-    state_dict_of,
-)
-from seitpp.codebook import checked_codebook, codebook_array, load_codebook
 from seitpp.converters.inert_pickle import (
     Inert,
     UnreadTensor,
@@ -36,7 +26,17 @@ from seitpp.converters.tokenizers import (
     readable,
     to_published,
 )
-from seitpp.files import check_other_file, written_whole
+from seitpp.io.checkpoint import (
+    SAFETENSORS_SUFFIX,
+    check_finite,
+    load_checkpoint_file,
+    save_torch,
+    save_weights,
+    standalone,
+    state_dict_of,
+)
+from seitpp.io.files import check_other_file, written_whole
+from seitpp.tokenizers.codebook import checked_codebook, codebook_array, load_codebook
 from seitpp.tokenizers.pixel_range import RangeProbe, probe_pixel_range
 from seitpp.tokenizers.vq_tokenizer import check_preset, trained_weights
 

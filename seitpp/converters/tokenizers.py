@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import check_finite, shorten
 from seitpp.converters.inert_pickle import UnreadTensor
-from seitpp.positions import sincos_position_table
+from seitpp.io.checkpoint import check_finite, shorten
+from seitpp.layers.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import ViTVQGAN, VQTokenizer
 

@@ -6,7 +6,6 @@ from seitpp.datasets.samplers import WholeStepSampler
 from seitpp.datasets.subset import choose_subset
 from seitpp.datasets.subset_dataset import SubsetDataset
 from seitpp.datasets.token_dataset import TokenDataset
-from seitpp.datasets.token_pairs import TokenPairDataset
 from seitpp.datasets.token_seg_dataset import TokenSegDataset
 from seitpp.datasets.worker_seed import seed_worker
 from seitpp.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
@@ -18,7 +17,6 @@ __all__ = [
     "RepeatDataset",
     "SubsetDataset",
     "TokenDataset",
-    "TokenPairDataset",
     "TokenSegDataset",
     "WholeStepSampler",
     "choose_subset",

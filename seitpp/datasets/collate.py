@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from seitpp.registry import FUNCTIONS
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
 
 
 @FUNCTIONS.register_module()

@@ -10,18 +10,18 @@ import torch
 from mmengine.dataset import force_full_init
 from mmengine.logging import MMLogger
 
-from seitpp.checkpoint import shorten
 from seitpp.datasets.batched import BatchedDataset
 from seitpp.datasets.origins import Origins
-from seitpp.images import MAX_PIXELS
+from seitpp.images.decoding import MAX_PIXELS
+from seitpp.ingest.loading import Fitting, ImageBatches
+from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.ingest.sources.base import described_endings
+from seitpp.ingest.sources.files import join
+from seitpp.io.checkpoint import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
-from seitpp.structures import TokenBatch
-from seitpp.tokenization.loading import Fitting, ImageBatches
-from seitpp.tokenization.sources import ImageSource, open_image_source
-from seitpp.tokenization.sources.base import described_endings
-from seitpp.tokenization.sources.files import join
-from seitpp.tokenizer_facts import tokenizer_identity
+from seitpp.storage.identity import tokenizer_identity
+from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.from_store import outline_from_header
 

@@ -16,12 +16,12 @@ from seitpp.datasets.batched import BatchedDataset
 from seitpp.datasets.origins import Origins
 from seitpp.datasets.resident import ResidentTokens, load_resident
 from seitpp.datasets.subset import choose_subset
+from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import shown
-from seitpp.progress import progress_bar
 from seitpp.registry import DATASETS
 from seitpp.storage import SeitRelease, StoreReader, is_release
-from seitpp.structures import TokenBatch
-from seitpp.tokenizer_facts import known_distance, tokenizer_identity
+from seitpp.storage.identity import known_distance, tokenizer_identity
+from seitpp.structures.batch import TokenBatch
 
 
 @DATASETS.register_module()

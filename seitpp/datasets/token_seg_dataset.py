@@ -10,11 +10,10 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from seitpp.checkpoint import shorten
 from seitpp.datasets.resident import refuse_device
 from seitpp.datasets.token_dataset import TokenDataset
-from seitpp.images import fit_image
-from seitpp.label_maps import (
+from seitpp.images.decoding import fit_image
+from seitpp.images.label_maps import (
     IGNORE_INDEX,
     checked_labels,
     distinct_colours,
@@ -24,9 +23,10 @@ from seitpp.label_maps import (
     require_label_maps,
     shifted_zero_label,
 )
+from seitpp.io.checkpoint import shorten
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreReader
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
 
 
 @DATASETS.register_module()

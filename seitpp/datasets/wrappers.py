@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 
-from seitpp.class_names import class_difference
 from seitpp.datasets.origins import Origins, origins_of
 from seitpp.io.untrusted import shown
 from seitpp.registry import DATASETS
-from seitpp.structures import TokenBatch
+from seitpp.structures.batch import TokenBatch
+from seitpp.structures.class_names import class_difference
 
 # Metadata that are each data set's own.
 _OWN = ("content_hash", "images_sha256", "subset")

@@ -17,8 +17,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from seitpp.checkpoint import load_checkpoint_file
-from seitpp.files import written_whole
+from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.io.files import written_whole
 from seitpp.registry import HOOKS
 
 # What `written_whole` was writing when the process was killed.

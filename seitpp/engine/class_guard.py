@@ -9,9 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from seitpp.checkpoint import shorten
-from seitpp.class_names import class_difference, is_wordnet_order
+from seitpp.io.checkpoint import shorten
 from seitpp.registry import HOOKS
+from seitpp.structures.class_names import class_difference, is_wordnet_order
 
 _LOOPS = ("_train_loop", "_val_loop", "_test_loop")
 _SWITCH = "default_hooks.class_guard.compare_names=False"

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.checkpoint import shorten
-from seitpp.models.mtm import MTMPretrainDecoder, MTMPretrainHead
+from seitpp.io.checkpoint import shorten
+from seitpp.layers.tanh_transformer import TanhBlock, TanhTransformer
+from seitpp.models.mtm.mtm import MTMPretrainDecoder, MTMPretrainHead
 from seitpp.registry import HOOKS
-from seitpp.tanh_transformer import TanhBlock, TanhTransformer
-from seitpp.transform_tree import walk
+from seitpp.structures.transform_tree import walk
 
 # Networks whose shapes are the same at each step. What lies between them stays eager: masks and losses, since the
 # number of masked patches changes with each step, and augmentations, whose draws and branches are Python's.

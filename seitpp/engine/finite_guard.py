@@ -13,9 +13,9 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from seitpp.checkpoint import check_finite, shorten
 from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.late_scalars import is_cheap_to_read
+from seitpp.io.checkpoint import check_finite, shorten
 from seitpp.registry import HOOKS
 
 _REMEDY = (

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seitpp.io.grid_record import Sides, TokenGrid, as_sides, by, grid_difference
+from seitpp.structures.grid_record import Sides, TokenGrid, as_sides, by, grid_difference
 
 _REMEDY = (
     "The model has learned what tokens mean at the positions of that grid, and its scores on another mean little: give "

@@ -1,6 +1,5 @@
 """Hooks that make a run repeatable and stop it where it would train on the wrong thing."""
 
-import hashlib
 import math
 
 import torch
@@ -10,24 +9,19 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, set_random_seed
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
-from seitpp.codebook import codebook_sha256
 from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches, batches_per_step
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.engine.norm_statistics import explain_single_values
 from seitpp.engine.resuming import check_resumable
-from seitpp.io.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
+from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.registry import HOOKS
-from seitpp.tokenizer_facts import identity_difference
+from seitpp.storage.identity import identity_difference
+from seitpp.structures.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
+from seitpp.structures.seeds import step_seed
+from seitpp.tokenizers.codebook import codebook_sha256
 
 _GRID_SWITCH = "set default_hooks.data_guard.compare_grids=False"
-
-
-def step_seed(seed: int, iteration: int, rank: int) -> int:
-    """A seed in [0, 2^32) for one step of one rank; near inputs give unrelated seeds."""
-    digest = hashlib.blake2b(f"{seed}/{iteration}/{rank}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little")
 
 
 def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
@@ -214,7 +208,7 @@ class CheckpointGuardHook(Hook):
 class DataGuardHook(Hook):
     """Stop before the first step when data and model do not belong together: tokenizer, codebook, codes, classes, grid.
 
-    Checkpoints keep the grid that they were trained on; see `seitpp.io.grid_record`.
+    Checkpoints keep the grid that they were trained on; see `seitpp.structures.grid_record`.
 
     Args:
         compare_grids: Whether to refuse data of another grid of tokens, or another crop of it, than the model was

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from seitpp.images import MAX_PIXELS
+from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader, is_release
 

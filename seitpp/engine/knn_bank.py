@@ -13,12 +13,12 @@ from mmengine.runner.amp import autocast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from seitpp.checkpoint import shorten
-from seitpp.class_names import class_difference
 from seitpp.datasets.origins import common_numbers, num_shared, origins_of
 from seitpp.engine.hooks import DataGuardHook
-from seitpp.progress import progress_bar
+from seitpp.io.checkpoint import shorten
+from seitpp.io.progress import progress_bar
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
+from seitpp.structures.class_names import class_difference
 
 
 @HOOKS.register_module()

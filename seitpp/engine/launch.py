@@ -16,7 +16,6 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from seitpp.checkpoint import forbid_pickled_code
 from seitpp.engine.checkpointing import newest_checkpoint
 from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_checks import check_launcher, name_and_scope
@@ -24,6 +23,7 @@ from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.sharding import check_sharding
 from seitpp.engine.store_sizes import use_stores
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 from seitpp.io.locks import FolderLock

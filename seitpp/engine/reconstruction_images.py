@@ -9,9 +9,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from seitpp.files import written_whole
-from seitpp.pictures import reconstruction_grid
+from seitpp.io.files import written_whole
 from seitpp.registry import HOOKS
+from seitpp.visualization.pictures import reconstruction_grid
 
 
 @HOOKS.register_module()

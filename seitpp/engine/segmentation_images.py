@@ -8,11 +8,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from seitpp.files import written_whole
-from seitpp.label_pictures import segmentation_picture
+from seitpp.io.files import written_whole
 from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import HOOKS
 from seitpp.tokenizers import tokenizer_from_store
+from seitpp.visualization.label_pictures import segmentation_picture
 
 
 @HOOKS.register_module()

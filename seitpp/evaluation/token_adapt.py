@@ -8,7 +8,7 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from seitpp.evaluation.finite import check_scorable
-from seitpp.models.token_adapt_pretrain import PREDICTIONS
+from seitpp.models.token_adapt.pretrain import PREDICTIONS
 from seitpp.registry import METRICS
 
 _LEAST_ERROR = 1e-10  # an exact image counts as 100 dB

@@ -34,11 +34,11 @@ _BESIDE_LOADER = ("collate_fn", "dataset", "disable_subprocess_warning", "num_ba
 _GIVEN = {"self", "runner", "dataloader"}
 # Dicts that name no type, by their own name: what takes them, or the keys that it reads. None: any key.
 _PLAIN: dict[str, str | Sequence[str] | None] = {
-    "adversarial": "seitpp.models.patch_discriminator:AdversarialLoss",
+    "adversarial": "seitpp.models.vq.patch_discriminator:AdversarialLoss",
     "auto_scale_lr": ("base_batch_size", "enable", "rule"),
     "batch_augments": ("augments", "probs"),
     "clip_grad": ("clip_value", "error_if_nonfinite", "foreach", "max_norm", "norm_type", "type"),
-    "codebook": "seitpp.models.codebook_update:CodebookUpdate",
+    "codebook": "seitpp.models.vq.codebook_update:CodebookUpdate",
     "compile": None,
     "data_preprocessor": None,  # whose class is the model's to choose, and which takes its own options alone
     "custom_imports": ("allow_failed_imports", "imports"),
@@ -50,7 +50,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "flip": "seitpp.augment.token_adapt:TokenAdaptAugment",
     "fit": ("codebook_size", "num_images", "seed"),
     "init_cfg": ("type",),  # which the other keys depend on
-    "mask_ratio": "seitpp.models.masking:TruncatedNormalRatio",
+    "mask_ratio": "seitpp.models.mtm.masking:TruncatedNormalRatio",
     "metainfo": None,
     "mp_cfg": ("mp_start_method", "opencv_num_threads"),
     "paramwise_cfg": (
@@ -65,7 +65,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "subset": "seitpp.datasets.subset:choose_subset",
     "task_metrics": None,
     "test_cfg": ("crop_size", "flip", "keep_logits", "mode", "stride", "windows_at_once"),  # a segmentor's
-    "token_adapt": "seitpp.models.token_adapt:TokenAdapt",
+    "token_adapt": "seitpp.models.token_adapt.token_adapt:TokenAdapt",
     "train_cfg": ("augments", "probs"),  # a classifier's
 }
 # Keys of dicts with a type that are read before the class is built.

@@ -12,10 +12,10 @@ from mmengine.model import BaseDataPreprocessor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from seitpp.codebook import NEAREST_CODES, codebook_sha256, load_codebook
 from seitpp.models.frozen_tokenizer import FrozenTokenizer, check_same_tokens
 from seitpp.registry import MODELS, TRANSFORMS
-from seitpp.transform_tree import walk
+from seitpp.structures.transform_tree import walk
+from seitpp.tokenizers.codebook import NEAREST_CODES, codebook_sha256, load_codebook
 
 # Samples whose values give the mean and deviation of each channel of tokens without a codebook.
 _MOMENT_SAMPLES = 1024
@@ -135,7 +135,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         """Prepare one batch.
 
         Args:
-            data: A batch as `seitpp.structures` describes it; `images` in place of `inputs` are tokenised first.
+            data: A batch as `seitpp.structures.batch` describes it; `images` in place of `inputs` are tokenised first.
             training: Whether to augment.
 
         Returns:
@@ -194,7 +194,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
 
     def _tokens_of(self, images: Tensor) -> Tensor:
         """Tokens of pixels (B, C, H, W), uint8, exactly as tools/tokenize_images.py stores them."""
-        from seitpp.tokenization.encoding import encode_pixels  # with it come the writers of stores
+        from seitpp.tokenizers.encoding import encode_pixels  # with it come the writers of stores
 
         tokenizer = self.tokenizer
         if tokenizer is None:
@@ -226,7 +226,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         """Augment (in training), crop, and look up or quantise a batch that lies on the device.
 
         Args:
-            batch: A batch as `seitpp.structures` describes it inside the data preprocessor.
+            batch: A batch as `seitpp.structures.batch` describes it inside the data preprocessor.
             training: Whether to augment.
 
         Returns:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seitpp.codebook import codebook_sha256
 from seitpp.registry import TOKENIZERS
+from seitpp.tokenizers.codebook import codebook_sha256
 
 
 class FrozenTokenizer:

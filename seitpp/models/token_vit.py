@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from seitpp.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
-from seitpp.models.checkpointed_layer import CheckpointedLayer
+from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.layers.checkpointed_layer import CheckpointedLayer
 from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.registry import MODELS
 

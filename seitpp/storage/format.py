@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.files import written_whole
+from seitpp.io.files import written_whole
 from seitpp.io.untrusted import parse_json, read_file, shown
 from seitpp.storage.header_checks import check_fields
 from seitpp.storage.zstd_codec import ZstdCodec

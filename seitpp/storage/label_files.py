@@ -1,7 +1,7 @@
 """Files of the label maps of a segmentation store: their names, their checksums, and reading them checked.
 
 A decoder of images does not notice every flipped bit. What a header records of the maps (`label_maps`), and the
-checksum that each part of a PNG carries, find them. Pixels are the matter of `seitpp.label_maps`.
+checksum that each part of a PNG carries, find them. Pixels are the matter of `seitpp.images.label_maps`.
 """
 
 import io

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.files import written_whole
+from seitpp.io.files import written_whole
 from seitpp.io.untrusted import shown
 from seitpp.storage import format as store_format
 from seitpp.storage.gzip_files import GzipWriter, check_gzip_facts

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seitpp.images import cover_size
-from seitpp.io.resizing import DESCRIPTIONS, ResizeRule, check_resize_rule
+from seitpp.images.decoding import cover_size
+from seitpp.images.resizing import DESCRIPTIONS, ResizeRule, check_resize_rule
 
 ResizeMode = Literal["exact", "center-crop"]
 
@@ -32,7 +32,7 @@ class Tokenizer(nn.Module, ABC):
         in_channels: Colour channels C, 3 (RGB) or 1 (grey).
         image_size: Height and width that `resize` brings images to.
         resize_mode: How: to the exact size without keeping the aspect, or covering it and cut from the centre.
-        resize_rule: By which filters, see `seitpp.io.resizing`; constructors call it `resize`.
+        resize_rule: By which filters, see `seitpp.images.resizing`; constructors call it `resize`.
         pixel_range: Smallest and largest pixel value that `encode` expects and `decode` aims at.
         spatial: Whether codes lie on a grid that covers the image; geometric augmentation needs one.
         can_decode: Whether `decode` works; networks loaded without their decoder cannot.
@@ -133,7 +133,7 @@ class Tokenizer(nn.Module, ABC):
     def resize(self, images: Tensor) -> Tensor:
         """Bring images (B, C, H, W) to `image_size` as `resize_mode` and `resize_rule` say, kept in `pixel_range`.
 
-        Files are resized as 8-bit images by `seitpp.images.fit_image`, which follows the same rule and rounds.
+        Files are resized as 8-bit images by `seitpp.images.decoding.fit_image`, which follows the same rule and rounds.
         """
         height, width = self.image_size
         if tuple(images.shape[-2:]) == (height, width):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seitpp.io.resizing import ResizeRule
+from seitpp.images.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode, Tokenizer
 
@@ -61,7 +61,7 @@ class BlockDCT(Tokenizer):
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
         block_size: Always 8, as the tables are.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.io.resizing`.
+        resize: By which filters, see `seitpp.images.resizing`.
     """
 
     codebook = None

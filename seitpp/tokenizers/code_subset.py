@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.checkpoint import shorten
+from seitpp.io.checkpoint import shorten
 from seitpp.io.untrusted import read_npy
 from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.codebook import load_codebook, nearest_codes_euclidean
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import Tokenizer
+from seitpp.tokenizers.codebook import load_codebook, nearest_codes_euclidean
 
 
 @TOKENIZERS.register_module()

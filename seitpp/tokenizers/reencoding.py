@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from seitpp.pieces import in_pieces
+from seitpp.layers.pieces import in_pieces
 from seitpp.tokenizers.base import Tokenizer
 
 # Pixels that go through a network at a time: an image of 256 x 256 per thread of a CPU, 64 of them elsewhere.

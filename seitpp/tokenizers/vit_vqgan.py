@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seitpp.io.resizing import ResizeRule
-from seitpp.positions import sincos_position_table
+from seitpp.images.resizing import ResizeRule
+from seitpp.layers.positions import sincos_position_table
+from seitpp.layers.tanh_transformer import TanhTransformer
 from seitpp.registry import TOKENIZERS
-from seitpp.tanh_transformer import TanhTransformer
 from seitpp.tokenizers.base import ResizeMode
 from seitpp.tokenizers.code_subset import CodeSubset
 from seitpp.tokenizers.vq_tokenizer import Precision, VQTokenizer
@@ -135,7 +135,7 @@ class ViTVQGAN(VQTokenizer):
             and decoded each on its own, for multiples of it.
         tile_size: Height and width of the training images.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.io.resizing`.
+        resize: By which filters, see `seitpp.images.resizing`.
         precision: Of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
         code_subset: Original numbers of the codes to use.

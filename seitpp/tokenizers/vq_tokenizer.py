@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seitpp.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
-from seitpp.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
-from seitpp.io.resizing import ResizeRule
+from seitpp.images.resizing import ResizeRule
+from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.storage.numbering import CodeTable
 from seitpp.tokenizers.base import ResizeMode, Tokenizer
 from seitpp.tokenizers.code_subset import CodeSubset, check_code_subset, read_code_subset
+from seitpp.tokenizers.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
 from seitpp.tokenizers.precision import exact_float32, network_precision
 
 Distance = Literal["cosine", "euclidean"]
@@ -49,7 +49,7 @@ class VQTokenizer(Tokenizer):
         distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` gives.
         image_size: Height and width that images are resized to.
         resize_mode: How they are resized.
-        resize: By which filters, see `seitpp.io.resizing`.
+        resize: By which filters, see `seitpp.images.resizing`.
         precision: Of the networks in `encode` and `decode`.
 
     Attributes:

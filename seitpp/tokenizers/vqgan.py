@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seitpp.codebook import best_scored_codes
-from seitpp.io.resizing import ResizeRule
+from seitpp.images.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode
 from seitpp.tokenizers.code_subset import CodeSubset
+from seitpp.tokenizers.codebook import best_scored_codes
 from seitpp.tokenizers.precision import network_precision
 from seitpp.tokenizers.vq_tokenizer import Precision, VQTokenizer
 
@@ -274,7 +274,7 @@ class VQGAN(VQTokenizer):
         image_size: Height and width that images are resized to; multiples of the stride.
         in_channels: Colour channels.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.io.resizing`.
+        resize: By which filters, see `seitpp.images.resizing`.
         precision: Of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
         code_subset: Original numbers of the codes to use.

@@ -14,7 +14,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from seitpp.apis import TokenClassificationInferencer, load_classifier
-from seitpp.checkpoint import load_checkpoint_file
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.registry import INFERENCERS
 from seitpp.storage import StoreReader
 from seitpp.testing import build_model, make_store

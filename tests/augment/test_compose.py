@@ -10,9 +10,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from seitpp.augment import ColorAdapt, OneOf, RandomApply, SplitBatch, ToCodes
-from seitpp.codebook import nearest_codes
 from seitpp.registry import TRANSFORMS
-from seitpp.transform_tree import walk
+from seitpp.structures.transform_tree import walk
+from seitpp.tokenizers.codebook import nearest_codes
 
 K, D, H, W, CLASSES = 20, 4, 6, 5, 3
 

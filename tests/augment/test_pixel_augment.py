@@ -13,11 +13,11 @@ from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from seitpp.augment import PixelAugment
-from seitpp.codebook import codebook_sha256
 from seitpp.datasets import TokenDataset
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.storage import StoreWriter
 from seitpp.tokenizers import VQGAN, BlockDCT, PatchKMeans, Tokenizer, ViTVQGAN
+from seitpp.tokenizers.codebook import codebook_sha256
 
 STACK = dict(dims=16, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
 CONV = dict(channels=32, multipliers=(1, 1), num_res_blocks=1, attention_at=(), resolution=16, z_channels=4)

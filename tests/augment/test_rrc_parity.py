@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.augment import BatchRandomResizedCrop, TokenRRC
-from seitpp.augment.geometry import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
-from seitpp.codebook import nearest_codes
+from seitpp.augment.spatial import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
 from seitpp.testing import load_golden
+from seitpp.tokenizers.codebook import nearest_codes
 
 pytestmark = pytest.mark.parity
 
@@ -80,7 +80,7 @@ def test_random_resized_crop_of_a_map(golden: dict, map_crops: str) -> None:
 def test_token_rrc(golden: dict, crops: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, size = boxes_and_size(golden, "in/boxes", crops)
     codes = torch.from_numpy(golden["in/codes"]).expand(len(boxes), -1, -1)
-    monkeypatch.setattr("seitpp.augment.geometric.sample_crop_boxes", lambda *args, **kwargs: boxes)
+    monkeypatch.setattr("seitpp.augment.spatial_transforms.sample_crop_boxes", lambda *args, **kwargs: boxes)
     inputs = codes if kind == "codes" else embeddings(golden, len(boxes))
     found = TokenRRC(size)({"inputs": inputs, "codebook": torch.from_numpy(golden["in/codebook"])})["inputs"]
     assert_crops(found, golden[crops])

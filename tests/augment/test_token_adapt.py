@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.codebook import codebook_sha256
 from seitpp.models import MTM, TokenAdapt
 from seitpp.registry import MODELS
+from seitpp.tokenizers.codebook import codebook_sha256
 
 K, D, GRID, OUT_GRID = 20, 8, 8, 6
 SIZES = dict(codebook_size=K, code_dim=D, grid=GRID, out_grid=OUT_GRID, dims=16, num_heads=2, head_dims=8, mlp_dims=24)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from seitpp.benchmarking.plain import PlainMTM, explicit_attention, use_explicit_attention
 from seitpp.benchmarking.steps import TrainingStep, build_loader
-from seitpp.models.checkpointed_layer import CheckpointedLayer
+from seitpp.layers.checkpointed_layer import CheckpointedLayer
 from seitpp.testing import shrink
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from seitpp.augment import TokenAdaptAugment
 from seitpp.converters import from_release, grid_sides, to_release
+from seitpp.layers.positions import sincos_position_table
 from seitpp.models import TokenAdapt
-from seitpp.positions import sincos_position_table
 from seitpp.testing import load_golden
 from seitpp.testing_golden import golden_token_adapt
 

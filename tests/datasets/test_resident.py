@@ -20,7 +20,6 @@ from seitpp.datasets import (
     RepeatDataset,
     SubsetDataset,
     TokenDataset,
-    TokenPairDataset,
     TokenSegDataset,
     identity_collate,
     resident,
@@ -31,6 +30,7 @@ from seitpp.storage import CODECS, StoreReader, StoreWriter, copy_store
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import BitPackedCodec
 from seitpp.testing import make_codebook, make_release, make_store
+from seitpp.token_pairs import TokenPairDataset
 
 KINDS: dict[str, dict] = {
     "codes": dict(grid=(5, 7), codebook_size=300),

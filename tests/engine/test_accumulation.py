@@ -12,8 +12,8 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import StepEMAHook, StepTrainLoop, launch
+from seitpp.io.checkpoint import load_checkpoint_file
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:Detected call of `(lr_)?scheduler\.step")
 

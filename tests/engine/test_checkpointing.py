@@ -17,10 +17,10 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import WholeCheckpointHook, checkpointing, launch
 from seitpp.engine.checkpointing import is_whole, newest_checkpoint
-from seitpp.files import written_whole
+from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.io.files import written_whole
 
 KILLS = 25
 

@@ -13,9 +13,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import CompileHook, compiling
 from seitpp.engine.compiling import compile_networks, use_compile
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models import MTM, TokenAdapt
 
 # torch looks at gradients of all inputs when it traces.

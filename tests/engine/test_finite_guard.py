@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import FiniteGuardHook, finite_guard, launch
 from seitpp.evaluation import MaskedCodeMetric, ReconstructionMetric, TokenAdaptMetric
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models.knn_head import KNNHead
 
 NAN = math.nan

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.apis import TokenClassificationInferencer, load_classifier
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine import grid_guard
-from seitpp.export import export_classifier
-from seitpp.io.grid_record import TokenGrid, grid_difference, recorded_grid
+from seitpp.export.export import export_classifier
+from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
 from seitpp.testing import make_codebook, make_store, shrink
 
 BASES = (

@@ -15,8 +15,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from seitpp.engine import AutocastOptimWrapper, StepSeedHook, hooks, launch
-from seitpp.engine.hooks import step_seed
 from seitpp.models import MTM, TokenDataPreprocessor
+from seitpp.structures.seeds import step_seed
 from seitpp.testing import shrink
 
 INPUTS = [(seed, step, rank) for seed in range(4) for step in range(50) for rank in range(4)]

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
 
-from seitpp.checkpoint import load_checkpoint_file
 from seitpp.engine.sharding import BlockFSDPStrategy, check_sharding
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.registry import MODELS
 
 LARGE = "mtm_vit-large-p16_8xb512-400e_in1k-tokens.py"

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from seitpp.evaluation import MaskedCodeMetric
-from seitpp.models.masking import hashed_uniform
+from seitpp.models.mtm.masking import hashed_uniform
 from seitpp.testing import shrink
 
 

@@ -14,7 +14,10 @@ from PIL import Image
 from subjects import Content, Subject, covers_everything, covers_nothing, read_store, tokens_fit
 
 from seitpp.converters import read_published
-from seitpp.images import decode_image
+from seitpp.images.decoding import decode_image
+from seitpp.ingest import TokenizeJob, make_plan, run_lock, tokenize
+from seitpp.ingest.processes import Processes
+from seitpp.ingest.sources import open_image_source
 from seitpp.storage import (
     SeitRelease,
     StoreReader,
@@ -27,9 +30,6 @@ from seitpp.storage import (
     write_release,
 )
 from seitpp.testing import make_codebook, make_images, make_release, make_store, make_tokens
-from seitpp.tokenization import TokenizeJob, make_plan, run_lock, tokenize
-from seitpp.tokenization.processes import Processes
-from seitpp.tokenization.sources import open_image_source
 from seitpp.tokenizers import PatchKMeans, ViTVQGAN
 
 SIZES: dict[str, Any] = dict(num_samples=7, grid=(4, 4), codebook_size=40, code_dim=3)

@@ -11,17 +11,17 @@ import torch
 from mmengine.logging import HistoryBuffer
 from scipy.io import savemat
 
-from seitpp.checkpoint import load_checkpoint_file, save_weights, state_dict_of
-from seitpp.codebook import load_codebook, save_codebook
 from seitpp.converters import read_published
 from seitpp.datasets import TokenSegDataset
-from seitpp.label_maps import label_map_path, read_label_map, require_label_maps
+from seitpp.images.label_maps import label_map_path, read_label_map, require_label_maps
+from seitpp.ingest.class_lists import LabelledImages, read_classes_list
+from seitpp.ingest.fine_grained import read_flowers102, read_inaturalist, read_stanford_cars
+from seitpp.ingest.sources import open_image_source
+from seitpp.io.checkpoint import load_checkpoint_file, save_weights, state_dict_of
 from seitpp.storage import SeitRelease, StoreReader, load_synonyms, subset_store
-from seitpp.storage.token_pairs import TokenPairReader, TokenPairWriter
 from seitpp.testing import make_codebook, make_release, make_seg_store, make_store
-from seitpp.tokenization.class_lists import LabelledImages, read_classes_list
-from seitpp.tokenization.fine_grained import read_flowers102, read_inaturalist, read_stanford_cars
-from seitpp.tokenization.sources import open_image_source
+from seitpp.token_pairs.format import TokenPairReader, TokenPairWriter
+from seitpp.tokenizers.codebook import load_codebook, save_codebook
 
 Content = dict[str, Any]
 """What a reader made of files: arrays, lists and numbers by name."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from seitpp.models import MTMPretrainDecoder, MTMViT, TokenAdapt, TokenViT
-from seitpp.models.masking import draw_masks
+from seitpp.models.mtm.masking import draw_masks
 from seitpp.registry import TOKENIZERS
 
 STACK = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.codebook import nearest_codes, save_codebook
 from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.tokenizers import BlockDCT, PatchKMeans
+from seitpp.tokenizers.codebook import nearest_codes, save_codebook
 
 K, D = 300, 8
 

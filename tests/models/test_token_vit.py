@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.models import MTM, TokenEmbedding, TokenViT
-from seitpp.models.mtm import sincos_position_table
+from seitpp.models.mtm.mtm import sincos_position_table
 from seitpp.registry import MODELS
 
 K, D, GRID, WIDTH = 20, 8, 8, 16

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from seitpp.checkpoint import load_checkpoint_file
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.testing_classifier import TrainedClassifier, make_trained_classifier, small_vitvqgan
 
 

@@ -14,14 +14,14 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 
 from seitpp.apis import TokenClassificationInferencer, load_classifier
 from seitpp.augment import TokenAdaptAugment
-from seitpp.checkpoint import load_checkpoint_file
-from seitpp.codebook import load_codebook
 from seitpp.converters import convert_tokenizer, export_tokenizer, read_codebook, read_published
-from seitpp.models.perceptual import PerceptualLoss
+from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.models.vq.perceptual import PerceptualLoss
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
 from seitpp.testing_classifier import TrainedClassifier
 from seitpp.tokenizers import PatchKMeans, ViTVQGAN, tokenizer_from_store
+from seitpp.tokenizers.codebook import load_codebook
 
 # Loaders that read past what they do not understand, and run none of it: the weights beside a payload are theirs.
 INERT = {"read_published", "read_codebook", "convert_tokenizer"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seitpp.converters import from_published
-from seitpp.positions import sincos_position_table
+from seitpp.layers.positions import sincos_position_table
 from seitpp.testing import load_golden
 from seitpp.testing_golden import golden_vit_vqgan, golden_weights
 from seitpp.tokenizers import ViTVQGAN

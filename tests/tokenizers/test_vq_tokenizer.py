@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.checkpoint import save_weights
+from seitpp.io.checkpoint import save_weights
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
 from seitpp.storage.numbering import CodeTable

@@ -185,7 +185,7 @@ def test_scores_are_made_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
         sizes.append(len(rows))
         return addmm(bias, rows, table)
 
-    monkeypatch.setattr("seitpp.codebook._CPU_SCORE_ELEMENTS", 10 * tokenizer.codebook_size)
+    monkeypatch.setattr("seitpp.tokenizers.codebook._CPU_SCORE_ELEMENTS", 10 * tokenizer.codebook_size)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(torch, "addmm", counted)
     codes = tokenizer.quantize(vectors)

@@ -10,8 +10,8 @@ import torch
 
 from seitpp.augment import TokenEDA, synonyms
 from seitpp.augment.synonyms import nearest_neighbours
-from seitpp.codebook import save_codebook
 from seitpp.storage import StoreWriter, load_synonyms
+from seitpp.tokenizers.codebook import save_codebook
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "build_synonyms.py"
 K = 40

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seitpp.codebook import load_codebook, save_codebook
 from seitpp.storage import StoreReader, write_release
+from seitpp.tokenizers.codebook import load_codebook, save_codebook
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_store.py"
 SIZE = ["--codebook-size", "391"]

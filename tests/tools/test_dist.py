@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from seitpp.checkpoint import load_checkpoint_file
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
 from seitpp.testing import build_model, make_codebook, make_images
 from seitpp.tokenizers import PatchKMeans

@@ -12,12 +12,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from safetensors.numpy import load_file
 
-from seitpp.draws import with_tensors
 from seitpp.registry import DATASETS, MODELS
-from seitpp.storage.token_pairs import TokenPairReader
+from seitpp.structures.draws import with_tensors
 from seitpp.testing import shrink
-from seitpp.tokenization import token_pairs
-from seitpp.tokenization.token_pairs import make_token_pairs
+from seitpp.token_pairs import maker
+from seitpp.token_pairs.format import TokenPairReader
+from seitpp.token_pairs.maker import make_token_pairs
 
 TOOL = "make_token_pairs.py"
 NUM_IMAGES = 9
@@ -88,7 +88,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
     """Let the process die while it works on a later part."""
     made = []
-    whole = token_pairs._make_part
+    whole = maker._make_part
 
     def failing(*args: object) -> object:
         if len(made) == parts:
@@ -96,12 +96,12 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, parts: int) -> None:
         made.append(None)
         return whole(*args)
 
-    monkeypatch.setattr(token_pairs, "_make_part", failing)
+    monkeypatch.setattr(maker, "_make_part", failing)
 
 
 def be_rank(monkeypatch: pytest.MonkeyPatch, rank: int, world_size: int) -> None:
     """What launchers tell a process, wherever mmengine asks."""
-    for module in ("seitpp.tokenization.token_pairs", "mmengine.runner.runner"):
+    for module in ("seitpp.token_pairs.maker", "mmengine.runner.runner"):
         monkeypatch.setattr(f"{module}.get_rank", lambda group=None: rank)
         monkeypatch.setattr(f"{module}.get_world_size", lambda group=None: world_size)
     monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda group=None: (rank, world_size))
@@ -144,11 +144,11 @@ def test_every_epoch_has_its_own_order_and_draws(whole: Path) -> None:
 
 
 def test_images_are_seen_at_most_once_an_epoch() -> None:
-    places = token_pairs._places(range(0, 8), NUM_IMAGES, 4, 2, seed=0)
+    places = maker._places(range(0, 8), NUM_IMAGES, 4, 2, seed=0)
     for epoch in (places[:8], places[8:]):
         assert len(set(epoch.tolist())) == 8
     assert set(places.tolist()) == set(range(NUM_IMAGES))  # another image is left over
-    assert np.array_equal(places[6:12], token_pairs._places(range(3, 6), NUM_IMAGES, 4, 2, seed=0))
+    assert np.array_equal(places[6:12], maker._places(range(3, 6), NUM_IMAGES, 4, 2, seed=0))
 
 
 def test_stopped_run_continues_with_the_same_bytes(
@@ -188,8 +188,8 @@ def test_processes_that_load_do_not_depend_on_the_rank(
     cfg.train_dataloader.num_workers = workers
     parts = []
     for rank in (0, 1):
-        monkeypatch.setattr(token_pairs, "step_seed", lambda seed, number, rank: 5)  # any part is the same part
-        monkeypatch.setattr(token_pairs, "_places", lambda *args: np.arange(4))
+        monkeypatch.setattr(maker, "step_seed", lambda seed, number, rank: 5)  # any part is the same part
+        monkeypatch.setattr(maker, "_places", lambda *args: np.arange(4))
         be_rank(monkeypatch, rank, 2)
         make(cfg, tmp_path / "pairs")
         arrays = load_file(tmp_path / "pairs" / f"part-{rank:05d}.safetensors")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seitpp.codebook import save_codebook
 from seitpp.storage import StoreReader, StoreWriter
+from seitpp.tokenizers.codebook import save_codebook
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "remap_codes.py"
 K, USED = 60, np.array([9, 2, 40])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seitpp.checkpoint import load_checkpoint_file
+from seitpp.io.checkpoint import load_checkpoint_file
 
 NAMES = ("ant", "bee", "cow")
 TOKENIZER = 'tokenizer = dict(type="seitpp.PatchKMeans", image_size=32, patch_size=8, fit=dict(codebook_size=8))'

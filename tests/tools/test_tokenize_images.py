@@ -129,7 +129,7 @@ def test_interrupt_from_the_keyboard_is_one_line(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seitpp.tokenization.tokenize", interrupt)
+    monkeypatch.setattr("seitpp.ingest.tokenize", interrupt)
     line = [TOOL, config, images, tmp_path / "store", "--workers", "0", "--cfg-options", *SMALL]
     assert tool(*line) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted; run the same command again to continue"

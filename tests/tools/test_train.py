@@ -14,9 +14,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from seitpp.checkpoint import load_checkpoint_file as load
 from seitpp.engine import launch
-from seitpp.models.masking import TruncatedNormalRatio
+from seitpp.io.checkpoint import load_checkpoint_file as load
+from seitpp.models.mtm.masking import TruncatedNormalRatio
 
 
 def scalars(work_dir: Path) -> list[dict]:

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from seitpp.checkpoint import load_checkpoint_file
+from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.registry import TOKENIZERS
 
 SMALL_RESNET = dict(

@@ -36,7 +36,7 @@ from rich.table import Table
 
 from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.io.command_line import positive_number, run_tool
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
 from seitpp.storage import (
     CODECS,
     SeitRelease,

@@ -21,16 +21,16 @@ from torch import Tensor
 
 from seitpp.benchmarking.photographs import write_photographs
 from seitpp.benchmarking.timing import add_out_argument, measure, show
-from seitpp.images import decode_image, fit_image, pixels_of
+from seitpp.images.decoding import decode_image, fit_image, pixels_of
+from seitpp.ingest.loading import Fitting, load_batches
+from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.devices import check_device
 from seitpp.registry import TOKENIZERS
-from seitpp.tokenization.encoding import encode_pixels
-from seitpp.tokenization.loading import Fitting, load_batches
-from seitpp.tokenization.sources import ImageSource, open_image_source
 from seitpp.tokenizers import Tokenizer
+from seitpp.tokenizers.encoding import encode_pixels
 
 PHOTOGRAPH = (320, 320)  # pixels, to be scaled to what a tokenizer takes
 

@@ -19,7 +19,7 @@ from seitpp.engine.config_checks import check_run
 from seitpp.evaluation import ReconstructionMetric
 from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
 from seitpp.registry import MODELS, TOKENIZERS
 
 

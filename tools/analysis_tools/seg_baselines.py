@@ -19,11 +19,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.class_names import class_difference
 from seitpp.datasets import TokenSegDataset
+from seitpp.images.label_maps import IGNORE_INDEX
 from seitpp.io.command_line import run_tool
-from seitpp.label_maps import IGNORE_INDEX
-from seitpp.progress import progress_bar
+from seitpp.io.progress import progress_bar
+from seitpp.structures.class_names import class_difference
 
 _BATCH = 16
 

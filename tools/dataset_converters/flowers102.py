@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.ingest.class_lists import make_lists
+from seitpp.ingest.fine_grained import read_flowers102
 from seitpp.io.command_line import run_tool
-from seitpp.tokenization.class_lists import make_lists
-from seitpp.tokenization.fine_grained import read_flowers102
 
 NUM_IMAGES = {"train": 2040, "test": 6149}
 NUM_CLASSES = 102

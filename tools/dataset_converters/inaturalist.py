@@ -15,9 +15,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.ingest.class_lists import make_lists
+from seitpp.ingest.fine_grained import ORDERS, read_inaturalist
 from seitpp.io.command_line import run_tool
-from seitpp.tokenization.class_lists import make_lists
-from seitpp.tokenization.fine_grained import ORDERS, read_inaturalist
 
 NUM_IMAGES = {2018: {"train": 437_513, "val": 24_426}, 2019: {"train": 265_213, "val": 3_030}}
 NUM_CLASSES = {2018: 8142, 2019: 1010}

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seitpp.files import written_whole
 from seitpp.io.command_line import positive_number, run_tool
-from seitpp.progress import progress_bar
+from seitpp.io.files import written_whole
+from seitpp.io.progress import progress_bar
 
 # Left and right end (exclusive) of the strips of each part, in columns.
 STRIPS = {"train": ((0, 256), (416, 640)), "val": ((256, 416),)}

@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seitpp.files import written_whole
 from seitpp.io.command_line import counted_number, run_tool
-from seitpp.progress import progress_bar
+from seitpp.io.files import written_whole
+from seitpp.io.progress import progress_bar
 
 SIDE = 64  # pixels of a scene
 CLASSES = {"background": None, "zero": 0, "one": 1, "four": 4, "seven": 7}  # the digit that a class is

@@ -18,12 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.files import check_other_file
-from seitpp.io.command_line import run_tool
-from seitpp.progress import progress_bar
-from seitpp.storage import CODECS, StoreReader, is_release, select_classes
-from seitpp.storage.format import HEADER_FILE
-from seitpp.tokenization.class_lists import (
+from seitpp.ingest.class_lists import (
     LabelledImages,
     describe_classes,
     describe_lists,
@@ -32,6 +27,11 @@ from seitpp.tokenization.class_lists import (
     read_classes_list,
     write_image_lists,
 )
+from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file
+from seitpp.io.progress import progress_bar
+from seitpp.storage import CODECS, StoreReader, is_release, select_classes
+from seitpp.storage.format import HEADER_FILE
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

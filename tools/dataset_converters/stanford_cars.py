@@ -15,9 +15,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.ingest.class_lists import make_lists
+from seitpp.ingest.fine_grained import read_stanford_cars
 from seitpp.io.command_line import run_tool
-from seitpp.tokenization.class_lists import make_lists
-from seitpp.tokenization.fine_grained import read_stanford_cars
 
 NUM_IMAGES = {"train": 8144, "test": 8041}
 NUM_CLASSES = 196

@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.checkpoint import forbid_pickled_code
-from seitpp.files import written_whole
+from seitpp.ingest.fitting import spread
+from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
+from seitpp.io.files import written_whole
 from seitpp.models import TokenAdapt
-from seitpp.pictures import labelled_grid
 from seitpp.storage import StoreReader
-from seitpp.tokenization.fitting import spread
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.from_store import tokenizer_from_store
-from seitpp.visualization import AugmentationPictures, augmentation_page
+from seitpp.visualization.augmentations import AugmentationPictures, augmentation_page
+from seitpp.visualization.pictures import labelled_grid
 
 _HOW_TO_GET_ONE = (
     "Rows of TokenAdapt are left out. Train one with tools/train.py and a config of configs/tokenadapt/, then pass "

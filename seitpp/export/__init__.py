@@ -1,0 +1,1 @@
+"""Tokenizer and classifier as one ONNX or `torch.export` file."""

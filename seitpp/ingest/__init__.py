@@ -1,0 +1,21 @@
+"""Images on disk to a token store: sources, decoding, encoding in any number of processes, merging, reporting."""
+
+from seitpp.ingest.job import Plan, TokenizeJob
+from seitpp.ingest.merging import Totals, clean
+from seitpp.ingest.report import TokenizeReport, make_report, report_folder
+from seitpp.ingest.run import make_plan, tokenize
+from seitpp.ingest.sources import ImageSource, open_image_source
+
+__all__ = [
+    "ImageSource",
+    "Plan",
+    "TokenizeJob",
+    "TokenizeReport",
+    "Totals",
+    "clean",
+    "make_plan",
+    "make_report",
+    "open_image_source",
+    "report_folder",
+    "tokenize",
+]

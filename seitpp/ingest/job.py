@@ -1,0 +1,164 @@
+"""One run of tokenising: what goes in, what comes out, how it is cut into shards. Plain data for any process."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from seitpp.ingest.loading import Fitting
+from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.io.command_line import error_line
+from seitpp.registry import TOKENIZERS
+from seitpp.storage import StoreSettings
+from seitpp.storage.format import smallest_label_dtype
+from seitpp.storage.writer import DEFAULT_SHARD_BYTES
+from seitpp.tokenizers.base import Tokenizer
+
+_MOST_SAMPLES = 4096
+_MOST_AT_ONCE = 2**31
+
+
+@dataclass(frozen=True)
+class TokenizeJob:
+    """What to tokenise, by which tokenizer, and where to.
+
+    Args:
+        tokenizer: Config of the tokenizer.
+        source: Arguments of `open_image_source`.
+        out: Folder of the store, or a URL.
+        codec: Codec of the store.
+        batch_size: Images encoded at once. A batch is always full (of zeros, if need be), so that an image's codes do
+            not depend on how many others were left.
+        samples_per_shard: Images of the source that a shard covers; None for 4,096, or fewer of large samples.
+        num_workers: Processes that decode images, for each process that encodes.
+        device: Where to encode.
+        skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
+        retry_left_out: Whether a finished store's shards that an image was left out of are made again.
+        label_size: Height and width of label maps; None for those of the tokenizer's images, (0, 0) for their own.
+        save_seconds: How often the codes of an unfinished shard are put aside.
+    """
+
+    tokenizer: dict[str, Any]
+    source: dict[str, Any]
+    out: str
+    codec: str = "bitpacked"
+    batch_size: int = 64
+    samples_per_shard: int | None = None
+    num_workers: int = 0
+    device: str = "cpu"
+    skip_unreadable: bool = True
+    retry_left_out: bool = False
+    label_size: tuple[int, int] | None = None
+    save_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "samples_per_shard"):
+            if getattr(self, name) is not None and not 1 <= getattr(self, name) <= _MOST_AT_ONCE:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number up to {_MOST_AT_ONCE}")
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers is {self.num_workers}, expected 0 or more")
+        if self.label_size is not None and tuple(self.label_size) != (0, 0) and min(self.label_size) < 1:
+            raise ValueError(f"label_size is {tuple(self.label_size)}, expected two positive numbers, or (0, 0)")
+
+    def open_source(self) -> ImageSource:
+        """Open the images."""
+        return open_image_source(**self.source)
+
+    def build_tokenizer(self, codebook: Any = None) -> Tokenizer:
+        """Build the tokenizer on the job's device, frozen; `codebook` is that of one fitted before.
+
+        Raises:
+            ValueError: The config names no tokenizer that there is, or has options that it does not take.
+        """
+        config = {key: value for key, value in self.tokenizer.items() if key != "fit"}
+        if codebook is not None:
+            config["codebook"] = codebook
+        try:
+            tokenizer = TOKENIZERS.build(config)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the tokenizer cannot be built: {error_line(error)}") from error
+        return tokenizer.to(torch.device(self.device)).eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """The images of one shard: numbers start..stop-1 of the source."""
+
+    number: int
+    start: int
+    stop: int
+
+    def batches(self, batch_size: int, done: int = 0) -> Iterator[range]:
+        """Image numbers of each batch after the first `done` images, which are whole batches."""
+        for start in range(self.start + done, self.stop, batch_size):
+            yield range(start, min(start + batch_size, self.stop))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with its source and tokenizer opened: everything that must agree between the processes of a run."""
+
+    job: TokenizeJob
+    source: ImageSource
+    tokenizer: Tokenizer
+
+    @cached_property
+    def fitting(self) -> Fitting:
+        """What loader workers need to know."""
+        size = self.job.label_size
+        size = self.tokenizer.image_size if size is None else None if size == (0, 0) else size
+        num_classes = len(self.source.classes) if self.source.annotated and self.source.classes else None
+        return Fitting.of(self.tokenizer, size, self.source.reduce_zero_label, num_classes)
+
+    @cached_property
+    def settings(self) -> StoreSettings:
+        """The store that comes out."""
+        tokenizer, source = self.tokenizer, self.source
+        label_dtype = None
+        if source.labels is not None:
+            num_classes = len(source.classes) if source.classes else int(source.labels.max()) + 1
+            label_dtype = smallest_label_dtype(num_classes)
+        facts = source_facts(self.job, source)
+        if source.annotated:
+            facts["label_maps"] = {
+                "size": "kept" if self.fitting.label_size is None else list(self.fitting.label_size),
+                "reduce_zero_label": source.reduce_zero_label,
+            }
+        codebook = tokenizer.codebook
+        # Said only where it is so: headers of all other stores stay as they were.
+        spatial = {} if tokenizer.spatial else {"spatial": False}
+        settings = StoreSettings(
+            codebook_size=tokenizer.codebook_size,
+            grid=tokenizer.grid,
+            tokenizer={**tokenizer.describe(), **spatial},
+            codebook=None if codebook is None else codebook.detach().float().cpu().numpy(),
+            codec=self.job.codec,
+            label_kind=source.label_kind,
+            classes=source.classes,
+            label_dtype=label_dtype,
+            source=facts,
+            channels=tokenizer.channels,
+            minimum=tokenizer.minimum,
+            code_table=getattr(tokenizer, "code_table", None),
+            samples_per_shard=self.job.samples_per_shard or _MOST_SAMPLES,
+        )
+        if self.job.samples_per_shard is None:
+            samples = min(_MOST_SAMPLES, settings.samples_within(DEFAULT_SHARD_BYTES))
+            settings = replace(settings, samples_per_shard=samples)
+        return settings
+
+    @cached_property
+    def shards(self) -> list[ShardPlan]:
+        """The shards that cover the source."""
+        size, total = self.settings.samples_per_shard, len(self.source)
+        return [
+            ShardPlan(number, start, min(start + size, total)) for number, start in enumerate(range(0, total, size))
+        ]
+
+
+def source_facts(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
+    """What a store records of the images and of how a tokenizer was fitted to them."""
+    facts = source.describe()
+    return {**facts, "tokenizer_fit": dict(job.tokenizer["fit"])} if "fit" in job.tokenizer else facts

@@ -1,0 +1,363 @@
+"""The beginning and the end of a run: a header that says what is being written, and one that lists all shards.
+
+An unfinished store has a header that lists the shards finished so far, so that it can be read; and a folder `.tokenize`
+with a record for each of them. Merging turns the records into the final header. A store is finished when its header
+says so and the run's own file, the first that `clean` removes, is gone.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seitpp.ingest import run_lock
+from seitpp.ingest.damage import LABELS, label_map_problems, read_records, require_shards, shard_problem
+from seitpp.ingest.job import Plan
+from seitpp.ingest.output import STAGING, OutputFolder
+from seitpp.ingest.records import ShardRecord
+from seitpp.ingest.worker import first_reasons, label_map_name, record_name, unreadable_error
+from seitpp.io.untrusted import parse_json, parse_json_object
+from seitpp.storage import format as store_format
+from seitpp.storage.label_files import label_file, pack_checksums
+
+_RUN_FILE = f"{STAGING}/run.json"
+_KEPT_RECORDS = "report/shards.json"
+# What may change between the runs that make one store, but not without a word.
+_SOFT = {"batch_size": "--batch-size", "device": "--device"}
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a finished run amounts to.
+
+    Attributes:
+        num_samples: Images in the store.
+        source_bytes: Bytes of those images in the source.
+        unreadable: Number, name and reason of each image that was left out.
+    """
+
+    num_samples: int
+    source_bytes: int
+    unreadable: list[tuple[int, str, str]]
+
+
+def refuse_foreign(out: str) -> None:
+    """Refuse a folder that holds anything but a store, finished or not.
+
+    Raises:
+        FileExistsError: It does.
+    """
+    output = OutputFolder(out)
+    foreign = [name for name in output.names() if name not in (STAGING, *store_format.SIDE_FILES)]
+    if foreign and output.read(store_format.HEADER_FILE) is None and output.read(_RUN_FILE) is None:
+        raise FileExistsError(
+            f"{out} exists and holds {foreign[0]!r}, but no store that was begun by this command; name an empty or new "
+            "folder"
+        )
+
+
+def is_finished(out: str) -> bool:
+    """Whether a finished store lies there."""
+    output = OutputFolder(out)
+    header = read_header(output)
+    return header is not None and header.get("complete") is True and output.read(_RUN_FILE) is None
+
+
+def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
+    """Refuse a store that was begun with other settings.
+
+    Args:
+        out: Folder of the store.
+        expected: Entries of this run's header. Of `source` those are compared that are given: facts are added at the
+            end.
+
+    Raises:
+        ValueError: There is such a store; with the first entry that differs.
+    """
+    header = read_header(OutputFolder(out))
+    for key, value in expected.items() if header is not None else ():
+        found = header.get(key)
+        if key == "version" and found in store_format.READ_VERSIONS:
+            continue  # goes on, or is found finished, as it would be in this version
+        if key == "source" and isinstance(found, dict):
+            found = {name: found.get(name) for name in value}
+        if found != value:
+            name, found, value = _first_difference(key, found, value)
+            raise ValueError(
+                f"{out} is the store of another run: its {name} is {_short(found)}, this run's is {_short(value)}. "
+                "Name another folder, or delete that one"
+            )
+
+
+def begin(plan: Plan) -> tuple[bool, list[str]]:
+    """Prepare the store for writing, or recognise one that was begun before.
+
+    Returns:
+        Whether all is done already, and warnings.
+
+    Raises:
+        ValueError: Another run's store lies there: another source, tokenizer or setting; or a finished one that lacks
+            a shard or part of one.
+    """
+    output, expected = OutputFolder(plan.job.out), plan.settings.header()
+    refuse_other_store(plan.job.out, expected)
+    header = read_header(output)
+    if is_finished(plan.job.out):
+        if output.is_local:
+            require_shards(output)
+        output.remove_folder(STAGING)  # left by a run that was killed while it cleaned
+        if not num_left_out(header) or not plan.job.retry_left_out:
+            _require_none_left_out(plan, header)
+            return True, []
+        run_lock.hold(plan.job.out, alone=True)
+        _restore_records(output)
+    output.remove_unfinished_files()
+    warnings = _compare_run(plan, output, header)
+    if header is not None and header.get("complete"):  # killed before the report was written
+        return False, warnings
+    for name, content in plan.settings.files().items():
+        output.write(name, content)
+    if header is None:
+        _write_header(output, expected, [], complete=False)
+    return False, warnings
+
+
+def num_left_out(header: dict[str, Any] | None) -> int:
+    """Images that were left out of a finished store, as its header says."""
+    found = ((header or {}).get("source") or {}).get("num_unreadable")
+    return found if isinstance(found, int) else 0
+
+
+def _require_none_left_out(plan: Plan, header: dict[str, Any] | None) -> None:
+    """Refuse a finished store that images were left out of, where the job is to leave none out."""
+    if not plan.job.skip_unreadable and (number := num_left_out(header)):
+        raise ValueError(
+            f"{plan.job.out} is complete, but {number} images were left out of it, with the reasons: "
+            f"{plan.job.out}/report/unreadable.txt. Mend them, then pass --retry-left-out to read them again"
+        )
+
+
+def keep_records(plan: Plan, totals: Totals) -> None:
+    """Keep the records of shards with the report, for a run that reads images again; nothing if none was left out."""
+    output = OutputFolder(plan.job.out)
+    if not totals.unreadable:
+        output.remove(_KEPT_RECORDS)
+        return
+    names = [record_name(shard.number) for shard in plan.shards]
+    contents = {name: (output.read(name) or b"").decode() for name in names}
+    output.write(_KEPT_RECORDS, json.dumps(contents).encode())
+
+
+def _restore_records(output: OutputFolder) -> None:
+    """Put the records of a finished store's shards back, as if its run had not been cleaned up.
+
+    Raises:
+        ValueError: They were not kept, or are damaged.
+    """
+    content, path = output.read(_KEPT_RECORDS), f"{output.path}/{_KEPT_RECORDS}"
+    remedy = f"To read images again that were left out, delete {output.path} and run the same command"
+    if content is None:
+        raise ValueError(f"{path} is missing, so it is not known which shards lack images. {remedy}")
+    try:
+        records = parse_json_object(content, path)
+    except ValueError as error:
+        raise ValueError(f"{error}. {remedy}") from error
+    for name, record in records.items():
+        if isinstance(record, str) and name == f"{STAGING}/{name.rpartition('/')[2]}":
+            output.write(name, record.encode())
+
+
+def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
+    """Numbers of the shards that have no record yet, or were damaged since they were written.
+
+    Those of which an image was left out count as unfinished for a job that skips none, or is to try these again: it
+    may be there by now.
+
+    Args:
+        plan: The run.
+        warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
+    """
+    output = OutputFolder(plan.job.out)
+    records, problems = read_records(plan, output)
+    for number, record in records.items():
+        if problem := shard_problem(output, record):
+            problems[number] = problem
+    problems = {**label_map_problems(plan, output, records), **problems}
+    for number, problem in problems.items():
+        warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
+    again = plan.job.retry_left_out or not plan.job.skip_unreadable
+    left_out = (key for key, record in records.items() if again and record.unreadable)
+    _make_again(plan, output, records, {*problems, *left_out})
+    finished = set(output.names(STAGING))
+    return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]
+
+
+def _make_again(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord], lacking: set[int]) -> None:
+    """Drop the records of the shards `lacking`, and what depends on how many images they left out."""
+    if not lacking:
+        return
+    # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
+    numbered = bool(output.names(LABELS))
+    kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
+    _write_header(output, plan.settings.header(), _entries(kept), complete=False)
+    if numbered:
+        for number in records.keys() - lacking:
+            output.remove(record_name(number))
+        output.remove_folder(LABELS)
+    for number in lacking:  # last, since they lead here after a kill
+        output.remove(record_name(number))
+
+
+def publish(plan: Plan) -> None:
+    """Let the header of an unfinished store list the shards that are there, so that they can be read."""
+    output = OutputFolder(plan.job.out)
+    header = read_header(output)
+    if header is not None and not header.get("complete"):
+        _write_header(output, plan.settings.header(), _entries(read_records(plan, output)[0]), complete=False)
+
+
+def finish(plan: Plan) -> Totals:
+    """Declare the store complete. What a rerun would need is kept until `clean`.
+
+    Raises:
+        ValueError: An image was left out though the job skips none, or none could be read; or a shard or a label map
+            is not there any more.
+    """
+    output = OutputFolder(plan.job.out)
+    records, problems = read_records(plan, output)
+    files = set(output.names())
+    for shard in plan.shards:
+        if shard.number not in records:
+            problems.setdefault(shard.number, f"{output.path}/{record_name(shard.number)} is missing")
+        elif (entry := records[shard.number].entry) is not None and entry["file"] not in files:
+            problems[shard.number] = f"{output.path}/{entry['file']} is missing"
+    if problems := problems or label_map_problems(plan, output, records):
+        _make_again(plan, output, records, set(problems))
+        raise ValueError(
+            f"{'; '.join(list(problems.values())[:3])}: damaged or removed by something else while this run was at "
+            "work. Run the same command again to make what is lacking"
+        )
+    unreadable = [failure for record in records.values() for failure in record.unreadable]
+    if unreadable and not plan.job.skip_unreadable:
+        raise unreadable_error(unreadable)
+    if not (entries := _entries(records)):
+        output.remove_folder(STAGING)  # a rerun is to look again
+        raise ValueError(f"none of the {len(unreadable)} images could be read. {first_reasons(unreadable)}")
+    num_samples = sum(entry["num_samples"] for entry in entries)
+    header = plan.settings.header()
+    header["source"] = {**header["source"], "num_unreadable": len(unreadable)}
+    if plan.source.annotated:
+        header["label_maps"] = _number_label_maps(plan, output, records)
+    _write_header(output, header, entries, complete=True)
+    return Totals(num_samples, sum(record.source_bytes for record in records.values()), unreadable)
+
+
+def clean(out: str) -> None:
+    """Remove what a rerun would have needed; the last step."""
+    output = OutputFolder(out)
+    output.remove(_RUN_FILE)  # from here on the store is finished
+    output.remove_folder(STAGING)
+    run_lock.release(out)
+
+
+def read_header(output: OutputFolder) -> dict[str, Any] | None:
+    """The header of a store, finished or not; None if there is none, or a damaged one of a run that goes on.
+
+    Raises:
+        NotAStoreError: It is no header of a token store.
+    """
+    content, path = output.read(store_format.HEADER_FILE), f"{output.path}/{store_format.HEADER_FILE}"
+    if content is None:
+        return None
+    try:
+        header = parse_json(content, path)
+    except ValueError as error:
+        if output.read(_RUN_FILE) is not None:
+            return None  # it is written anew from the records of the shards
+        raise store_format.NotAStoreError(str(error)) from error
+    if not isinstance(header, dict) or header.get("format") != store_format.FORMAT:
+        raise store_format.NotAStoreError(f"{path} belongs to something else than a token store")
+    return header
+
+
+def _first_difference(name: str, found: Any, expected: Any) -> tuple[str, Any, Any]:
+    """Descend to the first entry in which two values differ; what says most comes first, hashes come last."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted({**found, **expected}, key=lambda key: ("sha256" in key, key not in ("type", "kind"))):
+            if found.get(key) != expected.get(key):
+                return _first_difference(f"{name}.{key}", found.get(key), expected.get(key))
+    return name, found, expected
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _compare_run(plan: Plan, output: OutputFolder, header: dict[str, Any] | None) -> list[str]:
+    """Record settings that do not show in the header; warn of those that changed since the run began.
+
+    Raises:
+        ValueError: There is no header to compare with, and the run was begun with other settings.
+    """
+    settings = store_format.sha256_hex(store_format.canonical_json(plan.settings.header()))
+    now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
+    content = output.read(_RUN_FILE)
+    if content is None:
+        output.write(_RUN_FILE, json.dumps(now).encode())
+        return []
+    try:
+        began = parse_json_object(content, f"{output.path}/{_RUN_FILE}")
+    except ValueError as error:
+        _require_header(output, header)
+        output.write(_RUN_FILE, json.dumps(now).encode())
+        return [f"{error}: --batch-size and --device cannot be compared with those that this store was begun with"]
+    if began.get("settings") != settings:
+        _require_header(output, header)
+    return [
+        f"{option} was {began.get(key)} when this store was begun and is {now[key]} now: near a tie between two codes, "
+        "rounding may decide otherwise than in an uninterrupted run"
+        for key, option in _SOFT.items()
+        if began.get(key) != now[key] and not (key == "batch_size" and now["device"] == "cpu")  # pieces are small there
+    ]
+
+
+def _require_header(output: OutputFolder, header: dict[str, Any] | None) -> None:
+    """Raise `ValueError` where there is nothing to tell whether the shards so far are those of this run."""
+    if header is None and any(name.endswith(".json") and name.startswith("shard-") for name in output.names(STAGING)):
+        raise ValueError(
+            f"{output.path}/{store_format.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
+            f"there are those of this run; delete {output.path} and run the same command again"
+        )
+
+
+def _entries(records: dict[int, ShardRecord]) -> list[dict[str, Any]]:
+    return [record.entry for record in records.values() if record.entry is not None]
+
+
+def _write_header(
+    output: OutputFolder, header: dict[str, Any], entries: list[dict[str, Any]], *, complete: bool
+) -> None:
+    num_samples = sum(entry["num_samples"] for entry in entries)
+    content = {**header, "num_samples": num_samples, "complete": complete, "shards": entries}
+    output.write(store_format.HEADER_FILE, store_format.header_bytes(content))
+
+
+def _number_label_maps(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[str, Any]:
+    """Move label maps from their image's number to their sample's; goes on where a killed run stopped.
+
+    Returns:
+        The header's entry of their checksums.
+    """
+    waiting = set(output.names(f"{STAGING}/labels"))
+    readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]
+    for sample, image in enumerate(readable):
+        staged = label_map_name(image)
+        if staged.rpartition("/")[2] in waiting:
+            output.move(staged, label_file(sample))
+    checksums = [checksum for record in records.values() for checksum in record.label_maps or ()]
+    content, entry = pack_checksums(np.array(checksums, np.uint32))
+    output.write(entry["file"], content)
+    return entry

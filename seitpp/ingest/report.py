@@ -1,0 +1,221 @@
+"""What a finished run tells: how well codes are used, what an image costs, how good it looks when it comes back."""
+
+import io
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seitpp.images.label_maps import label_histogram
+from seitpp.ingest.fitting import spread
+from seitpp.ingest.job import Plan
+from seitpp.ingest.label_checks import classes_without_pixels, late_warnings
+from seitpp.ingest.loading import ImageBatches
+from seitpp.ingest.merging import Totals, keep_records, num_left_out, read_header
+from seitpp.ingest.output import OutputFolder
+from seitpp.io.checkpoint import shorten
+from seitpp.storage import StoreReader, store_stats
+from seitpp.tokenizers.base import Tokenizer
+from seitpp.tokenizers.encoding import encode_pixels
+from seitpp.visualization.pictures import reconstruction_grid
+
+_SAMPLE_IMAGES = 64
+_PICTURE_IMAGES = 8
+_LEAST_SAME = 0.9  # near ties change single codes, on another device or with another batch size
+
+
+@dataclass(frozen=True)
+class TokenizeReport:
+    """Facts about a finished store; fields that were not measured are None.
+
+    Attributes:
+        num_samples: Images in the store.
+        num_unreadable: Images of the source that are not.
+        token_bytes_per_image: Bytes of an image's codes.
+        bytes_per_image: Bytes of the whole store, codebook included, over its images.
+        source_bytes_per_image: Bytes of an image in the source, mean.
+        share_of_source: Bytes of the store over bytes of the source.
+        codes_used: Codes that occur.
+        codebook_size: Codes that there are.
+        entropy_bits: Bits a code, order 0.
+        sample_images: Images that the following fields were measured on, evenly spread over the store.
+        psnr_db: Peak signal-to-noise ratio of decoded against original 8-bit images, mean over the sample.
+        psnr_db_min: The smallest one.
+        codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
+        changed_images: Names of the sample's images that give other codes now, beyond near ties.
+        codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
+        skipped_files: Files of the source that were not taken for images, counted by their ending.
+        share_ignored_pixels: Share of the label maps' pixels that mean "ignore"; None without label maps.
+        num_classes_with_pixels: Classes that some pixel has; None without label maps.
+        classes_without_pixels: Names (or indices) of classes that none has; None without label maps.
+    """
+
+    num_samples: int
+    num_unreadable: int
+    token_bytes_per_image: float | None
+    bytes_per_image: float | None
+    source_bytes_per_image: float
+    share_of_source: float | None
+    codes_used: int | None
+    codebook_size: int
+    entropy_bits: float | None
+    sample_images: int
+    psnr_db: float | None
+    psnr_db_min: float | None
+    codes_reproduced: float | None
+    codes_changed_by_precision: float | None
+    skipped_files: dict[str, int] = field(default_factory=dict)
+    share_ignored_pixels: float | None = None
+    num_classes_with_pixels: int | None = None
+    classes_without_pixels: list[str] | None = None
+    changed_images: list[str] | None = None
+
+    def warnings(self) -> list[str]:
+        """What a person should look at, a line each."""
+        lines = []
+        if self.changed_images:
+            lines.append(
+                f"{len(self.changed_images)} of the {self.sample_images} images looked at give other codes than the "
+                f"store has, such as {self.changed_images[0]}: they were changed since, perhaps before a run was "
+                "continued. Delete the store and run the same command to make it from the images as they are"
+            )
+        return lines + late_warnings(
+            self.share_ignored_pixels, self.classes_without_pixels, self.num_classes_with_pixels
+        )
+
+
+def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
+    """Measure a finished store and write `report/` into it: `report.json`, `unreadable.txt`, `reconstructions.png`.
+
+    `shards.json` is there for a later run that is to read images again which were left out, if any were.
+
+    A store that is not on this machine is not read again; what would need that is None.
+    """
+    output = OutputFolder(plan.job.out)
+    reader = StoreReader(output.path) if output.is_local else None
+    stats = None if reader is None else store_stats(reader)
+    samples, names, pixels = _sample(plan, totals)
+    tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
+    decoded = _decode(plan.tokenizer, tokens, plan.job.device)
+    psnr = None if decoded is None else psnr_of(pixels, decoded)
+    source_bytes = totals.source_bytes / totals.num_samples
+    same = None if reader is None else (reader.read(samples) == tokens.numpy()).reshape(len(samples), -1).mean(axis=1)
+    report = TokenizeReport(
+        num_samples=totals.num_samples,
+        num_unreadable=len(totals.unreadable),
+        token_bytes_per_image=stats and stats.token_bytes,
+        bytes_per_image=stats and stats.total_bytes,
+        source_bytes_per_image=source_bytes,
+        share_of_source=stats and stats.total_bytes / source_bytes,
+        codes_used=stats and stats.codes_used,
+        codebook_size=plan.tokenizer.codebook_size,
+        entropy_bits=stats and stats.entropy_bits,
+        sample_images=len(samples),
+        psnr_db=None if psnr is None else float(psnr.mean()),
+        psnr_db_min=None if psnr is None else float(psnr.min()),
+        codes_reproduced=None if same is None else float(same.mean()),
+        changed_images=None if same is None else [names[place] for place in np.flatnonzero(same < _LEAST_SAME)],
+        codes_changed_by_precision=_changed_by_precision(plan, pixels),
+        skipped_files=dict(plan.source.skipped),
+        **_label_map_facts(reader if plan.source.annotated else None),
+    )
+    output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")
+    output.write("report/unreadable.txt", unreadable_list(totals))
+    keep_records(plan, totals)
+    if decoded is not None:
+        output.write("report/reconstructions.png", _picture(pixels, decoded))
+    return report
+
+
+def _label_map_facts(reader: StoreReader | None) -> dict[str, Any]:
+    """How pixels are shared among the classes of a store's label maps; nothing without a store that has any."""
+    if reader is None:
+        return {}
+    histogram = label_histogram(reader)
+    return {
+        "share_ignored_pixels": histogram["ignored_share"],
+        "num_classes_with_pixels": sum(entry["pixels"] > 0 for entry in histogram["classes"]),
+        "classes_without_pixels": classes_without_pixels(histogram),
+    }
+
+
+def unreadable_list(totals: Totals) -> bytes:
+    """Name, tab and reason of each image that was left out, one a line.
+
+    Names are those of the file system, with blanks for tabs and line breaks.
+    """
+    lines = (
+        "\t".join(" ".join(re.split(r"[\t\r\n]+", text)).strip() for text in (name, reason)) + "\n"
+        for _, name, reason in totals.unreadable
+    )
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def psnr_of(images: Tensor, decoded: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each 8-bit image (B, C, H, W), (B,), in dB; at most 88, for equal ones too."""
+    error = (images.double() - decoded.double()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp_min(1e-4))
+
+
+def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
+    """Numbers in the store of evenly spread images, their names, and their pixels (n, C, H, W), uint8."""
+    left_out = {number for number, _, _ in totals.unreadable}
+    kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
+    samples = spread(len(kept), _SAMPLE_IMAGES)
+    batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
+    if not batch.readable.any():
+        _, name, reason = batch.failures[0]
+        raise OSError(f"{name} cannot be read any more: {reason}. All samples are written; run again for the report")
+    again = np.flatnonzero(batch.readable)  # one that went away since the run says nothing about the tokens
+    names = [plan.source.names[kept[samples[place]]] for place in again]
+    return [samples[place] for place in again], names, batch.pixels[torch.from_numpy(batch.readable)]
+
+
+def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
+    file = io.BytesIO()
+    shown = spread(len(pixels), _PICTURE_IMAGES)
+    reconstruction_grid(pixels[shown], decoded[shown]).save(file, format="PNG")
+    return file.getvalue()
+
+
+@torch.inference_mode()
+def _decode(tokenizer: Tokenizer, tokens: Tensor, device: str) -> Tensor | None:
+    """Images of tokens (n, C, H, W), uint8; None if the tokenizer has no decoder."""
+    if not getattr(tokenizer, "can_decode", True):
+        return None
+    chunks = tokens.long().split(_PICTURE_IMAGES)
+    return torch.cat([tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu() for chunk in chunks])
+
+
+def _changed_by_precision(plan: Plan, pixels: Tensor) -> float | None:
+    if getattr(plan.tokenizer, "precision", "float32") == "float32":
+        return None
+    from seitpp.tokenizers import changed_share
+
+    images = plan.tokenizer.from_bytes(pixels[: plan.job.batch_size].to(plan.job.device))
+    return changed_share(plan.tokenizer, images)
+
+
+def left_out_message(out: str) -> str | None:
+    """Which images were left out of a finished store, and how to read them again; None if none were."""
+    output = OutputFolder(out)
+    if not (number := num_left_out(read_header(output))):
+        return None
+    lines = (output.read("report/unreadable.txt") or b"").decode("utf-8", "replace").splitlines()
+    names = shorten([line.split("\t")[0] for line in lines], 3)
+    return (
+        f"{number} images were left out, with the reasons: {report_folder(out)}/unreadable.txt"
+        + (f" ({names})" if names else "")
+        + ". Mend them and run the same command with --retry-left-out to read them again"
+    )
+
+
+def report_folder(out: str) -> str:
+    """Where the report of a store lies."""
+    output = OutputFolder(out)
+    return str(Path(output.path) / "report") if output.is_local else f"{out.rstrip('/')}/report"

@@ -1,0 +1,184 @@
+"""What every source of images offers: their names in a fixed order, their bytes, and labels if there are any."""
+
+import hashlib
+import os
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, decode_image
+from seitpp.ingest.sources.files import local_path, read_file
+from seitpp.io.checkpoint import shorten
+from seitpp.io.text_files import text_lines, unquoted
+from seitpp.storage.format import canonical_json
+
+
+class ImageSource(ABC):
+    """Images in a fixed order that does not depend on the file system; can be pickled and sent to workers.
+
+    Attributes:
+        kind: What sort of source, such as `folder`; goes into the store's header.
+        names: One name an image, unique, with forward slashes.
+        labels: Class index of each image, (N,), int64, or None.
+        classes: Class names in the order of their indices, or None.
+        annotated: Whether each image has a label map.
+        reduce_zero_label: Whether label maps mean "ignore" by 0.
+        folders: Folders that were searched for images; nothing may be written into them.
+        max_pixels: Most pixels that an image or label map may have.
+        unlabelled: Whether labels were to be left out.
+        skipped: Files that were found and not taken for images, counted by their ending.
+    """
+
+    kind: str
+    names: list[str]
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+    annotated: bool = False
+    reduce_zero_label: bool = False
+    folders: tuple[str, ...] = ()
+    max_pixels: int = MAX_PIXELS
+    unlabelled: bool = False
+    skipped: Mapping[str, int] = MappingProxyType({})
+    _fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abstractmethod
+    def read(self, index: int) -> bytes:
+        """Bytes of an image's file."""
+
+    def read_annotation(self, index: int) -> bytes:
+        """Bytes of an image's label map; only where `annotated`."""
+        raise NotImplementedError(f"{self.kind} sources have no label maps")
+
+    def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
+        """An image as RGB or grey, and the bytes it took in its source.
+
+        Raises:
+            UnreadableImageError: It cannot be decoded.
+            OSError: Its file cannot be read.
+        """
+        content = self.read(index)
+        return decode_image(content, in_channels, self.max_pixels), len(content)
+
+    @property
+    def label_kind(self) -> str:
+        """Kind of labels in the words of a store."""
+        return "segmentation" if self.annotated else "none" if self.labels is None else "class"
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for a store's header; a hash stands for the list of images."""
+        return {"kind": self.kind, "num_images": len(self), "images_sha256": self.fingerprint()}
+
+    def warnings(self) -> list[str]:
+        """What a person may want to know before a long run; classes with a single image, for one."""
+        lines = []
+        if self.skipped:
+            lines.append(
+                f"files that were not taken for images, by their ending: {described_endings(self.skipped)}; name a "
+                "file in a list to read it whatever its ending"
+            )
+        if self.label_kind == "none" and not self.unlabelled:
+            lines.append("no labels were found, so the images have none; pass --unlabelled if that is meant")
+        return lines + self._label_warnings()
+
+    def _label_warnings(self) -> list[str]:
+        if self.labels is None or not len(self.labels):
+            return []
+        present, counts = np.unique(self.labels, return_counts=True)
+        if len(present) == 1 and len(self) > 1:
+            return [f"all {len(self)} images are of one class"]
+        lines = alike_warnings(self.classes or [])
+        if (single := present[counts == 1]).size:
+            lines.append(f"classes with a single image: {len(single)}, such as {self._shown_class(single[0])}")
+        # Of the classes up to the largest index alone: there may be billions of indices.
+        if num_absent := int(present[-1]) + 1 - len(present):
+            first = next((index for index, label in enumerate(present) if index != label), len(present))
+            hint = "; do the labels count from 1? Class indices count from 0" if first == 0 else ""
+            lines.append(f"classes without an image: {num_absent}, such as {self._shown_class(first)}{hint}")
+        return lines
+
+    def _shown_class(self, index: int) -> str:
+        return repr(self.classes[index]) if self.classes else str(int(index))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and labels in their order."""
+        if self._fingerprint is None:
+            digest = hashlib.sha256(canonical_json(self.names))
+            if self.labels is not None:
+                digest.update(np.ascontiguousarray(self.labels, dtype="<i8").tobytes())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
+
+    def refuse_inside(self, out: str) -> None:
+        """Refuse an output folder that a later run would search for images.
+
+        Raises:
+            ValueError: It is one of `folders`, or lies in one.
+        """
+        inner = local_path(out)
+        for folder in self.folders:
+            outer = local_path(folder)
+            if (inner is None) != (outer is None):
+                continue
+            if inner is None or outer is None:
+                inside = f"{out.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
+            else:
+                inner_path, outer_path = os.path.realpath(inner), os.path.realpath(outer)
+                inside = os.path.commonpath([inner_path, outer_path]) == outer_path
+            if inside:
+                raise ValueError(f"{out} lies inside {folder}, where images are looked for; name a folder elsewhere")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file's ending is that of an image format we read."""
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def count_endings(names: Iterable[str]) -> dict[str, int]:
+    """How many names have each ending, in lower case, the most frequent first."""
+    counts = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def described_endings(counts: Mapping[str, int]) -> str:
+    """Endings and their counts, as `.pdf 3, .gz 1`; the first 20."""
+    return shorten([f"{ending} {count:,}" for ending, count in counts.items()], 20)
+
+
+def alike_warnings(classes: Sequence[str]) -> list[str]:
+    """What to say of class names that a person reads as the same: other Unicode forms, blanks, cases."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        visible = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+        groups.setdefault(" ".join(visible.casefold().split()), []).append(name)
+    if not (alike := [names for names in groups.values() if len(names) > 1]):
+        return []
+    names = " and ".join(ascii(name) for name in alike[0][:2])
+    return [f"class names that read alike and yet are different classes: {len(alike)}, such as {names}"]
+
+
+def read_class_names(path: str) -> list[str]:
+    """Class names, one per line, in the order of their indices.
+
+    Raises:
+        ValueError: It is no text, or names are not different, or empty, or there are none.
+    """
+    names = [unquoted(line) for line in text_lines(read_file(path), path, "list of class names")]
+    if not names:
+        raise ValueError(f"{path} names no classes; expected one a line")
+    line_of: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name or name in line_of:
+            found = f"{name!r}, as line {line_of[name]} is" if name else "empty"
+            raise ValueError(f"{path}, line {number} is {found}; class names must differ and not be empty, one a line")
+        line_of[name] = number
+    return names

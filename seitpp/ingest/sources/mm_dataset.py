@@ -1,0 +1,153 @@
+"""Images of a data set that an mmpretrain or mmseg config describes."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from seitpp.images.decoding import UnreadableImageError, decode_image, to_eight_bit
+from seitpp.images.label_files import IGNORE_INDEX
+from seitpp.ingest.sources.base import ImageSource, count_endings
+from seitpp.ingest.sources.files import is_url, join, list_files, read_file
+from seitpp.ingest.sources.labels import LARGEST_LABEL
+from seitpp.io.config_file import read_config
+
+# What other projects' data sets raise at files that are not as they expect.
+_DATA_SET_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
+
+
+class MMDatasetSource(ImageSource):
+    """The data set of `SPLIT_dataloader` in a config; its pipeline is not run.
+
+    Each sample is an image file (`img_path`) or an array (`img`, RGB, (H, W, 3) or grey (H, W), uint8), with a class
+    (`gt_label`) or a label map (`seg_map_path`) if it has one.
+
+    Args:
+        config: The config file.
+        split: `train`, `val` or `test`.
+        unlabelled: Leave out classes and label maps.
+
+    Raises:
+        ValueError: The config has no such data set, or its samples are of another form.
+    """
+
+    kind = "mm-dataset"
+
+    def __init__(self, config: str, split: str = "train", unlabelled: bool = False) -> None:
+        cfg = read_config(config)
+        loader = cfg.get(f"{split}_dataloader") or {}
+        if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
+            raise ValueError(f"{config} has no {split}_dataloader with a dataset; choose another --split")
+        self._config = config
+        dataset = self._build(cfg, dict(loader["dataset"]))
+        if not len(dataset):
+            raise ValueError(f"{config}: the data set of the {split} split is empty")
+        infos = [self._kept_fields(dataset.get_data_info(index)) for index in range(len(dataset))]
+        self._images = [self._image_of(info) for info in infos]
+        self.skipped = _files_left_out(dataset, self._images)
+        self.names = [
+            image if isinstance(image, str) else f"{Path(config).stem}/{split}/{number}"
+            for number, image in enumerate(self._images)
+        ]
+        if not unlabelled:
+            self._take_labels(dataset, infos)
+
+    def read(self, index: int) -> bytes:
+        """Bytes of an image's file."""
+        return read_file(self._images[index])
+
+    def read_annotation(self, index: int) -> bytes:
+        """Bytes of an image's label map."""
+        return read_file(self._maps[index])
+
+    def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
+        """An image as RGB or grey, and its bytes (of the array, where there is no file)."""
+        image = self._images[index]
+        if isinstance(image, str):
+            content = self.read(index)
+            return decode_image(content, in_channels, self.max_pixels), len(content)
+        if image.dtype != np.uint8:
+            raise UnreadableImageError(f"it is an array of {image.dtype}, expected uint8")
+        return to_eight_bit(Image.fromarray(image), in_channels), image.nbytes
+
+    def _build(self, cfg: Config, dataset: dict[str, Any]) -> Any:
+        scope = cfg.get("default_scope") or str(dataset.get("type", "")).rpartition(".")[0] or "mmengine"
+        try:
+            with DATASETS.switch_scope_and_registry(scope) as registry:
+                return registry.build({**dataset, "pipeline": [], "lazy_init": False})
+        except _DATA_SET_ERRORS as error:
+            hint = "; name a plain one, not one that wraps others" if isinstance(error, (KeyError, TypeError)) else ""
+            raise ValueError(
+                f"{self._config}: the data set {dataset.get('type')!r} cannot be opened{hint}: {error}"
+            ) from error
+
+    @staticmethod
+    def _kept_fields(info: dict[str, Any]) -> dict[str, Any]:
+        """What is used of a sample; the rest would fill the memory."""
+        return {key: info[key] for key in ("img_path", "img", "gt_label", "seg_map_path") if key in info}
+
+    def _image_of(self, info: dict[str, Any]) -> str | np.ndarray:
+        image = info.get("img_path", info.get("img"))
+        if not isinstance(image, (str, np.ndarray)):
+            raise ValueError(f"{self._config}: samples have the fields {sorted(info)}, expected 'img_path' or 'img'")
+        return image
+
+    def _take_labels(self, dataset: Any, infos: list[dict[str, Any]]) -> None:
+        metainfo = dataset.metainfo
+        self.classes = list(metainfo["classes"]) if metainfo.get("classes") else None
+        for name in ("seg_map_path", "gt_label"):
+            lacking = [place for place, info in enumerate(infos) if info.get(name) is None]
+            if 0 < len(lacking) < len(infos):
+                raise ValueError(f"{self._config}: {self.names[lacking[0]]} has no {name}, others have one")
+        if all(info.get("seg_map_path") for info in infos):
+            if getattr(dataset, "label_map", None):  # mmseg's, of a data set with some of its classes
+                raise ValueError(
+                    f"{self._config}: the data set renumbers its classes, which are not renumbered in label maps here; "
+                    "leave out the classes in its metainfo"
+                )
+            self.annotated = True
+            self._maps = [info["seg_map_path"] for info in infos]
+            if (ignored := getattr(dataset, "ignore_index", IGNORE_INDEX)) != IGNORE_INDEX:
+                raise ValueError(
+                    f"{self._config}: the data set's ignore_index is {ignored}, but stores take {IGNORE_INDEX} for "
+                    "ignored pixels; change the value in the label maps, and leave the option out"
+                )
+            self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
+        elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
+            self.labels = self._checked([int(info["gt_label"]) for info in infos])
+        elif any(info.get("gt_label") is not None for info in infos):
+            raise ValueError(
+                f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
+                "index; pass --unlabelled to leave labels out"
+            )
+
+    def _checked(self, labels: list[int]) -> np.ndarray:
+        """Class indices, (N,), int64; raises `ValueError` at one that is none."""
+        end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
+        for name, label in zip(self.names, labels, strict=True):
+            if not 0 <= label < end:
+                raise ValueError(
+                    f"{self._config}: the gt_label of {name} is {label}, expected a class index from 0 to {end - 1}"
+                )
+        return np.array(labels, np.int64)
+
+
+def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:
+    """Endings of the files in the data set's folders that are no samples, where it took what it found there.
+
+    The data sets of mmpretrain and mmseg take endings of their own choice. With an annotation file, what is left out
+    is left out on purpose.
+    """
+    prefix = getattr(dataset, "data_prefix", None)
+    if getattr(dataset, "ann_file", "") or not isinstance(prefix, Mapping):
+        return {}
+    taken = {os.path.realpath(image) for image in images if isinstance(image, str)}
+    folder = prefix.get("img_path") or prefix.get("img")
+    if not taken or not isinstance(folder, str) or is_url(folder) or not os.path.isdir(folder):
+        return {}
+    return count_endings(name for name in list_files(folder) if os.path.realpath(join(folder, name)) not in taken)

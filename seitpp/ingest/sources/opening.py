@@ -1,0 +1,132 @@
+"""Opening any source of images by its path."""
+
+import re
+
+from seitpp.images.decoding import MAX_PIXELS
+from seitpp.ingest.sources.base import ImageSource, is_image_name, read_class_names
+from seitpp.ingest.sources.files import exists, is_folder, join, list_files, list_folders
+from seitpp.ingest.sources.folder import FolderSource
+from seitpp.ingest.sources.listing import ListSource
+from seitpp.ingest.sources.mm_dataset import MMDatasetSource
+from seitpp.ingest.sources.pairs import PairSource
+from seitpp.ingest.sources.tars import TarSource
+
+_LISTS = (".txt", ".csv")
+_COMPRESSED = re.compile(r"\.(tgz|tar\.\w+)$")
+
+
+def open_image_source(
+    path: str,
+    *,
+    split: str | None = None,
+    root: str | None = None,
+    classes_file: str | None = None,
+    annotations: str | None = None,
+    reduce_zero_label: bool = False,
+    unlabelled: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> ImageSource:
+    """Open images by the form of their path.
+
+    Args:
+        path: A folder (classes, ADE20k-like pairs, or tar files), a `.txt` or `.csv` list, a `.tar` file or pattern of
+            them, or an OpenMMLab config (`.py`). Any may be a URL that fsspec knows, but for the config.
+        split: Sub-folder of that name, or the split of a config.
+        root: Folder of the paths in a list.
+        classes_file: Class names, one a line, in the order of their indices.
+        annotations: Folder of label maps for the images in `path`.
+        reduce_zero_label: Whether 0 in the label maps means "ignore".
+        unlabelled: Whether to leave labels out.
+        max_pixels: Most pixels that an image or label map may have; larger ones count as unreadable.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: What lies there is not a usable source; see the classes of this package.
+    """
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
+    source = _open(str(path), split, root, classes_file, annotations, reduce_zero_label, unlabelled)
+    source.max_pixels, source.unlabelled = max_pixels, unlabelled
+    _check_class_names(source)
+    return source
+
+
+def _open(
+    path: str,
+    split: str | None,
+    root: str | None,
+    classes_file: str | None,
+    annotations: str | None,
+    reduce_zero_label: bool,
+    unlabelled: bool,
+) -> ImageSource:
+    given = {
+        "--split": split,
+        "--root": root,
+        "--classes": classes_file,
+        "--annotations": annotations,
+        "--reduce-zero-label": reduce_zero_label,
+        "--unlabelled": unlabelled,
+    }
+
+    def allow(what: str, *options: str) -> None:
+        for option, value in given.items():
+            if value and option not in options:
+                raise ValueError(f"{path} is {what}, for which {option} means nothing; leave it out")
+
+    classes = read_class_names(classes_file) if classes_file else None
+    if path.endswith(".py"):
+        allow("a config", "--split", "--unlabelled")
+        return MMDatasetSource(path, split or "train", unlabelled)
+    if path.endswith(_LISTS):
+        allow("a list", "--root", "--classes", "--unlabelled")
+        _require(path)
+        return ListSource(path, root, classes, unlabelled)
+    if path.endswith(".tar"):
+        allow("a tar file", "--classes", "--unlabelled")
+        return TarSource(path, classes, unlabelled)
+    _require(path)
+    if not is_folder(path):
+        hint = "; unpack it, compressed tar files cannot be read in place" if _COMPRESSED.search(path) else ""
+        raise ValueError(
+            f"{path} is not a source of images; expected a folder, .txt, .csv, .tar or config .py file{hint}"
+        )
+    pairs = annotations is None and is_folder(join(path, "images")) and is_folder(join(path, "annotations"))
+    if pairs and not unlabelled:
+        allow("a folder with annotations", "--split", "--classes", "--reduce-zero-label")
+        images, maps = join(path, "images"), join(path, "annotations")
+        return PairSource(_sub(images, split), _sub(maps, split), classes, reduce_zero_label)
+    folder = _sub(join(path, "images") if pairs else path, split)
+    if annotations is not None:
+        allow("a folder with annotations", "--split", "--classes", "--annotations", "--reduce-zero-label")
+        return PairSource(folder, annotations, classes, reduce_zero_label)
+    files = list_files(folder)
+    if any(name.endswith(".tar") for name in files) and not any(is_image_name(name) for name in files):
+        allow("a folder of tar files", "--split", "--classes", "--unlabelled")
+        return TarSource(folder, classes, unlabelled)
+    allow("a folder without annotations", "--split", "--classes", "--unlabelled")
+    return FolderSource(folder, unlabelled, classes, files)
+
+
+def _check_class_names(source: ImageSource) -> None:
+    """Refuse names of class folders that are in another encoding than the file system's."""
+    for name in source.classes or ():
+        if any("\ud800" <= character <= "\udfff" for character in str(name)):
+            raise ValueError(f"class folder {name!r} has a name that is no text in UTF-8; rename it")
+
+
+def _sub(folder: str, split: str | None) -> str:
+    if split is None:
+        return folder
+    inner = join(folder, split)
+    if not is_folder(inner):
+        present = ", ".join(list_folders(folder)[:10]) or "none"
+        raise FileNotFoundError(
+            f"{inner} does not exist; --split {split} names a sub-folder of {folder}, where there are: {present}"
+        )
+    return inner
+
+
+def _require(path: str) -> None:
+    if not exists(path):
+        raise FileNotFoundError(f"{path} does not exist; expected images: a folder, a list, tar files or a config")

@@ -1,0 +1,260 @@
+"""Images to finished shards: the part of a run that every process does, with one process or with many.
+
+A shard is a function of the source, the tokenizer and its number alone. Its codes are put aside every so often, so that
+a killed process loses seconds; when all are there, the shard is written, then a record that says so.
+"""
+
+import io
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from torch import Tensor
+
+from seitpp.ingest.job import Plan, ShardPlan
+from seitpp.ingest.loading import LoadedBatch, load_batches
+from seitpp.ingest.output import STAGING, OutputFolder
+from seitpp.ingest.records import ShardRecord
+from seitpp.io.untrusted import parse_json_object, parse_npz, parsing, whole_number
+from seitpp.storage.codecs import value_dtype
+from seitpp.storage.format import shard_name
+from seitpp.storage.settings import shard_entry
+from seitpp.tokenizers.encoding import encode_pixels
+
+Progress = Callable[[int], None]
+"""Called with the number of images done since the last call."""
+
+
+def record_name(number: int) -> str:
+    """File that says that a shard is finished."""
+    return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.json"
+
+
+def partial_name(number: int, first: int) -> str:
+    """File with codes of an unfinished shard, from its `first` image on."""
+    return f"{STAGING}/partial/{shard_name(number).removesuffix('.bin')}-{first:08d}.npz"
+
+
+def label_map_name(number: int) -> str:
+    """File that keeps the label map of an image until samples are numbered."""
+    return f"{STAGING}/labels/{number:08d}.png"
+
+
+@dataclass
+class ShardState:
+    """What is known of the images of an unfinished shard, in their order.
+
+    Attributes:
+        tokens: Tokens of each image, read or not, one array a batch.
+        readable: Whether each could be read, one array a batch.
+        source_bytes: Bytes that the readable ones take in the source.
+        failures: Number, name and reason of each that could not be read.
+        label_maps: CRC-32 of each image's label map, 0 where it has none; one array per batch.
+        saved: Batches that are put aside.
+        files: Where they are.
+    """
+
+    tokens: list[np.ndarray] = field(default_factory=list)
+    readable: list[np.ndarray] = field(default_factory=list)
+    source_bytes: int = 0
+    failures: list[tuple[int, str, str]] = field(default_factory=list)
+    label_maps: list[np.ndarray] = field(default_factory=list)
+    saved: int = 0
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Images dealt with."""
+        return sum(len(batch) for batch in self.readable)
+
+    def add(self, batch: LoadedBatch, tokens: np.ndarray) -> None:
+        """Take in a batch and its tokens (B, H, W) or (B, H, W, C)."""
+        self.tokens.append(tokens)
+        self.readable.append(batch.readable)
+        self.source_bytes += int(batch.num_bytes.sum())
+        self.failures += batch.failures
+        maps = batch.label_maps or [None] * len(batch.readable)
+        self.label_maps.append(np.array([0 if one is None else zlib.crc32(one) for one in maps], np.uint32))
+
+    def samples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of the readable images, and the places in the shard of those images."""
+        kept = np.flatnonzero(np.concatenate(self.readable))
+        return np.concatenate([tokens[fine] for tokens, fine in zip(self.tokens, self.readable, strict=True)]), kept
+
+    def pack(self) -> bytes:
+        """What is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
+        facts = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
+        parts = (self.tokens, self.readable, self.label_maps)
+        tokens, readable, label_maps = (np.concatenate(part[self.saved :]) for part in parts)
+        file = io.BytesIO()
+        np.savez(file, tokens=tokens, readable=readable, label_maps=label_maps, facts=np.array(facts))
+        return file.getvalue()
+
+    def take_back(self, name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype, most: int) -> None:
+        """Add what `pack` put into the file `name`.
+
+        Args:
+            name: The file.
+            content: Its bytes.
+            shape: Shape of a sample.
+            dtype: Type of the tokens.
+            most: Images that the shard has beyond those that are known.
+
+        Raises:
+            ValueError: The file is damaged; nothing was added.
+        """
+        arrays = parse_npz(content, name, at_most=2**32)
+        with parsing(name, "what this run put aside"):
+            tokens, readable, label_maps = (arrays[key] for key in ("tokens", "readable", "label_maps"))
+            facts = parse_json_object(str(arrays["facts"]), name)
+            count = len(readable)
+            expected = ((count, *shape), dtype, (count,), np.bool_, (count,), np.uint32)
+            found = (tokens.shape, tokens.dtype, readable.shape, readable.dtype, label_maps.shape, label_maps.dtype)
+            if found != expected or not 1 <= count <= most:
+                raise ValueError(f"it holds {found}")
+            source_bytes = whole_number(facts["source_bytes"], "source_bytes", 0, 2**63)
+            failures = [(int(number), str(which), str(reason)) for number, which, reason in facts["failures"]]
+        self.tokens.append(tokens)
+        self.readable.append(readable)
+        self.label_maps.append(label_maps)
+        self.source_bytes, self.failures = source_bytes, failures
+        self.files.append(name)
+        self.saved = len(self.tokens)
+
+
+class ShardWorker:
+    """Writes the shards it is given.
+
+    Args:
+        plan: The run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.job = plan, plan.job
+        self.output = OutputFolder(plan.job.out)
+        self._dtype = value_dtype(plan.tokenizer.codebook_size, plan.tokenizer.minimum)
+
+    def run(self, shards: Sequence[ShardPlan], progress: Progress | None = None) -> None:
+        """Finish shards, from where an earlier run left them.
+
+        Raises:
+            ValueError: An image cannot be read, and the job does not skip such.
+            OSError: The store cannot be written.
+        """
+        states = {shard.number: self._load_state(shard) for shard in shards}
+        todo = [(shard, numbers) for shard in shards for numbers in self._batches(shard, states[shard.number])]
+        if progress is not None:
+            progress(sum(state.done for state in states.values()))
+        for shard in shards:
+            self._finish_if_done(shard, states)
+        batches = load_batches(
+            self.plan.source, self.plan.fitting, [numbers for _, numbers in todo], self.job.num_workers
+        )
+        saved = time.monotonic()
+        for (shard, _), (batch, tokens) in zip(todo, self._encode(batches), strict=True):
+            state = states[shard.number]
+            if batch.failures and not self.job.skip_unreadable:
+                self._save(shard, state)
+                raise unreadable_error(batch.failures)
+            self._keep_label_maps(batch, shard.start + state.done)
+            state.add(batch, tokens.astype(self._dtype))
+            if progress is not None:
+                progress(len(batch.readable))
+            if self._finish_if_done(shard, states):
+                saved = time.monotonic()
+            elif time.monotonic() - saved >= self.job.save_seconds:
+                self._save(shard, state)
+                saved = time.monotonic()
+
+    def _batches(self, shard: ShardPlan, state: ShardState) -> Iterator[range]:
+        return shard.batches(self.job.batch_size, state.done)
+
+    def _encode(self, batches: Iterator[LoadedBatch]) -> Iterator[tuple[LoadedBatch, np.ndarray]]:
+        """Tokens of each batch, one batch behind: the device works on the next while this one is dealt with."""
+        waiting: tuple[LoadedBatch, Tensor] | None = None
+        for batch in batches:
+            tokens = self.encode(batch.pixels)
+            if waiting is not None:
+                yield waiting[0], waiting[1].cpu().numpy()
+            waiting = batch, tokens
+        if waiting is not None:
+            yield waiting[0], waiting[1].cpu().numpy()
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Tokens of images (B, C, H, W), uint8, int32 on the device."""
+        return encode_pixels(self.plan.tokenizer, pixels, self.job.device, self.job.batch_size)
+
+    def _load_state(self, shard: ShardPlan) -> ShardState:
+        state, size = ShardState(), shard.stop - shard.start
+        while (content := self.output.read(name := partial_name(shard.number, state.done))) is not None:
+            try:
+                state.take_back(name, content, self.plan.settings.sample_shape, self._dtype, size - state.done)
+            except ValueError as error:
+                print_log(f"{error}; the images from there on are read again", logger=None)
+                self.output.remove(name)
+                break
+        if state.failures and not self.job.skip_unreadable:
+            self._forget(state)
+            return ShardState()  # an image that could not be read may be there by now
+        return state
+
+    def _forget(self, state: ShardState) -> None:
+        """Remove what was put aside, the last first: a run killed here leaves a beginning."""
+        for name in reversed(state.files):
+            self.output.remove(name)
+
+    def _save(self, shard: ShardPlan, state: ShardState) -> None:
+        if state.saved < len(state.tokens):
+            name = partial_name(shard.number, sum(len(batch) for batch in state.readable[: state.saved]))
+            self.output.write(name, state.pack())
+            state.files.append(name)
+            state.saved = len(state.tokens)
+
+    def _keep_label_maps(self, batch: LoadedBatch, first: int) -> None:
+        for place, label_map in enumerate(batch.label_maps):
+            if label_map is not None:
+                self.output.write(label_map_name(first + place), label_map)
+
+    def _finish_if_done(self, shard: ShardPlan, states: dict[int, ShardState]) -> bool:
+        state = states[shard.number]
+        if state.done < shard.stop - shard.start:
+            return False
+        label_maps = None
+        if self.plan.source.annotated:
+            label_maps = np.concatenate(state.label_maps)[np.concatenate(state.readable)].tolist()
+        entry = self._write_shard(shard, state)
+        record = ShardRecord(entry, shard.stop - shard.start, state.source_bytes, state.failures, label_maps)
+        self.output.write(record_name(shard.number), record.pack())
+        self._forget(state)
+        states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
+        return True
+
+    def _write_shard(self, shard: ShardPlan, state: ShardState) -> dict[str, Any] | None:
+        """Write the shard's file and return its entry for the header; None if none of its images could be read."""
+        tokens, places = state.samples()
+        if not len(tokens):
+            return None
+        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.start + places]
+        name = shard_name(shard.number)
+        content = self.plan.settings.encode_shard(tokens, labels)
+        self.output.write(name, content)
+        return shard_entry(name, content, len(tokens))
+
+
+def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:
+    """The error that ends a run at an image that cannot be read."""
+    _, name, reason = failures[0]
+    return ValueError(
+        f"{name} cannot be read: {reason}. Repair or remove it, or pass --on-error skip to leave such images out; what "
+        "was done so far is kept"
+    )
+
+
+def first_reasons(failures: Sequence[Sequence[Any]]) -> str:
+    """Names and reasons of the first images that cannot be read."""
+    return "; ".join(f"{name}: {reason}" for _, name, reason in failures[:3])

@@ -1,0 +1,209 @@
+"""Checkpoint files as data: tensors and plain types only, and names and shapes that are checked, not guessed.
+
+Importing this module also makes mmengine's loader read so. That one loads what fits and logs the rest; here a mismatch
+is an error that lists the names.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seitpp.io.files import written_whole
+from seitpp.io.mmengine_loading import use_safe_loading
+from seitpp.io.safetensors_file import SAFETENSORS_SUFFIX, load_safetensors
+from seitpp.io.torch_file import load_torch_file
+from seitpp.io.untrusted import check_regular_file
+
+# Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
+_STATE_DICT_KEYS = ("state_dict", "model", "module")
+
+use_safe_loading()
+
+
+def forbid_pickled_code() -> None:
+    """Make every later `torch.load` of this process accept tensors and plain types only."""
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+
+
+def load_checkpoint_file(path: str | Path) -> Any:
+    """Read a torch or safetensors checkpoint without running anything in it.
+
+    Returns:
+        What the file holds; of a `.safetensors` file its text metadata as `meta` and its tensors as `state_dict`.
+
+    Raises:
+        FileNotFoundError: Nothing lies at `path`.
+        ValueError: It is damaged, or holds other things than tensors, plain types and what mmengine's runner writes.
+            No code in it is run.
+    """
+    path = check_regular_file(path, "checkpoint")
+    return load_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path)
+
+
+def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
+    """Write weights and facts about them as `{"meta", "state_dict"}`, or as `.safetensors` by the suffix.
+
+    Only tensors and text enter the file; it is written aside, then renamed.
+    """
+    path, weights = Path(path), standalone(weights)
+    if path.suffix != SAFETENSORS_SUFFIX:
+        save_torch(path, {"meta": dict(meta), "state_dict": weights})
+        return
+    from safetensors.torch import save
+
+    with written_whole(path) as temporary:
+        temporary.write_bytes(save(weights, metadata=dict(meta)))
+
+
+def save_torch(path: str | Path, content: Any) -> None:
+    """Write what `torch.save` writes, aside, then renamed.
+
+    Raises:
+        OSError: The file cannot be written, for one because the disk is full; with its name.
+    """
+    # Into a file that Python opened, whose error says why; torch's writer knows no more than that something went wrong.
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: a view would drag its whole storage into a file."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+
+
+def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint: the dict itself, or what it keeps under `state_dict`, `model` or `module`."""
+    for key in _STATE_DICT_KEYS if isinstance(checkpoint, Mapping) else ():
+        if isinstance(checkpoint.get(key), Mapping):
+            checkpoint = checkpoint[key]
+            break
+    if not isinstance(checkpoint, Mapping) or not checkpoint:
+        raise ValueError(f"checkpoint {path} holds no weights; expected a dict of tensors")
+    _check_tensors(checkpoint, path)
+    return {name.removeprefix("module."): value for name, value in checkpoint.items()}
+
+
+def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
+    """Refuse weights that hold NaN or infinity, which a diverged training leaves.
+
+    Args:
+        weights: Tensors by name; integers always pass.
+        source: What they are from, for the message: "checkpoint work_dirs/x/epoch_3.pth".
+
+    Raises:
+        ValueError: With the names, and how many values of the first are not finite.
+    """
+    if broken := [name for name, value in weights.items() if not _is_finite(value)]:
+        first = weights[broken[0]]
+        count = int((~first.isfinite()).sum())
+        raise ValueError(
+            f"{source} holds values that are NaN or infinite in {shorten(broken)} ({count} of {first.numel()} in "
+            f"{broken[0]}); it is damaged, or its training diverged. Take an earlier checkpoint"
+        )
+
+
+def _check_tensors(weights: Mapping, source: str | Path) -> None:
+    """Refuse entries that are not dense tensors under names."""
+    if strange := [str(name)[:100] for name, value in weights.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"checkpoint {source} holds entries that are not tensors: {shorten(strange)}")
+    if nameless := [str(name)[:100] for name in weights if not isinstance(name, str)]:
+        raise ValueError(f"checkpoint {source} holds tensors under keys that are no names: {shorten(nameless)}")
+    if unusual := [name for name, value in weights.items() if not _is_plain_tensor(value)]:
+        raise ValueError(
+            f"checkpoint {source} holds tensors that are sparse, quantised, complex or without values: "
+            f"{shorten(unusual)}; save them dense, as float32"
+        )
+
+
+def _is_plain_tensor(value: Tensor) -> bool:
+    unusual = value.is_complex() or value.is_quantized or value.is_meta or value.is_nested
+    return value.layout == torch.strided and not unusual
+
+
+def _is_finite(value: Tensor) -> bool:
+    has_fractions = value.is_floating_point() or value.is_complex()
+    return value.is_meta or not has_fractions or bool(value.isfinite().all())
+
+
+def shorten(names: Iterable[str], most: int = 8) -> str:
+    """Names in a row, cut after `most` with the number that is left."""
+    names = list(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def check_state_dict(
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    source: str | Path,
+    *,
+    may_miss: Iterable[str] = (),
+    may_exceed: Iterable[str] = (),
+    resizable: Iterable[str] = (),
+) -> None:
+    """Refuse weights whose names, shapes or kinds of number are not those of the model, or that are not finite.
+
+    Args:
+        found: What the checkpoint holds.
+        expected: What the model holds.
+        source: The checkpoint's path, for the message.
+        may_miss: Names that the checkpoint need not hold.
+        may_exceed: Names that the checkpoint may hold and the model lack.
+        resizable: Names whose number of places (the second dimension) may differ: position tables, resized on loading.
+
+    Raises:
+        ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.
+    """
+    _check_tensors(found, source)
+    common = found.keys() & expected.keys()
+    if not common:
+        raise ValueError(
+            f"checkpoint {source} has no key in common with the model; it holds {shorten(found)}, the model expects "
+            f"{shorten(expected)}. Is it another model's, or does it need tools/convert_checkpoint.py?"
+        )
+    resizable, may_miss, may_exceed = set(resizable), set(may_miss), set(may_exceed)
+    problems = []
+    shapes = [
+        f"{name} {tuple(found[name].shape)} where the model has {tuple(expected[name].shape)}"
+        for name in expected
+        if name in common and not _shape_fits(found[name], expected[name], name in resizable)
+    ]
+    if shapes:
+        problems.append(f"wrong shapes: {shorten(shapes, 4)}")
+    kinds = [
+        f"{name} {found[name].dtype} where the model has {expected[name].dtype}"
+        for name in expected
+        if name in common and found[name].is_floating_point() != expected[name].is_floating_point()
+    ]
+    if kinds:
+        problems.append(f"wrong kinds of number: {shorten(kinds, 4)}")
+    missing = [name for name in expected if name not in common and name not in may_miss]
+    if missing:
+        problems.append(f"missing keys: {shorten(missing)}")
+    unknown = [name for name in found if name not in common and name not in may_exceed]
+    if unknown:
+        problems.append(f"unknown keys: {shorten(unknown)}")
+    if problems:
+        raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems))
+    # A table that has infinite values by design, such as an attention mask, has them in the model, too.
+    broken = {name: found[name] for name in found if name in common and not _is_finite(found[name])}
+    check_finite({name: value for name, value in broken.items() if _is_finite(expected[name])}, f"checkpoint {source}")
+    wider = [name for name in common - broken.keys() if found[name].dtype.itemsize > expected[name].dtype.itemsize]
+    if lost := [name for name in wider if not _is_finite(found[name].to(expected[name].dtype))]:
+        kind = expected[lost[0]].dtype
+        raise ValueError(f"checkpoint {source} holds values beyond the range of the model's {kind}: {shorten(lost)}")
+
+
+def _shape_fits(found: Tensor, expected: Tensor, resizable: bool) -> bool:
+    if resizable and found.ndim == expected.ndim == 3:
+        return found.shape[::2] == expected.shape[::2]
+    return found.shape == expected.shape

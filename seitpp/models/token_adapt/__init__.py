@@ -1,0 +1,6 @@
+"""TokenAdapt: its network, and the model that trains it (SeiT++, section 3.2)."""
+
+from seitpp.models.token_adapt.pretrain import TokenAdaptPretrain
+from seitpp.models.token_adapt.token_adapt import TokenAdapt
+
+__all__ = ["TokenAdapt", "TokenAdaptPretrain"]

@@ -1,6 +1,0 @@
-"""Where images come from: class folders, lists, image and annotation pairs, tar files, OpenMMLab data sets."""
-
-from seitpp.tokenization.sources.base import ImageSource
-from seitpp.tokenization.sources.opening import open_image_source
-
-__all__ = ["ImageSource", "open_image_source"]

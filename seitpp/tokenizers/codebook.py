@@ -1,0 +1,181 @@
+"""The codebook: K vectors that codes index. Reading, writing, hashing it, and the nearest-code search.
+
+Used by tokenizers, the data preprocessor and augmentations alike. Nearest code after L2 normalisation of both sides is
+what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
+"""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seitpp.io.files import written_whole
+from seitpp.io.plain_objects import NotPlainError
+from seitpp.io.torch_file import load_torch_file
+from seitpp.io.untrusted import read_npy
+from seitpp.storage import format as store_format
+
+_MOST_BYTES = 1 << 32
+# Scores of this many elements a thread (1 MiB of float32) stay in a CPU core's cache; more rows at once run slower.
+_CPU_SCORE_ELEMENTS = 1 << 18
+# On an accelerator the bound only keeps the scores from filling the memory at K in the hundred thousands.
+_DEVICE_SCORE_ELEMENTS = 1 << 28
+
+
+def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
+    """SHA-256 (hex) of the codebook's rows as C-ordered little-endian float32, the identity that stores record."""
+    array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
+    return store_format.codebook_sha256(array)
+
+
+def load_codebook(path: str | Path) -> np.ndarray:
+    """Read a codebook from a token store, a `.npy` file, or a torch file that holds one plain tensor.
+
+    Args:
+        path: A store folder, `codebook.npy`, or a torch file such as the release's `codebook.ckpt`.
+
+    Returns:
+        The vectors, (K, D), float32.
+
+    Raises:
+        FileNotFoundError: Nothing lies at `path`.
+        ValueError: The file holds something else than one 2-d float tensor, or carries code. Nothing is executed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from seitpp.storage import StoreReader
+
+        codebook = StoreReader(path, allow_incomplete=True).codebook
+        if codebook is None:
+            raise ValueError(f"store {path} carries no codebook; name a codebook file (.npy or a torch tensor) instead")
+        return codebook
+    if not path.exists():
+        raise FileNotFoundError(
+            f"codebook {path} does not exist; point `codebook` at a token store (docs/data.md makes those of the "
+            "recipes), a .npy file or the release's codebook.ckpt"
+        )
+    is_npy = path.suffix == ".npy"
+    array = read_npy(path, "codebook", at_most=_MOST_BYTES) if is_npy else _load_torch_tensor(path)
+    return checked_codebook(array, path)
+
+
+def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
+    """Vectors read from `path` as (K, D), float32; raises `ValueError` unless they are 2-d floats, finite as such."""
+    if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
+        raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
+    with np.errstate(over="ignore"):
+        codebook = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(codebook).all():
+        raise ValueError(
+            f"codebook {path} holds values that are not finite as float32; it is damaged or was never trained"
+        )
+    return codebook
+
+
+def _load_torch_tensor(path: Path) -> np.ndarray:
+    try:
+        value = load_torch_file(path, what="codebook")
+    except NotPlainError as error:
+        raise ValueError(
+            f"codebook {path} is not a plain tensor but a pickle that carries code or objects, which is refused "
+            "(nothing in it was run). Save the codebook as one tensor."
+        ) from error
+    if not isinstance(value, Tensor):
+        raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
+    return codebook_array(value)
+
+
+def codebook_array(value: Tensor) -> np.ndarray:
+    """A tensor read from a file as numpy's array, floats as float32: numpy has no bfloat16."""
+    return value.detach().float().numpy() if value.is_floating_point() else value.numpy()
+
+
+def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
+    """Write a codebook, (K, D), as `.npy` or (any other suffix) as one torch tensor; written aside, then renamed."""
+    array = np.ascontiguousarray(torch.as_tensor(codebook).cpu().numpy(), dtype=np.float32)
+    content = io.BytesIO()  # numpy tells no reason where it writes into a file of a full disk
+    if Path(path).suffix == ".npy":
+        np.save(content, array)
+    else:
+        torch.save(torch.from_numpy(array), content)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
+    """Codes of the codebook rows with the largest cosine to each vector; ties go to the lowest code.
+
+    The vector's own length cannot change which cosine is largest, so only the codebook is normalised.
+
+    Args:
+        vectors: (..., D), floating point. Computed in float32 whatever autocast says: in bfloat16 codes change.
+        codebook: (K, D), need not be normalised.
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
+
+    Returns:
+        Codes, (...), int64.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        directions = F.normalize(codebook.float(), dim=-1).T.contiguous()  # (D, K)
+        flat = vectors.reshape(-1, vectors.shape[-1]).float()
+        codes = best_scored_codes(flat, lambda rows: rows @ directions, directions.shape[1], chunk_rows)
+    return codes.view(vectors.shape[:-1])
+
+
+def best_scored_codes(
+    flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None
+) -> Tensor:
+    """Codes with the highest score, ties to the lowest code, scored a chunk at a time.
+
+    Args:
+        flat: Vectors (R, D).
+        score: Makes scores (r, K) of a chunk of them.
+        codebook_size: K.
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
+
+    Returns:
+        Codes, (R,), int64.
+    """
+    if chunk_rows is None:
+        on_cpu = flat.device.type == "cpu"
+        bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
+        chunk_rows = max(1, bound // codebook_size)
+    codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
+    for start in range(0, flat.shape[0], chunk_rows):
+        codes[start : start + chunk_rows] = _argmax_last(score(flat[start : start + chunk_rows]))
+    return codes
+
+
+def _argmax_last(scores: Tensor) -> Tensor:
+    """First place of the largest value in each row, (R, K) to (R,)."""
+    if scores.device.type == "cpu" and not torch.compiler.is_compiling():
+        # numpy's argmax is vectorised where torch's on the CPU is not; the tie rule is the same.
+        return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
+    return scores.argmax(dim=-1)
+
+
+def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
+    """Codes of the codebook rows at the smallest Euclidean distance; ties go to the lowest code.
+
+    Args:
+        vectors: (..., D), floating point.
+        codebook: (K, D).
+        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
+
+    Returns:
+        Codes, (...), int64.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        flat = vectors.reshape(-1, vectors.shape[-1]).float()
+        table = codebook.float()
+        bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
+        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
+    return codes.view(vectors.shape[:-1])
+
+
+# By the name of the distance that a tokenizer compares with.
+NEAREST_CODES = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}

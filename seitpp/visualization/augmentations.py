@@ -1,0 +1,215 @@
+"""What augmentations make of stored tokens, decoded: the comparisons of SeiT++'s Fig. 3, C and D, and a page of them.
+
+One draw acts on decoded pixels, on codebook embeddings and on TokenAdapt's map; what comes out becomes codes, which the
+store's tokenizer decodes.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seitpp.augment import BatchCenterCrop, BatchMixup, BatchRandomAffine, BatchRandomFlip, BatchRandomResizedCrop
+from seitpp.augment.base import BatchTransform, embed_codes
+from seitpp.augment.embedding_ops import EmbNoise, color_adapt
+from seitpp.augment.mixing import MixWeights
+from seitpp.models import TokenAdapt
+from seitpp.tokenizers import Tokenizer
+from seitpp.tokenizers.codebook import NEAREST_CODES
+from seitpp.tokenizers.reencoding import reencoded
+from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
+
+_BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)
+_CONTRAST = 1.5  # the paper gives no factor
+
+_ORIGINAL = "The store's tokens, decoded."
+_PIXELS = (
+    "Decoded to pixels, augmented there and encoded again: what TokenAdapt learns to predict from the tokens alone."
+)
+_DIRECT = "The same draw applied to the tokens' embeddings, then the nearest codes."
+_ADAPTED = "The same draw applied to TokenAdapt's map of the tokens, which was then reversed to codes."
+
+
+class AugmentationPictures:
+    """Decodes a few samples of a store, augmented in several ways.
+
+    Where TokenAdapt makes a smaller grid, each picture shows the middle of that size; what a crop makes has it already.
+
+    Args:
+        tokenizer: What made the tokens; decodes them.
+        tokens: (B, H, W), or (B, H, W, channels) for a tokenizer without a codebook. Mixup and ColorAdapt take the next
+            sample as partner, the last one the first, so that B is at least 2.
+        token_adapt: The network; None leaves its rows out.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The tokens have no spatial grid, the tokenizer cannot decode, or there are fewer than 2 samples.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, tokens: Tensor, token_adapt: TokenAdapt | None = None, seed: int = 0
+    ) -> None:
+        name = type(tokenizer).__name__
+        if not tokenizer.spatial:
+            raise ValueError(
+                f"the tokens of {name} have no spatial grid: no place of theirs stands for a part of the image, so "
+                "there is nothing to flip, turn or crop. Use a store of another tokenizer"
+            )
+        if not tokenizer.can_decode:
+            raise ValueError(f"{name} has no decoder, so its tokens cannot be shown; load all of its weights")
+        if len(tokens) < 2:
+            raise ValueError(
+                f"number of samples to show is {len(tokens)}, expected at least 2: Mixup and ColorAdapt take pairs"
+            )
+        self.tokenizer, self.tokens, self.token_adapt, self.seed = tokenizer, tokens.long(), token_adapt, seed
+        rows, columns = tokens.shape[1:3]
+        # Those of TokenAdapt's map, also where there is none: so draws are the same with and without it.
+        self.places = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
+        self.out_places = self.places if token_adapt is None else token_adapt.out_map_places
+        self.partner = torch.arange(len(tokens)).roll(-1)
+        self._embeddings = self._embedded()
+
+    @torch.no_grad()
+    def panels(self) -> list[PicturePanel]:
+        """One panel for each geometric augmentation and for Mixup, and one of colours."""
+        original = PictureRow("original", _ORIGINAL, self._shown(self.tokens))
+        compared = [
+            PicturePanel(title, [original, *self._compared(*operation)]) for title, operation in self._operations()
+        ]
+        return [*compared, PicturePanel("Colours", [original, *self._colours()])]
+
+    def _operations(self) -> list[tuple[str, tuple[BatchTransform, Any]]]:
+        """Augmentations of the recipes with their draws, in effect on every sample and strong enough to be seen."""
+        transforms = {
+            "Horizontal flip": BatchRandomFlip(prob=1.0),
+            "Affine": BatchRandomAffine(degrees=30, translate=0.2, shear=15),
+            "Random resized crop": BatchRandomResizedCrop(self.out_places, scale=(0.2, 0.6)),
+        }
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = [
+            (title, (transform, transform.sample(len(self.tokens), self.places, generator=generator)))
+            for title, transform in transforms.items()
+        ]
+        halves = MixWeights(torch.full(self.partner.shape, 0.5), self.partner)
+        return [*drawn, ("Mixup, 1:1 with the next column", (BatchMixup(), halves))]
+
+    def _compared(self, transform: BatchTransform, drawn: Any) -> list[PictureRow]:
+        """One augmentation of pixels, of embeddings, and through TokenAdapt."""
+        keeps_places = transform.out_places(self.places) == self.places
+        cut = self._middle if keeps_places else lambda maps: maps  # a crop has the right size already
+        encoded = reencoded(self.tokenizer, self.tokens, lambda pixels: cut(transform.apply(pixels, drawn)))
+        direct = self._nearest(transform.apply(self._embeddings, drawn))
+        rows = [
+            PictureRow("pixels augmented, re-encoded", _PIXELS, self._shown(encoded)),
+            PictureRow("tokens without TokenAdapt", _DIRECT, self._shown(direct)),
+        ]
+        if self.token_adapt is not None:
+            maps = cut(transform.apply(self.token_adapt.convert(self._embeddings), drawn))
+            rows.append(PictureRow("tokens with TokenAdapt", _ADAPTED, self._shown(self._reversed(maps))))
+        return rows
+
+    def _colours(self) -> list[PictureRow]:
+        """Changes of the embeddings that move no place."""
+        embeddings = self._embeddings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            noisy = EmbNoise(prob=1.0)({"inputs": embeddings})["inputs"]
+        # Brightness adds, as Kornia's, which the paper used. Kornia's contrast only multiplies, which changes no code
+        # where the nearest one is that of the largest cosine; hence torchvision's, about the mean.
+        contrast = embeddings.mean(dim=(2, 3), keepdim=True).lerp(embeddings, _CONTRAST)
+        rows = [
+            ("Emb-Noise", "Normal noise of deviation 1 on each channel and on each value of the embeddings", noisy),
+            ("brightness", f"{_BRIGHTNESS} added to each value of the embeddings", embeddings + _BRIGHTNESS),
+            ("contrast", f"Embeddings moved to {_CONTRAST} times their distance from the channel's mean", contrast),
+            (
+                "ColorAdapt",
+                "Each channel of the embeddings given the mean and deviation it has in the next column",
+                color_adapt(embeddings, self.partner),
+            ),
+        ]
+        return [
+            PictureRow(label, f"{what}, then the nearest codes.", self._shown(self._nearest(maps)))
+            for label, what, maps in rows
+        ]
+
+    def _embedded(self) -> Tensor:
+        """The tokens as maps (B, D, H, W), float32."""
+        if self.tokenizer.codebook is None:
+            return self.tokens.movedim(-1, 1).float()
+        return embed_codes(self.tokens, self.tokenizer.codebook.detach())
+
+    def _nearest(self, embeddings: Tensor) -> Tensor:
+        """Tokens nearest to embeddings (B, D, h, w)."""
+        rows, tokenizer = embeddings.movedim(1, -1), self.tokenizer
+        if tokenizer.codebook is not None:
+            return NEAREST_CODES[tokenizer.distance](rows, tokenizer.codebook)
+        return rows.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
+
+    def _reversed(self, maps: Tensor) -> Tensor:
+        """Tokens that TokenAdapt reads off a map."""
+        if self.token_adapt.regresses:
+            return self._nearest(self.token_adapt.reverse(maps).movedim(-1, 1))
+        return self.token_adapt.reverse_codes(maps)
+
+    def _shown(self, tokens: Tensor) -> Tensor:
+        """Tokens as 8-bit images of the size that is shown; of a whole grid the middle.
+
+        It is cut out of the pixels: where it begins inside a token, embeddings would have to be resampled.
+        """
+        images = self.tokenizer.to_bytes(self.tokenizer.decode(tokens))
+        is_whole = tokens.shape[1:3] == self.tokens.shape[1:3]
+        return self._middle(images) if is_whole else images
+
+    def _middle(self, maps: Tensor) -> Tensor:
+        """What `out_places` keep of maps (B, C, H, W) of any resolution."""
+        crop = BatchCenterCrop(self.out_places)
+        return crop.apply(maps, crop.sample(len(maps), self.places))
+
+
+def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> str:
+    """A page (HTML) that needs no other file: each panel as a picture, with what its rows are.
+
+    Args:
+        panels: What to show.
+        title: Heading.
+        notes: Paragraphs below it.
+    """
+    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in notes)]
+    for panel in panels:
+        labels = ", ".join(row.label for row in panel.rows)
+        captions = "".join(
+            f"<dt>{html.escape(row.label)}</dt><dd>{html.escape(row.caption)}</dd>" for row in panel.rows
+        )
+        parts.append(
+            f"<h2>{html.escape(panel.title)}</h2>\n"
+            f'<img alt="{html.escape(f"Rows: {labels}")}" src="{_data_uri(panel)}">\n<dl>{captions}</dl>'
+        )
+    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4 }}
+img {{ max-width: 100% }}
+dt {{ font-weight: bold }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _data_uri(panel: PicturePanel) -> str:
+    file = io.BytesIO()
+    labelled_grid([panel], titles=False).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
