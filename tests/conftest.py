@@ -21,9 +21,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
 from seitpp.engine import launch
 from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.testing import shrink
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the tools set for their process, and launchers for their ranks.

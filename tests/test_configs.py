@@ -15,9 +15,10 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import with_synthetic_data
 from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS
-from seitpp.testing import shrink, with_synthetic_data
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAVES = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from seitpp.augment import TokenAdaptAugment
 from seitpp.augment.spatial import crop_resize_codes, sample_crop_boxes
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.datasets import TokenDataset
 from seitpp.engine import launch
 from seitpp.engine.compiling import compile_networks, why_not_compiled
@@ -23,7 +24,6 @@ from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTra
 from seitpp.registry import TOKENIZERS, TRANSFORMS
 from seitpp.storage import StoreReader
 from seitpp.structures.draws import draws_to
-from seitpp.testing import make_store
 from seitpp.tokenizers.codebook import nearest_codes
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "tokenize_images.py"

@@ -12,9 +12,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from seitpp.benchmarking.synthetic import make_codebook, make_release, make_tokens
 from seitpp.engine.launch import load_config
 from seitpp.registry import DATASETS, MODELS
-from seitpp.testing import make_codebook, make_release, make_tokens
 
 SYNSETS = [f"n{number:08d}" for number in range(4)]
 

@@ -19,8 +19,9 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_seg_store, with_synthetic_data
 from seitpp.registry import MODELS
-from seitpp.testing import make_seg_store, shrink, with_synthetic_data
 from seitpp.tokenizers import PatchKMeans
 from seitpp.visualization.label_pictures import overlay, segmentation_picture
 

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from seitpp.benchmarking.synthetic import use_random_networks, with_synthetic_data
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.launch import use_guards
 from seitpp.engine.loaders import fit_loaders
@@ -21,7 +22,6 @@ from seitpp.io.command_line import positive_number
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 from seitpp.io.devices import check_device
-from seitpp.testing import use_random_networks, with_synthetic_data
 
 _CPU_BATCH = 8  # samples, where a CPU would take minutes for the batch of a recipe
 

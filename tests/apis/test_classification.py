@@ -13,12 +13,7 @@ from mmengine.infer import BaseInferencer
 from mmpretrain.structures import DataSample
 from PIL import Image
 
-from seitpp.apis import TokenClassificationInferencer, load_classifier
-from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.registry import INFERENCERS
-from seitpp.storage import StoreReader
-from seitpp.testing import build_model, make_store
-from seitpp.testing_classifier import (
+from helpers.classifier import (
     TrainedClassifier,
     logits_of,
     make_trained_classifier,
@@ -26,6 +21,12 @@ from seitpp.testing_classifier import (
     small_vitvqgan,
     write_store,
 )
+from helpers.shrinking import build_model
+from seitpp.apis import TokenClassificationInferencer, load_classifier
+from seitpp.benchmarking.synthetic import make_store
+from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.registry import INFERENCERS
+from seitpp.storage import StoreReader
 from seitpp.tokenizers import BlockDCT
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]

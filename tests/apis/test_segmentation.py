@@ -8,10 +8,11 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from helpers.shrinking import build_model, shrink
 from seitpp.apis import TokenClassificationInferencer, TokenSegInferencer, load_segmentor
+from seitpp.benchmarking.synthetic import make_images, make_seg_store
 from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
-from seitpp.testing import build_model, make_images, make_seg_store, shrink
 from seitpp.tokenizers import PatchKMeans
 
 LEAF = Path(__file__).resolve().parents[2] / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from helpers.golden import load_golden
 from seitpp.augment import ColorAdapt, EmbNoise
 from seitpp.augment.embedding_ops import add_noise, color_adapt, draw_samples
 from seitpp.registry import TRANSFORMS
-from seitpp.testing import load_golden
 
 B, C, H, W = 6, 5, 8, 7
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from seitpp.benchmarking.synthetic import make_codebook, make_store, make_tokens
 from seitpp.models import TokenAdapt
 from seitpp.storage import StoreWriter
-from seitpp.testing import make_codebook, make_store, make_tokens
 
 K, D, CLASSES, WIDTH = 391, 32, 4, 16
 ARCH = dict(_delete_=True, embed_dims=WIDTH, num_layers=2, num_heads=2, feedforward_channels=32)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from helpers.golden import load_golden
 from seitpp.augment import BatchRandomResizedCrop, TokenRRC
 from seitpp.augment.spatial import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
-from seitpp.testing import load_golden
 from seitpp.tokenizers.codebook import nearest_codes
 
 pytestmark = pytest.mark.parity

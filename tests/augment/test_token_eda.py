@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import load_golden
 from seitpp.augment import TokenEDA, token_ops
 from seitpp.augment.token_ops import replace_synonyms, sample_swaps, swap_blocks
+from seitpp.benchmarking.synthetic import make_codebook, make_tokens
 from seitpp.registry import TRANSFORMS
 from seitpp.storage import StoreWriter
-from seitpp.testing import load_golden, make_codebook, make_tokens
 
 K, B, H, W = 30, 64, 16, 12
 SYNONYMS = {code: [(code + 1) % K, (code + 2) % K, (code + 3) % K] for code in range(K)}

@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 from torch.nn import functional as F
 
+from helpers.shrinking import shrink
 from seitpp.benchmarking.plain import PlainMTM, explicit_attention, use_explicit_attention
 from seitpp.benchmarking.steps import TrainingStep, build_loader
 from seitpp.layers.checkpointed_layer import CheckpointedLayer
-from seitpp.testing import shrink
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import load_golden
 from seitpp.converters import LAYOUTS, from_release, to_release
-from seitpp.testing import load_golden
 
 FIXTURE = {
     "mtm": "mtm_forward.npz",

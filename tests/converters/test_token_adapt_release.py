@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import golden_token_adapt, load_golden
 from seitpp.augment import TokenAdaptAugment
 from seitpp.converters import from_release, grid_sides, to_release
 from seitpp.layers.positions import sincos_position_table
 from seitpp.models import TokenAdapt
-from seitpp.testing import load_golden
-from seitpp.testing_golden import golden_token_adapt
 
 LAYOUT = "tokenadapt"
 FIXTURES = ("tokenadapt_conversion.npz", "tokenadapt_reverse.npz")

@@ -17,12 +17,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from seitpp.benchmarking.synthetic import make_codebook
 from seitpp.datasets import ImageDataset
 from seitpp.datasets.image_dataset import fitting_of
 from seitpp.ingest import open_image_source
 from seitpp.ingest.loading import Fitting, ImageBatches
 from seitpp.storage import StoreWriter
-from seitpp.testing import make_codebook
 from seitpp.tokenizers import ViTVQGAN
 
 TOKENIZER = {"type": "seitpp.PatchKMeans", "image_size": [16, 24], "patch_size": 8}

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from seitpp.benchmarking.synthetic import make_codebook, make_release, make_store
 from seitpp.datasets import (
     ClassBalancedDataset,
     ConcatDataset,
@@ -29,7 +30,6 @@ from seitpp.models import TokenDataPreprocessor
 from seitpp.storage import CODECS, StoreReader, StoreWriter, copy_store
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import BitPackedCodec
-from seitpp.testing import make_codebook, make_release, make_store
 from seitpp.token_pairs import TokenPairDataset
 
 KINDS: dict[str, dict] = {

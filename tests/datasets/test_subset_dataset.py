@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from seitpp.benchmarking.synthetic import make_images
 from seitpp.datasets import SubsetDataset
 from seitpp.registry import DATASETS
-from seitpp.testing import make_images
 
 
 @pytest.fixture

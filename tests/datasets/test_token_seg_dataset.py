@@ -11,9 +11,9 @@ from mmengine.runner import Runner
 from mmseg.datasets import ADE20KDataset
 from PIL import Image
 
+from seitpp.benchmarking.synthetic import make_release, make_store
 from seitpp.datasets import TokenSegDataset
 from seitpp.storage import StoreReader, StoreWriter
-from seitpp.testing import make_release, make_store
 
 CLASSES = ["sky", "tree", "house"]
 

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 from mmengine.runner import Runner
 
+from seitpp.benchmarking.synthetic import make_codebook, make_images
 from seitpp.datasets import ClassBalancedDataset, ConcatDataset, RepeatDataset, SubsetDataset, TokenDataset
 from seitpp.datasets.origins import num_shared, origins_of
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreWriter
-from seitpp.testing import make_codebook, make_images
 
 NAMES = ["ant", "bee", "cow", "dog"]
 

@@ -12,10 +12,11 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_codebook, make_release
 from seitpp.engine.class_guard import _check_ignored, _check_several_classes, _compare_shifts
 from seitpp.storage import StoreWriter
 from seitpp.structures.class_names import class_difference, is_wordnet_order
-from seitpp.testing import make_codebook, make_release, shrink
 
 NAMES = ["ant", "bee", "cow", "dog"]
 BASES = (

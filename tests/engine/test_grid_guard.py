@@ -11,12 +11,13 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
 from seitpp.apis import TokenClassificationInferencer, load_classifier
+from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine import grid_guard
 from seitpp.export.export import export_classifier
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
-from seitpp.testing import make_codebook, make_store, shrink
 
 BASES = (
     "models/mtm-classifier_vit-tiny-p2.py",

@@ -14,11 +14,12 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_codebook, make_release, make_store
 from seitpp.engine import CheckpointGuardHook, hooks
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
 from seitpp.storage import format as store_format
-from seitpp.testing import make_codebook, make_release, make_store, shrink
 from seitpp.tokenizers.codebook import codebook_sha256, save_codebook
 
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"

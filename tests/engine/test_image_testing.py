@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from seitpp.benchmarking.synthetic import make_codebook, make_release
 from seitpp.datasets.image_dataset import fitting_of
 from seitpp.engine.image_testing import read_tokenizer, use_images
 from seitpp.storage import StoreWriter
-from seitpp.testing import make_codebook, make_release
 from seitpp.tokenizers import ViTVQGAN
 
 STACK = {"dims": 16, "depth": 1, "num_heads": 2, "mlp_dims": 16}

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from helpers.shrinking import build_model
 from seitpp.augment import PixelAugment, TokenAdaptAugment
 from seitpp.engine import FiniteGuardHook, LateRuntimeInfoHook, StepEMAHook
 from seitpp.engine.launch import use_guards
 from seitpp.structures.transform_tree import walk
-from seitpp.testing import build_model
 
 DEVICE = torch.device("meta")  # whose tensors have no values, so that reading one is an error
 

@@ -10,9 +10,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
+from helpers.golden import golden_path
+from seitpp.benchmarking.synthetic import make_codebook
 from seitpp.converters import to_release
 from seitpp.registry import MODELS
-from seitpp.testing import golden_path, make_codebook
 
 pytestmark = pytest.mark.parity
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 
+from helpers.golden import golden_path
 from seitpp.engine import WarmupCosineLR
-from seitpp.testing import golden_path
 
 SCHEDULES = "configs/_base_/schedules/"
 

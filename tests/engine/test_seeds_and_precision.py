@@ -14,10 +14,10 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
 from seitpp.engine import AutocastOptimWrapper, StepSeedHook, hooks, launch
 from seitpp.models import MTM, TokenDataPreprocessor
 from seitpp.structures.seeds import step_seed
-from seitpp.testing import shrink
 
 INPUTS = [(seed, step, rank) for seed in range(4) for step in range(50) for rank in range(4)]
 

@@ -10,10 +10,11 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine.store_sizes import use_stores
 from seitpp.registry import MODELS
 from seitpp.storage import StoreWriter
-from seitpp.testing import make_codebook, make_store, shrink
 from seitpp.tokenizers import PatchKMeans
 
 SEITPP = "seitpp_vit-base-p16_8xb128-300e_in1k-tokens"

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.shrinking import shrink
 from seitpp.evaluation import MaskedCodeMetric
 from seitpp.models.mtm.masking import hashed_uniform
-from seitpp.testing import shrink
 
 
 def sample(num_correct: int, num_codes: int, nll: float) -> dict:

@@ -14,11 +14,7 @@ from mmengine.config import Config
 from mmpretrain.models import LinearClsHead
 from torch import Tensor
 
-from seitpp.apis import load_classifier
-from seitpp.export import export, formats
-from seitpp.export.export import Exporter, Parity, encode_whole, export_classifier, in_range
-from seitpp.storage import StoreReader
-from seitpp.testing_classifier import (
+from helpers.classifier import (
     TrainedClassifier,
     logits_of,
     make_trained_classifier,
@@ -26,6 +22,10 @@ from seitpp.testing_classifier import (
     small_vitvqgan,
     write_store,
 )
+from seitpp.apis import load_classifier
+from seitpp.export import export, formats
+from seitpp.export.export import Exporter, Parity, encode_whole, export_classifier, in_range
+from seitpp.storage import StoreReader
 from seitpp.tokenizers import VQGAN, BlockDCT, Tokenizer, ViTVQGAN
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]

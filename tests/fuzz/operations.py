@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from subjects import Content, Subject, covers_everything, covers_nothing, read_store, tokens_fit
 
+from seitpp.benchmarking.synthetic import make_codebook, make_images, make_release, make_store, make_tokens
 from seitpp.converters import read_published
 from seitpp.images.decoding import decode_image
 from seitpp.ingest import TokenizeJob, make_plan, run_lock, tokenize
@@ -29,7 +30,6 @@ from seitpp.storage import (
     subset_store,
     write_release,
 )
-from seitpp.testing import make_codebook, make_images, make_release, make_store, make_tokens
 from seitpp.tokenizers import PatchKMeans, ViTVQGAN
 
 SIZES: dict[str, Any] = dict(num_samples=7, grid=(4, 4), codebook_size=40, code_dim=3)

@@ -11,6 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from scipy.io import savemat
 
+from seitpp.benchmarking.synthetic import make_codebook, make_release, make_seg_store, make_store
 from seitpp.converters import read_published
 from seitpp.datasets import TokenSegDataset
 from seitpp.images.label_maps import label_map_path, read_label_map, require_label_maps
@@ -19,7 +20,6 @@ from seitpp.ingest.fine_grained import read_flowers102, read_inaturalist, read_s
 from seitpp.ingest.sources import open_image_source
 from seitpp.io.checkpoint import load_checkpoint_file, save_weights, state_dict_of
 from seitpp.storage import SeitRelease, StoreReader, load_synonyms, subset_store
-from seitpp.testing import make_codebook, make_release, make_seg_store, make_store
 from seitpp.token_pairs.format import TokenPairReader, TokenPairWriter
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
 

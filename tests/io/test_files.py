@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.io.files import check_other_file, written_whole
-from seitpp.testing import make_store
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:

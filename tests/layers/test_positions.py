@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmpretrain.models.utils import build_2d_sincos_position_embedding
 
+from helpers.golden import load_golden
 from seitpp.layers.positions import sincos_position_table
-from seitpp.testing import load_golden
 
 
 @pytest.mark.parametrize("computed_in", [torch.float32, torch.float64])

@@ -13,11 +13,12 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
+from helpers.shrinking import build_model, shrink
+from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine import KNNBankHook, knn_bank
 from seitpp.models import KNNHead
 from seitpp.models.knn_head import nearest_rows, vote
 from seitpp.registry import DATASETS
-from seitpp.testing import build_model, make_codebook, make_store, shrink
 
 LEAVES = "knn_mtm_vit-base-p16_in1k-tokens", "knn_seit_vit-base-p16_in1k-tokens", "knn_mtm_vit-tiny-p2_digits-tokens"
 KNN, KNN_SEIT, KNN_DIGITS = LEAVES

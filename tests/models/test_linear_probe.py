@@ -11,11 +11,12 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers.shrinking import build_model, shrink
+from seitpp.benchmarking.synthetic import make_store, with_synthetic_data
 from seitpp.engine import norm_statistics
 from seitpp.engine.launch import scale_lr
 from seitpp.models import TokenViT
 from seitpp.registry import DATASETS
-from seitpp.testing import build_model, make_store, shrink, with_synthetic_data
 
 LINEAR = "linear_mtm_vit-base-p16_8xb2048-90e_in1k-tokens"
 DIGITS = "linear_mtm_vit-tiny-p2_1xb64-90e_digits-tokens"

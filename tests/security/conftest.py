@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from helpers.classifier import TrainedClassifier, make_trained_classifier, small_vitvqgan
 from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.testing_classifier import TrainedClassifier, make_trained_classifier, small_vitvqgan
 
 
 def _by_path(name: str) -> ModuleType:

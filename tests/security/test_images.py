@@ -11,13 +11,13 @@ from types import ModuleType
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from helpers.classifier import TrainedClassifier
 from seitpp.apis import TokenClassificationInferencer
+from seitpp.benchmarking.synthetic import make_images, make_seg_store
 from seitpp.images.decoding import decode_image
 from seitpp.images.label_maps import label_map_path, read_label_map
 from seitpp.ingest.sources import open_image_source
 from seitpp.storage import StoreReader
-from seitpp.testing import make_images, make_seg_store
-from seitpp.testing_classifier import TrainedClassifier
 
 TOKENIZER = 'tokenizer = dict(type="seitpp.PatchKMeans", image_size=10, patch_size=2, codebook={store!r})'
 

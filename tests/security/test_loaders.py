@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 
+from helpers.classifier import TrainedClassifier
 from seitpp.apis import TokenClassificationInferencer, load_classifier
 from seitpp.augment import TokenAdaptAugment
 from seitpp.converters import convert_tokenizer, export_tokenizer, read_codebook, read_published
@@ -19,7 +20,6 @@ from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models.vq.perceptual import PerceptualLoss
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
-from seitpp.testing_classifier import TrainedClassifier
 from seitpp.tokenizers import PatchKMeans, ViTVQGAN, tokenizer_from_store
 from seitpp.tokenizers.codebook import load_codebook
 

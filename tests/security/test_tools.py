@@ -12,9 +12,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from helpers.classifier import TrainedClassifier
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_release
 from seitpp.converters import LAYOUTS, PRESETS
-from seitpp.testing import make_release, shrink
-from seitpp.testing_classifier import TrainedClassifier
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seitpp.benchmarking.synthetic import make_codebook
 from seitpp.storage import CodeTable, StoreReader, StoreWriter, select_classes
 from seitpp.storage import class_subset as module
 from seitpp.storage.stats import class_names_hash
-from seitpp.testing import make_codebook
 
 NAMES = ["n04", "n01", "n03", "n02"]  # indices 0..3, not sorted
 LABELS = np.array([0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2])

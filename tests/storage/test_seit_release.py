@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.golden import golden_path
 from seitpp.storage import (
     SeitRelease,
     StoreReader,
@@ -26,7 +27,6 @@ from seitpp.storage import (
     write_release,
 )
 from seitpp.storage.format import read_header, write_header
-from seitpp.testing import golden_path
 
 GRID, NUM = (3, 4), 9
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.storage import (
     NotAStoreError,
     StoreReader,
@@ -27,7 +28,6 @@ from seitpp.storage import (
     subset_store,
 )
 from seitpp.storage.format import read_header, write_header
-from seitpp.testing import make_store
 
 K, GRID, NUM = 391, (4, 6), 25
 SMALL_SHARDS = 78 + 10 * (27 + 1 + 4)  # ten samples of 27 token bytes, one label byte, four checksum bytes

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers.golden import load_golden
 from seitpp.storage import StoreWriter
-from seitpp.testing import load_golden
 from seitpp.tokenizers import codebook as codebook_module
 from seitpp.tokenizers.codebook import (
     codebook_sha256,

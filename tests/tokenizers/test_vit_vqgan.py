@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.golden import golden_vit_vqgan, golden_weights, load_golden
 from seitpp.converters import from_published
 from seitpp.layers.positions import sincos_position_table
-from seitpp.testing import load_golden
-from seitpp.testing_golden import golden_vit_vqgan, golden_weights
 from seitpp.tokenizers import ViTVQGAN
 from seitpp.tokenizers.vit_vqgan import PositionTables, from_tiles, to_tiles
 

@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.golden import golden_vqgan, golden_weights, load_golden
 from seitpp.converters import from_published
-from seitpp.testing import load_golden
-from seitpp.testing_golden import golden_vqgan, golden_weights
 from seitpp.tokenizers import VQGAN
 from seitpp.tokenizers.vqgan import ARCHS, AttentionBlock, Downsample, ResBlock
 

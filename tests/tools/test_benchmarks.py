@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from seitpp.benchmarking import steps
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.benchmarking.timing import hardware, measure
 from seitpp.io.command_line import run_tool
 from seitpp.storage import StoreReader
-from seitpp.testing import make_store
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools" / "analysis_tools"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.storage import StoreReader
-from seitpp.testing import make_store
 
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "analysis_tools" / "build_model_zoo.py"))
 # Other names, ways and sizes of recipes that are there.

@@ -12,9 +12,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
+from helpers.golden import load_golden
 from seitpp.converters import PRESETS, Preset, read_published, to_published
 from seitpp.registry import MODELS
-from seitpp.testing import load_golden
 from seitpp.tokenizers.codebook import load_codebook
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.storage import StoreReader, write_release
-from seitpp.testing import make_store
 
 DCT = ("tokenizer.image_size=16", "tokenizer.luma_coefficients=2", "tokenizer.chroma_coefficients=1")
 

@@ -16,9 +16,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.shrinking import build_model
+from seitpp.benchmarking.synthetic import make_codebook, make_images
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
-from seitpp.testing import build_model, make_codebook, make_images
 from seitpp.tokenizers import PatchKMeans
 
 # Starts the tasks that Slurm would, on this machine.

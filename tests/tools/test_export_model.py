@@ -11,9 +11,9 @@ import pytest
 from torch import nn
 from torch.export import ExportedProgram
 
+from helpers.classifier import TrainedClassifier, make_trained_classifier
 from seitpp.export import export
 from seitpp.export.export import Exporter, Parity
-from seitpp.testing_classifier import TrainedClassifier, make_trained_classifier
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "export_model.py"
 

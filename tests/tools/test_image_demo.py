@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.classifier import TrainedClassifier, make_trained_classifier
 from seitpp.apis import TokenClassificationInferencer
-from seitpp.testing_classifier import TrainedClassifier, make_trained_classifier
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "image_demo.py"
 

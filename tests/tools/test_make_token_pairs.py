@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from safetensors.numpy import load_file
 
+from helpers.shrinking import shrink
 from seitpp.registry import DATASETS, MODELS
 from seitpp.structures.draws import with_tensors
-from seitpp.testing import shrink
 from seitpp.token_pairs import maker
 from seitpp.token_pairs.format import TokenPairReader
 from seitpp.token_pairs.maker import make_token_pairs

@@ -12,9 +12,10 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from helpers.classifier import make_trained_classifier
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import make_images
 from seitpp.io.command_line import run_tool
-from seitpp.testing import make_images, shrink
-from seitpp.testing_classifier import make_trained_classifier
 
 MTM = "configs/seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 # Words that stand for files of the repository; `made` has others.

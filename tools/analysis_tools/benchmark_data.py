@@ -29,13 +29,13 @@ from torch import Tensor
 from seitpp.augment.spatial import sample_crop_boxes
 from seitpp.augment.token_ops import TokenRRC
 from seitpp.benchmarking.photographs import write_photographs
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.datasets.resident import ResidentTokens
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.devices import check_device
 from seitpp.storage import StoreReader, encode_release_bytes
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES
-from seitpp.testing import make_store
 from seitpp.tokenizers.codebook import nearest_codes
 
 

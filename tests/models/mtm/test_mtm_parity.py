@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
+from helpers.golden import load_golden
 from seitpp.converters import from_release
 from seitpp.models.mtm.masking import Masks
 from seitpp.models.mtm.mtm import MTM, masked_code_loss, patchify_codes, sincos_position_table
 from seitpp.models.token_vit import TokenViT
 from seitpp.registry import MODELS
-from seitpp.testing import load_golden
 
 pytestmark = pytest.mark.parity
 

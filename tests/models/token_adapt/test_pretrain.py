@@ -12,12 +12,12 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from helpers.shrinking import shrink
 from seitpp.augment.spatial import Affines, CropBoxes, Flips
 from seitpp.models import TokenAdaptPretrain
 from seitpp.models.token_adapt import pretrain
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.structures.draws import tensors_of
-from seitpp.testing import shrink
 from seitpp.tokenizers import PatchKMeans
 from seitpp.tokenizers.codebook import codebook_sha256, nearest_codes_euclidean
 

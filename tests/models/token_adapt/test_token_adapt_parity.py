@@ -5,10 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.golden import golden_token_adapt, golden_weights, load_golden
 from seitpp.converters import from_release, grid_sides
 from seitpp.models import TokenAdapt
-from seitpp.testing import load_golden
-from seitpp.testing_golden import golden_token_adapt, golden_weights
 
 pytestmark = pytest.mark.parity
 

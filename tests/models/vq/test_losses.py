@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.golden import load_golden
 from seitpp.models.vq.losses import (
     adaptive_weight,
     codebook_loss,
@@ -12,7 +13,6 @@ from seitpp.models.vq.losses import (
     hinge_generator_loss,
     straight_through,
 )
-from seitpp.testing import load_golden
 
 
 @pytest.mark.parity

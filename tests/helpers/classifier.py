@@ -1,7 +1,4 @@
-"""A small classifier of tokens with the files that training leaves, for tests of what comes after training.
-
-Like `seitpp.testing` for tests alone: nothing in the package imports it.
-"""
+"""A small classifier of tokens with the files that training leaves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +8,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from helpers.shrinking import build_model
+from seitpp.benchmarking.synthetic import make_images
 from seitpp.images.decoding import decode_image, fit_image, pixels_of
 from seitpp.storage import StoreWriter
-from seitpp.testing import build_model, make_images
 from seitpp.tokenizers import PatchKMeans, Tokenizer, ViTVQGAN
 from seitpp.tokenizers.encoding import encode_pixels
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from helpers.shrinking import shrink
+from seitpp.benchmarking.synthetic import use_random_networks, with_synthetic_data
 from seitpp.registry import MODELS
 from seitpp.structures.transform_tree import walk
-from seitpp.testing import shrink, use_random_networks, with_synthetic_data
 
 MTM, FINETUNE = (
     "mtm_vit-base-p16_8xb512-400e_in1k-tokens",

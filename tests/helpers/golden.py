@@ -1,12 +1,36 @@
-"""Sizes of the networks in golden fixtures, all from the fixture's own `meta`, as options of ours.
+"""Fixtures recorded from the reference, and the sizes of their networks, from each fixture's own `meta`."""
 
-Like `seitpp.testing` for tests alone: nothing in the package imports it.
-"""
-
+import json
+import os
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+
+
+def golden_path(name: str) -> Path:
+    """Path of the golden fixture `name` in the folder `SEITPP_GOLDEN_DIR` (default: `tests/fixtures`).
+
+    Raises:
+        FileNotFoundError: The fixture is not there. Parity tests fail then; they never skip.
+    """
+    path = Path(os.environ.get("SEITPP_GOLDEN_DIR") or FIXTURES) / name
+    if not path.exists():
+        raise FileNotFoundError(f"golden fixture {path} is missing; set SEITPP_GOLDEN_DIR to a folder that holds it")
+    return path
+
+
+def load_golden(name: str) -> dict[str, Any]:
+    """Load an `.npz` fixture as a dict of arrays, with its JSON `meta` (if any) parsed under the key `meta`."""
+    with np.load(golden_path(name), allow_pickle=False) as archive:
+        arrays: dict[str, Any] = {key: archive[key] for key in archive.files}
+    if "meta" in arrays:
+        arrays["meta"] = json.loads(str(arrays["meta"]))
+    return arrays
 
 
 def golden_weights(golden: dict[str, Any]) -> dict[str, Tensor]:

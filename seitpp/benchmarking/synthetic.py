@@ -1,0 +1,352 @@
+"""Synthetic stores, release files and images, and configs that read them, for benchmarks and tests."""
+
+import copy
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from seitpp.registry import MODELS, TOKENIZERS
+from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
+from seitpp.tokenizers.codebook import load_codebook, save_codebook
+
+_RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
+_SYNONYMS = 5  # per code
+_MOST_DISTINCT = 10_000  # samples of a synthetic store, which repeat beyond
+IMAGE_SIZE = 256  # pixels, of tokenizers that do not say
+
+
+def make_codebook(codebook_size: int = 391, code_dim: int = 32, seed: int = 0) -> np.ndarray:
+    """Random code vectors (K, D), float32; the same for the same arguments, so that stores share a tokenizer."""
+    return np.random.default_rng([seed, codebook_size, code_dim]).normal(size=(codebook_size, code_dim)).astype("f4")
+
+
+def make_tokens(
+    num_samples: int, grid: tuple[int, ...], codebook_size: int, num_classes: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes (N, *grid) and labels (N,): each class has a pattern, of which a sample shows four fifths.
+
+    The patterns depend on the sizes alone, the samples on `seed`, so that data of two seeds can train and validate.
+    """
+    patterns = np.random.default_rng(codebook_size).integers(codebook_size, size=(min(num_classes, num_samples), *grid))
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(num_samples) % num_classes)
+    noise = rng.integers(codebook_size, size=(num_samples, *grid))
+    shown = rng.random((num_samples, *grid)) < 0.8
+    return np.where(shown, patterns[labels], noise), labels
+
+
+def make_store(
+    path: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (32, 32),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int | None = 4,
+    seed: int = 0,
+    codebook: np.ndarray | None = None,
+    codec: str = "bitpacked",
+    channels: int | None = None,
+    named: bool = True,
+) -> Path:
+    """Write a synthetic token store that carries its codebook.
+
+    Args:
+        path: Folder of the new store.
+        num_samples: Samples N; beyond 10,000 they repeat, so that a store of any size is made quickly.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K.
+        code_dim: Values a code.
+        num_classes: Classes, named `class-0` and so on; None for a store without labels.
+        seed: Seed of the samples, not of the codebook.
+        codebook: Code vectors (K, D); by default those of `make_codebook`.
+        codec: Codec of the store.
+        channels: Integers a place of a store without a codebook, around 0; None for codes.
+        named: Whether the classes have names.
+
+    Returns:
+        The folder.
+    """
+    shape = grid if channels is None else (*grid, channels)
+    tokens, labels = make_tokens(min(num_samples, _MOST_DISTINCT), shape, codebook_size, num_classes or 1, seed)
+    minimum = 0 if channels is None else -(codebook_size // 2)
+    if channels is None and codebook is None:
+        codebook = make_codebook(codebook_size, code_dim)
+    with StoreWriter(
+        path,
+        codebook_size=codebook_size,
+        grid=grid,
+        tokenizer={"name": "synthetic"},
+        codebook=codebook,
+        codec=codec,
+        channels=channels,
+        minimum=minimum,
+        label_kind="none" if num_classes is None else "class",
+        classes=[f"class-{number}" for number in range(num_classes)] if named and num_classes is not None else None,
+    ) as writer:
+        tokens = (tokens + minimum).astype(np.int32)
+        for start in range(0, num_samples, _MOST_DISTINCT):
+            piece = slice(num_samples - start)
+            writer.append(tokens[piece], None if num_classes is None else labels[piece])
+    return Path(path)
+
+
+def make_seg_store(
+    path: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (16, 16),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int = 4,
+    seed: int = 0,
+    scale: int = 2,
+    tokenizer: dict[str, Any] | None = None,
+) -> Path:
+    """Write a synthetic store of tokens with label maps: a code has one class, and the first row of pixels none.
+
+    Args:
+        path: Folder of the new store.
+        num_samples: Samples N.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K.
+        code_dim: Values a code.
+        num_classes: Classes, named `class-0` and so on.
+        seed: Seed of the samples, not of the codebook.
+        scale: Pixels of a label map a token, in each direction.
+        tokenizer: What the header says of it; by default nothing that could be built.
+
+    Returns:
+        The folder.
+    """
+    tokens, _ = make_tokens(num_samples, grid, codebook_size, 1, seed)
+    with StoreWriter(
+        path,
+        codebook_size=codebook_size,
+        grid=grid,
+        tokenizer=tokenizer or {"name": "synthetic"},
+        codebook=make_codebook(codebook_size, code_dim),
+        label_kind="segmentation",
+        classes=[f"class-{number}" for number in range(num_classes)],
+        source={"label_maps": {"size": "kept", "reduce_zero_label": False}},
+    ) as writer:
+        writer.append(tokens)
+        folder = Path(path, "labels")
+        folder.mkdir()
+        maps = np.kron(tokens % num_classes, np.ones((scale, scale), np.int64)).astype(np.uint8)
+        for number, labels in enumerate(maps):
+            labels[0] = 255
+            Image.fromarray(labels).save(folder / f"{number:08d}.png")
+    return Path(path)
+
+
+def make_release(
+    prefix: str | Path,
+    num_samples: int = 12,
+    grid: tuple[int, int] = (32, 32),
+    codebook_size: int = 391,
+    code_dim: int = 32,
+    num_classes: int | None = 4,
+    seed: int = 0,
+) -> Path:
+    """Write synthetic release files `PREFIX-token.data.bin.gz` and so on, and `codebook.ckpt` beside them.
+
+    Args:
+        prefix: Where to write, such as `data/toy-train`.
+        num_samples: Samples N.
+        grid: Rows and columns of a token map.
+        codebook_size: Number of codes K, at most 510.
+        code_dim: Values a code.
+        num_classes: Classes; None for no label file.
+        seed: Seed of the samples, not of the codebook.
+
+    Returns:
+        The `.data.bin.gz` file.
+    """
+    tokens, labels = make_tokens(num_samples, grid, codebook_size, num_classes or 1, seed)
+    files = write_release(tokens, prefix, labels=None if num_classes is None else labels)
+    save_codebook(files[0].path.parent / "codebook.ckpt", make_codebook(codebook_size, code_dim))
+    return files[0].path
+
+
+def make_images(folder: str | Path, num_images: int, size: int, seed: int = 0) -> Path:
+    """Write smooth random RGB images `size` pixels square as PNG files; an existing folder is used as it is."""
+    folder = Path(folder)
+    if folder.exists():
+        return folder
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for number in range(num_images):
+        colours = Image.fromarray(rng.integers(256, size=(4, 4, 3), dtype=np.uint8))
+        colours.resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{number:04d}.png")
+    return folder
+
+
+def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4) -> Config:
+    """A copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
+
+    Sizes come from the config: codes and their values from the backbone or TokenAdapt, classes from the head, the grid
+    from the crop. Existing files are used as they are. Checkpoints of networks keep their names, and token pairs, too:
+    `shrink` makes those.
+
+    Args:
+        cfg: A leaf config.
+        data_dir: Where the data lie or are made.
+        num_samples: Samples of the training set after its `subset`; other sets have one more.
+
+    Returns:
+        The copy.
+    """
+    cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
+    backbone = cfg.model.get("backbone", {})
+    adapted = next((augment.token_adapt for augment in augments_named(cfg, "TokenAdaptAugment")), {})
+    channels = cfg.data_preprocessor.get("channels")
+    num_classes = next((part.num_classes for part in dicts_in(cfg.model) if "num_classes" in part), None)
+    sizes = {
+        "codebook_size": backbone.get("codebook_size")
+        or cfg.get("codebook_size")
+        or adapted.get("codebook_size")
+        or 391,
+        "code_dim": adapted.get("code_dim", backbone.get("code_dim", 32)),
+        "channels": channels,
+        "num_classes": num_classes or 4,
+    }
+    crop = cfg.data_preprocessor.get("crop_size")
+    grid = sides_of(backbone.get("grid_size", 28)) if crop is None else tuple(side * 8 // 7 for side in sides_of(crop))
+    # Hooks may read data, too: samples to learn from.
+    for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader", "default_hooks")):
+        own_samples = num_samples + (name in ("val_dataloader", "test_dataloader"))
+        for dataset in dicts_in(cfg.get(name)):
+            if str(dataset.get("type")).endswith("SubsetDataset") and "count" in dataset:
+                dataset["count"] = min(dataset["count"], num_samples)
+            if str(dataset.get("type")).endswith("CustomDataset"):
+                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+                count = own_samples
+                size = cfg.model.tokenizer.get("image_size", IMAGE_SIZE)
+                make_images(Path(dataset.data_root, dataset.data_prefix), count, size, seed)
+            if str(dataset.get("type")).endswith("TokenSegDataset"):
+                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+                path = Path(dataset.data_root, dataset.store)
+                known = {key: value for key, value in sizes.items() if key != "channels"}
+                if not path.exists():
+                    make_seg_store(path, num_samples=own_samples, grid=grid, seed=seed, **known)
+            if not str(dataset.get("type")).endswith("TokenDataset"):
+                continue
+            dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+            subset = dataset.get("subset") or {}
+            count = math.ceil(own_samples / subset.get("fraction", 1))
+            own = {**sizes, "codebook_size": dataset.get("codebook_size") or sizes["codebook_size"], "seed": seed}
+            own["named"] = num_classes is not None  # else a classifier may use the same store
+            path = Path(dataset.data_root, dataset.store)
+            _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or grid), **own)
+            if "count" in subset:
+                subset.count = min(subset.count, num_samples)
+            if "budget_bytes" in subset:
+                reader = SeitRelease(path) if path.name.endswith(_RELEASE_ENDING) else StoreReader(path)
+                subset.budget_bytes = min(subset.budget_bytes, reader.num_bytes)
+    if isinstance(cfg.data_preprocessor.get("codebook"), str):
+        cfg.data_preprocessor.codebook = str(data_dir / cfg.data_preprocessor.codebook)
+        _make_codebook_file(Path(cfg.data_preprocessor.codebook), sizes["codebook_size"], sizes["code_dim"])
+    _use_synthetic_synonyms(cfg, data_dir, sizes["codebook_size"])
+    if "token_adapt" in cfg.model:
+        _use_synthetic_codebook(cfg.model, data_dir)
+    return cfg
+
+
+def _use_synthetic_synonyms(cfg: Config, data_dir: Path, codebook_size: int) -> None:
+    for augment in augments_named(cfg, "TokenEDA"):
+        if not isinstance(augment.get("synonyms"), str):
+            continue
+        path = data_dir / augment.synonyms
+        augment.synonyms = str(path)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            steps, codes = range(1, 1 + _SYNONYMS), range(codebook_size)
+            path.write_text(json.dumps({code: [(code + step) % codebook_size for step in steps] for code in codes}))
+
+
+def _use_synthetic_codebook(model: ConfigDict, data_dir: Path) -> None:
+    """Where TokenAdapt's tokenizer is nothing but a codebook that a store carries."""
+    if isinstance(model.tokenizer.get("codebook"), str):
+        path = data_dir / model.tokenizer.codebook
+        model.tokenizer.codebook = str(path)
+        if not path.exists():
+            adapt = model.token_adapt
+            make_store(path, grid=sides_of(adapt.grid), codebook_size=adapt.codebook_size, code_dim=adapt.code_dim)
+
+
+def _make_data(path: Path, **sizes: Any) -> None:
+    if path.exists():
+        return
+    if path.name.endswith(_RELEASE_ENDING):
+        known = {key: value for key, value in sizes.items() if key not in ("channels", "named")}
+        make_release(str(path).removesuffix(_RELEASE_ENDING), **known)
+    else:
+        make_store(path, **sizes)
+
+
+def _make_codebook_file(path: Path, codebook_size: int, code_dim: int) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_codebook(path, make_codebook(codebook_size, code_dim))
+
+
+def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False) -> None:
+    """Point the checkpoints of frozen networks, but for files that exist and are kept, to random weights."""
+
+    def keeps(part: dict) -> bool:
+        return part.get("checkpoint") is None or (keep_existing and Path(part["checkpoint"]).exists())
+
+    tokenizer = cfg.model.get("tokenizer", {})
+    augments = [augment for augment in augments_named(cfg, "TokenAdaptAugment") if not keeps(augment)]
+    through_pixels = [part for part in tokenizers_of_pixels(cfg) if not keeps(part)]
+    with torch.random.fork_rng(), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        torch.manual_seed(0)
+        if not keeps(tokenizer):
+            weights = TOKENIZERS.build({**tokenizer, "checkpoint": None}).state_dict()
+            tokenizer.checkpoint = str(save_state(weights, data_dir / "random-tokenizer.pth"))
+        for number, augment in enumerate(augments):
+            weights = MODELS.build({"type": "seitpp.TokenAdapt", **augment.token_adapt}).state_dict()
+            augment.checkpoint = str(save_state(weights, data_dir / f"random-token_adapt-{number}.pth"))
+        for number, part in enumerate(through_pixels):
+            codebook = load_codebook(cfg.data_preprocessor.codebook)  # of the data, which it must have, too
+            part.update(codebook_size=len(codebook), code_dim=codebook.shape[1])
+            weights = TOKENIZERS.build({**part, "checkpoint": None}).state_dict()
+            weights["codebook"] = torch.from_numpy(codebook)
+            part.checkpoint = str(save_state(weights, data_dir / f"random-tokenizer-of-pixels-{number}.pth"))
+
+
+def augments_named(cfg: Config, name: str) -> list[ConfigDict]:
+    """Augmentations of the data preprocessor of one type, wherever they are nested."""
+    return [part for part in dicts_in(cfg.data_preprocessor) if str(part.get("type")).split(".")[-1] == name]
+
+
+def tokenizers_of_pixels(cfg: Config) -> list[ConfigDict]:
+    """Tokenizers through which augmentations reach the pixels; not those that a store describes."""
+    return [part.tokenizer for part in augments_named(cfg, "PixelAugment") if isinstance(part.tokenizer, dict)]
+
+
+def dicts_in(node: Any) -> Iterator[dict]:
+    """Every dict in a tree of dicts and lists."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            yield from dicts_in(child)
+
+
+def sides_of(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def save_state(weights: dict[str, torch.Tensor], path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": weights}, path)
+    return path
