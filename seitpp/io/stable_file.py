@@ -16,9 +16,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from seitpp.io.open_limit import most_open, too_many_open
 from seitpp.io.untrusted import check_regular_file
@@ -57,6 +57,10 @@ class OpenFile:
 
     def __del__(self) -> None:
         os.close(self.number)
+
+
+OpenFiles = dict[int, OpenFile]
+Result = TypeVar("Result")
 
 
 class StableFile:
@@ -118,7 +122,7 @@ class StableFile:
         )
 
     def close(self) -> None:
-        """Close the file, and drop what belongs to an open one; it is opened again when needed."""
+        """Close the file, and drop what was loaded from it; it is opened again when needed."""
         self._opened = None
 
     def read(self, offset: int, num_bytes: int) -> bytearray:
@@ -162,34 +166,69 @@ def read_pieces(
     Raises:
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
-    distinct = set(numbers)
+
+    def read(opened: OpenFiles, part: slice) -> bytearray:
+        return read_opened(files, opened, numbers[part], offsets[part], lengths[part])
+
+    parts = with_files_open(files, numbers, read)
+    return parts[0] if len(parts) == 1 else bytearray().join(parts)
+
+
+def with_files_open(
+    files: Sequence[StableFile], numbers: Sequence[int], read: Callable[[OpenFiles, slice], Result]
+) -> list[Result]:
+    """Call `read` while the files that it needs are open and compared with what they were.
+
+    Args:
+        files: The files.
+        numbers: For each piece to read the number of its file.
+        read: Called with the open files by number and the part of `numbers` that it is for: all, or one part after the
+            other where so many files cannot be open together.
+
+    Returns:
+        What `read` returned for each part.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: See `StableFile.open`.
+    """
+    return _with_part_open(files, numbers, read, 0, len(numbers))
+
+
+def _with_part_open(
+    files: Sequence[StableFile],
+    numbers: Sequence[int],
+    read: Callable[[OpenFiles, slice], Result],
+    start: int,
+    stop: int,
+) -> list[Result]:
+    """`with_files_open` for a part."""
+    distinct = set(numbers[start:stop])
     if len(distinct) <= most_open():
         waits = _WAITS if len(distinct) == 1 and threading.active_count() > 1 else 0
         for left in range(waits, -1, -1):
             try:
-                return _read_held(files, distinct, numbers, offsets, lengths)
+                return [read({number: files[number].open() for number in distinct}, slice(start, stop))]
             except OSError as error:
                 if error.errno != errno.EMFILE or (len(distinct) == 1 and not left):
                     raise
             if left:  # other threads hold the files that they read until they have
                 time.sleep(_WAIT_SECONDS)
-    middle = len(numbers) // 2  # so many files cannot be open together
-    first = read_pieces(files, numbers[:middle], offsets[:middle], lengths[:middle])
-    return first + read_pieces(files, numbers[middle:], offsets[middle:], lengths[middle:])
+    middle = (start + stop) // 2
+    halves = (start, middle), (middle, stop)
+    return [result for half in halves for result in _with_part_open(files, numbers, read, *half)]
 
 
-def _read_held(
+def read_opened(
     files: Sequence[StableFile],
-    distinct: set[int],
+    opened: OpenFiles,
     numbers: Sequence[int],
     offsets: Sequence[int],
     lengths: Sequence[int],
 ) -> bytearray:
-    """`read_pieces` with all files open together; `distinct` are their numbers."""
-    held = {number: files[number].open() for number in distinct}
-    maps = {number: opened.content for number, opened in held.items()}
+    """`read_pieces` of files that `with_files_open` has opened."""
+    maps = {number: file.content for number, file in opened.items()}
     pieces = [
-        os.pread(held[number].number, length, offset)
+        os.pread(opened[number].number, length, offset)
         if (content := maps[number]) is None
         else content[offset : offset + length]
         for number, offset, length in zip(numbers, offsets, lengths, strict=True)
@@ -214,7 +253,7 @@ def _close_oldest(kept: int) -> None:
         except IndexError:  # another thread was faster
             return
         if file is not None:
-            file.close()
+            file._opened = None
 
 
 def open_regular(path: str | Path, what: str) -> OpenFile:

@@ -10,7 +10,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 MAX_CODEBOOK_SIZE = 2**18
-_CHUNK_WORDS = 2**14  # 64-bit words unpacked at a time: temporaries of 128 KiB stay in the cache
+# 64-bit words unpacked at a time: temporaries of 64 KiB stay in the cache, and the C library keeps the heap.
+_CHUNK_WORDS = 2**13
 
 
 class FixedWidthCodec(Protocol):

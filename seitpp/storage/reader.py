@@ -11,7 +11,7 @@ import numpy as np
 from seitpp.io.stable_file import read_pieces
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
-from seitpp.storage.frame_rows import gather_frames
+from seitpp.storage.frame_rows import read_frames
 from seitpp.storage.identity import tokenizer_options
 from seitpp.storage.indices import check_indices
 from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
@@ -314,8 +314,7 @@ class StoreReader:
         codec, num_codes = self._shards[0].codec, math.prod(self.sample_shape)
         if isinstance(codec, ZstdCodec):
             numbers = np.searchsorted(self._starts, indices, side="right") - 1
-            rows, sound = gather_frames(self._shards, numbers, indices - self._starts[numbers])  # type: ignore[arg-type]
-            return codec.decode(rows, num_codes), sound
+            return read_frames(self._shards, numbers, indices - self._starts[numbers])  # type: ignore[arg-type]
         return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:

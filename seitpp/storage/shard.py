@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class ShardLayout:
         """Where the size of the dictionary stands, followed by it; right after the row index."""
         return SHARD_HEADER.size + 8 * (self.num_samples + 1)
 
-    @property
+    @cached_property
     def tokens_offset(self) -> int:
         """Where the token rows start."""
         return SHARD_HEADER.size if self.row_bytes else align(self.dictionary_offset + 8 + self.dictionary_bytes)

@@ -3,7 +3,9 @@
 import math
 import os
 import struct
+import weakref
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +22,7 @@ from seitpp.storage.shard import SHARD_HEADER, SHARD_MAGIC, ShardLayout, sample_
 from seitpp.storage.zstd_codec import MAX_DICTIONARY_BYTES, FrameReader, ZstdCodec
 
 _MOST_NAMED = 20
+_MOST_LOADED_BYTES, _FRAME_READER_BYTES = 2**28, 2**17  # tables of a dictionary, and what zstd works in
 
 
 class ShardFile(StableFile):
@@ -86,7 +89,11 @@ class ShardFile(StableFile):
 
 
 class ZstdShardFile(ShardFile):
-    """A shard whose rows are frames; its dictionary is loaded when first needed and dropped with the open file."""
+    """A shard whose rows are frames.
+
+    Its dictionary is loaded when first needed. It stays loaded when the file is closed to make room for others, as
+    loading it takes longer than opening the file, until all that are loaded take 256 MiB.
+    """
 
     codec: ZstdCodec  # type: ignore[assignment]
     _frames: FrameReader | None = None
@@ -119,6 +126,8 @@ class ZstdShardFile(ShardFile):
             except ValueError as error:
                 raise ValueError(f"{self.path}: {error}; restore the shard, or make the store again") from error
             self._frames = frames
+            _LOADED.append(weakref.ref(self))
+            _drop_oldest(_MOST_LOADED_BYTES // (_FRAME_READER_BYTES + len(dictionary)))
         return frames
 
     def rows(self, start: int, stop: int) -> Iterable[np.ndarray]:
@@ -135,6 +144,21 @@ class ZstdShardFile(ShardFile):
             )
         frames = self.section(self.layout.tokens_offset + int(bounds[0]), int(bounds[-1] - bounds[0]))
         return (frames[low:high] for low, high in pairwise((bounds - bounds[0]).tolist()))
+
+
+# Shards in the order in which their dictionaries were loaded; some may be gone.
+_LOADED: deque[weakref.ref[ZstdShardFile]] = deque()
+
+
+def _drop_oldest(kept: int) -> None:
+    """Drop dictionaries until at most some are loaded."""
+    while len(_LOADED) > kept:
+        try:
+            shard = _LOADED.popleft()()
+        except IndexError:  # another thread was faster
+            return
+        if shard is not None:
+            shard._frames = None
 
 
 def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:

@@ -170,7 +170,7 @@ def test_transcoding_there_and_back_gives_the_same_files(tmp_path: Path) -> None
     assert StoreReader(tmp_path / "d").content_hash == StoreReader(tmp_path / "b").content_hash
 
 
-def test_dictionaries_go_with_their_open_files(tmp_path: Path) -> None:
+def test_dictionaries_go_with_their_reader(tmp_path: Path) -> None:
     reader = write(tmp_path / "s", codec="zstd")
     reader.read([0, 24])
     with pytest.raises(ValueError, match="rows of zstd have no common size"):
@@ -181,6 +181,23 @@ def test_dictionaries_go_with_their_open_files(tmp_path: Path) -> None:
     assert reader._shards[0]._frames is None
     assert pickle.loads(pickle.dumps(reader))._shards[-1]._frames is None
     np.testing.assert_array_equal(reader.read([0]), toy()[:1])
+
+
+def test_dictionaries_stay_when_others_need_the_open_file_until_all_take_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = write(tmp_path / "s", codec="zstd")
+    shards, firsts = reader._shards, reader._starts[:-1].tolist()
+    monkeypatch.setattr("seitpp.io.open_limit._MOST_OPEN", 1)
+    for first in firsts:
+        reader.read([first])
+    assert len(shards) > 2 and all(shard._frames is not None for shard in shards)
+    assert [shard._opened is not None for shard in shards] == [*[False] * (len(shards) - 1), True]
+    reader.close()
+    monkeypatch.setattr("seitpp.storage.shard_file._MOST_LOADED_BYTES", 2 * 2**17 + 1)
+    for first in firsts:
+        reader.read([first])
+    assert sum(shard._frames is not None for shard in shards) == 2 and shards[-1]._frames is not None
 
 
 def test_killed_writer_resumes_to_identical_files(tmp_path: Path) -> None:
