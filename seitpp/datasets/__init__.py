@@ -1,13 +1,12 @@
 """Data sets of stored tokens and of images, fetched a batch at a time."""
 
-from seitpp.datasets.collate import identity_collate
+from seitpp.datasets.base import common_numbers, num_shared, origins_of
 from seitpp.datasets.image_dataset import ImageDataset
-from seitpp.datasets.samplers import WholeStepSampler
-from seitpp.datasets.subset import choose_subset
-from seitpp.datasets.subset_dataset import SubsetDataset
-from seitpp.datasets.token_dataset import TokenDataset
+from seitpp.datasets.loading import WholeStepSampler, seed_worker
+from seitpp.datasets.resident import ResidentTokens, refuse_device
+from seitpp.datasets.subset import SubsetDataset, choose_subset
+from seitpp.datasets.token_dataset import TokenDataset, identity_collate
 from seitpp.datasets.token_seg_dataset import TokenSegDataset
-from seitpp.datasets.worker_seed import seed_worker
 from seitpp.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
 __all__ = [
@@ -15,11 +14,16 @@ __all__ = [
     "ConcatDataset",
     "ImageDataset",
     "RepeatDataset",
+    "ResidentTokens",
     "SubsetDataset",
     "TokenDataset",
     "TokenSegDataset",
     "WholeStepSampler",
     "choose_subset",
+    "common_numbers",
     "identity_collate",
+    "num_shared",
+    "origins_of",
+    "refuse_device",
     "seed_worker",
 ]

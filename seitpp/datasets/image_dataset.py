@@ -1,6 +1,5 @@
-"""Image files as pixels that a tokenizer takes, a whole batch a fetch: scoring without a token store."""
+"""Image files as pixels that a tokenizer takes, fetched a whole batch at a time: scoring without a token store."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ import torch
 from mmengine.dataset import force_full_init
 from mmengine.logging import MMLogger
 
-from seitpp.datasets.batched import BatchedDataset
-from seitpp.datasets.origins import Origins
+from seitpp.datasets.base import BatchedDataset, Origins
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest.loading import Fitting, ImageBatches
-from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.ingest.sources import open_image_source
 from seitpp.ingest.sources.base import described_endings
 from seitpp.ingest.sources.files import join
 from seitpp.io.checkpoint import shorten
@@ -35,8 +33,8 @@ class ImageDataset(BatchedDataset):
 
     Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
     `seitpp.identity_collate`). An image that cannot be read is an error: a score must not depend on what was left out.
-    `metainfo` tells `classes`, the size of the images, a hash of their names and labels, `skipped_files` (those not
-    taken for images, counted by ending), and facts of the tokenizer.
+    `metainfo` holds `classes`, `image_size`, a hash of the images' names and labels, `skipped_files` (those not taken
+    for images, counted by ending), and the identity of the `tokenizer`.
 
     Args:
         source: What `open_image_source` opens: class folders, a list, a CSV file, tar files; relative to `data_root`.
@@ -45,11 +43,11 @@ class ImageDataset(BatchedDataset):
         data_root: Folder that `source`, `root` and `classes_file` are relative to.
         split: Sub-folder of that name, or the split of a config.
         root: Folder of the paths in a list.
-        classes_file: Class names, one a line, in the order of their indices; by default folders in that of their names.
+        classes_file: Class names, one per line, in the order of their indices; by default folders, sorted.
         unlabelled: Whether to leave labels out.
         max_pixels: Most pixels that an image may have.
         metainfo: Overrides, such as `classes`.
-        indices: mmengine's: the first n samples (last n if negative), or their places.
+        indices: mmengine's: the first n samples (last n if negative), or their indices.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the source until `full_init`.
         pipeline: For tools that pass an empty one; must have no steps.
@@ -71,7 +69,6 @@ class ImageDataset(BatchedDataset):
         lazy_init: bool = False,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
-        self._check_pipeline(pipeline)
         self.source_options = {
             "path": join(data_root, str(source)),
             "split": split,
@@ -82,19 +79,19 @@ class ImageDataset(BatchedDataset):
         }
         self.tokenizer_config = tokenizer
         super().__init__(
+            pipeline,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix={},
             indices=indices,
-            serialize_data=False,
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
 
     def load_data_list(self) -> list[int]:
-        """Open the images and complete `metainfo`; the list is that of their numbers in the source."""
+        """Open the images, complete `metainfo`, and list their indices in the source."""
         source = open_image_source(**self.source_options)
-        self._check(source)
+        if source.annotated:
+            raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
         if source.skipped:
             MMLogger.get_current_instance().warning(
                 f"{self.store_path}: not taken for images, by their ending: {described_endings(source.skipped)}; "
@@ -102,19 +99,15 @@ class ImageDataset(BatchedDataset):
             )
         fitting = fitting_of(self.tokenizer_config)
         self._batches = ImageBatches(source, fitting)
-        facts = {
+        metadata = {
             "classes": source.classes,
             "image_size": list(fitting.image_size),
             "images_sha256": source.fingerprint(),
             "tokenizer": _identity_of(self.tokenizer_config),
             **({"skipped_files": dict(source.skipped)} if source.skipped else {}),
         }
-        self._metainfo = {**facts, **self._metainfo}
+        self._metainfo = {**metadata, **self._metainfo}
         return list(range(len(source)))
-
-    def _check(self, source: ImageSource) -> None:
-        if source.annotated:
-            raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
 
     @property
     def store_path(self) -> str:
@@ -129,21 +122,15 @@ class ImageDataset(BatchedDataset):
         labels = self._batches.source.labels
         return None if labels is None else labels[self.data_list]
 
-    @property
-    def metainfo(self) -> dict:
-        """A copy of what is known of the data; opens the source if need be."""
-        self.full_init()
-        return copy.deepcopy(self._metainfo)
-
     @force_full_init
     def origins(self) -> Origins:
-        """Which image each item is: its place in a source of these names and labels."""
-        numbers = np.asarray(self.data_list, dtype=np.int64)
-        return Origins((self._metainfo["images_sha256"],), np.zeros(len(numbers), dtype=np.int64), numbers)
+        """Tell which image each item is: its index in a source of these names and labels."""
+        indices = np.asarray(self.data_list, dtype=np.int64)
+        return Origins((self._metainfo["images_sha256"],), np.zeros(len(indices), dtype=np.int64), indices)
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
-        """Read a batch: `images` (B, C, H, W), uint8, places (B,), and labels (B,) where there are any.
+        """Read a batch: `images` (B, C, H, W), uint8, indices (B,), and labels (B,) where there are any.
 
         Raises:
             ValueError: An image cannot be read; the message names it and the reason.
@@ -157,7 +144,7 @@ class ImageDataset(BatchedDataset):
             failures = [f"{name}: {reason}" for _, name, reason in loaded.failures]
             raise ValueError(
                 f"{self.store_path}: cannot read {shorten(failures, 4)}. Repair such files, or name the others in a "
-                "list (path and class a line): a score must not depend on which files could be read"
+                "list (path and class per line): a score must not depend on which files could be read"
             )
         batch: TokenBatch = {"images": loaded.pixels, "sample_idx": torch.as_tensor(indices, dtype=torch.int64)}
         if (labels := self._batches.source.labels) is not None:
@@ -166,14 +153,14 @@ class ImageDataset(BatchedDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Name in the source and label of one sample."""
+        """Return one sample's name in the source, and its label."""
         number, source = self.data_list[idx], self._batches.source
         info = {"sample_idx": idx % len(self), "img_path": source.names[number]}
         return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
 
 
 def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
-    """What a tokenizer wants of an image, without reading its weights.
+    """Tell what a tokenizer wants of an image, without reading its weights.
 
     Args:
         tokenizer: Its config, or a token store that it made.
@@ -185,33 +172,33 @@ def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
 
 
 def _without_weights(tokenizer: Mapping | str | Path) -> Any:
-    """The tokenizer with sizes and without values."""
+    """Build the tokenizer with sizes and without values."""
     if not isinstance(tokenizer, Mapping):
-        return outline_from_header(_recorded_facts(tokenizer), tokenizer)
+        return outline_from_header(_recorded_tokenizer(tokenizer), tokenizer)
     with torch.device("meta"):
         return TOKENIZERS.build({key: value for key, value in tokenizer.items() if key not in _OF_WEIGHTS})
 
 
 def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
-    """What tells the tokenizer from others: recorded by its store, or as it is built."""
+    """Return what tells the tokenizer from others: recorded by its store, or as it is built."""
     if not isinstance(tokenizer, Mapping):
-        return tokenizer_identity(_recorded_facts(tokenizer))
+        return tokenizer_identity(_recorded_tokenizer(tokenizer))
     built = _without_weights(tokenizer)
     values = {name: value for name, value in vars(built).items() if not name.startswith("_")}
     return tokenizer_identity({"type": type(built).__name__, **values, **_resizing_of(built)})
 
 
 def _resizing_of(built: Tokenizer) -> dict[str, str]:
-    """What `describe` would say of resizing; only the rule where the type has no option for the mode."""
-    facts = built.describe_resizing()
-    return facts if "resize_mode" in vars(built) else {key: facts[key] for key in facts if key != "resize_mode"}
+    """Return what `describe` would say of resizing; only the rule where the type has no option for the mode."""
+    resizing = built.describe_resizing()
+    return {key: value for key, value in resizing.items() if key != "resize_mode" or "resize_mode" in vars(built)}
 
 
-def _recorded_facts(path: str | Path) -> dict[str, Any]:
-    facts = StoreReader(path).header["tokenizer"]
-    if "type" not in facts:
+def _recorded_tokenizer(path: str | Path) -> dict[str, Any]:
+    tokenizer = StoreReader(path).header["tokenizer"]
+    if "type" not in tokenizer:
         raise ValueError(
-            f"{path} does not say which tokenizer made it ({facts.get('name', 'without a name')!r}), so images cannot "
-            "be brought to its size; give the tokenizer's config"
+            f"{path} does not say which tokenizer made it ({tokenizer.get('name', 'without a name')!r}), so images "
+            "cannot be brought to its size; give the tokenizer's config"
         )
-    return facts
+    return tokenizer

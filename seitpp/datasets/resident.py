@@ -23,13 +23,13 @@ _REMEDY = "take a part of the data (subset), another device, or leave device out
 
 
 class BitUnpacker:
-    """Unpacks rows of codes of `bits` bits, least significant bit first, on the device that they lie on.
+    """Unpack rows of codes of `bits` bits, least significant bit first, on the device that holds them.
 
     Every code is cut out of the few bytes that it touches, for all codes of all rows at once.
 
     Args:
         bits: Width of a code, 1 to 32.
-        num_codes: Codes of a row, T.
+        num_codes: Codes per row, T.
         minimum: Value of code 0.
         dtype: Type of the values.
         device: Where the rows lie.
@@ -46,7 +46,7 @@ class BitUnpacker:
         self._mask, self._minimum, self._dtype = (1 << bits) - 1, minimum, dtype
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Values (n, T) of rows (n, row_bytes), uint8."""
+        """Unpack rows (n, row_bytes), uint8, to values (n, T)."""
         words = rows.index_select(1, self._positions[0]).to(self._words)
         for byte, positions in enumerate(self._positions[1:], start=1):
             words |= rows.index_select(1, positions).to(self._words) << (8 * byte)
@@ -61,8 +61,8 @@ class BitUnpacker:
 class ResidentTokens:
     """Samples of a store in memory, with their labels, as `dataset.device` asks for.
 
-    They are packed as the codec `bitpacked` packs them: its rows are kept as they are stored, those of other codecs are
-    packed anew. Loading decodes every row once, which checks its codes, and compares the shards with their hashes.
+    Rows are packed as the codec `bitpacked` packs them: its own are kept as stored, those of other codecs are packed
+    anew. Loading decodes every row once, which checks its codes, and compares the shards with their hashes.
 
     Args:
         source: The store.
@@ -94,7 +94,7 @@ class ResidentTokens:
         return self  # nothing changes it, and it may be most of the memory
 
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, *sample_shape) and labels (B,), None without, of samples by their number among those loaded, (B,).
+        """Return tokens (B, *sample_shape) and labels (B,), or None without, by index among the loaded samples, (B,).
 
         Raises:
             ValueError: A worker process of a loader asks for data on a GPU or page-locked.
@@ -117,12 +117,12 @@ class ResidentTokens:
         return tokens, labels
 
     def _values(self, packed: np.ndarray) -> np.ndarray:
-        """Values (n, T) of packed rows in host memory."""
+        """Unpack rows in host memory to values (n, T)."""
         codes = self._codec.decode(packed, self._num_codes)
         return (codes.astype(np.int64) + self._minimum).astype(self._dtype) if self._minimum else codes
 
     def _allocate(self, source: StoreReader, num_samples: int, label_bytes: int) -> Tensor:
-        """Rows (N, row_bytes), uint8, not filled; says their size before."""
+        """Allocate rows (N, row_bytes), uint8, and log their size first."""
         row_bytes = self._codec.row_bytes(self._num_codes)
         needed = num_samples * row_bytes + label_bytes
         if self._pinned:  # torch takes the next power of two
@@ -152,7 +152,7 @@ class ResidentTokens:
                 progress(start + len(chunk), len(indices))
 
     def _packed(self, source: StoreReader, indices: np.ndarray) -> np.ndarray:
-        """Rows (n, row_bytes), uint8, whose codes exist."""
+        """Return rows (n, row_bytes), uint8, after checking that their codes exist."""
         values = source.read(indices)
         if source.header["codec"]["name"] == self._codec.name:
             return source.read_rows(indices)
@@ -165,7 +165,7 @@ _LOADED: WeakValueDictionary[tuple, ResidentTokens] = WeakValueDictionary()
 
 
 def load_resident(source: StoreReader, indices: np.ndarray, labels: np.ndarray | None, device: str) -> ResidentTokens:
-    """`ResidentTokens`, loaded once in a process for the same samples, labels and device."""
+    """Return `ResidentTokens`, loaded once per process for the same samples, labels and device."""
     chosen = (hashlib.sha256(indices.tobytes()).hexdigest(), labels is None)
     key = (source.content_hash, *chosen, device, _checked_device(device, source.path))
     found = _LOADED.get(key)
@@ -175,7 +175,7 @@ def load_resident(source: StoreReader, indices: np.ndarray, labels: np.ndarray |
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that this process may still take of a GPU's memory or of the host's."""
+    """Return the bytes that this process may still take of a GPU's memory or of the host's."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
@@ -188,7 +188,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _bytes_left_to_group(folder: Path) -> int:
-    """Bytes that the control group of a container may still take, cached files not counted; unlimited without one."""
+    """Return the bytes that a container's control group may still take, without cached files; unlimited without one."""
     try:
         limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
@@ -198,7 +198,7 @@ def _bytes_left_to_group(folder: Path) -> int:
 
 
 def _checked_device(name: str, store: Path) -> torch.device:
-    """The device of a name; raises `ValueError` if it is none, or not here."""
+    """Return the device of a name; raise `ValueError` if there is none of that name here."""
     if not isinstance(name, str) or (name not in ("cpu", "pinned") and name.split(":")[0] != "cuda"):
         raise ValueError(
             f"{store}: device is {shown(name)}, expected cpu, pinned, cuda or cuda:N, or None to read from disk"

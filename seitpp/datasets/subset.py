@@ -1,6 +1,11 @@
-"""Which samples a storage budget buys: by fraction, count or bytes, uniform or balanced over classes, repeatable."""
+"""Part of a data set: which samples a storage budget buys, and a wrapper that keeps only some samples."""
+
+from typing import Any
 
 import numpy as np
+
+from seitpp.datasets.wrappers import WrappedDataset
+from seitpp.registry import DATASETS
 
 
 def choose_subset(
@@ -17,19 +22,19 @@ def choose_subset(
     """Draw a subset without replacement.
 
     Args:
-        num_samples: Samples there are, N.
+        num_samples: Number of samples N.
         labels: Class of each sample, (N,), or None.
         bytes_per_sample: Stored bytes per sample, for `budget_bytes`.
         fraction: Share of the samples, in (0, 1].
         count: Number of samples.
         budget_bytes: Bytes that the subset may take; rounded down to whole samples.
         class_balanced: Take equally many of each class as far as the classes reach; needs labels. Otherwise samples are
-            drawn from all alike, as in the paper's subsets ("randomly sampling", SeiT++, Sec. 4.5). Of one seed, a
+            drawn from all alike, as in the paper's subsets ("randomly sampling", SeiT++, Sec. 4.5). For one seed, a
             larger subset contains the smaller one.
         seed: Seed of the draw.
 
     Returns:
-        Places of the chosen samples, ascending, int64.
+        Indices of the chosen samples, ascending, int64.
 
     Raises:
         ValueError: Not exactly one size is given, or it is not between 1 and N samples.
@@ -56,7 +61,7 @@ def choose_subset(
 
 
 def _order_by_turns(labels: np.ndarray) -> np.ndarray:
-    """Places so ordered that each class gives its first sample before any gives its second, and so on."""
+    """Order samples so that each class gives its first one before any gives its second, and so on."""
     by_class = np.argsort(labels, kind="stable")
     sorted_labels = labels[by_class]
     starts = np.flatnonzero(np.r_[True, sorted_labels[1:] != sorted_labels[:-1]])
@@ -64,3 +69,51 @@ def _order_by_turns(labels: np.ndarray) -> np.ndarray:
     turn = np.empty(len(labels), dtype=np.int64)
     turn[by_class] = np.arange(len(labels)) - np.repeat(starts, sizes)
     return np.argsort(turn, kind="stable")  # within a turn the random order stays
+
+
+@DATASETS.register_module()
+class SubsetDataset(WrappedDataset):
+    """Some samples of a data set, drawn from all alike; `TokenDataset` has the same as options of its own.
+
+    Args:
+        dataset: The data set, or its config.
+        fraction: Share of its samples, in (0, 1]; or
+        count: their number.
+        seed: Seed of the draw.
+        keep_length: Keep the length of the whole, repeating the samples evenly: an epoch then has as many iterations.
+
+    Attributes:
+        indices: Indices of the samples in the data set, ascending.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        fraction: float | None = None,
+        count: int | None = None,
+        seed: int = 0,
+        keep_length: bool = False,
+    ) -> None:
+        super().__init__([dataset])
+        self.indices = choose_subset(
+            len(self.dataset), None, 1, fraction=fraction, count=count, class_balanced=False, seed=seed
+        )
+        self.keep_length = keep_length
+        self._drawn = {"num_samples": len(self.indices), "seed": seed}
+
+    @property
+    def metainfo(self) -> dict:
+        """That of the data set, and how many samples were drawn with which seed."""
+        return {**super().metainfo, "subset": self._drawn}
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each drawn sample, int64, or None."""
+        labels = super().labels
+        return None if labels is None else labels[self.indices % len(labels)]  # fewer where its length is kept
+
+    def __len__(self) -> int:
+        return len(self.dataset) if self.keep_length else len(self.indices)
+
+    def _inner(self, indices: np.ndarray) -> np.ndarray:
+        return self.indices[indices % len(self.indices)]

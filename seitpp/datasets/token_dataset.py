@@ -4,7 +4,8 @@ import copy
 import hashlib
 import os.path as osp
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,30 +13,45 @@ from mmengine.dataset import force_full_init
 from mmengine.logging import print_log
 from torch import Tensor
 
-from seitpp.datasets.batched import BatchedDataset
-from seitpp.datasets.origins import Origins
-from seitpp.datasets.resident import ResidentTokens, load_resident
+from seitpp.datasets.base import BatchedDataset, Origins
+from seitpp.datasets.resident import load_resident
 from seitpp.datasets.subset import choose_subset
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import shown
-from seitpp.registry import DATASETS
+from seitpp.registry import DATASETS, FUNCTIONS
 from seitpp.storage import SeitRelease, StoreReader, is_release
 from seitpp.storage.identity import known_distance, tokenizer_identity
 from seitpp.structures.batch import TokenBatch
 
 
+@FUNCTIONS.register_module()
+def identity_collate(batch: TokenBatch) -> TokenBatch:
+    """Hand on the batch that `__getitems__` made; name it `dict(type="seitpp.identity_collate")`.
+
+    Raises:
+        TypeError: The data set fetches sample by sample, as wrappers such as mmengine's `RepeatDataset` do.
+    """
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"identity_collate takes the one batch that a data set's __getitems__ makes, got a {type(batch).__name__}; "
+            "a wrapper around the data set hides its __getitems__. Use seitpp.ConcatDataset, seitpp.RepeatDataset or "
+            "seitpp.ClassBalancedDataset, or the data set's own `subset` and `keep_length`"
+        )
+    return batch
+
+
 @DATASETS.register_module()
 class TokenDataset(BatchedDataset):
-    """Codes and labels, a whole batch a fetch (`__getitems__`; use `seitpp.identity_collate` and no workers).
+    """Codes and labels, fetched a whole batch at a time (with `seitpp.identity_collate` and no workers).
 
-    `metainfo` tells `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash`, what is known of the
-    `tokenizer`, where one was drawn the `subset` with a hash of its samples, and `spatial` False where tokens do not
-    lie at places of the image.
+    `metainfo` holds `classes`, `codebook_size`, `codebook_sha256`, `grid`, `content_hash`, what is known of the
+    `tokenizer`, the `subset` (if one was drawn) with a hash of its indices, and `spatial`: False where tokens have no
+    position in the image.
 
     Args:
         store: A token store (folder), or `NAME-token.data.bin.gz` of the release; relative to `data_root`.
         data_root: Folder that `store` and `label_file` are relative to.
-        label_file: Labels of a release file, one a line; by default its `NAME-label.txt`.
+        label_file: Labels of a release file, one per line; by default its `NAME-label.txt`.
         grid: Rows and columns of a release file's images; a store knows its own.
         codebook_size: Number of codes K of a release file (codes at or above it are an error); a store knows its own.
         subset: Options of `choose_subset`: one of `fraction`, `count`, `budget_bytes`; `class_balanced`, `seed`.
@@ -44,7 +60,7 @@ class TokenDataset(BatchedDataset):
         with_labels: Whether batches carry labels. If not, labels are not read at all, and a subset is drawn from all
             samples alike unless it says `class_balanced=True`; self-supervised training needs none.
         metainfo: Overrides, such as `classes`.
-        indices: mmengine's: the first n samples (last n if negative), or their places.
+        indices: mmengine's: the first n samples (last n if negative), or their indices.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
         device: Memory that holds the samples, bit-packed, loaded once in each process: `cpu`, `pinned` (page-locked) or
@@ -69,7 +85,6 @@ class TokenDataset(BatchedDataset):
         device: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
-        self._check_pipeline(pipeline)
         self.store_path = osp.join(data_root, store) if data_root else store
         self.label_path = osp.join(data_root, label_file) if label_file and data_root else label_file
         self.grid = tuple(grid)
@@ -79,11 +94,10 @@ class TokenDataset(BatchedDataset):
         self.with_labels = with_labels
         self.device = device
         super().__init__(
+            pipeline,
             metainfo=metainfo,
             data_root=data_root,
-            data_prefix={},
             indices=indices,
-            serialize_data=False,
             test_mode=test_mode,
             lazy_init=lazy_init,
         )
@@ -93,46 +107,59 @@ class TokenDataset(BatchedDataset):
         if self._fully_initialized:
             return
         self.reader = self._open()
-        self._places = self._apply_indices(np.arange(len(self.reader)))
-        self._full_length = len(self._places)
+        self._stored = self._apply_indices(np.arange(len(self.reader)))  # indices in the store
+        self._full_length = len(self._stored)
+        metadata = self._read_metadata()
+        if self.subset is not None:
+            metadata["subset"] = self._draw_subset()
+        self._metainfo = {**metadata, **self._metainfo}
         labels = self.reader.labels if self.with_labels else None
-        facts = {
-            "classes": self.reader.classes,
-            "codebook_size": self.reader.codebook_size,
-            "codebook_sha256": self.reader.codebook_sha256,
-            "grid": list(self.reader.grid),
-            "channels": self.reader.channels,
-            "content_hash": self.reader.stream_sha256 if self.is_release else self.reader.content_hash,
+        self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)[self._stored]
+        self._resident = None
+        if self.device is not None:
+            if self.is_release:
+                raise ValueError(
+                    f"{self.store_path} is a release, which is held in memory as it is; leave out "
+                    f"device={self.device!r}, or import the release into a store (docs/data.md)"
+                )
+            self._resident = load_resident(self.reader, self._stored, self._labels, self.device)
+        self._rows = np.arange(len(self._stored))  # of the samples among those held in memory
+        self._fully_initialized = True
+
+    def _read_metadata(self) -> dict[str, Any]:
+        reader = self.reader
+        metadata = {
+            "classes": reader.classes,
+            "codebook_size": reader.codebook_size,
+            "codebook_sha256": reader.codebook_sha256,
+            "grid": list(reader.grid),
+            "channels": reader.channels,
+            "content_hash": reader.stream_sha256 if self.is_release else reader.content_hash,
         }
         if not self.is_release:
-            tokenizer = self.reader.header["tokenizer"]
+            tokenizer = reader.header["tokenizer"]
             if (identity := tokenizer_identity(tokenizer)) is not None:
-                facts["tokenizer"] = identity
+                metadata["tokenizer"] = identity
             if (distance := known_distance(tokenizer)) is not None:
-                facts["distance"] = distance
+                metadata["distance"] = distance
             if tokenizer.get("spatial") is False:
-                facts["spatial"] = False
-        if self.subset is not None:
-            balanced = self.subset.get("class_balanced", labels is not None)
-            classes = self.reader.labels if balanced else None
-            if balanced and classes is None:
-                raise ValueError(
-                    f"{self.store_path} has no labels, so a subset of it cannot be class_balanced; set "
-                    "class_balanced=False for one that is drawn from all samples alike"
-                )
-            chosen = choose_subset(
-                self._full_length,
-                classes[self._places] if balanced else None,
-                self.reader.num_bytes / len(self.reader),
-                **{**self.subset, "class_balanced": balanced},
+                metadata["spatial"] = False
+        return metadata
+
+    def _draw_subset(self) -> dict[str, Any]:
+        """Keep the samples of `subset`; return what is said of them in `metainfo`."""
+        balanced = self.subset.get("class_balanced", self.with_labels and self.reader.labels is not None)
+        classes = self.reader.labels if balanced else None
+        if balanced and classes is None:
+            raise ValueError(
+                f"{self.store_path} has no labels, so a subset of it cannot be class_balanced; set "
+                "class_balanced=False for one that is drawn from all samples alike"
             )
-            self._places = self._places[chosen]
-            facts["subset"] = {"seed": 0, **self.subset, "class_balanced": balanced, **self._record_places()}
-        self._metainfo = {**facts, **self._metainfo}
-        self._labels = None if labels is None else np.asarray(labels, dtype=np.int64)[self._places]
-        self._resident = self._load_resident()
-        self._rows = np.arange(len(self._places))  # of the samples among those held in memory
-        self._fully_initialized = True
+        options = {**self.subset, "class_balanced": balanced}
+        labels = classes[self._stored] if balanced else None
+        chosen = choose_subset(self._full_length, labels, self.reader.num_bytes / len(self.reader), **options)
+        self._stored = self._stored[chosen]
+        return {"seed": 0, **options, **self._describe_subset()}
 
     @property
     def is_release(self) -> bool:
@@ -175,30 +202,20 @@ class TokenDataset(BatchedDataset):
             )
         return reader
 
-    def _load_resident(self) -> ResidentTokens | None:
-        if self.device is None:
-            return None
-        if self.is_release:
-            raise ValueError(
-                f"{self.store_path} is a release, which is held in memory as it is; leave out device={self.device!r}, "
-                "or import the release into a store (docs/data.md)"
-            )
-        return load_resident(self.reader, self._places, self._labels, self.device)
-
-    def _apply_indices(self, places: np.ndarray) -> np.ndarray:
+    def _apply_indices(self, stored: np.ndarray) -> np.ndarray:
         if self._indices is None:
-            return places
+            return stored
         if isinstance(self._indices, int):
-            return places[: self._indices] if self._indices >= 0 else places[self._indices :]
-        wanted, count = np.asarray(self._indices), len(places)
+            return stored[: self._indices] if self._indices >= 0 else stored[self._indices :]
+        wanted, count = np.asarray(self._indices), len(stored)
         if not wanted.size:
-            return places[:0]
+            return stored[:0]
         if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or wanted.min() < -count or wanted.max() >= count:
             raise ValueError(
                 f"{self.store_path}: indices are {shown(self._indices)}, expected a number of samples, or integers "
                 f"from {-count} to {count - 1}"
             )
-        return places[wanted]
+        return stored[wanted]
 
     @property
     @force_full_init
@@ -206,23 +223,17 @@ class TokenDataset(BatchedDataset):
         """Class of each distinct sample, int64, or None."""
         return self._labels
 
-    @property
-    def metainfo(self) -> dict:
-        """A copy of what is known of the data; opens the files if need be."""
-        self.full_init()
-        return copy.deepcopy(self._metainfo)
-
     @force_full_init
     def __len__(self) -> int:
-        return self._full_length if self.keep_length else len(self._places)
+        return self._full_length if self.keep_length else len(self._stored)
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
-        """Fetch a batch in one read: codes (B, H, W), places (B,), and labels (B,) where there are any."""
+        """Fetch a batch in one read: codes (B, H, W), indices (B,), and labels (B,) where there are any."""
         sample_idx = np.asarray(indices, dtype=np.int64)
         if (outside := (sample_idx < 0) | (sample_idx >= len(self))).any():
             raise IndexError(f"sample {sample_idx[outside][0]} of a data set of {len(self)}")
-        samples = sample_idx % len(self._places)  # beyond the subset only where `keep_length` repeats it
+        samples = sample_idx % len(self._stored)  # beyond the subset only where `keep_length` repeats it
         tokens, labels = self._fetch(samples)
         batch: TokenBatch = {"inputs": tokens, "sample_idx": torch.from_numpy(sample_idx)}
         if labels is not None:
@@ -230,44 +241,44 @@ class TokenDataset(BatchedDataset):
         return batch
 
     def _fetch(self, samples: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, H, W) and labels (B,) of distinct samples (B,), from memory or from the store."""
+        """Return tokens (B, H, W) and labels (B,) of distinct samples (B,), from memory or from the store."""
         if self._resident is not None:
             return self._resident.fetch(self._rows[samples])
         labels = None if self._labels is None else torch.from_numpy(self._labels[samples])
-        return torch.from_numpy(self.reader.read(self._places[samples])), labels
+        return torch.from_numpy(self.reader.read(self._stored[samples])), labels
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Place in the store and label of one sample."""
-        sample = idx % len(self) % len(self._places)
-        info = {"sample_idx": idx % len(self), "place": int(self._places[sample])}
+        """Return one sample's index in the store and its label."""
+        sample = idx % len(self) % len(self._stored)
+        info = {"sample_idx": idx % len(self), "store_index": int(self._stored[sample])}
         return info if self._labels is None else {**info, "gt_label": int(self._labels[sample])}
 
     @force_full_init
     def origins(self) -> Origins:
-        """Which stored sample each item is: its place in a store of that content."""
-        places = self._places[np.arange(len(self)) % len(self._places)]
-        return Origins((self._metainfo["content_hash"],), np.zeros(len(self), dtype=np.int64), places)
+        """Tell which stored sample each item is: its index in a store of that content."""
+        stored = self._stored[np.arange(len(self)) % len(self._stored)]
+        return Origins((self._metainfo["content_hash"],), np.zeros(len(self), dtype=np.int64), stored)
 
     @force_full_init
     def get_subset_(self, indices: int | Sequence[int]) -> None:
-        """Keep the first n samples (last n if negative), or those at the given places."""
+        """Keep the first n samples (last n if negative), or those of the given indices."""
         self._indices = indices
-        kept = self._apply_indices(np.arange(len(self._places)))
-        self._places = self._places[kept]
+        kept = self._apply_indices(np.arange(len(self._stored)))
+        self._stored = self._stored[kept]
         self._labels = None if self._labels is None else self._labels[kept]
         self._rows = self._rows[kept]
-        self._full_length = len(self._places)
-        self._metainfo["subset"] = {**(self._metainfo.get("subset") or {}), **self._record_places()}
+        self._full_length = len(self._stored)
+        self._metainfo["subset"] = {**(self._metainfo.get("subset") or {}), **self._describe_subset()}
 
-    def _record_places(self) -> dict:
-        """How many samples there are, and a hash of which."""
-        digest = hashlib.sha256(self._places.astype("<i8").tobytes()).hexdigest()
-        return {"num_samples": len(self._places), "places_sha256": digest}
+    def _describe_subset(self) -> dict[str, Any]:
+        """Return the number of samples and a hash of their indices in the store."""
+        digest = hashlib.sha256(self._stored.astype("<i8").tobytes()).hexdigest()
+        return {"num_samples": len(self._stored), "indices_sha256": digest}
 
     @force_full_init
     def get_subset(self, indices: int | Sequence[int]) -> "TokenDataset":
-        """A copy with the given samples alone; see `get_subset_`."""
+        """Return a copy with the given samples alone; see `get_subset_`."""
         subset = copy.copy(self)
         subset._metainfo = copy.deepcopy(self._metainfo)
         subset.get_subset_(indices)

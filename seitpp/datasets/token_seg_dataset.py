@@ -1,4 +1,4 @@
-"""A data set of stored tokens with a label map each, for semantic segmentation."""
+"""A data set of stored tokens with a label map per sample, for semantic segmentation."""
 
 import os.path as osp
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class TokenSegDataset(TokenDataset):
     """Codes of a whole batch in one read, and label maps decoded in the process that fetches (workers help here).
 
     Label maps keep the size they are stored in unless `label_size` says otherwise, and in a batch may differ in size.
-    `metainfo` tells what `TokenDataset`'s tells, and `classes`, `palette` (a colour a class), `label_ignore_index`
-    (255) and, if the store says it, how label maps were made: `label_maps`, with `size` and `reduce_zero_label`.
+    `metainfo` adds to `TokenDataset`'s: `classes`, `palette` (one colour per class), `label_ignore_index` (255) and, if
+    the store says it, how label maps were made: `label_maps`, with `size` and `reduce_zero_label`.
 
     Args:
         store: A token store of images with annotations, relative to `data_root`.
@@ -48,7 +48,7 @@ class TokenSegDataset(TokenDataset):
         subset: Options of `choose_subset`: one of `fraction`, `count`, `budget_bytes`; `seed`.
         keep_length: As for `TokenDataset`.
         metainfo: Overrides, such as `classes` and `palette`; as many classes as the store has names, if it has any.
-        indices: mmengine's: the first n samples (last n if negative), or their places.
+        indices: mmengine's: the first n samples (last n if negative), or their indices.
         test_mode: mmengine's; changes nothing here.
         lazy_init: Whether to put off opening the files until `full_init`.
         device: For configs that carry `TokenDataset`'s option over; must be None, since label maps are read from files.
@@ -71,7 +71,6 @@ class TokenSegDataset(TokenDataset):
         device: str | None = None,
         pipeline: Sequence[dict] | None = None,
     ) -> None:
-        self._check_pipeline(pipeline)
         refuse_device(device, "TokenSegDataset", "label maps are decoded from files, beside which tokens cost little")
         self.preset = preset
         self.label_size = None if label_size is None else tuple(label_size)
@@ -87,6 +86,7 @@ class TokenSegDataset(TokenDataset):
             indices=indices,
             test_mode=test_mode,
             lazy_init=lazy_init,
+            pipeline=pipeline,
         )
 
     def _open(self) -> StoreReader:
@@ -105,16 +105,16 @@ class TokenSegDataset(TokenDataset):
                 "again with --reduce-zero-label, and leave it out here"
             )
         if reader.channels is not None:
-            raise ValueError(f"{self.store_path} holds {reader.channels} integers a place, expected codes")
-        facts = {**self._class_facts(reader), "label_ignore_index": IGNORE_INDEX}
+            raise ValueError(f"{self.store_path} holds {reader.channels} integers per position, expected codes")
+        metadata = {**self._name_classes(reader), "label_ignore_index": IGNORE_INDEX}
         if label_maps := label_map_metadata(reader):
-            facts["label_maps"] = {**label_maps, **({"size": list(self.label_size)} if self.label_size else {})}
-        self._metainfo = {**facts, **self._metainfo}
+            metadata["label_maps"] = {**label_maps, **({"size": list(self.label_size)} if self.label_size else {})}
+        self._metainfo = {**metadata, **self._metainfo}
         self._num_classes = len(self._metainfo["classes"])
         return reader
 
-    def _class_facts(self, reader: StoreReader) -> dict:
-        """`classes` and `palette`, of the config, the store or the preset, in this order."""
+    def _name_classes(self, reader: StoreReader) -> dict:
+        """Return `classes` and `palette` of the config, the store or the preset, in this order."""
         known = {} if self.preset is None else preset_metainfo(self.preset)
         classes = self._metainfo.get("classes") or reader.classes or known.get("classes")
         if not classes:
@@ -147,25 +147,25 @@ class TokenSegDataset(TokenDataset):
         batch = super().__getitems__(indices)
         return {
             "inputs": batch["inputs"],
-            "data_samples": [self._data_sample(place) for place in batch["sample_idx"].tolist()],
+            "data_samples": [self._data_sample(index) for index in batch["sample_idx"].tolist()],
         }
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Places of one sample, and the file of its label map; reads neither."""
+        """Return what is known of one sample, and the file of its label map; reads neither."""
         info = super().get_data_info(idx)
         return {
             **info,
-            "img_path": osp.join(self.store_path, f"{info['place']:08d}"),
-            "seg_map_path": str(label_map_path(self.store_path, info["place"])),
+            "img_path": osp.join(self.store_path, f"{info['store_index']:08d}"),
+            "seg_map_path": str(label_map_path(self.store_path, info["store_index"])),
             "reduce_zero_label": False,  # for mmseg's metric: nothing to undo
         }
 
     def _data_sample(self, idx: int) -> SegDataSample:
-        """Label map and facts of one sample."""
+        """Read the label map of one sample, with its metadata."""
         info = self.get_data_info(idx)
         path = info["seg_map_path"]
-        values = read_label_map(path, self.reader.read_label_map(info["place"]))
+        values = read_label_map(path, self.reader.read_label_map(info["store_index"]))
         labels = checked_labels(values, self._num_classes, path, self._shifted)
         if self.label_size is not None:
             labels = np.array(fit_image(Image.fromarray(labels), self.label_size, resample=Image.Resampling.NEAREST))
@@ -176,7 +176,7 @@ class TokenSegDataset(TokenDataset):
 
 
 def preset_metainfo(name: str) -> dict[str, list]:
-    """Class names and colours (RGB) of a set that mmseg knows by a name, such as `ade20k`.
+    """Return class names and colours (RGB) of a set that mmseg knows by a name, such as `ade20k`.
 
     Raises:
         ValueError: mmseg knows no set of this name.

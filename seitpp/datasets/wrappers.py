@@ -1,6 +1,6 @@
-"""mmengine's wrappers of data sets for data that are fetched a batch at a time: joined, repeated, balanced.
+"""mmengine's wrappers (concatenate, repeat, balance classes) for data sets that fetch a whole batch at a time.
 
-They have the names and options of mmengine's. What they wrap may also be any data set that is fetched sample by sample.
+They have the names and options of mmengine's, and also wrap data sets that are fetched sample by sample.
 """
 
 import copy
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 
-from seitpp.datasets.origins import Origins, origins_of
+from seitpp.datasets.base import Origins, origins_of
 from seitpp.io.untrusted import shown
 from seitpp.registry import DATASETS
 from seitpp.structures.batch import TokenBatch
@@ -23,7 +23,7 @@ _OWN = ("content_hash", "images_sha256", "subset")
 
 
 class WrappedDataset(ABC):
-    """Data sets in a row, of which each item is one of theirs, numbered through all of them.
+    """Data sets in a row; each item is one of theirs, and these are numbered through all of them.
 
     Args:
         datasets: The data sets, or their configs.
@@ -37,6 +37,11 @@ class WrappedDataset(ABC):
         self._ends: np.ndarray | None = None
         if not lazy_init:
             self.full_init()
+
+    @property
+    def dataset(self) -> Any:
+        """The data set, where there is one; the first of several."""
+        return self.datasets[0]
 
     def full_init(self) -> None:
         """Open the data sets."""
@@ -52,7 +57,7 @@ class WrappedDataset(ABC):
 
     @abstractmethod
     def _inner(self, indices: np.ndarray) -> np.ndarray:
-        """Numbers, through all data sets, of the items at some places, (B,), int64."""
+        """Number through all data sets of each item, (B,), int64."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -60,7 +65,7 @@ class WrappedDataset(ABC):
     @property
     def metainfo(self) -> dict:
         """A copy of what is known of the data."""
-        return copy.deepcopy(dict(self.datasets[0].metainfo or {}))
+        return copy.deepcopy(dict(self.dataset.metainfo or {}))
 
     @property
     def store_path(self) -> str:
@@ -70,7 +75,7 @@ class WrappedDataset(ABC):
     @property
     def reader(self) -> Any:
         """The first data set's reader."""
-        return self.datasets[0].reader
+        return self.dataset.reader
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -81,49 +86,49 @@ class WrappedDataset(ABC):
 
     @property
     def __getitems__(self) -> Callable[[Sequence[int]], TokenBatch]:
-        """Fetch a batch, as its data sets do; not there where one of them is fetched sample by sample."""
+        """Fetch a batch as the data sets do; missing where one of them is fetched sample by sample."""
         if not all(hasattr(dataset, "__getitems__") for dataset in self.datasets):
             raise AttributeError(f"{self.store_path} is fetched sample by sample")
         return self._fetch
 
     def __getitem__(self, idx: int) -> Any:
-        """One sample, in the form that its data set gives it."""
+        """Return one sample, in the form that its data set gives it."""
         if hasattr(self, "__getitems__"):
-            place = idx + len(self) if -len(self) <= idx < 0 else idx
-            return {key: value[0] for key, value in self._fetch([place]).items()}
+            positive = idx + len(self) if -len(self) <= idx < 0 else idx
+            return {key: value[0] for key, value in self._fetch([positive]).items()}
         dataset, inner = self._at(idx)
         return dataset[inner]
 
     def get_data_info(self, idx: int) -> dict:
-        """What the data set knows of a sample."""
+        """Return what the data set knows of a sample."""
         dataset, inner = self._at(idx)
         return dataset.get_data_info(inner)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """The sample's class in a list."""
+        """Return the sample's class in a list."""
         dataset, inner = self._at(idx)
         return dataset.get_cat_ids(inner)
 
     def origins(self) -> Origins | None:
-        """Which stored sample each item is; None where a data set does not tell."""
+        """Tell which stored sample each item is; None where a data set does not tell."""
         self.full_init()
         found = [origins_of(dataset) for dataset in self.datasets]
         if any(one is None for one in found):
             return None
         counts = np.cumsum([0, *(len(one.sources) for one in found)])
         which = np.concatenate([one.which + first for one, first in zip(found, counts, strict=False)])
-        places = np.concatenate([one.places for one in found])
+        indices = np.concatenate([one.indices for one in found])
         inner = self._inner(np.arange(len(self)))
-        return Origins(tuple(source for one in found for source in one.sources), which[inner], places[inner])
+        return Origins(tuple(source for one in found for source in one.sources), which[inner], indices[inner])
 
     def _at(self, idx: int) -> tuple[Any, int]:
-        """The data set of an item, and its number there."""
+        """Find the data set of an item, and its index there."""
         self.full_init()
         (part,), (inner,) = self._located(np.array([idx]))
         return self.datasets[part], int(inner)
 
     def _located(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the data sets of some items, and the items' numbers there."""
+        """Find the data sets of some items, by number, and the items' indices there."""
         wrong = (indices < 0) | (indices >= len(self))
         if wrong.any():
             raise IndexError(f"sample {indices[wrong][0]} of a data set of {len(self)}")
@@ -147,10 +152,10 @@ class WrappedDataset(ABC):
         return batch
 
     def _joined(self, batches: list[TokenBatch], order: np.ndarray) -> TokenBatch:
-        """Parts of a batch as one, its samples in the order that was asked for."""
+        """Join parts of a batch, its samples in the order that was asked for."""
         keys = set(batches[0])
         if any(set(batch) != keys for batch in batches):
-            raise ValueError(f"{self.store_path}: some of these have labels and some have not; join data of one kind")
+            raise ValueError(f"{self.store_path}: some of these have labels and some do not; join data of one kind")
         joined = {}
         for key in keys:
             values = [batch[key] for batch in batches]
@@ -160,7 +165,7 @@ class WrappedDataset(ABC):
                 joined[key] = torch.cat(values)[torch.from_numpy(order).to(device, non_blocking=True)]
             else:
                 every = [one for part in values for one in part]
-                joined[key] = [every[place] for place in order]
+                joined[key] = [every[index] for index in order]
         return joined
 
 
@@ -202,7 +207,7 @@ class ConcatDataset(WrappedDataset):
 
     @property
     def metainfo(self) -> dict:
-        """What the data sets agree in, and `parts`: what is each one's own."""
+        """What the data sets agree on, and in `parts` what is each one's own."""
         parts = [dict(dataset.metainfo or {}) for dataset in self.datasets]
         own = [{key: part[key] for key in _OWN if key in part} for part in parts]
         joined = {key: value for part in reversed(parts) for key, value in part.items() if key not in _OWN}
@@ -232,11 +237,6 @@ class RepeatDataset(WrappedDataset):
         self.times = times
         super().__init__([dataset], lazy_init)
 
-    @property
-    def dataset(self) -> Any:
-        """The data set."""
-        return self.datasets[0]
-
     def _inner(self, indices: np.ndarray) -> np.ndarray:
         return indices % self._ends[-1]
 
@@ -259,25 +259,20 @@ class ClassBalancedDataset(WrappedDataset):
         self.oversample_thr = oversample_thr
         super().__init__([dataset], lazy_init)
 
-    @property
-    def dataset(self) -> Any:
-        """The data set."""
-        return self.datasets[0]
-
     def _prepare(self) -> None:
         labels = self.labels
-        if labels is None or len(labels) != len(self.dataset):  # by the samples' own word, one by one
+        if labels is None or len(labels) != len(self.dataset):  # asked of each sample, one by one
             balanced = SampleBalancedDataset.__new__(SampleBalancedDataset)
             balanced.dataset = self.dataset
             factors = np.array(balanced._get_repeat_factors(self.dataset, self.oversample_thr))
         else:
             shares = np.bincount(labels) / len(labels)
             factors = np.maximum(1.0, np.sqrt(self.oversample_thr / shares[labels]))
-        self._places = np.repeat(np.arange(len(self.dataset)), np.ceil(factors).astype(np.int64))
+        self._repeated = np.repeat(np.arange(len(self.dataset)), np.ceil(factors).astype(np.int64))
 
     def _inner(self, indices: np.ndarray) -> np.ndarray:
-        return self._places[indices]
+        return self._repeated[indices]
 
     def __len__(self) -> int:
         self.full_init()
-        return len(self._places)
+        return len(self._repeated)

@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner, set_random_seed
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from seitpp.datasets.origins import num_shared, origins_of
+from seitpp.datasets import num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches, batches_per_step
 from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
 from seitpp.engine.norm_statistics import explain_single_values

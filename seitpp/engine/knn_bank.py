@@ -13,7 +13,7 @@ from mmengine.runner.amp import autocast
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from seitpp.datasets.origins import common_numbers, num_shared, origins_of
+from seitpp.datasets import common_numbers, num_shared, origins_of
 from seitpp.engine.hooks import DataGuardHook
 from seitpp.io.checkpoint import shorten
 from seitpp.io.progress import progress_bar

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from seitpp.datasets.resident import refuse_device
+from seitpp.datasets import refuse_device
 from seitpp.registry import DATASETS
 from seitpp.token_pairs.format import TokenPairReader
 

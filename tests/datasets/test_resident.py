@@ -99,7 +99,7 @@ def test_part_holds_its_samples_alone(folder: Path, options: dict) -> None:
     stored, held = both(folder / "codes-bitpacked", **options)
     assert len(held) == len(stored)
     assert_equal_batches(held.__getitems__(range(len(held))), stored.__getitems__(range(len(stored))))
-    assert len(held._resident._rows) == len(stored._places)
+    assert len(held._resident._rows) == len(stored._stored)
 
 
 def test_subsets_of_a_loaded_set_are_its_samples(folder: Path) -> None:

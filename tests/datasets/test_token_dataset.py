@@ -104,16 +104,16 @@ def test_negative_sample_counts_from_the_end(data: Callable) -> None:
     assert dataset[-1]["sample_idx"] == 39
 
 
-@pytest.mark.parametrize("place", [40, -41])
-def test_sample_beyond_the_data_is_refused(data: Callable, place: int) -> None:
-    with pytest.raises(IndexError, match=f"sample {place} of a data set of 40"):
-        data()[place]
+@pytest.mark.parametrize("index", [40, -41])
+def test_sample_beyond_the_data_is_refused(data: Callable, index: int) -> None:
+    with pytest.raises(IndexError, match=f"sample {index} of a data set of 40"):
+        data()[index]
 
 
-@pytest.mark.parametrize("place", [40, -1])
-def test_batch_beyond_the_data_is_refused(data: Callable, place: int) -> None:
-    with pytest.raises(IndexError, match=f"sample {place} of a data set of 40"):
-        data().__getitems__([0, place])
+@pytest.mark.parametrize("index", [40, -1])
+def test_batch_beyond_the_data_is_refused(data: Callable, index: int) -> None:
+    with pytest.raises(IndexError, match=f"sample {index} of a data set of 40"):
+        data().__getitems__([0, index])
 
 
 def test_iteration_ends(data: Callable) -> None:
@@ -176,13 +176,13 @@ def test_data_without_labels(folder: Path) -> None:
     dataset = TokenDataset(str(folder / "unlabelled"))
     assert dataset.labels is None
     assert set(dataset.__getitems__([0, 1])) == {"inputs", "sample_idx"}
-    assert dataset.get_data_info(3) == {"sample_idx": 3, "place": 3}
+    assert dataset.get_data_info(3) == {"sample_idx": 3, "store_index": 3}
 
 
 def test_data_info_names_place_and_class(data: Callable) -> None:
     _, labels = content()
     info = data(indices=[9, 4]).get_data_info(1)
-    assert info == {"sample_idx": 1, "place": 4, "gt_label": labels[4]}
+    assert info == {"sample_idx": 1, "store_index": 4, "gt_label": labels[4]}
     assert data(indices=[9, 4]).get_cat_ids(1) == [labels[4]]
 
 
@@ -237,13 +237,13 @@ def test_subset_by_bytes_counts_the_stored_size(store: Callable, folder: Path) -
 
 def test_subset_is_recorded_with_a_hash_of_its_samples(store: Callable) -> None:
     dataset = store(subset={"count": 8, "seed": 3})
-    places = np.array([dataset.get_data_info(sample)["place"] for sample in range(8)], dtype="<i8")
+    places = np.array([dataset.get_data_info(sample)["store_index"] for sample in range(8)], dtype="<i8")
     assert dataset.metainfo["subset"] == {
         "count": 8,
         "seed": 3,
         "class_balanced": True,
         "num_samples": 8,
-        "places_sha256": hashlib.sha256(places.tobytes()).hexdigest(),
+        "indices_sha256": hashlib.sha256(places.tobytes()).hexdigest(),
     }
 
 
@@ -257,18 +257,18 @@ def test_subset_is_the_same_in_both_formats(folder: Path) -> None:
 def test_seed_decides_the_subset(store: Callable) -> None:
     first, again, other = (store(subset={"count": 8, "seed": seed}).metainfo["subset"] for seed in (1, 1, 2))
     assert first == again
-    assert first["places_sha256"] != other["places_sha256"]
+    assert first["indices_sha256"] != other["indices_sha256"]
 
 
 def test_subset_is_drawn_from_the_kept_indices(store: Callable) -> None:
     dataset = store(indices=range(10, 20), subset={"count": 5})
-    assert {dataset.get_data_info(sample)["place"] for sample in range(5)} <= set(range(10, 20))
+    assert {dataset.get_data_info(sample)["store_index"] for sample in range(5)} <= set(range(10, 20))
 
 
 def test_kept_length_repeats_the_subset_evenly(data: Callable) -> None:
     dataset = data(subset={"count": 12}, keep_length=True)
     assert len(dataset) == 40
-    places = [dataset.get_data_info(sample)["place"] for sample in range(40)]
+    places = [dataset.get_data_info(sample)["store_index"] for sample in range(40)]
     counts = np.unique(places, return_counts=True)[1]
     assert len(counts) == 12
     assert counts.max() - counts.min() == 1
@@ -336,7 +336,7 @@ def test_get_subset_renews_the_record(store: Callable) -> None:
     whole = store(subset={"count": 8})
     part = whole.get_subset(3)
     assert (whole.metainfo["subset"]["num_samples"], part.metainfo["subset"]["num_samples"]) == (8, 3)
-    assert whole.metainfo["subset"]["places_sha256"] != part.metainfo["subset"]["places_sha256"]
+    assert whole.metainfo["subset"]["indices_sha256"] != part.metainfo["subset"]["indices_sha256"]
 
 
 def test_categories_need_labels(folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_batch_has_codes_and_label_maps_of_the_same_samples(store: Callable) -
         np.testing.assert_array_equal(sample.gt_sem_seg.data, maps[place][None])
         assert sample.metainfo == {
             "sample_idx": place,
-            "place": place,
+            "store_index": place,
             "img_shape": (6, 8),
             "ori_shape": (6, 8),
             "img_path": f"{path}/{place:08d}",

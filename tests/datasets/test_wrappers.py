@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from seitpp.benchmarking.synthetic import make_codebook, make_images
 from seitpp.datasets import ClassBalancedDataset, ConcatDataset, RepeatDataset, SubsetDataset, TokenDataset
-from seitpp.datasets.origins import num_shared, origins_of
+from seitpp.datasets import num_shared, origins_of
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreWriter
 
@@ -60,7 +60,7 @@ def assert_fetches_as(dataset: object, expected: list[tuple[TokenDataset, int]])
         assert batch["gt_label"][row] == one["gt_label"][0]
         assert torch.equal(dataset[index]["inputs"], one["inputs"][0])
         assert dataset.get_cat_ids(index) == [int(one["gt_label"][0])]
-        assert dataset.get_data_info(index)["place"] == source.get_data_info(place)["place"]
+        assert dataset.get_data_info(index)["store_index"] == source.get_data_info(place)["store_index"]
 
 
 def test_joined(folder: Path) -> None:
@@ -104,8 +104,8 @@ def test_balanced_without_labels(folder: Path) -> None:
 
 def test_subset_of_a_store(folder: Path) -> None:
     subset = SubsetDataset(store(folder, "a"), count=2, keep_length=True)
-    assert_fetches_as(subset, [(subset.dataset, subset.places[place % 2]) for place in range(5)])
-    assert subset.labels.tolist() == [subset.dataset.labels[place] for place in subset.places]
+    assert_fetches_as(subset, [(subset.dataset, subset.indices[place % 2]) for place in range(5)])
+    assert subset.labels.tolist() == [subset.dataset.labels[place] for place in subset.indices]
 
 
 def test_sample_by_sample_where_a_part_is(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_cannot_be_joined(folder: Path, other: str, message: str) -> None:
 def test_labelled_with_unlabelled(folder: Path) -> None:
     joined = ConcatDataset([store(folder, "a"), store(folder, "unlabelled")], ignore_keys="classes")
     assert joined.labels is None
-    with pytest.raises(ValueError, match="some of these have labels and some have not; join data of one kind"):
+    with pytest.raises(ValueError, match="some of these have labels and some do not; join data of one kind"):
         joined.__getitems__([0, 9])
 
 

@@ -31,7 +31,7 @@ from seitpp.augment.token_ops import TokenRRC
 from seitpp.benchmarking.photographs import write_photographs
 from seitpp.benchmarking.synthetic import make_store
 from seitpp.benchmarking.timing import add_out_argument, measure, show
-from seitpp.datasets.resident import ResidentTokens
+from seitpp.datasets import ResidentTokens
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.devices import check_device
 from seitpp.storage import StoreReader, encode_release_bytes

@@ -1,11 +1,15 @@
-"""The sampler that keeps an epoch to whole optimizer steps."""
+"""The sampler that keeps an epoch to whole optimizer steps, and seeds of loader processes."""
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
 
-import seitpp.datasets.samplers as samplers
-from seitpp.datasets import WholeStepSampler
+import seitpp.datasets.loading as loading
+from seitpp.datasets import WholeStepSampler, seed_worker
 
 
 @pytest.fixture
@@ -13,7 +17,7 @@ def as_ranks(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[Whole
     """Samplers of every rank of a world, on 23 samples."""
 
     def build(world_size: int, samples_per_step: int) -> list[WholeStepSampler]:
-        monkeypatch.setattr(samplers, "get_world_size", lambda: world_size)
+        monkeypatch.setattr(loading, "get_world_size", lambda: world_size)
         made = []
         for rank in range(world_size):
             monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda rank=rank: (rank, world_size))
@@ -46,3 +50,26 @@ def test_steps_that_do_not_fit_are_refused(as_ranks: Callable, samples_per_step:
     message = f"samples_per_step={samples_per_step} must be a multiple of the 2 processes and at most the 23 samples"
     with pytest.raises(ValueError, match=message):
         as_ranks(2, samples_per_step)
+
+
+class Draws(Dataset):
+    """Each sample is what numpy's and Python's generators give."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[float, float]:
+        return np.random.rand(), random.random()
+
+
+def epoch(seed: int) -> list[float]:
+    torch.manual_seed(seed)
+    loader = DataLoader(Draws(), num_workers=2, worker_init_fn=seed_worker)
+    return [float(value) for batch in loader for value in batch]
+
+
+def test_draws_follow_the_main_process_seed() -> None:
+    first = epoch(1)
+    assert epoch(1) == first
+    assert not set(epoch(2)) & set(first)
+    assert len(set(first)) == len(first)  # the processes differ, too

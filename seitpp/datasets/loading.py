@@ -1,11 +1,14 @@
-"""Samplers that mmengine lacks."""
+"""How loaders order and seed: epochs of whole optimizer steps, and generators of worker processes."""
 
+import random
 from collections.abc import Sized
 
+import numpy as np
+import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_world_size
 
-from seitpp.registry import DATA_SAMPLERS
+from seitpp.registry import DATA_SAMPLERS, FUNCTIONS
 
 
 @DATA_SAMPLERS.register_module()
@@ -33,3 +36,15 @@ class WholeStepSampler(DefaultSampler):
         # The parent deals out the first `total_size` of its shuffled order; what is left over changes every epoch.
         self.total_size = steps * samples_per_step
         self.num_samples = self.total_size // get_world_size()
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed numpy's and Python's generators of a loader process as torch seeds its own: anew at every epoch.
+
+    mmengine's default gives a process the same seed at each epoch, hence each image the same crop and flip. Torch
+    draws the seed in the main process, where `StepSeedHook` makes it a function of (seed, epoch, rank).
+    """
+    seed = torch.initial_seed() % 2**32
+    np.random.seed(seed)
+    random.seed(seed)
