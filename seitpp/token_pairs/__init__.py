@@ -1,6 +1,6 @@
-"""Pairs of tokens that TokenAdapt trains from: their files, who makes them, their data set and preprocessor."""
+"""Pairs of tokens that TokenAdapt trains from: their files, who makes them, their data set and data preprocessor."""
 
-from seitpp.token_pairs.data_preprocessor import TokenPairDataPreprocessor
-from seitpp.token_pairs.dataset import TokenPairDataset
+from seitpp.token_pairs.dataset import TokenPairDataPreprocessor, TokenPairDataset
+from seitpp.token_pairs.format import TokenPairReader, TokenPairWriter
 
-__all__ = ["TokenPairDataPreprocessor", "TokenPairDataset"]
+__all__ = ["TokenPairDataPreprocessor", "TokenPairDataset", "TokenPairReader", "TokenPairWriter"]

@@ -1,14 +1,21 @@
-"""A data set of prepared token pairs, from which TokenAdapt trains without a tokenizer."""
+"""Stored token pairs as training data: their data set, and the data preprocessor that takes pairs or images."""
 
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from mmpretrain.models import SelfSupDataPreprocessor
 
 from seitpp.datasets import refuse_device
-from seitpp.registry import DATASETS
+from seitpp.registry import DATASETS, MODELS
 from seitpp.token_pairs.format import TokenPairReader
+
+_METADATA = (
+    *("grid", "out_grid", "channels", "codebook_size", "codebook_sha256"),
+    *("augments", "tokenizer", "num_pairs"),
+)
 
 
 @DATASETS.register_module()
@@ -29,40 +36,46 @@ class TokenPairDataset:
         refuse_device(device, "TokenPairDataset", "pairs are read from files, a group at a time")
         self.store_path = osp.join(data_root, store) if data_root else store
         self.reader = TokenPairReader(self.store_path)
-        header = self.reader.header
-        self.metainfo = {
-            key: header.get(key)
-            for key in (
-                "grid",
-                "out_grid",
-                "channels",
-                "codebook_size",
-                "codebook_sha256",
-                "augments",
-                "tokenizer",
-                "num_pairs",
-            )
-        }
+        self.metainfo = {key: self.reader.header.get(key) for key in _METADATA}
 
     def __len__(self) -> int:
         return self.reader.num_groups
 
     def __getitem__(self, group: int) -> dict:
-        """One group as a batch."""
+        """Return one group as a batch."""
         return self.__getitems__([group])
 
     def __getitems__(self, groups: Sequence[int]) -> dict:
-        """Groups as one batch; partners are counted within the batch."""
+        """Return groups as one batch; partners are counted within the batch."""
         sources, targets, draws = zip(*(self.reader.read_group(group) for group in groups), strict=True)
         starts = np.repeat(np.arange(len(groups)) * self.reader.group_size, self.reader.group_size)
         joined = []
         for parts in zip(*draws, strict=True):
-            tensors = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            if "partner" in tensors:
-                tensors["partner"] = tensors["partner"] + starts
-            joined.append({name: torch.from_numpy(values) for name, values in tensors.items()})
+            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            if "partner" in arrays:
+                arrays["partner"] = arrays["partner"] + starts
+            joined.append({name: torch.from_numpy(values) for name, values in arrays.items()})
         return {
             "inputs": torch.from_numpy(np.concatenate(sources)),
             "targets": torch.from_numpy(np.concatenate(targets)).long(),
             "draws": joined,
         }
+
+
+@MODELS.register_module()
+class TokenPairDataPreprocessor(SelfSupDataPreprocessor):
+    """mmpretrain's preprocessor of images, which also moves batches of stored pairs to the device as they are.
+
+    So one config validates on images whatever it trains on.
+
+    Args:
+        non_blocking: Passed to the copy to the device.
+        **kwargs: mmpretrain's other options.
+    """
+
+    def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
+        super().__init__(non_blocking=non_blocking, **kwargs)
+
+    def forward(self, data: Mapping, training: bool = False) -> dict:
+        """Prepare images, or move the `inputs`, `targets` and `draws` of `seitpp.TokenPairDataset`."""
+        return self.cast_data(dict(data)) if "targets" in data else super().forward(data, training)

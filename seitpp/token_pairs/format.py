@@ -1,4 +1,4 @@
-"""Pairs of tokens prepared once, for training TokenAdapt where the tokenizer is the bottleneck.
+"""Files of token pairs, which are made once for training TokenAdapt where the tokenizer is the bottleneck.
 
 One folder: `pairs.json` with what made the pairs, and parts `part-00000.safetensors`, each with the tokens of images
 (`source`), those of the same images augmented (`target`), what had been drawn (`draws.<number>.<name>`), a CRC-32 per
@@ -12,7 +12,8 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,23 @@ from typing import Any
 import numpy as np
 
 from seitpp.io.files import written_whole
-from seitpp.io.untrusted import parse_json, read_file, shown, whole_number
+from seitpp.io.stable_file import file_identity
+from seitpp.io.untrusted import check_regular_file, parse_json, read_file, shown, whole_number
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import check_codebook_size
 from seitpp.storage.header_checks import MAX_CHANNELS, check_grid
-from seitpp.token_pairs.part import CHECKSUMS, DRAWS, HEADER_HASH, PairPart, group_checksum, place_hash
 
 _HEADER = "pairs.json"
-_FORMAT = "seitpp token pairs"
-_VERSION = 1
+_FORMAT, _VERSION = "seitpp token pairs", 1
 # What a header must say; the rest is for people and for comparison.
 _NEEDED = ("num_pairs", "group_size", "groups_per_part", "augments", "grid", "out_grid", "codebook_sha256")
-_MAX_HEADER_BYTES = 2**26
 _MOST = {"num_pairs": 2**40, "group_size": 2**20, "groups_per_part": 2**30}
+_MAX_HEADER_BYTES = 2**26
+# Names of arrays in a part: prefix of what was drawn, and what protects the rest.
+_DRAWS, _CHECKSUMS, _HEADER_HASH = "draws.", "checksums", "header"
+_REMEDY = "delete the file and run tools/make_token_pairs.py again"
+
+Group = tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]
 
 
 class TokenPairWriter:
@@ -40,18 +45,18 @@ class TokenPairWriter:
 
     Args:
         path: The folder.
-        facts: What made the pairs; see `pairs.json`. With `num_pairs`, `group_size`, `groups_per_part`.
+        metadata: What made the pairs; see `pairs.json`. With `num_pairs`, `group_size`, `groups_per_part`.
 
     Raises:
         ValueError: The folder holds something else, or pairs that were made with other settings.
     """
 
-    def __init__(self, path: str | Path, facts: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, metadata: Mapping[str, Any]) -> None:
         self.path = Path(path)
-        header = json.loads(json.dumps({"format": _FORMAT, "version": _VERSION, **facts}))
+        header = json.loads(json.dumps({"format": _FORMAT, "version": _VERSION, **metadata}))
         if (self.path / _HEADER).exists():
             _refuse_other_settings(self.path, _read_header(self.path), header)
-        elif self.path.exists() and (not self.path.is_dir() or _foreign(self.path)):
+        elif self.path.exists() and (not self.path.is_dir() or _holds_other_files(self.path)):
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
             with written_whole(self.path / _HEADER) as temporary:
@@ -59,7 +64,7 @@ class TokenPairWriter:
         self.header = header
 
     def missing_parts(self, among: Iterable[int] | None = None) -> list[int]:
-        """Numbers of the parts that are not written yet, or were damaged since.
+        """List the numbers of the parts that are not written yet or are damaged.
 
         Args:
             among: Numbers to look at; all by default.
@@ -68,13 +73,12 @@ class TokenPairWriter:
         return [number for number in numbers if not self._is_sound(number)]
 
     def _is_sound(self, number: int) -> bool:
-        """Whether a part is there and holds what was written."""
-        path, first = part_path(self.path, number), number * self.header["groups_per_part"]
+        path, first = _part_path(self.path, number), number * self.header["groups_per_part"]
         if not path.exists():
             return False
         last = min(first + self.header["groups_per_part"], self.header["num_pairs"] // self.header["group_size"])
         try:
-            part = PairPart(path, self.header)
+            part = _Part(path, self.header)
             for group in range(last - first):
                 part.read_group(group)
         except ValueError:
@@ -88,25 +92,22 @@ class TokenPairWriter:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
+        path, size = _part_path(self.path, number), self.header["group_size"]
         arrays = {"source": source, "target": target}
-        for place, drawn in enumerate(draws):
-            arrays.update({f"{DRAWS}{place}.{name}": values for name, values in drawn.items()})
+        for augment, drawn in enumerate(draws):
+            arrays.update({f"{_DRAWS}{augment}.{name}": values for name, values in drawn.items()})
         arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-        size = self.header["group_size"]
         checksums = [
-            group_checksum({name: values[start : start + size] for name, values in arrays.items()})
+            _checksum({name: values[start : start + size] for name, values in arrays.items()})
             for start in range(0, len(source), size)
         ]
-        arrays |= {
-            CHECKSUMS: np.array(checksums, np.uint32),
-            HEADER_HASH: place_hash(self.header, part_path(self.path, number)),
-        }
-        with written_whole(part_path(self.path, number)) as temporary:
+        arrays |= {_CHECKSUMS: np.array(checksums, np.uint32), _HEADER_HASH: _header_hash(self.header, path)}
+        with written_whole(path) as temporary:
             try:
                 save_file(arrays, temporary)
-            except SafetensorError as error:  # it tells the system's number in its text alone
-                number_of_error = re.search(r"os error (\d+)", str(error))
-                raise OSError(int(number_of_error[1]) if number_of_error else errno.EIO, str(error)) from error
+            except SafetensorError as error:  # which tells the system's error number in its text alone
+                found = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(found[1]) if found else errno.EIO, str(error)) from error
 
 
 class TokenPairReader:
@@ -123,58 +124,141 @@ class TokenPairReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
-        total = num_parts(self.header)
-        if missing := _missing(self.path, total):
-            raise ValueError(
-                f"token pairs {self.path} lack {missing[1]} of {total} parts, such as "
-                f"{part_path(self.path, missing[0]).name}; run tools/make_token_pairs.py again with the same options "
-                "to continue"
-            )
+        self._refuse_missing_parts()
         self.group_size = int(self.header["group_size"])
         self.num_groups = int(self.header["num_pairs"]) // self.group_size
-        self._open = self._parts()
+        self.__setstate__({})
 
-    def _parts(self) -> Callable[[Path], "PairPart"]:
-        """Opens parts, and keeps some of them open."""
-        return lru_cache(maxsize=16)(partial(PairPart, header=self.header))
+    def _refuse_missing_parts(self) -> None:
+        total, present = num_parts(self.header), set(os.listdir(self.path))
+        first = next((number for number in range(total) if _part_path(self.path, number).name not in present), None)
+        if first is None:
+            return
+        # Takes no longer than there are files, whatever total the header claims.
+        found = sum(_part_path(self.path, number).name in present for number in range(min(total, len(present) + 1)))
+        raise ValueError(
+            f"token pairs {self.path} lack {total - found} of {total} parts, such as "
+            f"{_part_path(self.path, first).name}; run tools/make_token_pairs.py again with the same options to "
+            "continue"
+        )
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_open": None}
 
     def __setstate__(self, state: dict) -> None:
-        # With the header that was read first: parts of other pairs, put there since, do not belong to it.
+        # Parts are opened with the header that was read first: those of other pairs, put there since, are refused.
         self.__dict__.update(state)
-        self._open = self._parts()
+        self._open = lru_cache(maxsize=16)(partial(_Part, header=self.header))
 
-    def read_group(self, group: int) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
-        """Source and target tokens of a group, and the draws of each augmentation.
+    def read_group(self, group: int) -> Group:
+        """Read the source and target tokens of a group, and the draws of each augmentation.
 
         Raises:
             ValueError: The part is damaged, belongs to other pairs, or does not hold what the header says.
         """
-        number, place = divmod(group, int(self.header["groups_per_part"]))
-        return self._open(part_path(self.path, number)).read_group(place)
+        number, index = divmod(group, int(self.header["groups_per_part"]))
+        return self._open(_part_path(self.path, number)).read_group(index)
+
+
+class _Part:
+    """An open part.
+
+    Args:
+        path: The file.
+        header: What `pairs.json` says.
+
+    Raises:
+        ValueError: The file is damaged or belongs to other pairs.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path, self.header = path, header
+        self._identity = file_identity(check_regular_file(path, "token pairs"))
+        try:
+            self._file = safe_open(path, framework="np")
+            names = set(self._file.keys())
+            own = {name: self._file.get_tensor(name) for name in (_CHECKSUMS, _HEADER_HASH) if name in names}
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:  # what it raises for damaged headers
+            raise ValueError(f"token pairs {path} are damaged ({error}); {_REMEDY}") from error
+        self._names, self._checksums = sorted(names - set(own)), own.get(_CHECKSUMS)
+        if len(own) == 1 or (own and not np.array_equal(own[_HEADER_HASH], _header_hash(header, path))):
+            raise ValueError(
+                f"token pairs {path} belong to other pairs than pairs.json says, or are damaged; {_REMEDY}"
+            )
+        if self._checksums is not None and (self._checksums.dtype != np.uint32 or self._checksums.ndim != 1):
+            raise ValueError(f"token pairs {path} are damaged (their checksums are none); {_REMEDY}")
+
+    def read_group(self, index: int) -> Group:
+        """Read a group by its index in the part; see `TokenPairReader.read_group`."""
+        from safetensors import SafetensorError
+
+        if file_identity(self.path) != self._identity:
+            raise ValueError(f"token pairs {self.path} have changed since they were opened; open them again")
+        size = int(self.header["group_size"])
+        rows = slice(index * size, (index + 1) * size)
+        try:
+            arrays = {name: self._file.get_slice(name)[rows] for name in self._names}
+            group = self._sorted_out(arrays, size)
+        except (ValueError, IndexError, KeyError, TypeError, SafetensorError) as error:
+            raise ValueError(f"token pairs {self.path} do not hold what their header says: {error}") from error
+        if self._checksums is not None:
+            expected = int(self._checksums[index]) if index < len(self._checksums) else None
+            if _checksum(arrays) != expected:
+                raise ValueError(f"token pairs {self.path}: group {index} is damaged, its CRC-32 is wrong; {_REMEDY}")
+        return group
+
+    def _sorted_out(self, arrays: Mapping[str, np.ndarray], size: int) -> Group:
+        """Return the arrays of a group by their purpose; raise `ValueError` where they cannot be those of a group."""
+        draws: list[dict[str, np.ndarray]] = [{} for _ in self.header["augments"]]
+        for name, values in arrays.items():
+            if len(values) != size:
+                raise ValueError(f"{name} has {len(values)} pairs in a group, expected {size}")
+            if name in ("source", "target"):
+                _check_tokens(name, values, self.header)
+                continue
+            augment, field = name.removeprefix(_DRAWS).split(".", 1)
+            draws[whole_number(int(augment), name, 0, len(draws) - 1)][field] = values
+            if field == "partner" and (values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= size):
+                raise ValueError(f"{name} has a partner that is none of the {size} pairs of a group")
+        return arrays["source"], arrays["target"], draws
 
 
 def num_parts(header: Mapping[str, Any]) -> int:
-    """Parts that the pairs are written in."""
+    """Return the number of parts that the pairs are written in."""
     return -(-int(header["num_pairs"]) // (int(header["group_size"]) * int(header["groups_per_part"])))
 
 
-def part_path(folder: Path, number: int) -> Path:
-    """File of one part."""
+def _part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:05d}.safetensors"
 
 
-def _missing(folder: Path, total: int) -> tuple[int, int] | None:
-    """The first part that is missing and how many are; None for none. Takes no longer than there are files."""
-    with os.scandir(folder) as entries:
-        present = {entry.name for entry in entries}
-    first = next((number for number in range(total) if part_path(folder, number).name not in present), None)
-    if first is None:
-        return None
-    there = sum(1 for number in range(min(total, len(present) + 1)) if part_path(folder, number).name in present)
-    return first, total - there
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """Return the CRC-32 over the names, types, shapes and values of the arrays of a group."""
+    crc = 0
+    for name in sorted(arrays):
+        values = np.ascontiguousarray(arrays[name])
+        crc = zlib.crc32(f"{name}:{values.dtype}:{values.shape};".encode(), crc)
+        crc = zlib.crc32(values.reshape(-1).view(np.uint8), crc)
+    return crc
+
+
+def _header_hash(header: Mapping[str, Any], path: Path) -> np.ndarray:
+    """Return the SHA-256 of a header and of a part's name as an array, (32,), uint8: parts are made of arrays."""
+    content = f"{store_format.header_checksum(dict(header))} {path.name}".encode()
+    return np.frombuffer(bytes.fromhex(store_format.sha256_hex(content)), np.uint8)
+
+
+def _check_tokens(name: str, tokens: np.ndarray, header: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless these are tokens of the grid and codebook that the header names."""
+    grid = header["grid" if name == "source" else "out_grid"]
+    expected = tuple(grid) + (() if header.get("channels") is None else (header["channels"],))
+    if tokens.dtype.kind not in "iu" or tokens.shape[1:] != expected:
+        raise ValueError(f"{name} is {tokens.dtype} of shape {tokens.shape}, expected integers (n, *{expected})")
+    size = header.get("codebook_size") if header["codebook_sha256"] is not None else None
+    if size is not None and (tokens.min() < 0 or tokens.max() >= size):
+        raise ValueError(f"{name} has codes in [{tokens.min()}, {tokens.max()}], expected them in [0, {size})")
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -197,8 +281,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
             f"{path}: header_sha256 does not match, the header was damaged or edited by hand; restore it, or make the "
             "pairs again in another folder (tools/make_token_pairs.py)"
         )
-    missing = [key for key in _NEEDED if key not in header]
-    if missing:
+    if missing := [key for key in _NEEDED if key not in header]:
         raise ValueError(f"{path} lacks {', '.join(missing)}")
     try:
         _check_header(header)
@@ -225,13 +308,12 @@ def _check_header(header: Mapping[str, Any]) -> None:
         raise ValueError(f"codebook_sha256 is {shown(header['codebook_sha256'])}, expected text or null")
 
 
-def _foreign(folder: Path) -> bool:
+def _holds_other_files(folder: Path) -> bool:
     """Whether there is anything but a header, which another process may be writing."""
     return any(_HEADER not in entry.name for entry in folder.iterdir())
 
 
 def _refuse_other_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differ = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    if differ:
+    if differ := [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]:
         values = "; ".join(f"{key} {found.get(key)!r}, now {wanted.get(key)!r}" for key in differ[:3])
         raise ValueError(f"token pairs in {folder} were begun with other settings ({values}); name a new folder")

@@ -1,7 +1,7 @@
 """Pairs of tokens for training TokenAdapt, made once: images -> tokens of x and of A(x), with what was drawn.
 
-A part is a function of (seed, its number) and the images, so that a run that was stopped continues where it was, and
-several processes share the work by parts.
+A part is a function of (seed, its number) and the images: a run that was stopped continues where it was, and several
+processes share the work by parts.
 """
 
 import json
@@ -21,7 +21,7 @@ from seitpp.registry import DATASETS, MODELS
 from seitpp.structures.draws import draws_to, tensors_of
 from seitpp.structures.seeds import step_seed
 from seitpp.token_pairs.dataset import TokenPairDataset
-from seitpp.token_pairs.format import TokenPairWriter, num_parts
+from seitpp.token_pairs.format import Group, TokenPairWriter, num_parts
 
 
 def make_token_pairs(
@@ -42,10 +42,10 @@ def make_token_pairs(
         out: Folder of the pairs; continued if it was begun with the same settings.
         epochs: Passes over the images, each with its own draws.
         group_size: Pairs augmented together.
-        groups_per_part: Groups a file.
+        groups_per_part: Groups per file.
         seed: Of the images' order, of what their pipeline draws, and of the augmentations.
         device: Where the tokenizer runs.
-        advance: Told how many parts of this process are done, and how many there are.
+        advance: Called with the number of this process's parts that are done, and their total.
 
     Returns:
         Number of pairs in the folder when all processes are done.
@@ -63,7 +63,7 @@ def make_token_pairs(
     groups_per_epoch = len(dataset) // group_size
     if not groups_per_epoch:
         raise ValueError(f"{len(dataset)} images do not fill a group of {group_size}; use a smaller group size")
-    facts = {
+    metadata = {
         "num_pairs": epochs * groups_per_epoch * group_size,
         "num_images": len(dataset),  # their order depends on it
         "images": _described(cfg.train_dataloader.dataset),
@@ -72,39 +72,39 @@ def make_token_pairs(
         **model.pair_facts(),
         "seed": seed,
     }
-    writer = TokenPairWriter(out, facts)
+    writer = TokenPairWriter(out, metadata)
     # By number: other processes may have written parts before this one looks.
     parts = writer.missing_parts(range(get_rank(), num_parts(writer.header), get_world_size()))
     for done, number in enumerate(parts, start=1):
         groups = range(number * groups_per_part, min((number + 1) * groups_per_part, epochs * groups_per_epoch))
-        places = _places(groups, len(dataset), groups_per_epoch, group_size, seed)
+        indices = _indices(groups, len(dataset), groups_per_epoch, group_size, seed)
         set_random_seed(step_seed(seed, number, 0))
-        writer.write_part(number, *_make_part(cfg, model, Subset(dataset, places.tolist()), group_size, device))
+        writer.write_part(number, *_make_part(cfg, model, Subset(dataset, indices.tolist()), group_size, device))
         if advance is not None:
             advance(done, len(parts))
     return int(writer.header["num_pairs"])
 
 
 def _described(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set's config as plain values, without the folder, which may move."""
+    """Return the data set's config as plain values, without the folder, which may move."""
     return json.loads(json.dumps({key: value for key, value in dataset.items() if key != "data_root"}, default=str))
 
 
-def _places(groups: range, num_images: int, groups_per_epoch: int, group_size: int, seed: int) -> np.ndarray:
-    """Which images are in some groups; every epoch has its own order."""
+def _indices(groups: range, num_images: int, groups_per_epoch: int, group_size: int, seed: int) -> np.ndarray:
+    """Choose the images of some groups, by index; every epoch has its own order."""
     rows = np.arange(groups.start * group_size, groups.stop * group_size)
     epochs, within = np.divmod(rows, groups_per_epoch * group_size)
     orders = {int(epoch): np.random.default_rng([seed, int(epoch)]).permutation(num_images) for epoch in set(epochs)}
-    places = np.empty_like(rows)
+    indices = np.empty_like(rows)
     for epoch, order in orders.items():
-        places[epochs == epoch] = order[within[epochs == epoch]]
-    return places
+        indices[epochs == epoch] = order[within[epochs == epoch]]
+    return indices
 
 
 def _make_part(
     cfg: Config, model: TokenAdaptPretrain, images: Dataset, group_size: int, device: torch.device | str
-) -> tuple[np.ndarray, np.ndarray, list[dict[str, np.ndarray]]]:
-    """Tokens and draws of one part, a group a batch."""
+) -> Group:
+    """Make the tokens and draws of one part, one group per batch."""
     options = {key: value for key, value in cfg.train_dataloader.items() if key not in ("dataset", "batch_sampler")}
     options.update(
         batch_size=group_size,
@@ -128,11 +128,11 @@ def _make_part(
         {name: torch.cat([tensors_of(part)[name] for part in parts]).numpy() for name in tensors_of(parts[0])}
         for parts in zip(*draws, strict=True)
     ]
-    return arrays[0], arrays[1], fields
+    return *arrays, fields
 
 
 def _token_type(model: TokenAdaptPretrain) -> np.dtype:
-    """The smallest type that holds every token."""
+    """Return the smallest type that holds every token."""
     tokenizer = model.tokenizer()
     largest = tokenizer.minimum + tokenizer.codebook_size - 1
     return np.min_scalar_type(largest if tokenizer.minimum >= 0 else min(tokenizer.minimum, -largest - 1))

@@ -12,8 +12,15 @@ from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 from mmengine.runner import Runner
 
 from seitpp.benchmarking.synthetic import make_codebook, make_images
-from seitpp.datasets import ClassBalancedDataset, ConcatDataset, RepeatDataset, SubsetDataset, TokenDataset
-from seitpp.datasets import num_shared, origins_of
+from seitpp.datasets import (
+    ClassBalancedDataset,
+    ConcatDataset,
+    RepeatDataset,
+    SubsetDataset,
+    TokenDataset,
+    num_shared,
+    origins_of,
+)
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreWriter
 

@@ -144,11 +144,11 @@ def test_every_epoch_has_its_own_order_and_draws(whole: Path) -> None:
 
 
 def test_images_are_seen_at_most_once_an_epoch() -> None:
-    places = maker._places(range(0, 8), NUM_IMAGES, 4, 2, seed=0)
+    places = maker._indices(range(0, 8), NUM_IMAGES, 4, 2, seed=0)
     for epoch in (places[:8], places[8:]):
         assert len(set(epoch.tolist())) == 8
     assert set(places.tolist()) == set(range(NUM_IMAGES))  # another image is left over
-    assert np.array_equal(places[6:12], maker._places(range(3, 6), NUM_IMAGES, 4, 2, seed=0))
+    assert np.array_equal(places[6:12], maker._indices(range(3, 6), NUM_IMAGES, 4, 2, seed=0))
 
 
 def test_stopped_run_continues_with_the_same_bytes(
@@ -189,7 +189,7 @@ def test_processes_that_load_do_not_depend_on_the_rank(
     parts = []
     for rank in (0, 1):
         monkeypatch.setattr(maker, "step_seed", lambda seed, number, rank: 5)  # any part is the same part
-        monkeypatch.setattr(maker, "_places", lambda *args: np.arange(4))
+        monkeypatch.setattr(maker, "_indices", lambda *args: np.arange(4))
         be_rank(monkeypatch, rank, 2)
         make(cfg, tmp_path / "pairs")
         arrays = load_file(tmp_path / "pairs" / f"part-{rank:05d}.safetensors")
