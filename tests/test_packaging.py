@@ -69,6 +69,10 @@ print(seconds, *{name.split(".")[0] for name in sys.modules})
     assert float(seconds) < 0.5
 
 
+def test_nothing_lies_loose_in_the_package():
+    assert {path.name for path in (ROOT / "seitpp").glob("*.py")} == {"__init__.py", "registry.py"}
+
+
 def test_every_mmengine_registry_has_a_seitpp_child():
     roots = {name: value for name, value in vars(mmengine.registry).items() if isinstance(value, Registry)}
     assert roots
