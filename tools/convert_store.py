@@ -92,9 +92,9 @@ def import_store(args: argparse.Namespace) -> None:
         codebook_size = len(codebook)
     classes = None
     if args.classes is not None:
-        from seitpp.ingest.class_lists import read_class_order
+        from seitpp.ingest.sources import read_class_names
 
-        classes = read_class_order(args.classes)
+        classes = read_class_names(str(args.classes))
     release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
     with progress_bar("importing") as progress:
         report = import_release(

@@ -1,5 +1,6 @@
 """What is fuzzed: for each kind of file how a small one is made, how it is read, and what its checksums cover."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,17 @@ from seitpp.benchmarking.synthetic import make_codebook, make_release, make_seg_
 from seitpp.converters import read_published
 from seitpp.datasets import TokenSegDataset
 from seitpp.images.label_maps import label_map_path, read_label_map, require_label_maps
-from seitpp.ingest.class_lists import LabelledImages, read_classes_list
-from seitpp.ingest.fine_grained import read_flowers102, read_inaturalist, read_stanford_cars
 from seitpp.ingest.sources import open_image_source
 from seitpp.io.checkpoint import load_checkpoint_file, save_weights, state_dict_of
 from seitpp.storage import SeitRelease, StoreReader, load_synonyms, subset_store
 from seitpp.token_pairs.format import TokenPairReader, TokenPairWriter
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
+
+sys.path.append(str(Path(__file__).parents[2] / "tools" / "dataset_converters"))
+from class_lists import LabelledImages, read_classes_list
+from flowers102 import read_flowers102
+from inaturalist import read_inaturalist
+from stanford_cars import read_stanford_cars
 
 Content = dict[str, Any]
 """What a reader made of files: arrays, lists and numbers by name."""
@@ -215,8 +220,12 @@ def _make_inaturalist(folder: Path) -> None:
 
 
 def _make_flowers(folder: Path) -> None:
-    savemat(folder / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 77, 2]], np.uint8)}, do_compression=True)
-    ids = {"trnid": [2], "valid": [5], "tstid": [4, 1, 3]}
+    savemat(
+        folder / "imagelabels.mat",
+        {"labels": np.array([[77, 1, 102, 77, 2, 3, 4, 5, 6]], np.uint8)},
+        do_compression=True,
+    )
+    ids = {"trnid": [2, 6], "valid": [5, 7], "tstid": [4, 1, 3, 8, 9]}
     savemat(folder / "setid.mat", {name: np.array([numbers], np.uint16) for name, numbers in ids.items()})
 
 
@@ -224,7 +233,7 @@ def _make_cars(folder: Path) -> None:
     records = np.zeros((1, 3), [(name, object) for name in ("relative_im_path", "class", "test")])
     for name, values in (("relative_im_path", ["a.jpg", "b.jpg", "c.jpg"]), ("class", [2, 1, 2]), ("test", [0, 1, 0])):
         records[name][0, :] = values
-    savemat(folder / "cars_annos.mat", {"annotations": records, "class_names": np.array([["ant", "bee"]], object)})
+    savemat(folder / "cars_annos.mat", {"annotations": records})
 
 
 def _read_images(read: Callable[[Path], LabelledImages]) -> Callable[[Path], Content]:

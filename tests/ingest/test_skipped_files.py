@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_lists import LabelledImages, describe_lists, images_of_classes
 from mmengine.logging import MMLogger
 from PIL import Image
 
@@ -16,7 +17,6 @@ from seitpp.apis.inputs import images_in
 from seitpp.datasets import ImageDataset
 from seitpp.images.image_files import FORMATS
 from seitpp.ingest import make_plan, make_report, open_image_source, tokenize
-from seitpp.ingest.class_lists import LabelledImages, describe_lists, images_of_classes
 from seitpp.ingest.processes import Processes
 
 OTHERS = ["notes.PDF", "b.pdf", "README", "c.eps"]

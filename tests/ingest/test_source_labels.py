@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from class_lists import read_classes_list
 from PIL import Image
 
 from seitpp.ingest import open_image_source
-from seitpp.ingest.class_lists import read_classes_list
 from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.sources.labels import class_labels
 

@@ -57,39 +57,42 @@ def greys(store: StoreReader) -> list[int]:
 
 def test_flowers(converter: Callable, tokenize: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = tmp_path / "flowers102"
-    paint(root, [f"jpg/image_{number:05d}.jpg" for number in range(1, 6)])
-    savemat(root / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 2, 2]])})
-    savemat(root / "setid.mat", {"trnid": [[2]], "valid": [[1]], "tstid": [[5, 3, 4]]})
+    paint(root, [f"jpg/image_{number:05d}.jpg" for number in range(1, 10)])
+    savemat(root / "imagelabels.mat", {"labels": np.array([[77, 1, 102, 2, 2, 9, 9, 9, 9]])})
+    savemat(root / "setid.mat", {"trnid": [[2, 6]], "valid": [[1, 7]], "tstid": [[5, 3, 4, 8, 9]]})
     assert converter("flowers102", root) == 0
     printed = capsys.readouterr()
-    assert f"{root}/train.csv: 2 images" in printed.out and "classes.txt: 102 classes, hash " in printed.out
+    assert f"{root}/train.csv: 4 images" in printed.out and "classes.txt: 102 classes, hash " in printed.out
     assert f"{root}/train.csv OUT_STORE --classes {root}/classes.txt\n" in printed.out
     assert printed.err == (
-        "warning: train images: 2, published are 2,040\nwarning: test images: 3, published are 6,149\n"
+        "warning: train images: 4, published are 2,040\nwarning: test images: 5, published are 6,149\n"
     )
     train, test = tokenize(root / "train.csv"), tokenize(root / "test.csv")
-    assert [train.classes[label] for label in train.labels] == ["pink primrose", "passion flower"]
-    assert test.labels.tolist() == [1, 101, 1] and train.classes == test.classes
-    assert greys(train) == [1, 0] and greys(test) == [2, 0, 1]
+    assert [train.classes[label] for label in train.labels[::2]] == ["pink primrose", "passion flower"]
+    assert test.labels.tolist() == [1, 101, 1, 8, 8] and train.classes == test.classes
+    assert greys(train) == [1, 2, 0, 3] and greys(test) == [2, 0, 1, 3, 4]
 
 
 def test_cars(converter: Callable, tokenize: Callable, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    root, names = tmp_path / "cars", ["Hummer SUV 2000", "Ram C/V Cargo Van 2012"]
-    paint(root, ["cars_train/00001.jpg", "cars_train/00002.jpg", "cars_test/00001.jpg"])
+    root = tmp_path / "cars"
+    paint(root, [f"cars_{split}/0000{number}.jpg" for split in ("train", "test") for number in (1, 2)])
     (root / "devkit").mkdir()
-    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array([names], object)})
     kinds = [("class", object), ("fname", object)]
     for path, rows in (
         ("devkit/cars_train_annos.mat", [(2, "00002.jpg"), (1, "00001.jpg")]),
-        ("cars_test_annos_withlabels.mat", [(2, "00001.jpg")]),
+        ("devkit/cars_test_annos_withlabels.mat", [(2, "00001.jpg"), (87, "00002.jpg")]),
     ):
         savemat(root / path, {"annotations": np.array([rows], kinds)})
     assert converter("stanford_cars", root, "--out", tmp_path / "lists") == 0
     printed = capsys.readouterr()
-    assert "classes: 2, published are 196" in printed.err and f" --root {root}\n" in printed.out
+    assert "test images: 2, published are 8,041" in printed.err and f" --root {root}\n" in printed.out
     train = tokenize(tmp_path / "lists" / "train.csv", "--root", root)
-    assert train.classes == names and train.labels.tolist() == [1, 0] and greys(train) == [1, 0]
-    assert tokenize(tmp_path / "lists" / "test.csv", "--root", root).labels.tolist() == [1]
+    assert (
+        train.classes[:2] == ["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]
+        and train.labels.tolist() == [1, 0]
+        and greys(train) == [1, 0]
+    )
+    assert tokenize(tmp_path / "lists" / "test.csv", "--root", root).labels.tolist() == [1, 86]
 
 
 def write_inaturalist(root: Path) -> None:
@@ -127,7 +130,7 @@ def test_inaturalist(
     ("name", "args", "message"),
     [
         ("flowers102", (), "imagelabels.mat does not exist"),
-        ("stanford_cars", (), "cars_meta.mat does not exist"),
+        ("stanford_cars", (), "cars_train_annos.mat does not exist"),
         ("inaturalist", (2018,), "train2018.json does not exist"),
     ],
 )

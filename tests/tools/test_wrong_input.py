@@ -260,6 +260,7 @@ def test_every_tool_is_tried(repository: Path) -> None:
     tools = {str(path.relative_to(repository / "tools")) for path in (repository / "tools").rglob("*.py")}
     assert tools - {tool for tool, _, _ in CASES} == {
         "analysis_tools/build_model_zoo.py",
+        "dataset_converters/class_lists.py",  # a module of the others
         "dataset_converters/mnist_5k.py",
     }
 

@@ -10,12 +10,35 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.ingest.class_lists import make_lists
-from seitpp.ingest.fine_grained import read_flowers102
+import torchvision
+from class_lists import LabelledImages, make_lists, read_mmpretrain
+
 from seitpp.io.command_line import run_tool
 
+FILES = ("imagelabels.mat", "setid.mat")
 NUM_IMAGES = {"train": 2040, "test": 6149}
 NUM_CLASSES = 102
+
+
+def read_flowers102(root: str | Path) -> LabelledImages:
+    """Read Oxford Flowers-102; class names are torchvision's, in the order of the labels.
+
+    Raises:
+        FileNotFoundError: An annotation file is missing.
+        ValueError: A file is damaged, the splits are swapped, or a label has no name.
+    """
+    classes = getattr(torchvision.datasets.Flowers102, "classes", None)
+    if classes is None:
+        raise ValueError(f"torchvision {torchvision.__version__} has no class names of Flowers-102; update it to 0.22")
+    found = read_mmpretrain("Flowers102", root, {"train": "trainval", "test": "test"}, FILES, classes)
+    sizes = {split: len(images) for split, images in found.images.items()}
+    if sizes["test"] <= sizes["train"]:
+        raise ValueError(
+            f"{Path(root, FILES[1])}: trnid and valid name {sizes['train']} images, tstid {sizes['test']}; expected "
+            "tstid to be the largest (published: 1,020 + 1,020 and 6,149). Test and training images are swapped in "
+            "some copies, take the published file"
+        )
+    return found
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -18,15 +18,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.ingest.class_lists import (
+from class_lists import (
     LabelledImages,
     describe_classes,
     describe_lists,
     images_of_classes,
-    read_class_order,
     read_classes_list,
     write_image_lists,
 )
+
+from seitpp.ingest.sources import read_class_names
 from seitpp.io.command_line import run_tool
 from seitpp.io.files import check_other_file
 from seitpp.io.progress import progress_bar
@@ -67,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def select_from_store(args: argparse.Namespace, chosen: list[str]) -> str:
     """Write the new store; returns what to say of it."""
-    names = None if args.classes_file is None else read_class_order(args.classes_file)
+    names = None if args.classes_file is None else read_class_names(str(args.classes_file))
     with progress_bar("copying", "images") as progress:
         select_classes(
             StoreReader(args.src),

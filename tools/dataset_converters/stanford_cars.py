@@ -2,9 +2,9 @@
 
     python tools/dataset_converters/stanford_cars.py data/stanford-cars
 
-ROOT holds either of the two published forms: `cars_annos.mat` and `car_ims/`; or `cars_train/`, `cars_test/`, the
-`devkit/` and `cars_test_annos_withlabels.mat`. Written are `train.csv` (8,144 images), `test.csv` (8,041) and
-`classes.txt`, in the order of the labels.
+ROOT holds either of the two published forms: `cars_annos.mat` and `car_ims/`; or `cars_train/`, `cars_test/` and
+`devkit/`, into which `cars_test_annos_withlabels.mat` goes. Written are `train.csv` (8,144 images), `test.csv` (8,041)
+and `classes.txt`, in the order of the labels.
 
 The original download is gone. Copies that come as class folders need no list: name their `train` and `test` folders to
 `tools/tokenize_images.py`. Their classes are in the order of the folders' names, which differs from that of the labels,
@@ -15,12 +15,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.ingest.class_lists import make_lists
-from seitpp.ingest.fine_grained import read_stanford_cars
+from class_lists import LabelledImages, make_lists, read_mmpretrain
+
 from seitpp.io.command_line import run_tool
 
+WHOLE = "cars_annos.mat"
+# cars_test_annos.mat of the devkit has no labels.
+DEVKIT = ("devkit/cars_train_annos.mat", "devkit/cars_test_annos_withlabels.mat")
 NUM_IMAGES = {"train": 8144, "test": 8041}
 NUM_CLASSES = 196
+
+
+def read_stanford_cars(root: str | Path) -> LabelledImages:
+    """Read Stanford Cars in either form; class names are mmpretrain's, in the order of the labels.
+
+    Raises:
+        FileNotFoundError: An annotation file is missing.
+        ValueError: A file is damaged, or a label has no name.
+    """
+    files = (WHOLE,) if Path(root, WHOLE).exists() else DEVKIT
+    return read_mmpretrain("StanfordCars", root, {"train": "train", "test": "test"}, files)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

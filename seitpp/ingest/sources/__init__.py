@@ -1,6 +1,7 @@
 """Where images come from: class folders, lists, image and annotation pairs, tar files, OpenMMLab data sets."""
 
 from seitpp.ingest.sources.base import ImageSource
+from seitpp.ingest.sources.labels import read_class_names
 from seitpp.ingest.sources.opening import open_image_source
 
-__all__ = ["ImageSource", "open_image_source"]
+__all__ = ["ImageSource", "open_image_source", "read_class_names"]

@@ -14,9 +14,8 @@ import numpy as np
 from PIL import Image
 
 from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, decode_image
-from seitpp.ingest.sources.files import local_path, read_file
+from seitpp.ingest.sources.files import local_path
 from seitpp.io.checkpoint import shorten
-from seitpp.io.text_files import text_lines, unquoted
 from seitpp.storage.format import canonical_json
 
 
@@ -164,21 +163,3 @@ def alike_warnings(classes: Sequence[str]) -> list[str]:
         return []
     names = " and ".join(ascii(name) for name in alike[0][:2])
     return [f"class names that read alike and yet are different classes: {len(alike)}, such as {names}"]
-
-
-def read_class_names(path: str) -> list[str]:
-    """Class names, one per line, in the order of their indices.
-
-    Raises:
-        ValueError: It is no text, or names are not different, or empty, or there are none.
-    """
-    names = [unquoted(line) for line in text_lines(read_file(path), path, "list of class names")]
-    if not names:
-        raise ValueError(f"{path} names no classes; expected one a line")
-    line_of: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if not name or name in line_of:
-            found = f"{name!r}, as line {line_of[name]} is" if name else "empty"
-            raise ValueError(f"{path}, line {number} is {found}; class names must differ and not be empty, one a line")
-        line_of[name] = number
-    return names

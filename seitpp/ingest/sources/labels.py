@@ -1,4 +1,4 @@
-"""Labels as text, from lists and tar files, to class indices: numbers stay numbers, names are sorted."""
+"""Class names, and labels as text, from lists and tar files, to class indices: numbers stay, names are sorted."""
 
 import re
 from collections.abc import Sequence
@@ -6,10 +6,35 @@ from decimal import Decimal
 
 import numpy as np
 
+from seitpp.ingest.sources.files import is_folder, list_folders, read_file
+from seitpp.io.text_files import text_lines, unquoted
+
 LARGEST_LABEL = 2**32 - 1
 """Class labels of a store take at most 32 bits."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
+
+
+def read_class_names(path: str) -> list[str]:
+    """Read class names in the order of their indices: the lines of a file, or the sorted sub-folders of a folder.
+
+    Raises:
+        ValueError: There are none, the file is not text, or a name is empty or occurs twice.
+    """
+    if is_folder(path):
+        if not (folders := list_folders(path)):
+            raise ValueError(f"{path} has no sub-folders; expected one per class, or a file of names, one per line")
+        return folders
+    names = [unquoted(line) for line in text_lines(read_file(path), path, "list of class names")]
+    if not names:
+        raise ValueError(f"{path} names no classes; expected one per line")
+    line_of: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if not name or name in line_of:
+            found = f"{name!r}, as line {line_of[name]} is" if name else "empty"
+            raise ValueError(f"{path}, line {number} is {found}; class names must differ and not be empty")
+        line_of[name] = number
+    return names
 
 
 def is_number(text: str) -> bool:

@@ -3,9 +3,10 @@
 import re
 
 from seitpp.images.decoding import MAX_PIXELS
-from seitpp.ingest.sources.base import ImageSource, is_image_name, read_class_names
+from seitpp.ingest.sources.base import ImageSource, is_image_name
 from seitpp.ingest.sources.files import exists, is_folder, join, list_files, list_folders
 from seitpp.ingest.sources.folder import FolderSource
+from seitpp.ingest.sources.labels import read_class_names
 from seitpp.ingest.sources.listing import ListSource
 from seitpp.ingest.sources.mm_dataset import MMDatasetSource
 from seitpp.ingest.sources.pairs import PairSource

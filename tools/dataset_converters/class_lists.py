@@ -1,7 +1,7 @@
-"""Lists of labelled images, as `tools/tokenize_images.py` reads them, and lists of class names.
+"""Lists of labelled images as `tools/tokenize_images.py` reads them; the converters beside this file write them.
 
-A data set becomes one `SPLIT.csv` a split, `path,label` with class names as labels, and `classes.txt`, one name a line
-in the order of their indices. Images stay where they are.
+A data set becomes one `SPLIT.csv` per split, `path,label` with class names as labels, and `classes.txt`, one name per
+line in the order of their indices. Images stay where they are.
 """
 
 import csv
@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seitpp.ingest.sources.base import count_endings, described_endings, is_image_name, read_class_names
+import numpy as np
+
+from seitpp.ingest.sources.base import count_endings, described_endings, is_image_name
 from seitpp.ingest.sources.files import list_files, list_folders, read_file
 from seitpp.io.files import written_whole
 from seitpp.io.text_files import text_lines, unquoted
+from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file, shown
 from seitpp.storage.stats import class_names_hash
 
 CLASSES_FILE = "classes.txt"
@@ -39,6 +42,47 @@ class LabelledImages:
     skipped: dict[str, int] = field(default_factory=dict)
 
 
+def read_mmpretrain(
+    kind: str, root: str | Path, splits: Mapping[str, str], files: Sequence[str], classes: Sequence[str] | None = None
+) -> LabelledImages:
+    """Read a published data set through mmpretrain's class for it.
+
+    Args:
+        kind: Name of the class in `mmpretrain.datasets`.
+        root: Folder of the data set.
+        splits: mmpretrain's name of each split, by ours.
+        files: Annotation files that the class reads, relative to `root`.
+        classes: Class names in the order of the labels; None for those that mmpretrain knows.
+
+    Raises:
+        FileNotFoundError: An annotation file is missing.
+        ValueError: One is damaged, or holds labels that are no classes.
+    """
+    for file in files:
+        check_regular_file(Path(root, file), "annotations")
+    import mmpretrain.datasets  # takes seconds
+    from mat4py.loadmat import ParseError
+
+    images = {}
+    for split, its_name in splits.items():
+        try:
+            dataset = getattr(mmpretrain.datasets, kind)(data_root=str(root), split=its_name, pipeline=[])
+            infos = [(info["img_path"], info["gt_label"]) for info in map(dataset.get_data_info, range(len(dataset)))]
+        except (*PARSER_ERRORS, ParseError, AssertionError, AttributeError) as error:
+            raise ValueError(
+                f"{root}: mmpretrain's {kind} cannot read {', '.join(files)} ({type(error).__name__}: {error}); take "
+                "the published files"
+            ) from error
+        names = list(dataset.metainfo["classes"] if classes is None else classes)
+        for path, label in infos:
+            if not isinstance(path, str) or not isinstance(label, int | np.integer) or not 0 <= label < len(names):
+                raise ValueError(
+                    f"{root}: {shown(path)} has the label {shown(label)}, expected a number from 0 to {len(names) - 1}"
+                )
+        images[split] = [(Path(os.path.relpath(path, root)).as_posix(), names[label]) for path, label in infos]
+    return LabelledImages(names, images)
+
+
 def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) -> list[Path]:
     """Write `classes.txt` and a CSV list of each split.
 
@@ -53,11 +97,13 @@ def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) 
     Raises:
         FileNotFoundError: Images are missing.
         FileExistsError: There is a `classes.txt` of other classes, or in another order.
-        ValueError: A name fits no line, a label is no class, an image is named twice, or a split has no images.
+        ValueError: A class name does not fit on a line, a label is no class, an image is listed twice, or a split has
+            no images.
     """
     _check_names(found.classes)
+    split_of: dict[str, str] = {}
     for split, images in found.images.items():
-        _check_images(split, images, set(found.classes))
+        _check_images(split, images, set(found.classes), split_of)
         _require_files(Path(root), [path for path, _ in images])
     _refuse_other_classes(Path(out, CLASSES_FILE), found.classes)
     with written_whole(Path(out, CLASSES_FILE)) as temporary:
@@ -72,7 +118,7 @@ def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) 
 
 
 def describe_lists(found: LabelledImages, root: str | Path, lists: Sequence[Path]) -> str:
-    """What was written, and the command that tokenises it, for a person to read."""
+    """Say what was written, and the command that tokenises it."""
     classes_path = lists[0].with_name(CLASSES_FILE)
     lines = [f"{classes_path}: {describe_classes(found.classes)}"]
     lines += [f"{path}: {len(images)} images" for path, images in zip(lists, found.images.values(), strict=True)]
@@ -92,7 +138,7 @@ def make_lists(
     images: Mapping[str, int],
     num_classes: int,
 ) -> int:
-    """What a converter of `tools/dataset_converters/` does: read a data set, write its lists, say what came of it.
+    """Do what a converter does: read a data set, write its lists, say what was written.
 
     Args:
         read: Reads the data set.
@@ -124,20 +170,14 @@ def describe_classes(classes: Sequence[str]) -> str:
 
 
 def unexpected_counts(found: LabelledImages, images: Mapping[str, int], num_classes: int) -> list[str]:
-    """A line for each count that is not that of the published data set.
-
-    Args:
-        found: Classes and images.
-        images: Published number of images of each split.
-        num_classes: Published number of classes.
-    """
+    """Return a line for each count that is not that of the published data set; arguments as in `make_lists`."""
     counts = [("classes", len(found.classes), num_classes)]
     counts += [(f"{split} images", len(found.images[split]), wanted) for split, wanted in images.items()]
     return [f"{what}: {count:,}, published are {wanted:,}" for what, count, wanted in counts if count != wanted]
 
 
 def read_classes_list(path: str | Path) -> list[str]:
-    """Names of the classes to keep, one a line in any order, sorted.
+    """Read the names of the classes to keep, one per line in any order; return them sorted.
 
     Raises:
         ValueError: There are none, or one is named twice.
@@ -151,29 +191,14 @@ def read_classes_list(path: str | Path) -> list[str]:
         if name:
             line_of[name] = number
     if not line_of:
-        raise ValueError(f"{path} names no classes; expected one a line")
+        raise ValueError(f"{path} names no classes; expected one per line")
     return sorted(line_of)
-
-
-def read_class_order(path: str | Path) -> list[str]:
-    """Class names in the order of their indices: the lines of a file, or the sorted sub-folders of a folder.
-
-    Raises:
-        FileNotFoundError: There is nothing at the path.
-        ValueError: There are no names, or they are not different.
-    """
-    if not Path(path).is_dir():
-        return read_class_names(str(path))
-    names = list_folders(str(path))
-    if not names:
-        raise ValueError(f"{path} has no sub-folders; expected one a class, or a file of names, one a line")
-    return names
 
 
 def images_of_classes(
     root: str | Path, classes: Sequence[str], skipped: dict[str, int] | None = None
 ) -> list[tuple[str, str]]:
-    """Images in some of the class folders `ROOT/CLASS/**`, class by class.
+    """Find the images in some of the class folders `ROOT/CLASS/**`, class by class.
 
     Args:
         root: Folder of the class folders.
@@ -184,14 +209,14 @@ def images_of_classes(
         Path relative to `root` and class name of each image.
 
     Raises:
-        FileNotFoundError: There is no folder of a class.
-        ValueError: It holds no images.
+        FileNotFoundError: A class has no folder.
+        ValueError: Its folder holds no images.
     """
     folders = set(list_folders(str(root)))  # by name: a path in place of one would lead elsewhere
     if absent := [name for name in classes if name not in folders]:
         raise FileNotFoundError(
             f"{root} has no folder for {len(absent)} of the {len(classes)} classes, such as {absent[0]!r}; expected "
-            "one a class, named as in the list"
+            "one folder per class, named as in the list"
         )
     images, others = [], []
     for name in classes:
@@ -225,16 +250,15 @@ def _check_names(classes: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _check_images(split: str, images: Sequence[tuple[str, str]], classes: set[str]) -> None:
+def _check_images(split: str, images: Sequence[tuple[str, str]], classes: set[str], split_of: dict[str, str]) -> None:
     if not images:
         raise ValueError(f"{split}: no images are listed")
-    seen: set[str] = set()
     for path, label in images:
         if label not in classes:
             raise ValueError(f"{split}: label {label!r} of {path} is not among the {len(classes)} classes")
-        if path in seen:
-            raise ValueError(f"{split}: {path} is listed twice")
-        seen.add(path)
+        if path in split_of:
+            raise ValueError(f"{split}: {path} is listed twice, first in {split_of[path]}")
+        split_of[path] = split
 
 
 def _require_files(root: Path, paths: Sequence[str]) -> None:

@@ -6,23 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import class_lists
 import numpy as np
 import pytest
-from scipy.io import savemat
-from torchvision.datasets import Flowers102
-
-from seitpp.ingest import class_lists, open_image_source
-from seitpp.ingest.class_lists import (
+from class_lists import (
     LabelledImages,
     describe_classes,
     images_of_classes,
-    read_class_order,
     read_classes_list,
     unexpected_counts,
     write_image_lists,
 )
-from seitpp.ingest.fine_grained import read_flowers102, read_inaturalist, read_stanford_cars
+from flowers102 import read_flowers102
+from inaturalist import read_inaturalist
+from scipy.io import savemat
+from stanford_cars import read_stanford_cars
+from torchvision.datasets import Flowers102
+
+from seitpp.ingest import open_image_source
+from seitpp.ingest.sources import read_class_names
 from seitpp.storage.stats import class_names_hash
+
+# mat4py does not close a file that it cannot read.
+left_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def touch(root: Path, *names: str) -> None:
@@ -56,7 +62,7 @@ def test_a_list_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ([" a"], [("1.jpg", " a")], "class name ' a' is not one line without blanks around it"),
         (["a"], [], "train: no images are listed"),
         (["a"], [("1.jpg", "b")], "train: label 'b' of 1.jpg is not among the 1 classes"),
-        (["a"], [("1.jpg", "a"), ("1.jpg", "a")], "train: 1.jpg is listed twice"),
+        (["a"], [("1.jpg", "a"), ("1.jpg", "a")], "train: 1.jpg is listed twice, first in train"),
     ],
 )
 def test_lists_that_make_no_sense_are_refused(tmp_path: Path, classes: list, rows: list, message: str) -> None:
@@ -116,10 +122,10 @@ def test_classes_to_keep_are_sorted(tmp_path: Path) -> None:
 def test_order_of_classes_from_a_file_or_a_folder(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("b\na\n")
     touch(tmp_path / "images", "n02/1.jpg", "n01/1.jpg", "readme.txt", ".cache/x")
-    assert read_class_order(tmp_path / "names.txt") == ["b", "a"]
-    assert read_class_order(tmp_path / "images") == ["n01", "n02"]
-    with pytest.raises(ValueError, match="n01 has no sub-folders; expected one a class"):
-        read_class_order(tmp_path / "images" / "n01")
+    assert read_class_names(str(tmp_path / "names.txt")) == ["b", "a"]
+    assert read_class_names(str(tmp_path / "images")) == ["n01", "n02"]
+    with pytest.raises(ValueError, match="n01 has no sub-folders; expected one per class"):
+        read_class_names(str(tmp_path / "images" / "n01"))
 
 
 def test_images_of_some_class_folders(tmp_path: Path) -> None:
@@ -145,50 +151,71 @@ def write_flowers(root: Path, labels: list[int], train: list[int], valid: list[i
     root.mkdir(parents=True, exist_ok=True)
     savemat(root / "imagelabels.mat", {"labels": np.array([labels], np.uint8)})
     ids = {"trnid": train, "valid": valid, "tstid": test}
-    savemat(root / "setid.mat", {name: np.array([numbers], np.float64) for name, numbers in ids.items()})
+    savemat(root / "setid.mat", {name: np.array([numbers]) for name, numbers in ids.items()})
 
 
 def test_flowers(tmp_path: Path) -> None:
-    write_flowers(tmp_path, [77, 1, 102, 77, 2], train=[2], valid=[5], test=[4, 1, 3])
+    write_flowers(tmp_path, [77, 1, 102, 77, 2, 5, 6, 7, 8], train=[2, 6], valid=[5, 7], test=[4, 1, 3, 8, 9])
     found = read_flowers102(tmp_path)
     assert found.classes == Flowers102.classes and len(found.classes) == 102
     assert found.images["train"] == [
         ("jpg/image_00002.jpg", "pink primrose"),
+        ("jpg/image_00006.jpg", found.classes[4]),
         ("jpg/image_00005.jpg", found.classes[1]),
+        ("jpg/image_00007.jpg", found.classes[5]),
     ]
-    assert found.images["test"] == [
+    assert found.images["test"][:3] == [
         ("jpg/image_00004.jpg", found.classes[76]),
         ("jpg/image_00001.jpg", found.classes[76]),
         ("jpg/image_00003.jpg", "blackberry lily"),
     ]
 
 
+@left_open
 @pytest.mark.parametrize(
     ("labels", "splits", "message"),
     [
-        ([1, 2, 3, 4], ([1, 2], [3], [4]), r"sizes trnid 2, valid 1, tstid 1; expected tstid to be the largest"),
-        ([1, 2, 3, 4], ([1], [2], [2, 3]), "image 2 is named 2 times, expected each of 1 to 4 at most once"),
-        ([1, 2, 3, 4], ([1], [2], [3, 5]), "image 5 is named 1 times, expected each of 1 to 4 at most once"),
-        ([1, 2, 103, 4], ([1], [2], [3, 4]), "labels are 1 to 103, expected 1 to 102"),
-        ([0, 2, 3, 4], ([1], [2], [3, 4]), "labels are 0 to 4, expected 1 to 102"),
-        ([1, 2, 3, 4], ([1], [2.5], [3, 4]), "setid.mat: valid holds 2.5, expected integers"),
+        (range(1, 9), ([1, 2], [3, 4], [5, 6]), r"name 4 images, tstid 2; expected tstid to be the largest"),
+        (range(1, 9), ([1, 2], [3, 4], [5, 6, 7, 8, 9]), "setid.mat .IndexError"),
+        (
+            [1, 2, 103, 4],
+            ([3, 2], [1, 4], [1, 2, 3, 4, 1]),
+            "00003.jpg' has the label 102, expected a number from 0 to",
+        ),
+        ([0, 2, 3, 4], ([1, 2], [3, 4], [1, 2, 3, 4, 1]), "00001.jpg' has the label -1, expected a number from 0 to"),
+        (
+            [1, 2, 3, 4],
+            ([1.5, 2], [3, 4], [1, 2, 3, 4, 1]),
+            "mmpretrain's Flowers102 cannot read imagelabels.mat, setid",
+        ),
     ],
 )
 def test_wrong_flowers_are_refused(tmp_path: Path, labels: list, splits: tuple, message: str) -> None:
-    write_flowers(tmp_path, labels, *splits)
+    write_flowers(tmp_path, list(labels), *splits)
     with pytest.raises(ValueError, match=message):
         read_flowers102(tmp_path)
 
 
+def test_images_of_two_splits_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    images = {"train": [("1.jpg", "a")], "test": [("1.jpg", "a")]}
+    with pytest.raises(ValueError, match=r"test: 1\.jpg is listed twice, first in train"):
+        write_image_lists(LabelledImages(["a"], images), tmp_path, tmp_path / "out")
+
+
+@left_open
 def test_unreadable_mat_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"imagelabels.mat does not exist; unpack the annotations there"):
+    with pytest.raises(FileNotFoundError, match=r"imagelabels.mat does not exist"):
         read_flowers102(tmp_path)
-    (tmp_path / "imagelabels.mat").write_bytes(b"<html>not found</html>" * 20)
-    with pytest.raises(ValueError, match=r"imagelabels.mat is damaged or is not a readable MATLAB file "):
-        read_flowers102(tmp_path)
-    savemat(tmp_path / "imagelabels.mat", {"other": [1]})
-    with pytest.raises(ValueError, match=r"imagelabels.mat has no variable 'labels', only other; is it another file"):
-        read_flowers102(tmp_path)
+    write_flowers(tmp_path, [1, 2, 3, 4], [1, 2], [3, 4], [1, 2, 3, 4, 1])
+    for content in (b"<html>not found</html>" * 20, b""):
+        (tmp_path / "imagelabels.mat").write_bytes(content)
+        with pytest.raises(ValueError, match=r"mmpretrain's Flowers102 cannot read imagelabels.mat, setid.mat"):
+            read_flowers102(tmp_path)
+    for variables in ({"other": [1]}, {"labels": np.array([["a", "b"]], object)}, {"labels": "text"}):
+        savemat(tmp_path / "imagelabels.mat", variables)
+        with pytest.raises(ValueError, match=r"mmpretrain's Flowers102 cannot read imagelabels.mat, setid.mat"):
+            read_flowers102(tmp_path)
 
 
 def test_flowers_need_a_torchvision_with_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +226,7 @@ def test_flowers_need_a_torchvision_with_names(tmp_path: Path, monkeypatch: pyte
 
 # Cars
 
-CARS = ["AM General Hummer SUV 2000", "Ram C/V Cargo Van Minivan 2012", "Acura TL Sedan 2012"]
+CARS = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "Acura TL Sedan 2012"]
 
 
 def structs(**columns: list[Any]) -> np.ndarray:
@@ -210,52 +237,60 @@ def structs(**columns: list[Any]) -> np.ndarray:
     return records
 
 
-def cells(names: list[str]) -> np.ndarray:
-    return np.array([names], object)
-
-
-def write_devkit(root: Path, train: np.ndarray, test: np.ndarray, test_file: str) -> None:
+def write_devkit(root: Path, train: np.ndarray, test: np.ndarray) -> None:
     (root / "devkit").mkdir(parents=True)
-    savemat(root / "devkit" / "cars_meta.mat", {"class_names": cells(CARS)})
     savemat(root / "devkit" / "cars_train_annos.mat", {"annotations": train})
-    savemat(root / test_file, {"annotations": test})
+    savemat(root / "devkit" / "cars_test_annos_withlabels.mat", {"annotations": test})
 
 
-@pytest.mark.parametrize("folder", ["", "devkit/"])
-def test_cars_with_a_devkit(tmp_path: Path, folder: str) -> None:
+def test_cars_with_a_devkit(tmp_path: Path) -> None:
     train = structs(bbox_x1=[1, 2], **{"class": [2, 1]}, fname=["00001.jpg", "00002.jpg"])
-    test = structs(**{"class": [3]}, fname=["00001.jpg"])
-    write_devkit(tmp_path, train, test, f"{folder}cars_test_annos_withlabels.mat")
-    assert read_stanford_cars(tmp_path) == LabelledImages(
-        CARS,
-        {
-            "train": [("cars_train/00001.jpg", CARS[1]), ("cars_train/00002.jpg", CARS[0])],
-            "test": [("cars_test/00001.jpg", CARS[2])],
-        },
-    )
+    test = structs(**{"class": [3, 3]}, fname=["00001.jpg", "00002.jpg"])
+    write_devkit(tmp_path, train, test)
+    found = read_stanford_cars(tmp_path)
+    assert found.classes[:3] == CARS and len(found.classes) == 196
+    assert found.images == {
+        "train": [("cars_train/00001.jpg", CARS[1]), ("cars_train/00002.jpg", CARS[0])],
+        "test": [("cars_test/00001.jpg", CARS[2]), ("cars_test/00002.jpg", CARS[2])],
+    }
 
 
 def test_cars_in_one_file(tmp_path: Path) -> None:
     names = [f"car_ims/00000{number}.jpg" for number in (1, 2, 3)]
     annotations = structs(relative_im_path=names, **{"class": [3, 2, 1]}, test=[0, 1, 0])
-    savemat(tmp_path / "cars_annos.mat", {"annotations": annotations, "class_names": cells(CARS)})
-    assert read_stanford_cars(tmp_path) == LabelledImages(
-        CARS, {"train": [(names[0], CARS[2]), (names[2], CARS[0])], "test": [(names[1], CARS[1])]}
-    )
+    savemat(tmp_path / "cars_annos.mat", {"annotations": annotations})
+    assert read_stanford_cars(tmp_path).images == {
+        "train": [(names[0], CARS[2]), (names[2], CARS[0])],
+        "test": [(names[1], CARS[1])],
+    }
 
 
-def test_wrong_cars_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cars_meta\.mat does not exist"):
+def test_cars_without_annotations_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"devkit/cars_train_annos\.mat does not exist"):
         read_stanford_cars(tmp_path)
-    train, test = structs(**{"class": [4]}, fname=["1.jpg"]), structs(fname=["1.jpg"])
-    write_devkit(tmp_path, train, test, "devkit/cars_test_annos.mat")
-    with pytest.raises(ValueError, match=r"cars_train_annos\.mat: label 4 is not among 1 to 3"):
+    write_devkit(tmp_path, *[structs(**{"class": [3, 1]}, fname=["1.jpg", "2.jpg"])] * 2)
+    (tmp_path / "devkit" / "cars_test_annos_withlabels.mat").rename(tmp_path / "devkit" / "cars_test_annos.mat")
+    with pytest.raises(FileNotFoundError, match=r"devkit/cars_test_annos_withlabels\.mat does not exist"):
         read_stanford_cars(tmp_path)
-    savemat(tmp_path / "devkit" / "cars_train_annos.mat", {"annotations": structs(**{"class": [3]}, fname=["1.jpg"])})
-    with pytest.raises(FileNotFoundError, match=r"cars_test_annos_withlabels\.mat does not exist"):
-        read_stanford_cars(tmp_path)
-    savemat(tmp_path / "cars_test_annos_withlabels.mat", {"annotations": test})
-    with pytest.raises(ValueError, match=r"withlabels\.mat: annotations have the fields fname, expected 'class' too"):
+
+
+@left_open
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        (
+            structs(**{"class": [1, 197]}, fname=["a.jpg", "b.jpg"]),
+            "b.jpg' has the label 196, expected a number from 0",
+        ),
+        (structs(fname=["a.jpg", "b.jpg"]), r"mmpretrain's StanfordCars cannot read .*\(KeyError: 'class'"),
+        ({"fname": 7, "class": 1}, "mmpretrain's StanfordCars cannot read devkit/cars_train_annos.mat"),
+        (structs(**{"class": ["one", "two"]}, fname=["a.jpg", "b.jpg"]), "mmpretrain's StanfordCars cannot read"),
+        (np.array([1, 2]), "mmpretrain's StanfordCars cannot read"),
+    ],
+)
+def test_wrong_cars_are_refused(tmp_path: Path, records: Any, message: str) -> None:
+    write_devkit(tmp_path, records, structs(**{"class": [3, 3]}, fname=["1.jpg", "2.jpg"]))
+    with pytest.raises(ValueError, match=message):
         read_stanford_cars(tmp_path)
 
 
@@ -356,39 +391,6 @@ def test_inaturalist_without_files_or_order(inat: Callable, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.array([1.5, 2, 3]), r"imagelabels\.mat: labels holds 1\.5, expected integers"),
-        (np.array([np.nan, 2, 3]), r"imagelabels\.mat: labels holds nan, expected integers"),
-        (np.array([["a", "b"]], dtype=object), r"imagelabels\.mat: labels holds 'a', expected integers"),
-        ("text", r"imagelabels\.mat: labels holds 'text', expected integers"),
-    ],
-)
-def test_flowers_with_labels_of_another_kind(tmp_path: Path, labels: object, message: str) -> None:
-    write_flowers(tmp_path, [1, 2, 3, 4, 5, 6], [1], [2], [3, 4, 5])
-    savemat(tmp_path / "imagelabels.mat", {"labels": labels})
-    with pytest.raises(ValueError, match=message):
-        read_flowers102(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("records", "message"),
-    [
-        ({"fname": "a.jpg"}, r"annotations have the fields fname, expected 'class' too"),
-        ({"fname": 7, "class": 1}, r"7 is named as an image, expected the name of a file"),
-        ({"fname": "a.jpg", "class": "one"}, r"class holds 'one', expected integers"),
-        (np.array([1, 2]), r"annotations have the fields none, expected 'fname' too"),
-    ],
-)
-def test_cars_with_wrong_fields(tmp_path: Path, records: object, message: str) -> None:
-    (tmp_path / "devkit").mkdir()
-    savemat(tmp_path / "devkit" / "cars_meta.mat", {"class_names": np.array([["Audi", "BMW"]], dtype=object)})
-    savemat(tmp_path / "devkit" / "cars_train_annos.mat", {"annotations": records})
-    with pytest.raises(ValueError, match=rf"cars_train_annos\.mat: {message}"):
-        read_stanford_cars(tmp_path)
-
-
-@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("[" * 100_000, r"train2018\.json is damaged or is not valid JSON \(RecursionError"),
@@ -414,10 +416,3 @@ def test_pipe_in_place_of_annotations(tmp_path: Path) -> None:
         read_flowers102(tmp_path)
     with pytest.raises(ValueError, match=r"train2018\.json is a pipe, expected a file"):
         read_inaturalist(tmp_path, 2018)
-
-
-def test_cars_with_classes_that_are_no_names(tmp_path: Path) -> None:
-    (tmp_path / "devkit").mkdir()
-    savemat(tmp_path / "devkit" / "cars_meta.mat", {"class_names": np.array([1.0, 2.0])})
-    with pytest.raises(ValueError, match=r"cars_meta\.mat: class_names holds 1\.0, expected text"):
-        read_stanford_cars(tmp_path)
