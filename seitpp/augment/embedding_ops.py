@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform, as_embeddings, check_probability
+from seitpp.augment.base import BatchTransform, CompilableTransform, as_embeddings, check_probability
 from seitpp.registry import TRANSFORMS
 
 
@@ -40,7 +39,9 @@ def draw_samples(
     return order[:count]
 
 
-def add_noise(maps: Tensor, samples: Tensor, channel_noise: Tensor, element_noise: Tensor) -> Tensor:
+def add_noise(
+    maps: Tensor, samples: Tensor, channel_noise: Tensor, element_noise: Tensor, relative: bool = False
+) -> Tensor:
     """Add noise to some samples.
 
     Args:
@@ -48,15 +49,19 @@ def add_noise(maps: Tensor, samples: Tensor, channel_noise: Tensor, element_nois
         samples: Places in the batch, (n,), int64, each once.
         channel_noise: What is added to whole channels, (n, C, 1, 1).
         element_noise: What is added to each value, (n, C, H, W).
+        relative: Whether noise is in units of each channel's standard deviation over the batch.
 
     Returns:
         As `maps`; other samples are equal to the input.
     """
+    if relative and len(maps):
+        scale = maps.std(dim=(0, 2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)
+        channel_noise, element_noise = channel_noise * scale, element_noise * scale
     return maps.index_add(0, samples, channel_noise + element_noise)
 
 
 @TRANSFORMS.register_module()
-class EmbNoise(BaseTransform):
+class EmbNoise(CompilableTransform):
     """Emb-Noise: normal noise a channel plus normal noise a value, on some samples (SeiT, Sec. 3.3).
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or floating-point maps
@@ -69,6 +74,9 @@ class EmbNoise(BaseTransform):
         relative: Whether both deviations are in units of each channel's own over the batch, as for DCT coefficients,
             whose channels have no scale in common.
     """
+
+    compilable = ("_add_noise",)
+    _add_noise = staticmethod(add_noise)
 
     def __init__(self, std: float = 1.0, channel_std: float = 1.0, prob: float = 0.5, relative: bool = False) -> None:
         for name, value in (("std", std), ("channel_std", channel_std)):
@@ -86,10 +94,7 @@ class EmbNoise(BaseTransform):
         options = {"dtype": maps.dtype, "device": maps.device}
         channel_noise = self.channel_std * torch.randn(len(samples), maps.shape[1], 1, 1, **options)
         element_noise = self.std * torch.randn(len(samples), *maps.shape[1:], **options)
-        if self.relative and len(maps):
-            scale = maps.std(dim=(0, 2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)
-            channel_noise, element_noise = channel_noise * scale, element_noise * scale
-        results["inputs"] = add_noise(maps, samples, channel_noise, element_noise)
+        results["inputs"] = self._add_noise(maps, samples, channel_noise, element_noise, self.relative)
         return results
 
     def __repr__(self) -> str:
@@ -146,6 +151,8 @@ class ColorAdapt(BatchTransform):
         partner: `reverse`, sample B - 1 - i (the loader shuffles), or `random`, a random order of the batch.
         eps: Deviation, as a share of a channel's root mean square, up to which it counts as constant.
     """
+
+    compilable = ("apply",)
 
     def __init__(
         self, prob: float = 0.25, partner: Literal["reverse", "random"] = "reverse", eps: float = 1e-6

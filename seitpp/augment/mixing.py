@@ -56,6 +56,7 @@ class MixingTransform(BatchTransform):
     """
 
     mixes = True
+    compilable = ("apply",)
 
     def __init__(self, alpha: float, partner: Literal["reverse", "random"], per_sample: bool) -> None:
         if not 0 < alpha < math.inf:

@@ -20,6 +20,8 @@ _CUBIC_A = -0.75
 _CPU_CHUNK_ELEMENTS = 1 << 18
 # Tries before the centred fallback crop, as in torchvision's RandomResizedCrop.
 _TRIES = 10
+# Stays a library's kernel where the rest of an affine map is compiled: on a CPU, inductor's takes twice as long.
+_grid_sample = torch.compiler.disable(F.grid_sample)
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,13 @@ def _cubic_kernel(distance: Tensor) -> Tensor:
     return torch.where(distance <= 1, near, far)
 
 
-def crop_resize_codes(codes: Tensor, codebook: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def crop_resize_codes(
+    codes: Tensor,
+    codebook: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    weights: Callable[..., Tensor] = crop_weights,
+) -> Tensor:
     """Crop the embeddings of each code grid by its own box and resize them with bicubic interpolation.
 
     Args:
@@ -175,23 +183,32 @@ def crop_resize_codes(codes: Tensor, codebook: Tensor, boxes: Tensor, size: tupl
         codebook: (K, D).
         boxes: (top, left, height, width) a grid, (B, 4), int64, inside the grid.
         size: Height and width of the result.
+        weights: `crop_weights`, or the same compiled.
 
     Returns:
         (B, size[0], size[1], D).
     """
     shape = (*codes.shape, codebook.shape[1])
-    return _crop_resize(lambda part: F.embedding(codes[part].int(), codebook), shape, codebook, boxes, size)
+    return _crop_resize(
+        lambda part: F.embedding(codes[part].int(), codebook), shape, codebook, boxes, size, weights=weights
+    )
 
 
-def crop_resize(maps: Tensor, boxes: Tensor, size: tuple[int, int], places: tuple[int, int] | None = None) -> Tensor:
+def crop_resize(
+    maps: Tensor,
+    boxes: Tensor,
+    size: tuple[int, int],
+    places: tuple[int, int] | None = None,
+    weights: Callable[..., Tensor] = crop_weights,
+) -> Tensor:
     """Crop each map (B, D, H, W) by its own box and resize it with bicubic interpolation, to (B, D, *size).
 
     Differentiable in `maps`, and computed in float32 at least, under autocast too. See `crop_resize_codes` for the
-    boxes, which lie on a lattice of `places` (rows, columns) or, if None, on the map's own.
+    boxes, which lie on a lattice of `places` (rows, columns) or, if None, on the map's own, and for `weights`.
     """
     channels_last = _float32_at_least(maps).permute(0, 2, 3, 1)
     resized = _crop_resize(
-        lambda part: channels_last[part].contiguous(), channels_last.shape, channels_last, boxes, size, places
+        lambda part: channels_last[part].contiguous(), channels_last.shape, channels_last, boxes, size, places, weights
     )
     return resized.permute(0, 3, 1, 2).to(maps.dtype)
 
@@ -233,6 +250,7 @@ def _crop_resize(
     boxes: Tensor,
     size: tuple[int, int],
     places: tuple[int, int] | None = None,
+    weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
     """Two batched products, on as many samples at a time as the device's cache likes.
 
@@ -243,11 +261,12 @@ def _crop_resize(
         boxes: (B, 4).
         size: Height and width of the result.
         places: Rows and columns of the lattice that boxes lie on; the maps' own if None.
+        weights: `crop_weights`, or the same compiled.
     """
     batch, rows, columns, channels = shape
     lattice = places or (rows, columns)
-    row_weights = crop_weights(boxes[:, 0], boxes[:, 2], rows, size[0], lattice[0]).to(like.dtype)
-    column_weights = crop_weights(boxes[:, 1], boxes[:, 3], columns, size[1], lattice[1]).to(like.dtype)
+    row_weights = weights(boxes[:, 0], boxes[:, 2], rows, size[0], lattice[0]).to(like.dtype)
+    column_weights = weights(boxes[:, 1], boxes[:, 3], columns, size[1], lattice[1]).to(like.dtype)
 
     def crop(part: slice) -> tuple[Tensor, Tensor]:
         wide = torch.matmul(column_weights[part, None], fetch(part))  # (b, H, size[1], D)
@@ -294,7 +313,7 @@ def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Ten
     x, y = _source_places(affines, rows, columns, work.dtype)
     # Measured in halves of the sides from the centre, as grid_sample wants it.
     grid = torch.stack([x * (2 / columns), y * (2 / rows)], dim=-1)
-    moved = F.grid_sample(work, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    moved = _grid_sample(work, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if fill is not None:
         inside = (_share_inside(x, columns) * _share_inside(y, rows))[:, None]
         moved.mul_(inside)

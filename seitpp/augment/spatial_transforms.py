@@ -20,6 +20,7 @@ from seitpp.augment.spatial import (
     affine_nearest,
     crop_labels,
     crop_resize,
+    crop_weights,
     flip_maps,
     sample_crop_boxes,
 )
@@ -72,6 +73,7 @@ class BatchRandomFlip(GeometricTransform):
     """
 
     on_codes = True
+    compilable = ("apply",)
 
     def __init__(self, prob: float = 0.5, per_sample: bool = True) -> None:
         super().__init__(per_sample)
@@ -116,6 +118,8 @@ class BatchRandomAffine(GeometricTransform):
         ignore_index: Label outside the image.
         per_sample: Whether each sample has its own draw.
     """
+
+    compilable = ("apply",)
 
     def __init__(
         self,
@@ -263,6 +267,9 @@ class BatchRandomResizedCrop(_SizedCrop):
         per_sample: Whether each sample has its own box.
     """
 
+    compilable = ("_weights",)
+    _weights = staticmethod(crop_weights)
+
     def __init__(
         self,
         size: int | Sequence[int],
@@ -286,7 +293,8 @@ class BatchRandomResizedCrop(_SizedCrop):
 
     def apply(self, maps: Tensor, params: CropBoxes) -> Tensor:
         """Crop and resize maps (B, C, H, W)."""
-        return crop_resize(maps, params.boxes, self.size_on(tuple(maps.shape[-2:]), params.places), params.places)
+        size = self.size_on(tuple(maps.shape[-2:]), params.places)
+        return crop_resize(maps, params.boxes, size, params.places, self._weights)
 
     def apply_labels(self, labels: Tensor, params: CropBoxes) -> Tensor:
         """Crop and resize label maps (B, h, w), nearest."""

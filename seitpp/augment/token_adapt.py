@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from seitpp.augment.base import embed_codes
+from seitpp.augment.base import CompilableTransform, embed_codes
 from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.layers.pieces import in_pieces
 from seitpp.models.token_adapt.token_adapt import CodeTables, TokenAdapt
@@ -40,7 +39,7 @@ class _Shared:
 
 
 @TRANSFORMS.register_module()
-class TokenAdaptAugment(BaseTransform):
+class TokenAdaptAugment(CompilableTransform):
     """Converts tokens to TokenAdapt's map, runs augmentations on it, reverses it and takes the most likely codes.
 
     The network is frozen, has no part in training or in checkpoints, and is read when it is first used, so that
@@ -223,11 +222,12 @@ class TokenAdaptAugment(BaseTransform):
                 reduced[dtype].compile_transformers(self._shared.compile_options)
         return reduced[dtype]
 
-    def compile(self, options: dict[str, Any]) -> None:
+    def compile(self, options: Mapping[str, Any]) -> bool:
         """Let the network, and copies of it in shorter types, be compiled; `options` are those of torch.compile."""
         self._shared.compile_options = options
         self._shared.reduced.clear()
         self.load().compile_transformers(options)
+        return True
 
     def _convert(self, network: TokenAdapt, inputs: Tensor, codebook: Tensor | None) -> Tensor:
         if inputs.is_floating_point():

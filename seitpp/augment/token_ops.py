@@ -5,10 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from mmcv.transforms import BaseTransform
 from torch import Tensor
 
-from seitpp.augment.base import ROUNDING, check_probability
+from seitpp.augment.base import ROUNDING, CompilableTransform, check_probability
 from seitpp.augment.spatial import CropBoxes, crop_resize_codes
 from seitpp.augment.spatial_transforms import BatchRandomResizedCrop
 from seitpp.augment.synonyms import SynonymLookup
@@ -39,7 +38,7 @@ class TokenRRC(BatchRandomResizedCrop):
         """Crop and resize the embeddings of codes (B, H, W) on the grid they were drawn for, to (B, D, *size)."""
         if codebook is None or params.places != tuple(codes.shape[-2:]):
             return super().apply_codes(codes, codebook, params)
-        return crop_resize_codes(codes, codebook, params.boxes, self.size).permute(0, 3, 1, 2)
+        return crop_resize_codes(codes, codebook, params.boxes, self.size, self._weights).permute(0, 3, 1, 2)
 
 
 def sample_swaps(
@@ -138,7 +137,7 @@ def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Ten
 
 
 @TRANSFORMS.register_module()
-class TokenEDA(BaseTransform):
+class TokenEDA(CompilableTransform):
     """Token-EDA: each sample has codes replaced by synonyms, or two blocks of its grid swapped, or neither (SeiT).
 
     One draw per sample chooses, as the release does, so that no sample gets both. Acts on codes, so put it before
@@ -158,6 +157,9 @@ class TokenEDA(BaseTransform):
             both leave to 1 is the share of the samples that stay.
         max_swap: Largest side of a block, as a share of the grid's shorter side.
     """
+
+    compilable = ("_swap_blocks", "_replace_synonyms")
+    _swap_blocks, _replace_synonyms = staticmethod(swap_blocks), staticmethod(replace_synonyms)
 
     def __init__(
         self,
@@ -232,9 +234,9 @@ class TokenEDA(BaseTransform):
             size, *corners = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
             swapped = (draw >= self.synonym_prob) & (draw < self.synonym_prob + self.swap_prob)
             swaps = torch.where(swapped, size, 0), *corners
-            codes = swap_blocks(codes, *swaps)
+            codes = self._swap_blocks(codes, *swaps)
             if results.get("gt_sem_seg") is not None:
-                results["gt_sem_seg"] = swap_blocks(results["gt_sem_seg"], *swaps, grid)
+                results["gt_sem_seg"] = self._swap_blocks(results["gt_sem_seg"], *swaps, grid)
         results["inputs"] = codes
         return results
 
@@ -242,7 +244,7 @@ class TokenEDA(BaseTransform):
         """Replace codes of the chosen samples, (B,), bool."""
         draws = torch.rand(2, *codes.shape, device=codes.device)
         replaced = samples[:, None, None] & (draws[0] < self.token_prob)
-        return replace_synonyms(codes, table, counts, replaced, draws[1])
+        return self._replace_synonyms(codes, table, counts, replaced, draws[1])
 
     def __repr__(self) -> str:
         synonyms = "a table" if isinstance(self.synonyms, Mapping) else repr(self.synonyms)
