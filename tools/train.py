@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="continue from the given checkpoint; without a path, from the newest one in the work folder",
     )
     parser.add_argument("--amp", action="store_true", help="train in bfloat16 (CPU and GPU)")
-    parser.add_argument("--compile", action="store_true", help="compile the networks with torch.compile where it works")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, where it works")
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
     parser.add_argument(
         "--auto-scale-lr",

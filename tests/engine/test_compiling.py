@@ -1,5 +1,6 @@
 """torch.compile of a step's networks: once per network, same losses and names; where it fails, runs go on without."""
 
+import copy
 import logging
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from seitpp.augment import TokenAdaptAugment
 from seitpp.engine import CompileHook, compiling
 from seitpp.engine.compiling import compile_networks, use_compile
 from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.models import MTM, TokenAdapt
+from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor
 
 # torch looks at gradients of all inputs when it traces.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -109,6 +110,51 @@ def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types(monkeypatch: pyte
     assert graphs.count == 3  # both directions compute the same there, and share it
 
 
+CHAIN = [
+    dict(type="seitpp.TokenEDA", synonyms={code: [(code + 1) % 16, (code + 5) % 16] for code in range(16)}),
+    dict(type="seitpp.TokenRRC", size=7),
+    dict(type="seitpp.EmbNoise"),
+    dict(type="seitpp.EmbNoise", relative=True),
+    dict(type="seitpp.ColorAdapt", prob=0.5),
+    dict(type="seitpp.BatchRandomFlip"),
+    dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, scale=(0.8, 1.2), part_prob=0.5),
+    dict(type="seitpp.BatchMixup"),
+    dict(type="seitpp.BatchCutMix"),
+]
+
+
+def augmented(preprocessor: TokenDataPreprocessor, size: int) -> list[torch.Tensor]:
+    """Embeddings, soft targets, and a draw after them."""
+    torch.manual_seed(size)
+    batch = {"inputs": torch.randint(0, 16, (size, 8, 8)), "gt_label": torch.arange(size) % 4}
+    done = preprocessor({**batch, "sample_idx": torch.arange(size)}, training=True)
+    return [done["inputs"], torch.stack([one.gt_score for one in done["data_samples"]]), torch.rand(1)]
+
+
+def check_augmentations(backend: object) -> None:
+    """Compiled augmentations draw what eager ones draw, and agree; batches may differ in size."""
+    torch.compiler.reset()
+    options = dict(codebook=torch.randn(16, 8), output="embeddings", num_classes=4)
+    plain, compiled = (TokenDataPreprocessor(augments=CHAIN, **options) for _ in range(2))
+    model = nn.Module()
+    model.data_preprocessor = compiled
+    assert compile_networks(model, {"backend": backend}) == [one["type"].split(".")[1] for one in CHAIN]
+    compiled = copy.deepcopy(compiled)  # as an average of the model has it
+    for size in (6, 5, 3):
+        torch.testing.assert_close(augmented(compiled, size), augmented(plain, size), rtol=1e-5, atol=1e-5)
+
+
+def test_compiled_augmentations_draw_and_give_what_eager_ones_do() -> None:
+    graphs = Graphs()
+    check_augmentations(graphs)
+    assert graphs.count > len(CHAIN)
+
+
+@pytest.mark.slow
+def test_augmentations_of_inductor_agree_with_eager_ones() -> None:
+    check_augmentations("inductor")
+
+
 @pytest.mark.parametrize(("given", "options"), [(True, {}), ({"mode": "max-autotune"}, {"mode": "max-autotune"})])
 def test_a_config_says_it_in_one_line(given: bool | dict, options: dict) -> None:
     config = Config({"compile": given, "default_hooks": {"timer": {"type": "IterTimerHook"}}})
@@ -195,14 +241,18 @@ def test_activation_checkpointing_is_compiled_too() -> None:
 
 
 @pytest.mark.slow
-def test_losses_of_inductor_agree_with_eager_ones() -> None:
+@pytest.mark.parametrize(("half", "rtol"), [(False, 1e-5), (True, 2e-3)], ids=["float32", "bfloat16"])
+def test_losses_of_inductor_agree_with_eager_ones(half: bool, rtol: float) -> None:
     torch.compiler.reset()
     plain, compiled = build_mtm(), build_mtm()
     compile_networks(compiled, {"options": {"fallback_random": True}})
     for ratio in (0.5, 1.0):
-        loss, gradients = loss_and_gradients(compiled, ratio)
-        own_loss, own_gradients = loss_and_gradients(plain, ratio)
-        torch.testing.assert_close(loss, own_loss, rtol=1e-5, atol=0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss, gradients = loss_and_gradients(compiled, ratio)
+            own_loss, own_gradients = loss_and_gradients(plain, ratio)
+        torch.testing.assert_close(loss, own_loss, rtol=rtol, atol=0)
+        if half:
+            continue
         torch.testing.assert_close(gradients, own_gradients, rtol=1e-4, atol=1e-6)
 
 

@@ -24,8 +24,10 @@ def test_it_compares_steps_and_ways(precision: list[str], tmp_path: Path, capsys
         "debug",
     ]
     main = runpy.run_path(str(TOOL))["main"]
-    assert main([*sizes, *precision, "--json", str(tmp_path / "figures.json")]) == 0
+    assert main([*sizes, *precision, "--backend", "eager", "--json", str(tmp_path / "figures.json")]) == 0
     figures = json.loads((tmp_path / "figures.json").read_text())
+    for row in figures["augmentations"].values():
+        assert row["eager_ms"] > 0 and row["compiled_ms"] > 0
     step, ways = figures["steps"]["debug"], figures["pixels"]["debug"]
     assert step["added"] == pytest.approx(step["adapt_ms"] / step["base_ms"] - 1)
     assert ways["ratio"] == pytest.approx(ways["pixels_ms"] / ways["adapt_ms"])

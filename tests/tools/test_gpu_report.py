@@ -56,6 +56,15 @@ def test_every_line_is_one_that_its_tool_takes(report: Callable, repository: Pat
             assert (repository / args.config).is_file()
 
 
+def test_the_limits_of_the_steps_fit_in_the_time_of_all(repository: Path) -> None:
+    script = (repository / "tools" / "gpu_report.sh").read_text()
+    total = int(re.search(r"SEITPP_REPORT_SECONDS:-(\d+)", script)[1])
+    limits = [
+        int(limit) for limit in re.findall(r"^    step \w+ (\d+) ", script.rpartition("\nelse\n")[2], re.MULTILINE)
+    ]
+    assert len(limits) == len(STEPS) and sum(limits) <= total < 8 * 60
+
+
 def test_figures_of_an_earlier_report_do_not_stay(report: Callable, tmp_path: Path) -> None:
     old, other = tmp_path / "out" / "mtm.json", tmp_path / "out" / "mine.json"
     old.parent.mkdir()
@@ -75,7 +84,7 @@ def test_a_step_that_fails_leaves_the_others(report: Callable) -> None:
 def test_a_step_that_takes_too_long_is_ended_and_the_time_is_bounded(report: Callable) -> None:
     status, printed, text = report(SLOW="benchmark_train.py configs/seitpp/mtm", SEITPP_REPORT_SECONDS="4")
     assert status == 1
-    assert re.search(r"mtm \(took more than [1-4] s\)", printed) and "profile (no time left)" in printed
+    assert re.search(r"mtm \(took more than [1-4] s\)", printed) and "vqgan (no time left)" in printed
     assert "done" not in text
 
 

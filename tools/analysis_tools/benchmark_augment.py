@@ -1,11 +1,12 @@
-"""What TokenAdapt costs: of a training step, and against augmenting the pixels and tokenising again.
+"""What augmentations cost, eager and compiled, and TokenAdapt: in a training step, and against the way through pixels.
 
     python tools/analysis_tools/benchmark_augment.py [--device cuda --amp --batch-size 256] [--out FILE]
 
 A training step (data preprocessor, forward, backward, AdamW) of a classifier on 28 x 28 codes with Token-RRC on the
 whole batch, against the same with TokenAdapt (flip, affine, random resized crop) on one half. And TokenAdapt on some
 images against decoding them through a ViT-VQGAN, the same augmentations on the pixels, and encoding. Weights and codes
-are random, the arithmetic is that of trained ones.
+are random, the arithmetic is that of trained ones. First each augmentation by itself, eager and as `--compile` of
+tools/train.py compiles it.
 
 Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
 medians, and ratios of medians, beside the bar that each is to meet. A step varies by more than a few per cent on a busy
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmcv.transforms import Compose
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from rich.table import Table
 
 from seitpp.benchmarking.timing import add_out_argument, measure, show
+from seitpp.engine.compiling import why_not_compiled
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.devices import check_device
@@ -52,6 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=positive_number, default=16, help="samples of a training step")
     parser.add_argument("--images", type=positive_number, default=2, help="images through the autoencoders per round")
     parser.add_argument("--rounds", type=positive_number, default=5, help="rounds; the median counts")
+    parser.add_argument("--backend", default="inductor", help="of torch.compile")
     parser.add_argument("--classifiers", nargs="*", default=["vit-small", "vit-base"], choices=CLASSIFIERS)
     parser.add_argument("--autoencoders", nargs="*", default=["small", "base"], choices=AUTOENCODERS)
     parser.add_argument(
@@ -88,6 +92,59 @@ def adapt(args: argparse.Namespace) -> dict:
 def random_codes(count: int, args: argparse.Namespace) -> torch.Tensor:
     """Codes as a store keeps them, on the device, where a data set of this size may live."""
     return torch.randint(CODEBOOK_SIZE, (count, GRID, GRID)).to(torch.uint16).to(args.device)
+
+
+def augmentations(args: argparse.Namespace) -> dict[str, tuple[list[dict], str]]:
+    """Augmentations by name: their configs, and what they are given, codes or maps of a shape."""
+    neighbours = {code: [(code + step) % CODEBOOK_SIZE for step in range(1, 6)] for code in range(CODEBOOK_SIZE)}
+    eda = dict(type="seitpp.TokenEDA", synonyms=neighbours)
+    crop = dict(type="seitpp.TokenRRC", size=OUT_GRID)
+    noise, colours = dict(type="seitpp.EmbNoise"), dict(type="seitpp.ColorAdapt", prob=0.5)
+    cutmix = dict(type="seitpp.TokenCutMix")
+    flip, affine, map_crop = geometry(2)
+    return {
+        "Token-EDA": ([eda], "codes"),
+        "Token-RRC": ([crop], "codes"),
+        "Emb-Noise": ([noise], "embeddings"),
+        "Emb-Noise, relative": ([noise | {"relative": True}], "embeddings"),
+        "ColorAdapt": ([colours], "embeddings"),
+        "Mixup": ([dict(type="seitpp.BatchMixup")], "embeddings"),
+        "Token-CutMix": ([cutmix], "embeddings"),
+        "these but Mixup, in order": ([eda, crop, noise, colours, cutmix], "codes"),
+        "flip": ([flip], "TokenAdapt's map"),
+        "affine": ([affine], "TokenAdapt's map"),
+        "random resized crop": ([map_crop], "TokenAdapt's map"),
+    }
+
+
+def compare_compiled(codebook: torch.Tensor, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Milliseconds per batch of each augmentation, eager and compiled, which take turns."""
+    codes = random_codes(args.batch_size, args)
+    given = {
+        "codes": codes,
+        "embeddings": torch.randn(args.batch_size, CODE_DIM, OUT_GRID, OUT_GRID, device=args.device),
+        "TokenAdapt's map": torch.randn(args.batch_size, CODE_DIM, 2 * GRID, 2 * GRID, device=args.device),
+    }
+    reason = why_not_compiled(torch.device(args.device), {"backend": args.backend})
+    if reason:
+        print(f"no augmentation is compiled, torch.compile does not work here: {reason}")
+    found = {}
+    for name, (configs, kind) in augmentations(args).items():
+        batch = {"inputs": given[kind], "codebook": codebook.to(args.device)}
+        pipelines = {"eager": Compose(list(map(TRANSFORMS.build, configs)))}
+        if not reason:
+            pipelines["compiled"] = Compose(list(map(TRANSFORMS.build, configs)))
+            for transform in pipelines["compiled"].transforms:
+                transform.compile({"backend": args.backend})
+        runs = {key: partial(_on_copy, pipeline, batch) for key, pipeline in pipelines.items()}
+        with torch.no_grad():
+            seconds = measure(runs, args.rounds, args.device, warmup=3)
+        found[name] = {"inputs": kind, **{f"{key}_ms": 1e3 * value for key, value in seconds.items()}}
+    return found
+
+
+def _on_copy(pipeline: Compose, batch: dict) -> dict:
+    return pipeline(dict(batch))
 
 
 def training_steps(arch: str, codebook: torch.Tensor, args: argparse.Namespace) -> dict[str, Callable[[], object]]:
@@ -147,7 +204,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     codebook = torch.randn(CODEBOOK_SIZE, CODE_DIM)
-    figures: dict[str, Any] = {"steps": {}, "pixels": {}}
+    figures: dict[str, Any] = {"augmentations": compare_compiled(codebook, args), "steps": {}, "pixels": {}}
+    each = Table("augmentation", "of", "eager, ms/batch", "compiled, ms/batch", "eager : compiled")
+    for name, row in figures["augmentations"].items():
+        eager, compiled = row["eager_ms"], row.get("compiled_ms")
+        cells = ("", "") if compiled is None else (f"{compiled:.3f}", f"{eager / compiled:.2f}")
+        each.add_row(name, row["inputs"], f"{eager:.3f}", *cells)
     steps = Table(
         "training step",
         "Token-RRC, ms/image",
@@ -176,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{'bfloat16' if args.amp else 'float32'}, batches of {args.batch_size}, {args.images} images through an "
         f"autoencoder, median of {args.rounds} rounds"
     )
-    show((steps, pixels), figures, settings, args.out, args.device)
+    show((each, steps, pixels), figures, settings, args.out, args.device)
     return 0
 
 
