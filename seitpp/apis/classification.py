@@ -24,6 +24,7 @@ from seitpp.registry import INFERENCERS
 from seitpp.storage import StoreReader
 from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers import Tokenizer, tokenizer_from_store
+from seitpp.tokenizers.identity import check_same_tokenizer
 
 # Smaller pictures are enlarged until the text on them can be read.
 _LEGIBLE = 224
@@ -188,12 +189,8 @@ class TokenClassificationInferencer(BaseInferencer):
 
     def _stored(self, reader: StoreReader, indices: Sequence[int] | None, pictured: bool) -> TokenInputs:
         preprocessor = self.model.data_preprocessor
-        if (reader.channels, reader.codebook_sha256) != (preprocessor.channels, preprocessor.codebook_sha256):
-            raise ValueError(
-                f"{reader.path} was made by another tokenizer than the model's training data: its codebook has sha256 "
-                f"{_short(reader.codebook_sha256)} and {reader.channels or 'one code'} a place, expected "
-                f"{_short(preprocessor.codebook_sha256)} and {preprocessor.channels or 'one code'}"
-            )
+        stored = {"channels": reader.channels, "codebook_sha256": reader.codebook_sha256}
+        check_same_tokenizer(stored, str(reader.path), preprocessor.identity, "the model's training data")
         self._check_grid(reader.grid, str(reader.path))
         if self.classes is None and reader.classes is not None and len(reader.classes) == self.num_classes:
             self.classes = list(reader.classes)
@@ -327,7 +324,3 @@ def _brief(inputs: InputType) -> str:
     if isinstance(inputs, (str, Path)):
         return str(inputs)
     return f"a {type(inputs).__name__}"
-
-
-def _short(sha256: str | None) -> str:
-    return "none" if sha256 is None else sha256[:12]

@@ -8,14 +8,15 @@ import torch
 from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
-from seitpp.models.frozen_tokenizer import FrozenTokenizer, check_same_tokens
 from seitpp.registry import TRANSFORMS
-from seitpp.storage.identity import identity_difference, tokenizer_identity
 from seitpp.structures.transform_tree import walk
 from seitpp.tokenizers.codebook import NEAREST_CODES
+from seitpp.tokenizers.frozen import FrozenTokenizer
+from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity, settings_identity
 from seitpp.tokenizers.precision import network_precision
 from seitpp.tokenizers.reencoding import reencoded
 
+_ADVICE = "Use the tokenizer that made the tokens"
 _ON_TOKENS = ("PixelAugment", "TokenAdaptAugment", "TokenEDA", "ToCodes")
 
 
@@ -86,7 +87,7 @@ class PixelAugment(BaseTransform):
         try:
             _check_kind(tokenizer)
             if codebook is not None or "channels" in facts:
-                check_same_tokens(tokenizer, facts.get("channels"), codebook, "the data")
+                _check_codebook(tokenizer, codebook, facts.get("channels"), "the data")
             _check_options(tokenizer, facts.get("tokenizer"))
             if grid is not None:
                 self._check_sizes(tokenizer, (grid[0] * tokenizer.stride, grid[1] * tokenizer.stride))
@@ -111,7 +112,7 @@ class PixelAugment(BaseTransform):
         if not self._is_checked:  # once: hashing waits for the device
             _check_kind(tokenizer)
             has_values = tokenizer.codebook is None and codebook is None and inputs.is_floating_point()
-            check_same_tokens(tokenizer, inputs.shape[1] if has_values else None, codebook, "the batch")
+            _check_codebook(tokenizer, codebook, inputs.shape[1] if has_values else None, "the batch")
             self._is_checked = True
 
         def augment(images: Tensor) -> Tensor:
@@ -152,6 +153,11 @@ def _check_kind(tokenizer: Any) -> None:
         raise ValueError(f"{name} has no decoder; give it a checkpoint with its decoder's weights")
 
 
+def _check_codebook(tokenizer: Any, codebook: Tensor | None, channels: int | None, what: str) -> None:
+    own, given = codebook_identity(tokenizer.codebook, tokenizer.channels), codebook_identity(codebook, channels)
+    check_same_tokenizer(own, f"its {type(tokenizer).__name__}", given, what, _ADVICE)
+
+
 def _check_options(tokenizer: Any, known: Mapping[str, Any] | None) -> None:
     """Raise `ValueError` where a tokenizer without a codebook has other options than what made the data.
 
@@ -159,12 +165,11 @@ def _check_options(tokenizer: Any, known: Mapping[str, Any] | None) -> None:
     """
     if tokenizer.codebook is not None or known is None:
         return
-    sides = [
-        {key: value for key, value in facts.items() if not key.startswith("resize")}  # nothing is resized
-        for facts in (tokenizer_identity(tokenizer.describe()) or {}, known)
-    ]
-    if difference := identity_difference(*sides):
-        raise ValueError(f"its tokens were made by another tokenizer: {difference}. Use the tokenizer that made them")
+    own, known = (
+        {key: value for key, value in settings.items() if not key.startswith("resize")}  # nothing is resized
+        for settings in (settings_identity(tokenizer.describe()) or {}, known)
+    )
+    check_same_tokenizer(own, f"its {type(tokenizer).__name__}", known, "the data", _ADVICE)
 
 
 def _check_size(tokenizer: Any, size: tuple[int, int], what: str) -> None:

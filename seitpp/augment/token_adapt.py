@@ -15,6 +15,7 @@ from seitpp.models.token_adapt.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
 from seitpp.tokenizers.codebook import codebook_sha256 as sha256_of
+from seitpp.tokenizers.identity import check_same_tokenizer
 
 # Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
 _PREFIX, _CODEBOOK = "token_adapt.", "codebook"
@@ -179,12 +180,13 @@ class TokenAdaptAugment(CompilableTransform):
             self._check_codebook(codebook_sha256)
 
     def _check_codebook(self, sha256: str) -> None:
-        trained_with = self._shared.codebook_sha256
-        if trained_with is not None and sha256 != trained_with:
-            raise ValueError(
-                f"TokenAdapt's checkpoint {self.checkpoint} was trained with another codebook (sha256 "
-                f"{trained_with[:12]}) than that of the data (sha256 {sha256[:12]}); its codes mean other things. Use "
-                "one that was trained on tokens of this tokenizer"
+        if self._shared.codebook_sha256 is not None:
+            check_same_tokenizer(
+                {"codebook_sha256": self._shared.codebook_sha256},
+                f"TokenAdapt's checkpoint {self.checkpoint}",
+                {"codebook_sha256": sha256},
+                "the data",
+                "Use a checkpoint that was trained on tokens of this tokenizer",
             )
 
     @torch.no_grad()
@@ -247,7 +249,7 @@ class TokenAdaptAugment(CompilableTransform):
         version = 0 if codebook.is_inference() else codebook._version
         seen = self._shared.seen
         if seen is None or seen[0] is not codebook or seen[1] != version or seen[2] is not network:
-            if self._shared.codebook_sha256 is not None:
+            if self._shared.codebook_sha256 is not None:  # hashing waits for the device
                 self._check_codebook(sha256_of(codebook))
             whole = self.load()
             dtype = network.conversion.embed.weight.dtype

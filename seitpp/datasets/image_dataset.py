@@ -18,10 +18,10 @@ from seitpp.ingest.sources.files import join
 from seitpp.io.checkpoint import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
-from seitpp.storage.identity import tokenizer_identity
 from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.from_store import outline_from_header
+from seitpp.tokenizers.identity import settings_identity
 
 # Options whose values are weights or are compared with weights.
 _OF_WEIGHTS = ("checkpoint", "code_subset", "codebook", "fit")
@@ -182,10 +182,10 @@ def _without_weights(tokenizer: Mapping | str | Path) -> Any:
 def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
     """Return what tells the tokenizer from others: recorded by its store, or as it is built."""
     if not isinstance(tokenizer, Mapping):
-        return tokenizer_identity(_recorded_tokenizer(tokenizer))
+        return settings_identity(_recorded_tokenizer(tokenizer))
     built = _without_weights(tokenizer)
     values = {name: value for name, value in vars(built).items() if not name.startswith("_")}
-    return tokenizer_identity({"type": type(built).__name__, **values, **_resizing_of(built)})
+    return settings_identity({"type": type(built).__name__, **values, **_resizing_of(built)})
 
 
 def _resizing_of(built: Tokenizer) -> dict[str, str]:

@@ -20,8 +20,9 @@ from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import shown
 from seitpp.registry import DATASETS, FUNCTIONS
 from seitpp.storage import SeitRelease, StoreReader, is_release
-from seitpp.storage.identity import known_distance, tokenizer_identity
+from seitpp.storage.tokenizer_entry import known_distance
 from seitpp.structures.batch import TokenBatch
+from seitpp.tokenizers.identity import settings_identity
 
 
 @FUNCTIONS.register_module()
@@ -138,7 +139,7 @@ class TokenDataset(BatchedDataset):
         }
         if not self.is_release:
             tokenizer = reader.header["tokenizer"]
-            if (identity := tokenizer_identity(tokenizer)) is not None:
+            if (identity := settings_identity(tokenizer)) is not None:
                 metadata["tokenizer"] = identity
             if (distance := known_distance(tokenizer)) is not None:
                 metadata["distance"] = distance

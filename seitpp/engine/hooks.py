@@ -16,10 +16,9 @@ from seitpp.engine.norm_statistics import explain_single_values
 from seitpp.engine.resuming import check_resumable
 from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.registry import HOOKS
-from seitpp.storage.identity import identity_difference
 from seitpp.structures.grid_record import GRID_KEY, TokenGrid, grid_difference, recorded_grid
 from seitpp.structures.seeds import step_seed
-from seitpp.tokenizers.codebook import codebook_sha256
+from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity, data_identity
 
 _GRID_SWITCH = "set default_hooks.data_guard.compare_grids=False"
 
@@ -342,43 +341,24 @@ class DataGuardHook(Hook):
     def _check_tokenizer(self, facts: dict, where: str) -> None:
         """Two tokenizers may have the same codebook, or none, and other tokens."""
         source, known = self._trained_on
-        if difference := identity_difference(known, facts.get("tokenizer")):
-            raise ValueError(
-                f"checkpoint {source} was trained on tokens of another tokenizer than those of {where}: {difference}. "
-                "Use the tokenizer that the model was trained with"
-            )
+        check_same_tokenizer(known, f"checkpoint {source}", facts.get("tokenizer"), where)
 
     @staticmethod
     def _check_codebook(model: torch.nn.Module, facts: dict, where: str) -> None:
         preprocessor = model.data_preprocessor
-        codebook = getattr(preprocessor, "codebook", None)
-        if codebook is None:
-            own = getattr(preprocessor, "channels", None)
-            if own is not None and "codebook_size" in facts and facts.get("channels") != own:
-                raise ValueError(
-                    f"{where} holds {facts.get('channels') or 'one code'} a place of the grid, the data preprocessor "
-                    f"expects {own} integers; set data_preprocessor.channels (and model.backbone.code_dim) to what the "
-                    "store holds, or give it a codebook"
-                )
+        if not hasattr(preprocessor, "identity"):
             return
-        source, size = preprocessor.codebook_source, len(codebook)
-        if facts.get("channels") is not None:
-            raise ValueError(
-                f"{where} holds {facts['channels']} integers a place of the grid, such as DCT coefficients, and no "
-                f"codes of the data preprocessor's codebook, {source}; give it a store of codes"
-            )
-        if facts.get("codebook_size") not in (None, size):
-            raise ValueError(
-                f"{where} holds codes of a codebook with {facts['codebook_size']} entries, but the data preprocessor's "
-                f"codebook, {source}, has {size}; give it the codebook that made these tokens"
-            )
-        stored = facts.get("codebook_sha256")
-        if stored is not None and stored != preprocessor.codebook_sha256:
-            raise ValueError(
-                f"{where} was made with another tokenizer: its codebook has sha256 {stored[:12]}, the data "
-                f"preprocessor's codebook, {source}, has {preprocessor.codebook_sha256[:12]}. Set the data "
-                f"preprocessor's codebook to the store itself"
-            )
+        source, codebook = preprocessor.codebook_source, preprocessor.codebook
+        check_same_tokenizer(
+            data_identity(facts),
+            where,
+            preprocessor.identity,
+            f"the data preprocessor (codebook {source})",
+            "Set data_preprocessor.codebook to the store itself, or for values without a codebook "
+            "data_preprocessor.channels and model.backbone.code_dim to the number of integers per position",
+        )
+        if codebook is None:
+            return
         distance, own = facts.get("distance"), preprocessor.distance
         if preprocessor.output == "codes" and distance not in (None, own):
             raise ValueError(
@@ -393,9 +373,9 @@ class DataGuardHook(Hook):
                 f"the backbone takes embeddings of {code_dim} values, the codebook {source} has {codebook.shape[1]} a "
                 "code; set model.backbone.code_dim to it"
             )
-        if embedding is not None and embedding.codebook_size != size:
+        if embedding is not None and embedding.codebook_size != len(codebook):
             raise ValueError(
-                f"the backbone embeds {embedding.codebook_size} codes, the codebook {source} has {size}; set "
+                f"the backbone embeds {embedding.codebook_size} codes, the codebook {source} has {len(codebook)}; set "
                 "model.backbone.codebook_size (and the head's) to it"
             )
 
@@ -414,11 +394,11 @@ class DataGuardHook(Hook):
         if backbone.token_embed is None or getattr(model.data_preprocessor, "codebook", None) is None:
             return
         table = state_dict_of(content, path).get("data_preprocessor.codebook")
-        if table is not None and codebook_sha256(table) != model.data_preprocessor.codebook_sha256:
-            raise ValueError(
-                f"the pre-trained checkpoint {path} was trained with another codebook (sha256 "
-                f"{codebook_sha256(table)[:12]}) than {model.data_preprocessor.codebook_source} (sha256 "
-                f"{model.data_preprocessor.codebook_sha256[:12]}); its codes mean other things"
+        if table is not None:
+            preprocessor = model.data_preprocessor
+            than = f"the data preprocessor (codebook {preprocessor.codebook_source})"
+            check_same_tokenizer(
+                codebook_identity(table), f"pre-trained checkpoint {path}", preprocessor.identity, than
             )
 
     @staticmethod

@@ -9,9 +9,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from seitpp.io.files import written_whole
-from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import HOOKS
 from seitpp.tokenizers import tokenizer_from_store
+from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.visualization.label_pictures import segmentation_picture
 
 

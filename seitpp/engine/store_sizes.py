@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from seitpp.storage import StoreReader
-from seitpp.storage.identity import known_distance
+from seitpp.storage.tokenizer_entry import known_distance
 
 # Share of the grid's side that a recipe with a crop keeps: 28 of 32.
 _KEPT = 7 / 8

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from seitpp.storage import format as store_format
-from seitpp.storage.identity import known_distance
 from seitpp.storage.numbering import CodeTable, check_table
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.source import TokenSource
+from seitpp.storage.tokenizer_entry import known_distance
 from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_samples
 
 _MATCH_ROWS = 512

@@ -12,7 +12,7 @@ from seitpp.io.untrusted import entry as checked_entry
 from seitpp.io.untrusted import shown, text, whole_number
 from seitpp.storage.codec_names import codec_from_header
 from seitpp.storage.codecs import check_codebook_size
-from seitpp.storage.identity import check_tokenizer_entry
+from seitpp.storage.tokenizer_entry import check_tokenizer_entry
 
 LABEL_KINDS = ("none", "class", "segmentation")
 LABEL_DTYPES = ("uint8", "uint16", "uint32")

@@ -12,7 +12,6 @@ from seitpp.io.stable_file import read_pieces
 from seitpp.storage import format as store_format
 from seitpp.storage.codecs import samples_at_a_time, value_dtype
 from seitpp.storage.frame_rows import read_frames
-from seitpp.storage.identity import tokenizer_options
 from seitpp.storage.indices import check_indices
 from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
 from seitpp.storage.numbering import CodeTable, load_code_table
@@ -20,6 +19,7 @@ from seitpp.storage.shard import SHARD_HEADER
 from seitpp.storage.shard_file import open_shards
 from seitpp.storage.side_files import load_store_codebook, load_store_synonyms
 from seitpp.storage.synonyms import SynonymTable
+from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.storage.zstd_codec import ZstdCodec
 
 

@@ -12,10 +12,10 @@ from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, build_codec, codec_to_header
 from seitpp.storage.codecs import BitPackedCodec, check_codebook_size, code_dtype
 from seitpp.storage.header_checks import check_grid, check_labels_entry, check_values
-from seitpp.storage.identity import check_tokenizer_entry
 from seitpp.storage.numbering import CodeTable
 from seitpp.storage.shard import SHARD_HEADER, encode_samples
 from seitpp.storage.synonyms import dump_synonyms
+from seitpp.storage.tokenizer_entry import check_tokenizer_entry
 
 _MOST_SHARD_BYTES = 2**40
 

@@ -12,8 +12,8 @@ import torch
 from seitpp.io.untrusted import parsing, shown
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
-from seitpp.storage.identity import tokenizer_options
 from seitpp.storage.numbering import CodeTable
+from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer
 

@@ -20,7 +20,8 @@ from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint
 from seitpp.storage.numbering import CodeTable
 from seitpp.tokenizers.base import ResizeMode, Tokenizer
 from seitpp.tokenizers.code_subset import CodeSubset, check_code_subset, read_code_subset
-from seitpp.tokenizers.codebook import codebook_sha256, nearest_codes, nearest_codes_euclidean
+from seitpp.tokenizers.codebook import nearest_codes, nearest_codes_euclidean
+from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
 from seitpp.tokenizers.precision import exact_float32, network_precision
 
 Distance = Literal["cosine", "euclidean"]
@@ -289,17 +290,8 @@ class VQTokenizer(Tokenizer):
         Raises:
             ValueError: They differ: the store was made by another tokenizer.
         """
-        theirs, ours = torch.as_tensor(codebook, dtype=torch.float32), self.codebook.detach().cpu().float()
-        if theirs.shape != ours.shape:
-            raise ValueError(
-                f"the store's codebook is {tuple(theirs.shape)} where this tokenizer has {tuple(ours.shape)}: the "
-                "store was made by another tokenizer"
-            )
-        if not torch.equal(theirs, ours):
-            raise ValueError(
-                f"the store's codebook (SHA-256 {codebook_sha256(theirs)}) is not that of checkpoint "
-                f"{self.checkpoint} (SHA-256 {codebook_sha256(ours)}): the store was made by another tokenizer"
-            )
+        own = codebook_identity(self.codebook)
+        check_same_tokenizer(codebook_identity(codebook), "the store", own, f"checkpoint {self.checkpoint}")
 
     def _set_codebook(self, codebook: Tensor | np.ndarray) -> None:
         values = torch.as_tensor(codebook, dtype=torch.float32)

@@ -372,9 +372,7 @@ def test_another_network_is_refused() -> None:
 def test_tokenizer_of_another_codebook_is_refused() -> None:
     tokenizer = tokenizer_of("k-means")
     batch = batch_of(tokenizer)
-    message = (
-        r"the tokenizer has another codebook \(20 x 12, sha256 \w+\) than the (data|batch) \(20 x 12, sha256 \w+\)"
-    )
+    message = r"its PatchKMeans and the (data|batch) belong to different tokenizers: codebook_sha256 \w+ and \w+\."
     with pytest.raises(ValueError, match=f"PixelAugment cannot augment STORE: {message}"):
         PixelAugment(tokenizer).prepare({"grid": [4, 4], "channels": None}, "STORE", -batch["codebook"])
     with pytest.raises(ValueError, match=message):
@@ -382,17 +380,23 @@ def test_tokenizer_of_another_codebook_is_refused() -> None:
 
 
 def test_codes_and_coefficients_are_not_taken_for_each_other() -> None:
-    with pytest.raises(ValueError, match="STORE: the tokenizer gives 10 a place, the data expects codes"):
+    with pytest.raises(
+        ValueError, match="STORE: its BlockDCT and the data belong to different tokenizers: channels 10 and none"
+    ):
         PixelAugment(tokenizer_of("DCT")).prepare({"channels": None}, "STORE", torch.zeros(20, 12))
-    with pytest.raises(ValueError, match="STORE: the tokenizer gives one code a place, the data expects 10"):
+    with pytest.raises(
+        ValueError, match="STORE: its PatchKMeans and the data belong to different tokenizers: channels none and 10"
+    ):
         PixelAugment(tokenizer_of("k-means")).prepare({"channels": 10}, "STORE")
-    with pytest.raises(ValueError, match="the tokenizer gives 10 a place, the batch expects 9"):
+    with pytest.raises(
+        ValueError, match="its BlockDCT and the batch belong to different tokenizers: channels 10 and 9"
+    ):
         PixelAugment(tokenizer_of("DCT"))({"inputs": torch.zeros(1, 9, 4, 4)})
 
 
 def test_coefficients_of_another_quality_are_refused() -> None:
     known = BlockDCT(32, quality=50, luma_coefficients=6, chroma_coefficients=2).describe()
-    with pytest.raises(ValueError, match=r"made by another tokenizer: quality 80 and 50. Use the tokenizer that made"):
+    with pytest.raises(ValueError, match=r"different tokenizers: quality 80 and 50. Use the tokenizer that made"):
         PixelAugment(tokenizer_of("DCT")).prepare({"channels": 10, "tokenizer": known}, "STORE")
     resized = {**tokenizer_of("DCT").describe(), "resize": "taming"}
     PixelAugment(tokenizer_of("DCT")).prepare({"channels": 10, "tokenizer": resized}, "STORE")

@@ -8,8 +8,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from seitpp.images.decoding import fit_image
-from seitpp.storage.identity import identity_difference, tokenizer_identity, tokenizer_options
+from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.tokenizers import BlockDCT
+from seitpp.tokenizers.identity import identity_difference, settings_identity
 
 SIZE = 96
 
@@ -115,12 +116,12 @@ def test_store_records_the_rule_and_says_nothing_new_of_the_old_one() -> None:
 
 
 def test_tokens_of_other_resizing_are_another_tokenizers() -> None:
-    old = {key: value for key, value in tokenizer_identity(facts_of()).items() if key != "resize_mode"}
-    bicubic, taming = (tokenizer_identity(facts_of(resize=rule)) for rule in ("bicubic", "taming"))
+    old = {key: value for key, value in settings_identity(facts_of()).items() if key != "resize_mode"}
+    bicubic, taming = (settings_identity(facts_of(resize=rule)) for rule in ("bicubic", "taming"))
     assert identity_difference(old, bicubic) is None and identity_difference(bicubic, old) is None
     assert identity_difference(old, taming) == "resize bicubic and taming"
     assert identity_difference(taming, bicubic) == "resize taming and bicubic"
-    crop = tokenizer_identity(facts_of(resize_mode="center-crop"))
+    crop = settings_identity(facts_of(resize_mode="center-crop"))
     assert identity_difference(bicubic, crop) == "resize_mode exact and center-crop"
     assert identity_difference(None, taming) is None
 

@@ -104,7 +104,7 @@ def test_table_names_every_class(module: dict, store: Callable, capsys: pytest.C
     ("other", "message"),
     [
         ({"classes": CLASSES[::-1]}, "has other classes than .*train: the same names in another order"),
-        ({"size": 5}, "has codebook_size 5, expected 4 of .*train: its codes are another tokenizer's"),
+        ({"size": 5}, "val and .*train belong to different tokenizers: codebook_size 5 and 4"),
         ({"maps": [[[255, 255]]]}, "all pixels of a store are ignored, so there is nothing to score"),
         ({"maps": [[[0, 4]]]}, "00000000.png has the label 4, expected 0 to 3 for 4 classes"),
     ],

@@ -24,6 +24,7 @@ from seitpp.images.label_maps import IGNORE_INDEX
 from seitpp.io.command_line import run_tool
 from seitpp.io.progress import progress_bar
 from seitpp.structures.class_names import class_difference
+from seitpp.tokenizers.identity import check_same_tokenizer
 
 _BATCH = 16
 
@@ -123,12 +124,8 @@ def require_same_kind(train: TokenSegDataset, val: TokenSegDataset) -> None:
     one, other = train.metainfo, val.metainfo
     if difference := class_difference(one["classes"], other["classes"]):
         raise ValueError(f"{val.store_path} has other classes than {train.store_path}: {difference}")
-    for key in ("codebook_sha256", "codebook_size"):
-        if one[key] != other[key]:
-            raise ValueError(
-                f"{val.store_path} has {key} {other[key]}, expected {one[key]} of {train.store_path}: its codes are "
-                "another tokenizer's"
-            )
+    known = [{key: metainfo[key] for key in ("codebook_sha256", "codebook_size")} for metainfo in (other, one)]
+    check_same_tokenizer(known[0], str(val.store_path), known[1], str(train.store_path))
 
 
 def show(facts: dict[str, Any]) -> None:

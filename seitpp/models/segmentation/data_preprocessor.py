@@ -45,7 +45,7 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
             given with the label maps that belong to the inputs; None if none were given.
         """
         samples = data.get("data_samples")
-        inputs = self._tokens_of(self.cast_data(data["images"])) if "images" in data else data["inputs"]
+        inputs = self.tokens_of(self.cast_data(data["images"])) if "images" in data else data["inputs"]
         batch = {"inputs": _stacked_inputs(inputs)}
         moved = training or self.crop_size is not None
         if moved and samples is not None and (labels := _stacked_labels(samples)) is not None:

@@ -17,10 +17,11 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from seitpp.models.frozen_tokenizer import FrozenTokenizer
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.draws import draws_to, join_draws, take_draws, with_tensors
 from seitpp.tokenizers.codebook import NEAREST_CODES, codebook_sha256
+from seitpp.tokenizers.frozen import FrozenTokenizer
+from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
 from seitpp.tokenizers.reencoding import augmented_pixels, decoded_pixels
 
 # How each prediction of the tokens of A(x) is made; `tokenizer` are the true ones, the ceiling of scores in pixels.
@@ -70,8 +71,7 @@ class TokenAdaptPretrain(BaseModel):
         self._eval_draws: dict[str, list[list[Any]]] = {name: [] for name in self.eval_augments}
         for name, chain in {"augments": self.augments, **self.eval_augments}.items():
             self._check_chain(name, chain)
-        self._tokenizer = FrozenTokenizer(tokenizer)
-        self._checked = False
+        self._tokenizer = FrozenTokenizer(tokenizer, self._take_tokenizer)
         size, dims = self.token_adapt.codebook_size, self.token_adapt.code_dim
         # Filled when the tokenizer is read; in the state, so that whoever uses the weights can compare.
         self.register_buffer("codebook", None if size is None else torch.zeros(size, dims))
@@ -107,11 +107,7 @@ class TokenAdaptPretrain(BaseModel):
             ValueError: It has no spatial grid, or another grid, codebook or number of channels than `token_adapt`.
         """
         device = next(self.token_adapt.parameters()).device
-        tokenizer = self._tokenizer.on("cpu" if device.type == "meta" else device)
-        if not self._checked:
-            self._check_tokenizer(tokenizer)
-            self._checked = True
-        return tokenizer
+        return self._tokenizer.on("cpu" if device.type == "meta" else device)
 
     @property
     def codebook_sha256(self) -> str | None:
@@ -377,7 +373,8 @@ class TokenAdaptPretrain(BaseModel):
                 f"seitpp.BatchRandomResizedCrop or seitpp.BatchCenterCrop with size={needed}"
             )
 
-    def _check_tokenizer(self, tokenizer: Any) -> None:
+    def _take_tokenizer(self, tokenizer: Any) -> None:
+        """Check that the tokenizer fits the network, and keep its codebook."""
         network, kind = self.token_adapt, type(tokenizer).__name__
         if not tokenizer.spatial:
             raise ValueError(
@@ -405,12 +402,8 @@ class TokenAdaptPretrain(BaseModel):
         if loaded is None or self.codebook is None:
             return
         self.tokenizer()
-        if loaded.shape != self.codebook.shape or codebook_sha256(loaded) != codebook_sha256(self.codebook):
-            raise ValueError(
-                f"the checkpoint was trained for another codebook ({tuple(loaded.shape)}, sha256 "
-                f"{codebook_sha256(loaded)[:12]}) than the tokenizer's ({tuple(self.codebook.shape)}, sha256 "
-                f"{codebook_sha256(self.codebook)[:12]})"
-            )
+        own = codebook_identity(self.codebook)
+        check_same_tokenizer(codebook_identity(loaded), "the checkpoint", own, "the config's tokenizer")
 
 
 def _plain(value: Any) -> Any:

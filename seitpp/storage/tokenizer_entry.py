@@ -1,4 +1,4 @@
-"""What a store's header says of its tokenizer: which of it builds the tokenizer again, and which tells two apart.
+"""A store header's entry on its tokenizer: checks, and the options that build the tokenizer again.
 
 Anybody may have written a header, so all of it is data: the type is a plain name, which is looked up among the
 registered tokenizers and never imported, and options are numbers, text and lists of them.
@@ -11,14 +11,6 @@ from seitpp.io.untrusted import shown
 
 # Metadata for people and other readers, which no constructor takes.
 _NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")
-# What makes tokens other tokens, beside the codebook.
-_IDENTITY = (
-    *("type", "weights_sha256", "quality", "luma_coefficients", "chroma_coefficients", "in_channels"),
-    *("resize_mode", "resize"),
-)
-# What is meant where a header or checkpoint names a tokenizer and not this.
-_IMPLIED = {"resize": "bicubic"}
-
 _DISTANCE_OF_TYPE = {"PatchKMeans": "euclidean"}  # tokenizers that need not say it
 
 # Entries of one kind whatever the type of the tokenizer.
@@ -89,21 +81,6 @@ def tokenizer_options(facts: Mapping[str, Any]) -> dict[str, Any]:
     if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
         raise ValueError(f"tokenizer.image_size is {shown(size)}, expected [height, width]")
     return {**options, "type": f"seitpp.{facts['type']}"}
-
-
-def tokenizer_identity(facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Facts that tell a tokenizer from others with the same codebook or none; None where not even its type is known."""
-    return {key: facts[key] for key in _IDENTITY if facts.get(key) is not None} if "type" in facts else None
-
-
-def identity_difference(first: Mapping[str, Any] | None, second: Mapping[str, Any] | None) -> str | None:
-    """In which facts, known of both, two tokenizers differ, such as `quality 50 and 90`; None where in none."""
-    if not first or not second:
-        return None
-    first, second = {**_IMPLIED, **first}, {**_IMPLIED, **second}
-    common = sorted(first.keys() & second.keys())
-    different = [f"{key} {first[key]} and {second[key]}" for key in common if first[key] != second[key]]
-    return ", ".join(different) or None
 
 
 def known_distance(facts: Mapping[str, Any]) -> str | None:
