@@ -10,13 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.converters.inert_pickle import (
-    Inert,
-    UnreadTensor,
-    is_module,
-    load_inert,
-    weights_of_module,
-)
 from seitpp.converters.tokenizers import (
     PRESETS,
     Converted,
@@ -36,6 +29,10 @@ from seitpp.io.checkpoint import (
     state_dict_of,
 )
 from seitpp.io.files import check_other_file, written_whole
+from seitpp.io.inert_pickle import Inert
+from seitpp.io.pickled_modules import is_module, weights_of_module
+from seitpp.io.plain_objects import UnreadTensor
+from seitpp.io.torch_file import load_torch_file
 from seitpp.tokenizers.codebook import checked_codebook, codebook_array, load_codebook
 from seitpp.tokenizers.pixel_range import RangeProbe, probe_pixel_range
 from seitpp.tokenizers.vq_tokenizer import check_preset, trained_weights
@@ -250,4 +247,4 @@ def _probed(preset: str, converted: Converted, source: str | Path) -> RangeProbe
 
 def _read(path: Path) -> Any:
     """A file's content; of torch's files also what is no plain value, as inert records."""
-    return load_checkpoint_file(path) if path.suffix == SAFETENSORS_SUFFIX else load_inert(path)
+    return load_checkpoint_file(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path, inert=True)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seitpp.converters.inert_pickle import UnreadTensor
 from seitpp.io.checkpoint import check_finite, shorten
+from seitpp.io.plain_objects import UnreadTensor
 from seitpp.layers.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import ViTVQGAN, VQTokenizer

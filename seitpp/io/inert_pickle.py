@@ -1,22 +1,21 @@
-"""Pickle streams read as data: what a stream names is never imported, and what it calls is never called.
+"""Pickles read as data: nothing that a file names is imported, and nothing that it calls is called.
 
-Checkpoints are pickles, and Python's unpickler imports and calls what a pickle names. The reader here keeps its parsing
-and replaces every step that would look something up, call it, hash it, or set attributes of it. The written-out Python
-class is the base, as joblib's and cloudpickle's readers have it: the one in C offers no way to replace those steps.
+Every name becomes an `InertName` and every call an `Inert` record; `plain_objects` makes tensors and the few other
+objects of checkpoints from the records afterwards. Only these two classes can be called or given attributes while a
+pickle is read, so nothing real is within its reach. The base is Python's own `pickle._Unpickler`, as joblib and
+cloudpickle use it, and not the class in C: that one hashes dict keys itself (a tuple nested 200,000 deep ends the
+process), makes room for as many remembered values as a file claims, and takes extensions from a table of the process.
 """
 
 import _compat_pickle
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-_MOST_READS = 1 << 22  # of the stream, two or so a step: an empty set is one byte in it, and some hundred here
-_MOST_NAME = 1000  # characters; a stream can join and repeat long ones with a few bytes
-_PLAIN = (str, int, float, bool, bytes, type(None))
-# Modules and built-in functions that no data is made with. Nothing is run either way; a file that names them is refused
-# so that nobody takes it for sound.
+_MOST_READS = 1 << 22  # about two per opcode; one opcode of a byte can make an object of 200 bytes
+_MOST_NAME = 1000  # characters; a pickle can join and repeat long texts with a few bytes
+# Modules and built-in functions that make no data. A file that calls one is refused as hostile, although nothing runs.
 # fmt: off
 _ACTING = frozenset((
     "os", "posix", "nt", "subprocess", "sys", "shutil", "importlib", "runpy", "pty", "socket", "ctypes", "_ctypes",
@@ -31,22 +30,32 @@ _ACTING = frozenset((
 
 @dataclass(frozen=True, eq=False)
 class InertName:
-    """A class or function that a file names: its module and name as text, nothing behind them."""
+    """A class or function that a file names: its module and name as text."""
 
     name: str
 
+    def __call__(self, *args: Any) -> "Inert":
+        """Record a call."""
+        parts = self.name.split(".")
+        if parts[0] in _ACTING or ".".join(parts[:2]) in _ACTING:
+            raise ValueError(f"it wants {self.name[:100]} to be run, which no weights need; the file is hostile")
+        return Inert(self.name, args)
 
-@dataclass(eq=False)
+    def __setstate__(self, state: Any) -> None:
+        """Refuse attributes, which pickles set on objects only."""
+        raise ValueError(f"attributes are set on a {self.name[:100]}")
+
+
+@dataclass(eq=False, repr=False)  # what it holds may have no end
 class Inert:
-    """What a file would have made by calling `name`: the call's arguments, then what it would have put in.
+    """The record of a call that a file asks for, and of what it would have put into the result.
 
     Attributes:
         name: What would have been called.
-        args: Arguments of the call.
+        args: Arguments of the call; keyword arguments, as a dict, are the last of them.
         state: Attributes that would have been set.
         items: Mapping entries that would have been set.
         elements: List or set elements that would have been added.
-        memo_index: Where the stream remembers it.
     """
 
     name: str
@@ -54,42 +63,43 @@ class Inert:
     state: Any = None
     items: dict = field(default_factory=dict)
     elements: list = field(default_factory=list)
-    memo_index: int | None = field(default=None, repr=False)
+
+    def __call__(self, *args: Any) -> "Inert":
+        """Record a call of the result."""
+        return InertName(f"{self.name[:200]}()")(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items[key] = value
+
+    def append(self, value: Any) -> None:
+        """Record an element."""
+        self.elements.append(value)
+
+    add = append
+
+
+_HASHED = (str, int, float, bool, bytes, type(None), Inert, InertName)
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value, or the name of an inert one, for messages."""
+    """Return the type of a value, or the name of an inert one, for messages."""
     return value.name[:100] if isinstance(value, (Inert, InertName)) else type(value).__name__
 
 
-def refuse_acting(name: str) -> None:
-    """Raise `ValueError` if calling `name` would act on the machine instead of making data."""
-    parts = name.split(".")
-    if parts[0] in _ACTING or ".".join(parts[:2]) in _ACTING:
-        raise ValueError(f"it wants {name[:100]} to be run, which no weights need; the file is hostile")
-
-
 def plain_key(key: Any) -> Any:
-    """A key that can be hashed safely: plain values and short tuples of them as they are, others by identity.
+    """Return a key that is safe to hash: plain values, records, and short tuples of these; a name in place of others.
 
-    To hash a tuple a million deep would end the process, and one that doubles at each level would take for ever.
+    Hashing a tuple a million levels deep would end the process, and one that doubles at each level would never end.
     """
-    if isinstance(key, (*_PLAIN, Inert, InertName)):
-        return key
-    if type(key) is tuple and len(key) <= 16 and all(isinstance(part, _PLAIN) for part in key):
-        return key
-    return Inert("key", (key,))
-
-
-def _versions(metadata: Any) -> OrderedDict:
-    """The version numbers of modules in a state dict's metadata, and nothing else of it."""
-    modules = metadata.items() if isinstance(metadata, dict) else ()
-    versions = {name: entry.get("version") for name, entry in modules if isinstance(entry, dict)}
-    return OrderedDict((name, {"version": version}) for name, version in versions.items() if type(version) is int)
+    parts = key if type(key) is tuple and len(key) <= 16 else (key,)
+    return key if all(isinstance(part, _HASHED) for part in parts) else InertName("key")
 
 
 class BoundedStream:
-    """A binary file whose reads are counted, and never longer than the bytes that are left.
+    """A binary file that counts its reads and refuses those beyond its end, before any memory is taken for them.
 
     Args:
         file: Where to read.
@@ -100,14 +110,14 @@ class BoundedStream:
         self._file, self._size, self._reads = file, size, 0
 
     def read(self, count: int) -> bytes:
-        """Exactly `count` bytes."""
+        """Return exactly `count` bytes."""
         self._count()
-        if not 0 <= count <= self._size - self._file.tell():
+        if count > self._size - self._file.tell():
             raise ValueError(f"the pickle stream ends early: {count} bytes are declared beyond its end")
         return self._file.read(count)
 
     def readline(self) -> bytes:
-        """The bytes up to the end of a line."""
+        """Return the bytes up to the end of a line."""
         self._count()
         line = self._file.readline()
         if not line.endswith(b"\n"):
@@ -120,156 +130,66 @@ class BoundedStream:
             raise ValueError(f"the pickle stream has more than {_MOST_READS} parts")
 
 
-class _Memo(dict):
-    """What the stream remembers; tells inert values where, so that they can be replaced when they are whole."""
+def _with_plain_keys(load: Callable, keys: slice) -> Callable:
+    """Return a step that hashes what lies at `keys` of the stack, made safe."""
 
-    def __setitem__(self, index: int, value: Any) -> None:
-        super().__setitem__(index, value)
-        if isinstance(value, Inert):
-            value.memo_index = index
+    def step(unpickler: "InertUnpickler") -> None:
+        unpickler.stack[keys] = list(map(plain_key, unpickler.stack[keys]))
+        load(unpickler)
 
-
-class _Steps(dict):
-    def __missing__(self, opcode: int) -> Callable:
-        raise ValueError(f"opcode {bytes([opcode])!r} is not one that torch.save writes")
+    return step
 
 
 class InertUnpickler(pickle._Unpickler):
-    """Reads one pickle stream; what is not plain data becomes `Inert` and `InertName`.
+    """Reads one pickle; names and calls become `InertName` and `Inert`.
 
     Args:
-        stream: Where the stream begins; afterwards, where it has ended.
-        named: Makes a value of a name, `InertName` where nothing better is known.
-        called: Makes a value of a name that is called and its arguments.
-        finished: Makes a value of an inert one whose attributes have been read.
-        stored: Makes a value of a persistent id, by which torch's pickles name storages.
+        stream: Where the pickle begins; afterwards, where it has ended.
+        stored: Returns the storage of a persistent id, by which torch's pickles name storages.
     """
 
-    def __init__(
-        self,
-        stream: BoundedStream,
-        named: Callable[[str], Any],
-        called: Callable[[str, tuple], Any],
-        finished: Callable[[Inert], Any],
-        stored: Callable[[Any], Any],
-    ) -> None:
+    def __init__(self, stream: BoundedStream, stored: Callable[[Any], Any]) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
-        self.memo = _Memo()
-        self._named, self._called, self._finished, self.persistent_load = named, called, finished, stored
+        self.persistent_load = stored
 
-    dispatch = _Steps(pickle._Unpickler.dispatch)
-    for _opcode in (pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER):  # allocate, or read other memory
-        del dispatch[_opcode[0]]
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The value of a name, Python 2's names of modules translated."""
+    def find_class(self, module: str, name: str) -> InertName:
+        """Return the name; Python 2's names of modules are translated."""
         if len(module) + len(name) > _MOST_NAME:
             raise ValueError(f"the name of a class or function has more than {_MOST_NAME} characters")
         if self.proto < 3:
             module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
             module = _compat_pickle.IMPORT_MAPPING.get(module, module)
-        return self._named(f"{module}.{name}")
+        return InertName(f"{module}.{name}")
 
     def get_extension(self, code: int) -> None:
-        """A registered number in place of a name."""
+        """Push the name of a registered extension."""
         self.append(InertName(f"copyreg extension {code}"))
 
-    def _call(self, what: Any, args: Any) -> None:
-        if not isinstance(what, (InertName, Inert)) or not isinstance(args, tuple):
-            raise ValueError(f"a {kind_of(what)} is called with a {kind_of(args)}; expected a name and a tuple")
-        name = what.name if isinstance(what, InertName) else f"{what.name[:200]}()"
-        self.append(self._called(name, args))
-
     def load_frame(self) -> None:
-        """The length of a part; parts are read like the rest."""
+        """Skip the length of a frame, whose content is read like the rest."""
         self.read(8)
 
-    def load_persid(self) -> None:
-        raise ValueError("a storage is named by a line of text, which torch.save never writes")
-
-    def load_reduce(self) -> None:
-        args, what = self.stack.pop(), self.stack.pop()
-        self._call(what, args)
+    def load_reduce(self, *keywords: Any) -> None:
+        """Record a call. Python's error for wrong arguments would print what is called, which may have no end."""
+        args, called = self.stack.pop(), self.stack[-1]
+        if type(args) is not tuple:
+            raise ValueError(f"a {kind_of(called)} is called with a {kind_of(args)}, expected a tuple")
+        self.stack[-1] = called(*args, *keywords)
 
     def load_newobj_ex(self) -> None:
-        keywords, args, what = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self._call(what, (*args, keywords) if isinstance(args, tuple) else args)
+        """Record a call with keyword arguments."""
+        self.load_reduce(self.stack.pop())
 
-    def load_inst(self) -> None:
-        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
-        self._call(self.find_class(module, name), tuple(self.pop_mark()))
-
-    def load_obj(self) -> None:
-        what, *args = self.pop_mark()
-        self._call(what, tuple(args))
-
-    def load_build(self) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, Inert):
-            target.state = state
-            self.stack[-1] = made = self._finished(target)
-            if target.memo_index is not None and made is not target:
-                self.memo[target.memo_index] = made
-        elif type(target) is OrderedDict and isinstance(state, dict):
-            target._metadata = _versions(state.get("_metadata"))  # what `Module.state_dict` leaves
-        elif isinstance(target, (InertName, *_PLAIN)):
-            raise ValueError(f"attributes are set on a {kind_of(target)}")
-        # Whatever else has attributes beside its values, such as a parameter, is read without them.
-
-    def _add(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        elements = target.elements if isinstance(target, Inert) else target
-        if type(elements) is set:
-            elements.update(map(plain_key, values))
-        elif type(elements) is list:
-            elements.extend(values)
-        else:
-            raise ValueError(f"elements are added to a {kind_of(target)}")
-
-    def load_append(self) -> None:
-        self._add([self.stack.pop()])
-
-    def load_appends(self) -> None:
-        self._add(self.pop_mark())
-
-    def _set(self, values: list[Any]) -> None:
-        target = self.stack[-1]
-        table = target.items if isinstance(target, Inert) else target
-        if not isinstance(table, dict) or len(values) % 2:
-            raise ValueError(f"entries are set on a {kind_of(target)}")
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            table[plain_key(key)] = value
-
-    def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set([key, value])
-
-    def load_setitems(self) -> None:
-        self._set(self.pop_mark())
-
-    def load_dict(self) -> None:
-        items = self.pop_mark()
-        self.append({})
-        self._set(items)
-
-    def load_frozenset(self) -> None:
-        items = self.pop_mark()  # first: `append` is that of the stack after it
-        self.append(frozenset(map(plain_key, items)))
-
-    dispatch |= {
+    _base = pickle._Unpickler
+    dispatch = _base.dispatch | {
         pickle.FRAME[0]: load_frame,
-        pickle.PERSID[0]: load_persid,
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_reduce,
         pickle.NEWOBJ_EX[0]: load_newobj_ex,
-        pickle.INST[0]: load_inst,
-        pickle.OBJ[0]: load_obj,
-        pickle.BUILD[0]: load_build,
-        pickle.APPEND[0]: load_append,
-        pickle.APPENDS[0]: load_appends,
-        pickle.ADDITEMS[0]: load_appends,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.FROZENSET[0]: load_frozenset,
+        pickle.SETITEM[0]: _with_plain_keys(_base.load_setitem, slice(-2, -1)),
+        pickle.SETITEMS[0]: _with_plain_keys(_base.load_setitems, slice(0, None, 2)),
+        pickle.DICT[0]: _with_plain_keys(_base.load_dict, slice(0, None, 2)),
+        pickle.ADDITEMS[0]: _with_plain_keys(_base.load_additems, slice(None)),
+        pickle.FROZENSET[0]: _with_plain_keys(_base.load_frozenset, slice(None)),
     }
+    del dispatch[pickle.BYTEARRAY8[0]]  # makes room for as many bytes as are declared, before it reads them

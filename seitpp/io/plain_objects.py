@@ -1,4 +1,4 @@
-"""The few kinds of objects that checkpoints hold beside tensors, made again from what their pickles record.
+"""The few kinds of objects that checkpoints hold beside tensors, made from the records of an inert pickle.
 
 A fixed table: numpy's arrays and numbers, sets, counters, torch's types and devices, and the histories that mmengine's
 runner keeps of its logs. None of them takes a function or the name of one.
@@ -6,30 +6,22 @@ runner keeps of its logs. None of them takes a function or the name of one.
 
 import re
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging.history_buffer import HistoryBuffer
 from torch import Tensor
 
 from seitpp.io.inert_pickle import Inert, InertName, kind_of, plain_key
 
-_HISTORY = "mmengine.logging.history_buffer.HistoryBuffer"
-_MOST_DEPTH, _MOST_VALUES = 100, 1 << 20  # shared values count wherever they stand
+_MOST_DEPTH, _MOST_VALUES = 100, 1 << 20  # a value that several others hold counts in each of them
 _DTYPE = re.compile(r"[biufcSU]\d{1,6}|\?")
 _TORCH_DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-# Names that stand in data as arguments of what is read below, or of torch's tensors.
-_KNOWN_NAMES = re.compile(
-    r"torch\.\w*Storage|torch\.storage\.(Un)?[tT]ypedStorage|torch\.(_utils|_tensor)\._rebuild_\w+"
-    r"|torch\.(per_(tensor|channel)\w+|serialization\._get_layout)"
-    r"|torch\.Tensor|torch\.nn\.parameter\.(Parameter|Buffer)"
-    r"|collections\.(OrderedDict|Counter|defaultdict)|_codecs\.encode|torch\.(Size|device)"
-    r"|builtins\.(set|frozenset|bytes|bytearray|complex|slice|getattr|dict|list|int|float)"
-    rf"|numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar))|{re.escape(_HISTORY)}(\.\w+)?"
-)
 _LEAVES = (str, int, float, complex, bool, bytes, bytearray, slice, type(None), Tensor, np.ndarray, np.generic)
-_LEAVES += (np.dtype, torch.dtype, torch.device)
+_LEAVES += (np.dtype, torch.dtype, torch.device, HistoryBuffer)
 
 
 class NotPlainError(ValueError):
@@ -47,27 +39,78 @@ class UnreadTensor(Inert):
     reason: str = ""
 
 
-def named(name: str) -> Any:
-    """The value of a name that is a type of numbers, else the name."""
-    return _TORCH_DTYPES.get(name) or InertName(name)
+class ObjectMaker:
+    """Puts objects in place of the records that a pickle holds, each once; records of other calls stay.
+
+    Args:
+        tensor: Makes a tensor from the name of one of torch's functions and its arguments.
+    """
+
+    def __init__(self, tensor: Callable[[str, tuple], Any]) -> None:
+        self._tensor = tensor
+        self._made: dict[int, tuple[Any, Any]] = {}  # by identity; the first of each pair keeps it alive
+        self._depth = 0
+
+    def made(self, value: Any) -> Any:
+        """Return what a value stands for, with all that it holds; dicts and lists are changed in place."""
+        if isinstance(value, InertName):
+            return _TORCH_DTYPES.get(value.name, value)
+        if type(value) not in (dict, list, tuple, set, frozenset, Inert):
+            return value
+        if id(value) not in self._made:
+            self._made[id(value)] = value, value  # for what contains itself
+            self._depth += 1
+            if self._depth > _MOST_DEPTH:
+                raise ValueError(f"it is nested more than {_MOST_DEPTH} levels deep")
+            self._made[id(value)] = value, self._with_contents(value)
+            self._depth -= 1
+        return self._made[id(value)][1]
+
+    def _with_contents(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            entries = list(value.items())
+            value.clear()
+            value.update((self._key(key), self.made(child)) for key, child in entries)
+        elif isinstance(value, list):
+            value[:] = map(self.made, value)
+        elif isinstance(value, tuple):
+            return tuple(map(self.made, value))
+        elif isinstance(value, set | frozenset):
+            return type(value)(map(self._key, value))
+        else:
+            for name in ("args", "state", "items", "elements"):
+                setattr(value, name, self.made(getattr(value, name)))
+            return self._object(value)
+        return value
+
+    def _key(self, key: Any) -> Any:
+        return plain_key(self.made(key))
+
+    def _object(self, record: Inert) -> Any:
+        match record.name, record.args:
+            case "torch._tensor._rebuild_from_type_v2", (InertName() as builder, _, tuple() as args, *_):
+                name = builder.name  # of a buffer, or a tensor with attributes
+            case name, args:
+                pass
+        if name.startswith("torch._utils._rebuild_"):
+            return self._tensor(name, args)
+        made = _object(record)
+        if isinstance(made, dict):
+            made.update(record.items)
+        return made
 
 
-def is_known(name: str) -> bool:
-    """Whether plain checkpoints hold this name."""
-    return name in _TORCH_DTYPES or _KNOWN_NAMES.fullmatch(name) is not None
-
-
-def called(name: str, args: tuple) -> Any:
-    """What a call makes, or `NotImplemented` if it is not in the table or has other arguments than the table knows."""
-    match name, args:
+def _object(record: Inert) -> Any:
+    """Return what a call makes, or its record if it is not in the table or has other arguments than the table knows."""
+    match record.name, record.args:
         case "collections.OrderedDict", ():
-            return OrderedDict()
+            return _with_versions(OrderedDict(), record.state)
         case "collections.OrderedDict", ([*pairs],) if all(isinstance(pair, list | tuple) for pair in pairs):
             return OrderedDict((plain_key(key), value) for key, value in pairs)
         case "collections.defaultdict", (InertName(),) | ():
             return {}
-        case "collections.Counter", (dict() as counts,):
-            return Counter(counts) if all(type(count) is int for count in counts.values()) else NotImplemented
+        case "collections.Counter", (dict() as counts,) if all(type(count) is int for count in counts.values()):
+            return Counter(counts)
         case "builtins.set", ([*elements],):
             return set(map(plain_key, elements))
         case "builtins.frozenset", ([*elements],):
@@ -84,48 +127,35 @@ def called(name: str, args: tuple) -> Any:
             return text.encode("latin-1")
         case "builtins.complex", (float() as real, float() as imaginary):
             return complex(real, imaginary)
-        case "builtins.slice", (_, _, _) if all(part is None or type(part) is int for part in args):
-            return slice(*args)
-        case "torch.Size", ([*sizes] | (*sizes,),) if all(type(size) is int for size in sizes):
+        case "builtins.slice", (_, _, _) as parts if all(part is None or type(part) is int for part in parts):
+            return slice(*parts)
+        case "torch.Size", ([*sizes],) if all(type(size) is int for size in sizes):
             return torch.Size(sizes)
-        case "torch.serialization._get_layout", (str() as layout,):
-            return InertName(layout)
-        case "torch.device", (str() as device,) | (str() as device, int()):
-            return torch.device(device, *args[1:]) if len(device) < 32 else NotImplemented
-        case "builtins.getattr", (InertName(name=owner), str() as attribute) if owner == _HISTORY:
-            # The statistics that a history offers: its own methods, whatever the file says.
-            return InertName(f"{_HISTORY}.{attribute}") if attribute.isidentifier() else NotImplemented
-        case (
-            ("numpy.core.multiarray.scalar" | "numpy._core.multiarray.scalar"),
-            (np.dtype() as dtype, bytes() as raw),
-        ):
-            return _array(raw, dtype, ())[()]
+        case "torch.device", (str() as device, *index) if len(device) < 32 and all(type(at) is int for at in index):
+            return torch.device(device, *index)
         case "numpy.dtype", (str() as code, *_) if _DTYPE.fullmatch(code):
-            return Inert(name, args)
-        case (
-            ("numpy.core.multiarray._reconstruct" | "numpy._core.multiarray._reconstruct"),
-            (
-                InertName(name="numpy.ndarray"),
-                *_,
-            ),
-        ):
-            return Inert(name, args)
-        case n, () if n == _HISTORY:
-            return Inert(name, args)
-    return NotImplemented
+            order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else None
+            return np.dtype(code).newbyteorder(order if order in ("<", ">") else "=")
+        case name, (np.dtype() as dtype, bytes() as raw) if name.endswith("core.multiarray.scalar"):
+            return _array(raw, dtype, ())[()]
+        case name, (InertName(name="numpy.ndarray"), *_) if name.endswith("core.multiarray._reconstruct"):
+            match record.state:
+                case (*_, (*shape,), np.dtype() as dtype, bool() | int() as in_columns, bytes() as raw):
+                    return _array(raw, dtype, tuple(shape), "F" if in_columns else "C")
+        case "mmengine.logging.history_buffer.HistoryBuffer", ():
+            return _history(record.state)
+    return record
 
 
-def finished(value: Inert) -> Any:
-    """The object that `called` has begun and that now has its attributes; other inert values as they are."""
-    if value.name == "numpy.dtype":
-        return _dtype(value)
-    if value.name == _HISTORY:
-        return _history(value)
-    if value.name.endswith("multiarray._reconstruct"):
-        match value.state:
-            case (*_, (*shape,), np.dtype() as dtype, bool() | int() as in_columns, bytes() as raw):
-                return _array(raw, dtype, tuple(shape), "F" if in_columns else "C")
-    return value
+def _with_versions(table: OrderedDict, state: Any) -> OrderedDict:
+    """Give a state dict the version numbers of modules in its metadata, and nothing else that was set on it."""
+    metadata = state.get("_metadata") if isinstance(state, dict) else None
+    if isinstance(metadata, dict):
+        versions = {name: entry.get("version") for name, entry in metadata.items() if isinstance(entry, dict)}
+        table._metadata = OrderedDict(
+            (name, {"version": version}) for name, version in versions.items() if type(version) is int
+        )
+    return table
 
 
 def _array(raw: bytes, dtype: np.dtype, shape: tuple, order: str = "C") -> np.ndarray:
@@ -135,17 +165,9 @@ def _array(raw: bytes, dtype: np.dtype, shape: tuple, order: str = "C") -> np.nd
     return values.reshape(shape, order=order).copy()
 
 
-def _dtype(value: Inert) -> Any:
-    dtype = np.dtype(value.args[0])
-    order = value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else None
-    return dtype.newbyteorder(order) if order in ("<", ">") else dtype
-
-
-def _history(value: Inert) -> Any:
-    """An mmengine history: two rows of numbers; the functions that its pickle lists are left out."""
-    from mmengine.logging.history_buffer import HistoryBuffer
-
-    state = value.state if isinstance(value.state, dict) else {}
+def _history(state: Any) -> HistoryBuffer:
+    """Return an mmengine history: two rows of numbers, without the functions that its pickle lists."""
+    state = state if isinstance(state, dict) else {}
     rows = [state.get("_log_history"), state.get("_count_history")]
     longest = state.get("max_length")
     plain = all(isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind in "biuf" for row in rows)
@@ -157,36 +179,34 @@ def _history(value: Inert) -> Any:
 
 
 def check_plain(content: Any) -> None:
-    """Refuse content that holds anything inert, or more and deeper than those who use it can walk through.
+    """Refuse content that holds anything inert, or more values than those who use it can walk through.
 
     Raises:
         NotPlainError: With what it is and where.
-        ValueError: It is nested too deep, contains itself, or doubles at each level.
+        ValueError: It contains itself, or doubles at each level.
     """
-    pending: list[tuple[Any, tuple, int]] = [(content, (), 0)]  # a value, its keys from the innermost out, its depth
-    left = _MOST_VALUES
+    pending: list[tuple[Any, tuple]] = [(content, ())]  # a value, and its keys from the innermost out
+    visited = 0
     while pending:
-        value, keys, depth = pending.pop()
+        value, keys = pending.pop()
         if isinstance(value, dict):
             for key in value:
                 if isinstance(key, Inert | InertName):
                     raise NotPlainError(f"a key of {_dotted(keys)} is a {kind_of(key)}")
-            pending += [(child, (key, keys), depth + 1) for key, child in value.items()]
+            pending += [(child, (key, keys)) for key, child in value.items()]
         elif isinstance(value, list | tuple | set | frozenset):
-            pending += [(child, keys, depth + 1) for child in value]
+            pending += [(child, keys) for child in value]
         elif isinstance(value, UnreadTensor):
             raise NotPlainError(f"{_dotted(keys)} is a tensor that cannot be read: {value.reason}")
-        elif not isinstance(value, _LEAVES) and kind_of(value) != "HistoryBuffer":
+        elif not isinstance(value, _LEAVES):
             raise NotPlainError(f"{_dotted(keys)} is a {kind_of(value)}")
-        left -= 1
-        if depth > _MOST_DEPTH or left < 0:
-            raise ValueError(
-                f"it is nested more than {_MOST_DEPTH} levels deep, or holds more than {_MOST_VALUES} values"
-            )
+        visited += 1
+        if visited > _MOST_VALUES:
+            raise ValueError(f"it holds more than {_MOST_VALUES} values, or contains itself")
 
 
 def _dotted(keys: tuple) -> str:
-    """Keys from the innermost out, nested in pairs, as a dotted name."""
+    """Return keys from the innermost out, nested in pairs, as a dotted name."""
     names: list[str] = []
     while keys:
         key, keys = keys

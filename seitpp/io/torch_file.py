@@ -14,16 +14,14 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from torch import Tensor
 
-from seitpp.io import plain_objects
-from seitpp.io.inert_pickle import BoundedStream, Inert, InertName, InertUnpickler, kind_of, refuse_acting
-from seitpp.io.plain_objects import NotPlainError, UnreadTensor, check_plain
+from seitpp.io.inert_pickle import BoundedStream, InertName, InertUnpickler, kind_of
+from seitpp.io.plain_objects import NotPlainError, ObjectMaker, UnreadTensor, check_plain
 from seitpp.io.untrusted import check_regular_file
 
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -50,8 +48,7 @@ _ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EO
 _ERRORS += (MemoryError, RecursionError, NotImplementedError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
-@dataclass(frozen=True, eq=False)
-class _Storage:
+class _Storage(NamedTuple):
     """A storage that the file names: its values, not yet read."""
 
     key: str
@@ -93,7 +90,7 @@ def _load(file: BinaryIO, source: str, inert: bool, device: Any) -> Any:
     is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
     file.seek(0)
     try:
-        content = (_load_zip if is_zip else _load_legacy)(file, size, inert, device)
+        content = (_load_zip if is_zip else _load_legacy)(file, size, device)
         if not inert:
             check_plain(content)
         return content
@@ -114,44 +111,44 @@ def _load(file: BinaryIO, source: str, inert: bool, device: Any) -> Any:
         raise ValueError(f"{source} cannot be read, and nothing in it was run: {reason}") from None
 
 
-class _Reader:
-    """Makes tensors and plain objects for the unpickler; `values` reads a storage, whole."""
+class _Tensors:
+    """Makes the tensors of a file on its storages, each of which is read once.
 
-    def __init__(self, inert: bool, values: Callable[[_Storage], Tensor] | None) -> None:
-        self._inert, self._values = inert, values
+    Args:
+        values: Reads a storage, whole.
+    """
+
+    def __init__(self, values: Callable[[_Storage], Tensor]) -> None:
+        self._values = values
         self.storages: dict[str, _Storage] = {}
         self._read: dict[str, Tensor] = {}
 
-    def load(self, stream: BoundedStream) -> Any:
-        """The content of one pickle."""
-        return InertUnpickler(stream, self.named, self.called, plain_objects.finished, self.stored).load()
+    def unpickled(self, stream: BoundedStream) -> Any:
+        """Return the records of one pickle, and declare its storages."""
+        return InertUnpickler(stream, self._stored).load()
 
-    def named(self, name: str) -> Any:
-        """The value of a name; see `InertUnpickler`."""
-        if not self._inert and not plain_objects.is_known(name):
-            raise NotPlainError(name[:100])
-        return plain_objects.named(name)
+    def made(self, content: Any) -> Any:
+        """Return what such records stand for."""
+        return ObjectMaker(self._tensor).made(content)
 
-    def called(self, name: str, args: tuple) -> Any:
-        """What the call of a name makes: a tensor, a plain object, or a record."""
-        if name == "torch._tensor._rebuild_from_type_v2":  # a buffer, or a tensor with attributes
-            builder, _, args, *_ = args
-            name = builder.name if isinstance(builder, InertName) else kind_of(builder)
-        made = self._tensor(name, args) if name.startswith("torch._utils._rebuild_") else NotImplemented
-        if made is NotImplemented:
-            made = plain_objects.called(name, args)
-        if made is not NotImplemented:
-            return made
-        refuse_acting(name)
-        if not self._inert:
-            raise NotPlainError(f"a call of {name[:100]}")
-        return Inert(name, args)
+    def _stored(self, identity: Any) -> Any:
+        """Return the storage that a persistent id names: ("storage", type, key, device, count[, view])."""
+        match identity:
+            case "module", InertName() as module, *_:  # before PyTorch 1.6, with its source
+                return module
+            case "storage", InertName(name=kind), str() as key, _, int() as count, *view if count >= 0:
+                dtype = _STORAGE_TYPES.get(kind.removeprefix("torch.")) if view in ([], [None]) else None
+                storage = self.storages.setdefault(key, _Storage(key, kind, dtype, count))
+                if (storage.kind, storage.count) != (kind, count):
+                    raise ValueError(f"storage {key[:40]} is declared twice, with different types or sizes")
+                return storage
+            case "storage", *_:
+                raise ValueError("the type of a storage is no name, its key not text, or its size not a number")
+        raise ValueError("a persistent id is not that of a storage")
 
     def _tensor(self, name: str, args: tuple) -> Any:
         match name.removeprefix("torch._utils._rebuild_"), args:
-            case "tensor", (storage, offset, size, stride, *_):
-                return self._laid_out(storage, offset, size, stride)
-            case "tensor_v2", (storage, offset, size, stride, *_):
+            case "tensor" | "tensor_v2", (storage, offset, size, stride, *_):
                 return self._laid_out(storage, offset, size, stride)
             case "tensor_v3", (storage, offset, size, stride, _, _, torch.dtype() as dtype, *_):
                 return self._laid_out(storage, offset, size, stride, dtype)
@@ -162,7 +159,7 @@ class _Reader:
     def _laid_out(
         self, storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None
     ) -> Tensor | UnreadTensor:
-        """A tensor of the given layout on a storage, all of it inside; a mark if its kind is not read."""
+        """Return a tensor of the given layout on a storage, all of it inside; a mark if its kind is not read."""
         if not isinstance(storage, _Storage):
             raise ValueError(f"a tensor lies on a {kind_of(storage)}, expected a storage")
         size, stride = tuple(size), tuple(stride)  # a dict of such keys may hold values without end
@@ -182,27 +179,10 @@ class _Reader:
                 f"its size {size} has strides {stride} that repeat the {held} values of its storage, as expanded "
                 "tensors do; save it contiguous"
             )
-        if self._values is None:
-            return _unread("it is read later")
         if storage.key not in self._read:
             self._read[storage.key] = self._values(storage)
         values = self._read[storage.key]
         return torch.as_strided(values if dtype is None else values.view(dtype), size, stride, offset)
-
-    def stored(self, identity: Any) -> Any:
-        """The storage that a persistent id names: ("storage", type, key, device, count[, view])."""
-        match identity:
-            case "module", InertName() as module, *_:  # before PyTorch 1.6, with its source
-                return module
-            case "storage", InertName(name=kind), str() as key, _, int() as count, *view if count >= 0:
-                dtype = _STORAGE_TYPES.get(kind.removeprefix("torch.")) if view in ([], [None]) else None
-                storage = self.storages.setdefault(key, _Storage(key, kind, dtype, count))
-                if (storage.kind, storage.count) != (kind, count):
-                    raise ValueError(f"storage {key[:40]} is declared twice, with different types or sizes")
-                return storage
-            case "storage", *_:
-                raise ValueError("the type of a storage is no name, its key not text, or its size not a number")
-        raise ValueError("a persistent id is not that of a storage")
 
 
 def _unread(reason: str) -> UnreadTensor:
@@ -224,7 +204,7 @@ def _filled(storage: _Storage, read_into: Callable[[memoryview], int], device: A
     return values if device is None else values.to(device)
 
 
-def _load_zip(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
+def _load_zip(file: BinaryIO, size: int, device: Any) -> Any:
     with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
@@ -255,41 +235,30 @@ def _load_zip(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
         if f"{prefix}byteorder" in archive.namelist() and archive.read(member(f"{prefix}byteorder")) != b"little":
             raise ValueError("its numbers are not little-endian")
         stream = archive.read(member(names[0]))
-        return _Reader(inert, read).load(BoundedStream(io.BytesIO(stream), len(stream)))
+        tensors = _Tensors(read)
+        return tensors.made(tensors.unpickled(BoundedStream(io.BytesIO(stream), len(stream))))
 
 
-def _load_legacy(file: BinaryIO, size: int, inert: bool, device: Any) -> Any:
-    """The format before PyTorch 1.6: pickles in a row, the last of them the keys of the storages that follow.
+def _load_legacy(file: BinaryIO, size: int, device: Any) -> Any:
+    """Read the format before PyTorch 1.6: five pickles, the last with the keys of the storages that follow."""
 
-    Tensors are described before their storages come, so the description is read twice.
-    """
-    stream = BoundedStream(file, size)
-    first = _Reader(inert, None)
+    def read(storage: _Storage) -> Tensor:
+        file.seek(offsets[storage.key])
+        return _filled(storage, file.readinto, device)
+
+    stream, tensors = BoundedStream(file, size), _Tensors(read)
     try:
-        begins_so = first.load(stream) == _LEGACY_MAGIC and first.load(stream) == _LEGACY_PROTOCOL
-    except NotPlainError:
-        raise
+        begins_so = tensors.unpickled(stream) == _LEGACY_MAGIC and tensors.unpickled(stream) == _LEGACY_PROTOCOL
     except _ERRORS:
         begins_so = False
     if not begins_so:
         raise ValueError("it does not begin as a file of torch.save does")
-    machine = first.load(stream)
+    machine = tensors.unpickled(stream)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("its numbers are not little-endian")
-    description = file.tell()
-    first.load(stream)
-    keys = first.load(stream)
-    offsets = _offsets(keys if isinstance(keys, list) else [], first.storages, file, size)
-
-    def read(storage: _Storage) -> Tensor:
-        here = file.tell()
-        file.seek(offsets[storage.key])
-        values = _filled(storage, file.readinto, device)
-        file.seek(here)
-        return values
-
-    file.seek(description)
-    return _Reader(inert, read).load(BoundedStream(file, size))
+    content, keys = tensors.unpickled(stream), tensors.unpickled(stream)
+    offsets = _offsets(keys if isinstance(keys, list) else [], tensors.storages, file, size)
+    return tensors.made(content)
 
 
 def _offsets(keys: list, storages: dict[str, _Storage], file: BinaryIO, size: int) -> dict[str, int]:

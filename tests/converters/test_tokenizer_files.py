@@ -21,7 +21,6 @@ from seitpp.converters import (
     to_published,
     tokenizer_files,
 )
-from seitpp.converters.inert_pickle import load_inert
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import VQTokenizer
 from seitpp.tokenizers.pixel_range import RangeProbe
@@ -361,7 +360,8 @@ def test_codebook_is_read_once(content: str, tmp_path: Path, monkeypatch: pytest
     rows = torch.randn(4, 3)
     torch.save(rows if content == "tensor" else Wrapped({"quantize.embed.weight": rows}), tmp_path / "a.ckpt")
     read: list[Path] = []
-    monkeypatch.setattr(tokenizer_files, "load_inert", lambda path: read.append(path) or load_inert(path))
+    load = tokenizer_files.load_torch_file
+    monkeypatch.setattr(tokenizer_files, "load_torch_file", lambda path, **kw: read.append(path) or load(path, **kw))
     assert torch.equal(read_codebook(tmp_path / "a.ckpt"), rows) and len(read) == 1
 
 

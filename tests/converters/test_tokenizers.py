@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helpers.golden import golden_vit_vqgan, golden_vqgan, golden_weights, load_golden
 from seitpp.converters import PRESETS, from_published, to_published
-from seitpp.converters.inert_pickle import UnreadTensor
+from seitpp.io.plain_objects import UnreadTensor
 from seitpp.tokenizers import VQGAN, ViTVQGAN, VQTokenizer
 
 STACK = {"dims": 16, "depth": 2, "num_heads": 2, "mlp_dims": 32}

@@ -118,8 +118,8 @@ class Call:
     [
         (Path("a"), "pathlib"),
         (datetime.date(2020, 1, 2), r"datetime\.date"),
-        (np.array([Path("a")], object), r"numpy\.dtype|pathlib"),
-        (np.array([(1, 2)], [("a", "i4"), ("b", "i4")]), r"numpy\.dtype"),
+        (np.array([Path("a")], object), r"numpy\._?core|pathlib"),
+        (np.array([(1, 2)], [("a", "i4"), ("b", "i4")]), r"numpy\._?core"),
         (nn.Linear(2, 2), r"torch\.nn\.modules\.linear\.Linear"),
         (Exception("x"), r"builtins\.Exception"),
         (len, r"builtins\.len"),

@@ -252,9 +252,12 @@ def test_full_disk_is_named_and_the_old_file_stays(name: str, tmp_path: Path, li
 
 def test_code_in_a_codebook_is_not_run(tmp_path: Path) -> None:
     torch.save(Payload(tmp_path / "ran"), tmp_path / "codebook.ckpt")
-    with pytest.raises(ValueError, match=r"carries code or objects, which is refused \(nothing in it was run\)"):
+    with pytest.raises(ValueError, match=r"nothing in it was run: it wants posix\.mkdir to be run"):
         load_codebook(tmp_path / "codebook.ckpt")
     assert not (tmp_path / "ran").exists()
+    torch.save(tmp_path, tmp_path / "codebook.ckpt")
+    with pytest.raises(ValueError, match=r"carries code or objects, which is refused \(nothing in it was run\)"):
+        load_codebook(tmp_path / "codebook.ckpt")
 
 
 def test_code_in_an_npy_codebook_is_not_run(tmp_path: Path) -> None:

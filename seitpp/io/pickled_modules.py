@@ -1,28 +1,23 @@
-"""Weights of modules that were pickled whole: their parameters and buffers, without the classes that they were of."""
+"""Weights of modules that were pickled whole: their parameters and buffers, without the modules' classes."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from seitpp.io.inert_pickle import Inert, InertName, kind_of
+from seitpp.io.inert_pickle import Inert, kind_of
 from seitpp.io.plain_objects import UnreadTensor
-from seitpp.io.torch_file import load_torch_file
-
-__all__ = ["Inert", "InertName", "UnreadTensor", "is_module", "load_inert", "weights_of_module"]
 
 _MOST_PARTS = 100_000
 _MOST_NAME = 1000  # characters
 
 
-def load_inert(path: str | Path) -> Any:
-    """Read a file of `torch.save` past whatever is no plain value; see `load_torch_file`."""
-    return load_torch_file(path, inert=True)
+def is_module(value: Any) -> bool:
+    """Return whether this is a pickled `torch.nn.Module`."""
+    return isinstance(value, Inert) and {"_parameters", "_modules"} <= _attributes(value).keys()
 
 
 def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
-    """The state dict of a pickled `torch.nn.Module`, from its parameters, buffers and submodules.
+    """Return the state dict of a pickled module, from its parameters, buffers and submodules.
 
     Raises:
         ValueError: It is no module, contains itself, or a parameter is not a tensor.
@@ -30,8 +25,10 @@ def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
     if not is_module(module):
         raise ValueError(f"{module.name} is not a pickled torch module: it has no _parameters and _modules")
     weights: dict[str, Tensor | UnreadTensor] = {}
-    pending = [("", module)]
-    for visited, (prefix, part) in enumerate(_drain(pending)):
+    pending, visited = [("", module)], 0
+    while pending:
+        prefix, part = pending.pop()
+        visited += 1
         if max(visited, len(pending), len(weights)) > _MOST_PARTS or len(prefix) > _MOST_NAME:
             raise ValueError(f"module {module.name[:100]} has more than {_MOST_PARTS} parts, or contains itself")
         state = _attributes(part)
@@ -39,23 +36,13 @@ def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
             if not isinstance(value, (Tensor, UnreadTensor)):
                 raise ValueError(f"{prefix}{name} is a {kind_of(value)}, not a plain tensor")
             weights[prefix + name] = value
-        children = _table(state, "_modules")
-        pending += [(f"{prefix}{name}.", child) for name, child in children.items() if child is not None]
+        children = _table(state, "_modules").items()
+        pending += [(f"{prefix}{name}.", child) for name, child in children if child is not None]
     return weights
 
 
-def is_module(value: Any) -> bool:
-    """Whether this is a pickled module."""
-    return isinstance(value, Inert) and {"_parameters", "_modules"} <= _attributes(value).keys()
-
-
-def _drain(pending: list) -> Iterator[tuple[str, Inert]]:
-    while pending:
-        yield pending.pop()
-
-
 def _attributes(value: Any) -> dict:
-    """The attributes that were to be set on an object."""
+    """Return the attributes that were to be set on an object."""
     state = value.state if isinstance(value, Inert) else None
     if isinstance(state, tuple) and len(state) == 2:  # attributes, and slots
         state = state[0]
