@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from seitpp.io.open_limit import too_many_open
+from seitpp.io.files import too_many_open
 
 # Set to anything but 0 to see where an error arose.
 TRACEBACK_VARIABLE = "SEITPP_TRACEBACK"

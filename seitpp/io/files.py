@@ -1,6 +1,8 @@
-"""Writing files so that a reader sees the whole of one or nothing."""
+"""Writing files so that a reader sees the whole of one or nothing. No numpy: every tool imports this."""
 
+import errno
 import os
+import resource
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +43,17 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: str | Path, pattern: str = "*") -> None:
+    """Remove what killed processes were writing into a folder by `written_whole`; nobody may be writing there now.
+
+    Args:
+        folder: The folder, which need not exist; folders in it are left alone.
+        pattern: Which files they were writing, such as `*.pth`.
+    """
+    for path in Path(folder).glob(f".{pattern}.tmp{'[0-9a-f]' * 32}"):
+        path.unlink(missing_ok=True)
+
+
 def check_other_file(source: str | Path, target: str | Path) -> None:
     """Refuse to write over what is read, under whatever name.
 
@@ -53,6 +66,18 @@ def check_other_file(source: str | Path, target: str | Path) -> None:
     same = read == written or (is_store and os.path.isfile(written) and written.startswith(read + os.sep))
     if same or (os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target)):
         raise ValueError(f"{target} is what would be read, {source}; write to another file or folder")
+
+
+def too_many_open(error: OSError) -> str | None:
+    """What to do about an error, if it is that too many files are open; None for any other."""
+    if error.errno == errno.ENFILE:
+        return "too many files are open on this machine; end other programs, or raise fs.file-max"
+    if error.errno != errno.EMFILE:
+        return None
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard})"
+    raise_it = "" if soft == hard else f"raise it with ulimit -n NUMBER{most}, or "
+    return f"too many open files, the limit of this process is {soft} (ulimit -n); {raise_it}use fewer workers"
 
 
 def _sync(path: Path) -> None:

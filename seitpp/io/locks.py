@@ -23,14 +23,15 @@ class FolderLock:
         folder: The folder, which must exist.
         what: What is written there, for messages: "store".
         patience: Seconds to wait for another writer; its loader workers may outlive a killed one by some.
+        name: Name of the lock's file.
 
     Raises:
         BlockingIOError: Another writer is at work there, in this process or another one.
         OSError: The folder cannot be locked, for one because it is read-only.
     """
 
-    def __init__(self, folder: Path, what: str, patience: float = 0.0) -> None:
-        self.path = folder / LOCK_FILE
+    def __init__(self, folder: Path, what: str, patience: float = 0.0, name: str = LOCK_FILE) -> None:
+        self.path = folder / name
         self._deadline = time.monotonic() + patience
         self._lock = FileLock(self.path, thread_local=False, **_HARD)
         try:

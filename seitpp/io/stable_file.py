@@ -10,6 +10,7 @@ import errno
 import hashlib
 import mmap
 import os
+import resource
 import stat
 import sys
 import threading
@@ -20,9 +21,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from seitpp.io.open_limit import most_open, too_many_open
+from seitpp.io.files import too_many_open
 from seitpp.io.untrusted import check_regular_file
 
+_MOST_OPEN = 1024
 _BLOCK_BYTES = 2**23
 _WAITS, _WAIT_SECONDS = 100, 0.01
 # Before Python 3.13 a map takes a descriptor of its own.
@@ -281,3 +283,13 @@ def open_regular(path: str | Path, what: str) -> OpenFile:
     if not stat.S_ISREG(os.fstat(opened.number).st_mode):
         check_regular_file(path, what)
     return opened
+
+
+def most_open() -> int:
+    """Files that readers of a process may keep open together, at most 1,024.
+
+    With the map that one may have, a file takes two descriptors; a quarter of what the process may have is left to
+    others.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(limit * 3 // 8, _MOST_OPEN))

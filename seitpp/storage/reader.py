@@ -28,7 +28,7 @@ class StoreReader:
 
     Opening reads the header, the codebook and the first bytes of each shard; labels and tokens stay on disk until asked
     for. A reader can be pickled, forked and used by several threads; shards are opened when needed, as many at a time
-    as the process may have open (`seitpp.io.open_limit`).
+    as the process may have open (`seitpp.io.stable_file`).
 
     Args:
         path: Folder of the store.

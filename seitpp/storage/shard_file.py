@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.open_limit import too_many_open
-from seitpp.io.stable_file import FileIdentity, StableFile, file_identity, open_regular
+from seitpp.io.stable_file import FileIdentity, StableFile, file_identity, open_regular, too_many_open
 from seitpp.storage import format as store_format
 from seitpp.storage.codec_names import Codec, codec_from_header
 from seitpp.storage.codecs import samples_at_a_time

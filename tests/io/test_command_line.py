@@ -146,6 +146,8 @@ def test_every_tool_ends_with_it(repository: Path) -> None:
     start = 'if __name__ == "__main__":\n'
     ending = "    raise SystemExit(run_tool(main))\n"
     for path in tools:
+        if "def main(" not in path.read_text():  # what tools beside it share
+            continue
         called = path.read_text().partition(start)[2]
         if path.name == "print_config.py":  # which other programs run within theirs, where an exit would end them
             assert called == "    if status := run_tool(main):\n        raise SystemExit(status)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seitpp.benchmarking.synthetic import make_store
-from seitpp.io.files import check_other_file, written_whole
+from seitpp.io.files import check_other_file, remove_unfinished, written_whole
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
@@ -29,6 +29,20 @@ def test_failure_leaves_the_old_file(tmp_path: Path) -> None:
         raise RuntimeError("disk full")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_only_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.pth") as temporary:
+        left = temporary.name
+        temporary.write_text("whole")
+    kept = {"a.pth", ".a.pth.tmp", ".hidden", left.replace("a.pth", "b.txt")}
+    for name in (left, *kept):
+        (tmp_path / name).write_text("x")
+    remove_unfinished(tmp_path, "*.pth")
+    assert set(os.listdir(tmp_path)) == kept
+    remove_unfinished(tmp_path)
+    assert set(os.listdir(tmp_path)) == {"a.pth", ".a.pth.tmp", ".hidden"}
+    remove_unfinished(tmp_path / "nowhere")
 
 
 def test_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:

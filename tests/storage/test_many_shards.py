@@ -90,7 +90,7 @@ def test_files_are_closed_with_their_reader(store: Path) -> None:
 
 
 def test_open_files_are_bounded(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seitpp.io.open_limit._MOST_OPEN", 8)
+    monkeypatch.setattr("seitpp.io.stable_file._MOST_OPEN", 8)
     before, readers = open_files(), [StoreReader(store) for _ in range(3)]
     for reader in readers:
         reader.read(slice(None, None, 2))
@@ -101,7 +101,7 @@ def test_open_files_are_bounded(store: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_threads_read_while_others_need_the_room(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seitpp.io.open_limit._MOST_OPEN", 2)
+    monkeypatch.setattr("seitpp.io.stable_file._MOST_OPEN", 2)
     reader, wrong = StoreReader(store), []
 
     def read(seed: int) -> None:

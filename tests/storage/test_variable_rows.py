@@ -188,7 +188,7 @@ def test_dictionaries_stay_when_others_need_the_open_file_until_all_take_too_muc
 ) -> None:
     reader = write(tmp_path / "s", codec="zstd")
     shards, firsts = reader._shards, reader._starts[:-1].tolist()
-    monkeypatch.setattr("seitpp.io.open_limit._MOST_OPEN", 1)
+    monkeypatch.setattr("seitpp.io.stable_file._MOST_OPEN", 1)
     for first in firsts:
         reader.read([first])
     assert len(shards) > 2 and all(shard._frames is not None for shard in shards)
