@@ -7,47 +7,46 @@ nearest other codes, best first.
 """
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.augment.synonyms import nearest_neighbours
 from seitpp.io.command_line import run_tool
+from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
+from seitpp.storage import StoreReader
+from seitpp.storage.code_table import tokenizer_distance
+from seitpp.storage.synonyms import dump_synonyms
+from seitpp.tokenizers.codebook import load_codebook
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """The options."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codebook", type=Path, metavar="CODEBOOK", help="store, .npy file, or torch file of one tensor")
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
-    parser.add_argument("--count", type=int, default=8, help="similar codes of each code (default: 8)")
+    parser.add_argument("--count", type=int, default=8, help="similar codes per code (default: 8)")
     parser.add_argument(
         "--distance",
         choices=["cosine", "euclidean"],
-        help="which codes are near (default: what a store says of its tokenizer, else cosine, as for SeiT's codes)",
+        help="which codes are near (default: the distance of the store's tokenizer, else cosine, as for SeiT's codes)",
     )
     return parser.parse_args(argv)
 
 
 def stated_distance(path: Path) -> str:
-    """The distance of a store's tokenizer; cosine where none is stated."""
-    from seitpp.storage import StoreReader
-    from seitpp.storage.code_table import tokenizer_distance
-
+    """Return the distance of a store's tokenizer; cosine where none is stated."""
     if not path.is_dir():
         return "cosine"
     try:
         return tokenizer_distance(StoreReader(path, allow_incomplete=True).header["tokenizer"], path)
-    except ValueError:  # for codes this must be known; of synonyms each distance makes a useful table
+    except ValueError:  # either distance makes a useful table
         return "cosine"
 
 
-def build(args: argparse.Namespace) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the codebook, find the neighbours, write the file."""
-    from seitpp.augment.synonyms import nearest_neighbours
-    from seitpp.io.files import check_other_file, written_whole
-    from seitpp.storage.synonyms import dump_synonyms
-    from seitpp.tokenizers.codebook import load_codebook
-
+    args = parse_args(argv)
     check_other_file(args.codebook, args.out)
     codebook = load_codebook(args.codebook)
     distance = args.distance or stated_distance(args.codebook)
@@ -56,17 +55,6 @@ def build(args: argparse.Namespace) -> None:
     with written_whole(args.out) as temporary:
         temporary.write_bytes(dump_synonyms(table))
     print(f"{args.out}: the {args.count} nearest of each of {len(table)} codes, distance {distance}")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
-    args = parse_args(argv)
-    try:
-        build(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ python tools/convert_checkpoint.py codebook last.ckpt codebook.npy
 Layouts are the SeiT++ release's models (`tokenadapt` is also taken out of a file of one of the others, and with
 --to-release out of a checkpoint of its training), the tokenizers of docs/tokenizers.md, and `codebook`: the vectors
 alone, from a tensor, a token store or any of those files. Nothing in a file is run: of a pickled module or of a
-training checkpoint the tensors are taken, the rest stays unread.
+training checkpoint, only the tensors are taken.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _CODEBOOK = "codebook"
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     choices = [*sorted(LAYOUTS), *sorted(PRESETS), _CODEBOOK]
     parser.add_argument("layout", choices=choices, metavar="LAYOUT", help=f"what SRC is: {', '.join(choices)}")
@@ -67,27 +67,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert one file; unknown and missing keys are errors, keys dropped on purpose are printed."""
-    args = parse_args(argv)
-    try:
-        if args.layout == _CODEBOOK:
-            convert_codebook(args)
-        elif args.layout in LAYOUTS:
-            convert_model(args)
-        elif args.to_release:
-            restore_names(args)
-        else:
-            import_tokenizer(args)
-    except (FileNotFoundError, ValueError) as error:
-        message = str(error)
-        raise SystemExit(message if str(args.src) in message else f"{args.src}: {message}") from error
-    return 0
-
-
 def convert_model(args: argparse.Namespace) -> None:
-    """A model of the SeiT++ release, in either direction."""
-    check_other_file(args.src, args.dst)
+    """Convert a model of the SeiT++ release, in either direction."""
     weights = readable(read_published(args.src, args.key), args.src)
     check_finite(weights, args.src)
     if args.to_release:
@@ -104,14 +85,12 @@ def convert_model(args: argparse.Namespace) -> None:
 
 
 def import_tokenizer(args: argparse.Namespace) -> None:
-    """A published tokenizer to ours."""
+    """Convert a published tokenizer to ours."""
     result = convert_tokenizer(args.layout, args.src, args.dst, args.codebook, probe=not args.no_probe, key=args.key)
     converted = result.converted
     if result.other_entries:
-        print(
-            f"weights under {result.entry} taken; the file has others under {', '.join(result.other_entries)}, which "
-            "--key NAME takes"
-        )
+        others = ", ".join(result.other_entries)
+        print(f"weights under {result.entry} taken; the file has others under {others}, which --key NAME takes")
     print_result(args.dst, converted.weights, converted.dropped)
     print(f"{len(converted.weights)} keys loaded, 0 missing, {len(converted.dropped)} ignored")
     if not converted.has_decoder:
@@ -125,7 +104,7 @@ def import_tokenizer(args: argparse.Namespace) -> None:
 
 
 def restore_names(args: argparse.Namespace) -> None:
-    """Our tokenizer to its published names."""
+    """Convert our tokenizer to its published names."""
     renamed = export_tokenizer(args.layout, args.src, args.dst)
     print_result(args.dst, renamed, [])
     if not any(name.startswith("decoder.") for name in renamed):
@@ -133,18 +112,35 @@ def restore_names(args: argparse.Namespace) -> None:
 
 
 def convert_codebook(args: argparse.Namespace) -> None:
-    """The codebook of a file to a file of its own."""
-    check_other_file(args.src, args.dst)
+    """Write the codebook of a file to a file of its own."""
     codebook = read_codebook(args.src, args.key)
     save_codebook(args.dst, codebook)
     print(f"{args.dst}: K x D = {' x '.join(map(str, codebook.shape))}")
 
 
 def print_result(path: Path, weights: dict[str, torch.Tensor], dropped: Sequence[str]) -> None:
-    """One line on what was written, one on what was not."""
+    """Print one line on what was written and one on what was not."""
     print(f"{path}: {len(weights)} tensors, {sum(value.numel() for value in weights.values()):,} values")
     if dropped:
         print(f"dropped, as they have no counterpart: {shorten(dropped, 20)}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert one file; unknown and missing keys are errors, keys dropped on purpose are printed."""
+    args = parse_args(argv)
+    try:
+        check_other_file(args.src, args.dst)
+        if args.layout == _CODEBOOK:
+            convert_codebook(args)
+        elif args.layout in LAYOUTS:
+            convert_model(args)
+        elif args.to_release:
+            restore_names(args)
+        else:
+            import_tokenizer(args)
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if str(args.src) in message else f"{args.src}: {message}") from error
 
 
 if __name__ == "__main__":

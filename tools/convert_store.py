@@ -7,10 +7,11 @@ python tools/convert_store.py data/in1k-train data/in1k-train-dense --codec zstd
 """
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seitpp.ingest.sources import read_class_names
 from seitpp.io.command_line import run_tool
 from seitpp.io.files import check_other_file
 from seitpp.io.progress import progress_bar
@@ -25,12 +26,13 @@ from seitpp.storage import (
     load_synonyms,
     write_release,
 )
+from seitpp.tokenizers.codebook import load_codebook, save_codebook
 
 _IMPORT_OPTIONS = ("labels", "codebook", "codebook_size", "grid", "synonyms", "classes", "name")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """The options, with `to` filled in; options that contradict each other end the program with status 2."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line and fill in `to`; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of a store, or a release: NAME-token.data.bin.gz")
     parser.add_argument("dst", type=Path, metavar="DST", help="folder of the new store, or prefix of the release files")
@@ -50,13 +52,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     codes = only_import.add_mutually_exclusive_group()
     codes.add_argument("--codebook", type=Path, metavar="FILE", help="codebook.ckpt of the release")
     codes.add_argument("--codebook-size", type=int, metavar="K", help="number of codes, if there is no codebook file")
-    only_import.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="codes of an image (default: 32 32)")
+    only_import.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="codes per image (default: 32 32)")
     only_import.add_argument("--synonyms", type=Path, metavar="FILE", help="JSON object: code -> list of similar codes")
     only_import.add_argument(
         "--classes",
         type=Path,
         metavar="FILE",
-        help="class names, one a line in the order of their indices; or a folder whose sorted sub-folders have them",
+        help="class names, one per line in the order of their indices; or a folder whose sorted sub-folders have them",
     )
     only_import.add_argument("--name", metavar="TOKENIZER_NAME", help="name of the tokenizer in the header")
     args = parser.parse_args(argv)
@@ -74,27 +76,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def store_options(args: argparse.Namespace) -> dict[str, Any]:
-    """How the new store is written."""
-    return {
-        "codec": args.codec or "bitpacked",
-        "shard_bytes": DEFAULT_SHARD_BYTES if args.shard_bytes is None else args.shard_bytes,
-        "resume": args.resume,
-    }
+    """Return how the new store is written, as far as the command line says."""
+    given = {"codec": args.codec, "shard_bytes": args.shard_bytes}
+    return {"resume": args.resume} | {name: value for name, value in given.items() if value is not None}
 
 
 def import_store(args: argparse.Namespace) -> None:
     """Import the release `args.src` into the store `args.dst`."""
-    codebook, codebook_size = None, args.codebook_size
-    if args.codebook is not None:
-        from seitpp.tokenizers.codebook import load_codebook  # torch is imported where it is needed
-
-        codebook = load_codebook(args.codebook)
-        codebook_size = len(codebook)
-    classes = None
-    if args.classes is not None:
-        from seitpp.ingest.sources import read_class_names
-
-        classes = read_class_names(str(args.classes))
+    codebook = None if args.codebook is None else load_codebook(args.codebook)
+    codebook_size = args.codebook_size if codebook is None else len(codebook)
     release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
     with progress_bar("importing") as progress:
         report = import_release(
@@ -102,7 +92,7 @@ def import_store(args: argparse.Namespace) -> None:
             args.dst,
             codebook=codebook,
             tokenizer={"name": args.name or "unknown"},
-            classes=classes,
+            classes=None if args.classes is None else read_class_names(str(args.classes)),
             synonyms=load_synonyms(args.synonyms) if args.synonyms else None,
             **store_options(args),
             progress=progress,
@@ -129,31 +119,24 @@ def export_release(args: argparse.Namespace) -> None:
             )
         print(f"{file.path}: {file.num_bytes} bytes, {verdict}")
     if reader.codebook is not None:
-        from seitpp.tokenizers.codebook import save_codebook
-
         save_codebook(codebook_path, reader.codebook)
         print(f"{codebook_path}: {codebook_path.stat().st_size} bytes, written")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Import, export or copy, and say what was written."""
     args = parse_args(argv)
-    try:
-        check_other_file(args.src, args.dst)
-        if args.to == "release":
-            export_release(args)
-            return 0
-        if is_release(args.src):
-            import_store(args)
-        else:
-            with progress_bar("copying") as progress:
-                copy_store(StoreReader(args.src), args.dst, **store_options(args), progress=progress)
-        store = StoreReader(args.dst)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    check_other_file(args.src, args.dst)
+    if args.to == "release":
+        export_release(args)
+        return
+    if is_release(args.src):
+        import_store(args)
+    else:
+        with progress_bar("copying") as progress:
+            copy_store(StoreReader(args.src), args.dst, **store_options(args), progress=progress)
+    store = StoreReader(args.dst)
     print(f"{args.dst}: {len(store)} samples, {store.num_bytes} bytes, content hash {store.content_hash}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ does the metadata of the file. ONNX needs `pip install onnx onnxscript onnxrunti
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from seitpp.io.files import check_other_file
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; ones that contradict each other end the program with status 2."""
+    """Read the command line; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint")
@@ -64,7 +63,7 @@ def _batch_size(text: str) -> int | None:
 
 
 def report(parity: Parity) -> str:
-    """One line on a file."""
+    """Return one line on a file."""
     batches = ", ".join(map(str, parity.batch_sizes))
     tokens = "" if parity.token_agreement is None else f", {parity.token_agreement:.2%} of tokens the same"
     return (
@@ -73,32 +72,27 @@ def report(parity: Parity) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the files, run each, and say how far it is from the model."""
     args = parse_args(argv)
     forbid_pickled_code()
-    try:
-        for source in (args.config, args.checkpoint):
-            for suffix in (*SUFFIXES.values(), ".json"):
-                check_other_file(source, f"{args.out}{suffix}")
-        parities = export_classifier(
-            args.config,
-            args.checkpoint,
-            args.out,
-            tokenizer=args.tokenizer,
-            input=args.input,
-            formats=list(SUFFIXES) if args.format == "both" else [args.format],
-            batch_size=args.batch_size,
-            tolerance=args.tolerance,
-            **({"compare_grids": False} if args.any_grid else {}),
-        )
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for source in (args.config, args.checkpoint):
+        for suffix in (*SUFFIXES.values(), ".json"):
+            check_other_file(source, f"{args.out}{suffix}")
+    parities = export_classifier(
+        args.config,
+        args.checkpoint,
+        args.out,
+        tokenizer=args.tokenizer,
+        input=args.input,
+        formats=list(SUFFIXES) if args.format == "both" else [args.format],
+        batch_size=args.batch_size,
+        tolerance=args.tolerance,
+        **({"compare_grids": False} if args.any_grid else {}),
+    )
     for parity in parities:
         print(report(parity))
     print(f"{args.out}.json: what it takes and gives, class names, tokenizer")
-    return 0
 
 
 if __name__ == "__main__":

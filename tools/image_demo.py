@@ -5,7 +5,6 @@ configs/tokenizers/ or a token store that it made, unless the config names one.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -17,7 +16,7 @@ from seitpp.io.command_line import run_tool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line in the shape of OpenMMLab's image demo."""
+    """Read the command line, in the shape of OpenMMLab's image demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("img", metavar="IMG", help="image, folder of images, or folder of a token store")
     parser.add_argument("model", metavar="CONFIG", help="config file")
@@ -38,7 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def results_table(names: Sequence[str], results: Sequence[Mapping]) -> Table:
-    """Classes of each sample, best first."""
+    """Return a table of the classes per sample, best first."""
     table = Table("sample", "label", "class", "score")
     for name, result in zip(names, results, strict=True):
         for rank, entry in enumerate(result["topk"]):
@@ -48,27 +47,17 @@ def results_table(names: Sequence[str], results: Sequence[Mapping]) -> Table:
     return table
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Classify, print and draw; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Classify, print and draw."""
     args = parse_args(argv)
     forbid_pickled_code()
-    try:
-        inferencer = TokenClassificationInferencer(
-            args.model,
-            args.checkpoint,
-            device=args.device,
-            tokenizer=args.tokenizer,
-            compare_grids=not args.any_grid,
-        )
-        inputs = inferencer.open(args.img, args.indices, pictured=args.show or args.show_dir is not None)
-        results = inferencer(inputs, batch_size=args.batch_size, topk=args.topk, show=args.show, show_dir=args.show_dir)
-    except (ValueError, OSError, IndexError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    options = {"device": args.device, "tokenizer": args.tokenizer, "compare_grids": not args.any_grid}
+    inferencer = TokenClassificationInferencer(args.model, args.checkpoint, **options)
+    inputs = inferencer.open(args.img, args.indices, pictured=args.show or args.show_dir is not None)
+    results = inferencer(inputs, batch_size=args.batch_size, topk=args.topk, show=args.show, show_dir=args.show_dir)
     Console().print(results_table(inputs.names, results))
     if args.show_dir is not None:
         print(f"pictures: {args.show_dir}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from mmengine.registry import DefaultScope
 
 from seitpp.engine.config_checks import check_run
 from seitpp.io.checkpoint import forbid_pickled_code
-from seitpp.io.command_line import counted_number, run_tool
+from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.devices import check_device
@@ -30,21 +30,20 @@ from seitpp.token_pairs.maker import make_token_pairs
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config that trains seitpp.TokenAdaptPretrain on images")
     parser.add_argument("out", type=Path, help="folder of the pairs")
-    parser.add_argument("--epochs", type=int, default=1, help="passes over the images, each with its own draws")
-    parser.add_argument("--group-size", type=int, default=32, help="images augmented together (default: 32)")
-    parser.add_argument("--groups-per-part", type=int, default=128, help="groups a file (default: 128)")
+    for name, default, meaning in (
+        ("--epochs", 1, "passes over the images, each with its own draws"),
+        ("--group-size", 32, "images augmented together"),
+        ("--groups-per-part", 128, "groups per file"),
+    ):
+        parser.add_argument(name, type=positive_number, default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--seed", type=counted_number, default=0, help="of order and draws (default: 0)")
     parser.add_argument("--device", help="by default the GPU if there is one")
     add_options_argument(parser)
-    args = parser.parse_args(argv)
-    for name in ("epochs", "group_size", "groups_per_part"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def make(args: argparse.Namespace) -> None:
@@ -76,15 +75,10 @@ def make(args: argparse.Namespace) -> None:
         print(f"{args.out}: {count:,} pairs in groups of {args.group_size}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make the pairs, or this process's share of them."""
-    args = parse_args(argv)
-    try:
-        with process_group_ended():
-            make(args)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from error
-    return 0
+    with process_group_ended():
+        make(parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -9,24 +9,23 @@ original.
 """
 
 import argparse
-import io
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file
+from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import read_npy
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store
 from seitpp.storage.code_table import tokenizer_distance
 from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
-from seitpp.storage.format import atomic_write
+from seitpp.tokenizers.codebook import load_codebook
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """The options; ones that contradict each other end the program with status 2."""
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="action", required=True)
     stores = argparse.ArgumentParser(add_help=False)
@@ -60,7 +59,7 @@ def subset(args: argparse.Namespace) -> None:
     if args.nearest and distance is None and reader.codebook is not None:
         distance = tokenizer_distance(reader.header["tokenizer"], args.src)
     if args.table is not None:
-        table = load_table(args.table)
+        table = read_npy(args.table, "table of codes", at_most=8 * MAX_CODEBOOK_SIZE + 4096)
     else:
         with progress_bar("counting codes") as progress:
             table = codes_in_use(reader, args.min_count, progress)
@@ -73,26 +72,19 @@ def subset(args: argparse.Namespace) -> None:
 
 def restore(args: argparse.Namespace) -> None:
     """Write a subset with its original codes."""
-    codebook = None
-    if args.codebook is not None:
-        from seitpp.tokenizers.codebook import load_codebook  # needs torch
-
-        codebook = load_codebook(args.codebook)
+    codebook = None if args.codebook is None else load_codebook(args.codebook)
+    options = {"codec": args.codec, "resume": args.resume}
     with progress_bar("renumbering") as progress:
-        restore_store(
-            StoreReader(args.src), args.dst, codebook, codec=args.codec, resume=args.resume, progress=progress
-        )
+        restore_store(StoreReader(args.src), args.dst, codebook, **options, progress=progress)
 
 
 def match(args: argparse.Namespace) -> None:
     """Write the table from two codebooks, and say how sure it is."""
-    from seitpp.tokenizers.codebook import load_codebook
-
+    for codebook in (args.subset, args.full):
+        check_other_file(codebook, args.table)
     table, exact, cosines = match_rows(load_codebook(args.subset), load_codebook(args.full))
-    content = io.BytesIO()
-    np.save(content, table, allow_pickle=False)
-    args.table.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(args.table, [content.getvalue()])
+    with written_whole(args.table) as temporary, temporary.open("wb") as file:
+        np.save(file, table, allow_pickle=False)
     worst = int(np.argmin(cosines))
     print(
         f"{args.table}: {exact.sum()} of {len(table)} rows are equal; the lowest cosine is {cosines[worst]:.6f}, of "
@@ -100,25 +92,16 @@ def match(args: argparse.Namespace) -> None:
     )
 
 
-def load_table(path: Path) -> np.ndarray:
-    """Read a table of codes, `ValueError` if the file is none."""
-    return read_npy(path, "table of codes", at_most=8 * MAX_CODEBOOK_SIZE + 4096)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the action, and say what was written."""
     args = parse_args(argv)
-    try:
-        for source in (args.subset, args.full) if args.action == "match" else (args.src,):
-            check_other_file(source, args.table if args.action == "match" else args.dst)
-        {"subset": subset, "restore": restore, "match": match}[args.action](args)
-        if args.action != "match":
-            store = StoreReader(args.dst)
-            print(f"{args.dst}: {len(store)} samples, {store.num_bytes} bytes, content hash {store.content_hash}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if args.action == "match":
+        match(args)
+        return
+    check_other_file(args.src, args.dst)
+    {"subset": subset, "restore": restore}[args.action](args)
+    store = StoreReader(args.dst)
+    print(f"{args.dst}: {len(store)} samples, {store.num_bytes} bytes, content hash {store.content_hash}")
 
 
 if __name__ == "__main__":

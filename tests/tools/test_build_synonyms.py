@@ -1,6 +1,5 @@
 """`tools/build_synonyms.py`: the nearest codes of any codebook, as a file that Token-EDA reads."""
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.tools import tool_main
 from seitpp.augment import TokenEDA, synonyms
 from seitpp.augment.synonyms import nearest_neighbours
 from seitpp.storage import StoreWriter, load_synonyms
 from seitpp.tokenizers.codebook import save_codebook
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "build_synonyms.py"
 K = 40
 CODEBOOK = np.random.default_rng(0).normal(size=(K, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOL))["main"]
+    return tool_main("build_synonyms.py")
 
 
 def write_store(path: Path, codebook: np.ndarray | None, **facts: str) -> Path:

@@ -1,24 +1,23 @@
 """`tools/convert_store.py`: import, export and copy from the command line."""
 
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.tools import tool_main
 from seitpp.storage import StoreReader, write_release
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_store.py"
 SIZE = ["--codebook-size", "391"]
 CODEBOOK = np.random.default_rng(2).normal(size=(391, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOL))["main"]
+    return tool_main("convert_store.py")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.tools import tool_main
 from seitpp.storage import StoreReader, StoreWriter, write_release
-
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "inspect_store.py"
 
 
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOL))["main"]
+    return tool_main("inspect_store.py")
 
 
 @pytest.fixture

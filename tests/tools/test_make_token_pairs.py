@@ -254,23 +254,23 @@ class TestTool:
     def test_it_makes_what_a_data_set_reads(
         self, tool: Callable, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert tool(TOOL, config, tmp_path / "pairs", *self.SIZES) == 0
+        tool(TOOL, config, tmp_path / "pairs", *self.SIZES)
         assert "8 pairs in groups of 4" in capsys.readouterr().out
         assert TokenPairReader(tmp_path / "pairs").num_groups == 2
         header = json.loads((tmp_path / "pairs" / "pairs.json").read_text())
         assert [augment["type"] for augment in header["augments"]] == [augment["type"] for augment in AUGMENTS]
 
     def test_mistakes_are_one_line(self, tool: Callable, config: Path, tmp_path: Path) -> None:
-        with pytest.raises(SystemExit, match="9 images do not fill a group of 32"):
+        with pytest.raises(ValueError, match="9 images do not fill a group of 32"):
             tool(TOOL, config, tmp_path / "pairs")
-        with pytest.raises(SystemExit, match=r"nowhere\.npy does not exist"):
+        with pytest.raises(FileNotFoundError, match=r"nowhere\.npy does not exist"):
             tool(TOOL, config, "pairs", *self.SIZES, "--cfg-options", "model.tokenizer.codebook=nowhere.npy")
 
     @pytest.mark.parametrize("option", ["--epochs", "--group-size", "--groups-per-part"])
     def test_counts_are_at_least_one(self, tool: Callable, option: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             tool(TOOL, "config.py", "pairs", option, "0")
-        assert f"{option} must be at least 1, got 0" in capsys.readouterr().err
+        assert f"argument {option}: '0' is no whole number from 1 on" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,23 +1,22 @@
 """`tools/remap_codes.py`: subset, restore and match from the command line."""
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.tools import tool_main
 from seitpp.storage import StoreReader, StoreWriter
 from seitpp.tokenizers.codebook import save_codebook
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "remap_codes.py"
 K, USED = 60, np.array([9, 2, 40])
 CODEBOOK = np.random.default_rng(2).normal(size=(K, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOL))["main"]
+    return tool_main("remap_codes.py")
 
 
 @pytest.fixture
