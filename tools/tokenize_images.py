@@ -17,7 +17,6 @@ from rich.table import Table
 
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
-from seitpp.ingest.label_checks import early_warnings
 from seitpp.ingest.processes import Processes
 from seitpp.ingest.report import TokenizeReport, left_out_message
 from seitpp.ingest.sources.base import described_endings
@@ -167,7 +166,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     job = job_of(args, processes)
     plan = make_plan(job, processes)
     if processes.is_first:
-        for warning in plan.source.warnings() + early_warnings(plan.source):
+        for warning in plan.source.warnings():
             print(f"warning: {warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":

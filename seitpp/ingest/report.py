@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from torch import Tensor
 from seitpp.images.label_maps import label_histogram
 from seitpp.ingest.fitting import spread
 from seitpp.ingest.job import Plan
-from seitpp.ingest.label_checks import classes_without_pixels, late_warnings
 from seitpp.ingest.loading import ImageBatches
 from seitpp.ingest.merging import Totals, keep_records, num_left_out, read_header
 from seitpp.ingest.output import OutputFolder
@@ -26,6 +26,7 @@ from seitpp.visualization.pictures import reconstruction_grid
 
 _SAMPLE_IMAGES = 64
 _PICTURE_IMAGES = 8
+_MUCH_IGNORED = 0.5
 _LEAST_SAME = 0.9  # near ties change single codes, on another device or with another batch size
 
 
@@ -84,9 +85,18 @@ class TokenizeReport:
                 f"store has, such as {self.changed_images[0]}: they were changed since, perhaps before a run was "
                 "continued. Delete the store and run the same command to make it from the images as they are"
             )
-        return lines + late_warnings(
-            self.share_ignored_pixels, self.classes_without_pixels, self.num_classes_with_pixels
-        )
+        if self.share_ignored_pixels is not None and self.share_ignored_pixels >= _MUCH_IGNORED:
+            lines.append(
+                f"{self.share_ignored_pixels:.1%} of the label maps' pixels mean ignore; was a class lost, by "
+                "--reduce-zero-label or by masks that use 255 for one?"
+            )
+        if empty := self.classes_without_pixels:
+            lines.append(f"{len(empty)} classes have no pixel in any label map: {shorten(empty, 10)}")
+        if self.num_classes_with_pixels is not None and self.num_classes_with_pixels < 2:
+            lines.append(
+                f"the label maps hold {self.num_classes_with_pixels} class; a segmentation model needs two or more"
+            )
+        return lines
 
 
 def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
@@ -140,8 +150,17 @@ def _label_map_facts(reader: StoreReader | None) -> dict[str, Any]:
     return {
         "share_ignored_pixels": histogram["ignored_share"],
         "num_classes_with_pixels": sum(entry["pixels"] > 0 for entry in histogram["classes"]),
-        "classes_without_pixels": classes_without_pixels(histogram),
+        "classes_without_pixels": _classes_without_pixels(histogram),
     }
+
+
+def _classes_without_pixels(histogram: Mapping[str, Any]) -> list[str]:
+    """Return the names of classes without a pixel; indices below the largest that occurs, where there are no names."""
+    classes = histogram["classes"]
+    if any(entry["name"] is not None for entry in classes):
+        return [entry["name"] or str(entry["class"]) for entry in classes if not entry["pixels"]]
+    present = {entry["class"] for entry in classes if entry["pixels"]}
+    return [str(index) for index in range(max(present, default=0)) if index not in present]
 
 
 def unreadable_list(totals: Totals) -> bytes:

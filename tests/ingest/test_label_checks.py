@@ -11,7 +11,6 @@ from PIL import Image
 
 from seitpp.images.label_maps import label_histogram, label_map_path
 from seitpp.ingest import TokenizeJob, make_plan, make_report, open_image_source, tokenize
-from seitpp.ingest.label_checks import early_warnings
 from seitpp.ingest.processes import Processes
 from seitpp.ingest.report import TokenizeReport
 from seitpp.storage import StoreReader
@@ -43,7 +42,7 @@ def job_of(make_job: Callable, root: Path, out: Path, **options: object) -> Toke
 
 def test_masks_of_0_and_255_are_warned_of(pairs: Callable, make_job: Callable, tmp_path: Path) -> None:
     root = pairs(0, 255)
-    (line,) = early_warnings(open_image_source(root, split="training"))
+    (line,) = open_image_source(root, split="training").warnings()
     assert "the 3 label maps looked at hold 0 and 255 alone, and 255 means ignore" in line
     job = job_of(make_job, root, tmp_path / "store", classes_file=str(root / "classes.txt"))
     report = report_of(job)
@@ -61,7 +60,7 @@ def test_masks_of_0_and_255_are_warned_of(pairs: Callable, make_job: Callable, t
 def test_second_reduction_is_warned_of(pairs: Callable, make_job: Callable, tmp_path: Path) -> None:
     root = pairs(0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 255)
     opened = open_image_source(root, split="training", reduce_zero_label=True)
-    (line,) = early_warnings(opened)
+    (line,) = opened.warnings()
     assert "hold 255 (ignore) already, as if 0 had been made ignore before" in line
     job = job_of(make_job, root, tmp_path / "store", reduce_zero_label=True)
     assert any(
@@ -71,8 +70,8 @@ def test_second_reduction_is_warned_of(pairs: Callable, make_job: Callable, tmp_
 
 def test_sound_maps_are_not_warned_of(pairs: Callable, make_job: Callable, tmp_path: Path) -> None:
     root = pairs(0, 1, 2, 255)
-    assert not early_warnings(open_image_source(root, split="training"))
-    assert not early_warnings(open_image_source(root, split="training", unlabelled=True))
+    assert not open_image_source(root, split="training").warnings()
+    assert not open_image_source(root, split="training", unlabelled=True).warnings()
     job = job_of(make_job, root, tmp_path / "store", classes_file=str(root / "classes.txt"))
     report = report_of(job)
     assert report.classes_without_pixels == [] and not report.warnings()

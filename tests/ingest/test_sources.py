@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from seitpp.ingest import open_image_source
-from seitpp.ingest.sources import ImageSource, files, folder
+from seitpp.ingest.sources import ImageSource, files, folders
 from seitpp.ingest.sources.tars import expand_tar_pattern
 
 
@@ -203,10 +203,10 @@ def test_output_among_the_images_is_refused(class_folder: Callable, tmp_path: Pa
 
 def test_planning_for_many_names_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"n{label:04d}/n{label:04d}_{number:05d}.JPEG" for label in range(100) for number in range(1000)]
-    monkeypatch.setattr(folder, "list_files", lambda root: names)
-    monkeypatch.setattr(folder, "list_folders", lambda root: sorted({name.split("/")[0] for name in names}))
+    monkeypatch.setattr(folders, "list_files", lambda root: names)
+    monkeypatch.setattr(folders, "list_folders", lambda root: sorted({name.split("/")[0] for name in names}))
     start = time.process_time()
-    source = folder.FolderSource(str(tmp_path))
+    source = folders.FolderSource(str(tmp_path))
     source.describe()
     source.warnings()
     assert len(source) == 100_000 and time.process_time() - start < 3  # a million: ten times as much
@@ -274,7 +274,7 @@ def test_labels_of_a_list_can_be_left_out(listed: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("list.txt", "\n\n", "names no images; expected one path a line"),
+        ("list.txt", "\n\n", "names no images; expected one path per line"),
         ("list.txt", "a.png\nd.png\na.png\n", r"line 3: a.png is named already in line 1"),
         ("list.txt", "a.png 1\n./a.png 1\n", r"line 2: ./a.png is named already in line 1"),
         ("list.txt", "a.png 1\nd.png\n", "line 2: the label is missing, while other lines have one"),
@@ -426,7 +426,10 @@ def test_hidden_members_of_a_tar_are_left_out(tmp_path: Path) -> None:
         ({"0.png": png_bytes(), "0.jpg": b""}, r"key 0 has two images, 0.png and 0.jpg"),
         ({"0.png": png_bytes(), "0.cls": b"cat"}, r"0.cls holds 'cat', expected a class index"),
         ({"0.png": png_bytes(), "0.cls": b"9" * 30}, "expected a class index"),
-        ({"0.png": png_bytes(), "0.cls": b"1", "1.png": png_bytes()}, r"sample 1 has no class \(.cls\), others differ"),
+        (
+            {"0.png": png_bytes(), "0.cls": b"1", "1.png": png_bytes()},
+            r"1.png has no class beside it \(.cls\), others have one",
+        ),
     ],
 )
 def test_wrong_tar_files_are_refused(tmp_path: Path, members: dict[str, bytes], message: str) -> None:

@@ -1,22 +1,26 @@
-"""What every source of images offers: their names in a fixed order, their bytes, and labels if there are any."""
+"""What every source of images offers: names in a fixed order, the bytes of each image, and labels if there are any."""
 
+import contextlib
 import hashlib
 import os
-import unicodedata
+import posixpath
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, decode_image
+from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, UnreadableImageError, decode_image
+from seitpp.images.label_files import IGNORE_INDEX, read_label_indices
 from seitpp.ingest.sources.files import local_path
+from seitpp.ingest.sources.labels import alike_warnings
 from seitpp.io.checkpoint import shorten
 from seitpp.storage.format import canonical_json
+
+_MAPS_LOOKED_AT = 64
 
 
 class ImageSource(ABC):
@@ -24,7 +28,7 @@ class ImageSource(ABC):
 
     Attributes:
         kind: What sort of source, such as `folder`; goes into the store's header.
-        names: One name an image, unique, with forward slashes.
+        names: One name per image, unique, with forward slashes.
         labels: Class index of each image, (N,), int64, or None.
         classes: Class names in the order of their indices, or None.
         annotated: Whether each image has a label map.
@@ -52,14 +56,14 @@ class ImageSource(ABC):
 
     @abstractmethod
     def read(self, index: int) -> bytes:
-        """Bytes of an image's file."""
+        """Return the bytes of an image's file."""
 
     def read_annotation(self, index: int) -> bytes:
-        """Bytes of an image's label map; only where `annotated`."""
+        """Return the bytes of an image's label map; only where `annotated`."""
         raise NotImplementedError(f"{self.kind} sources have no label maps")
 
     def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
-        """An image as RGB or grey, and the bytes it took in its source.
+        """Return an image as RGB or grey, and the bytes it takes in its source.
 
         Raises:
             UnreadableImageError: It cannot be decoded.
@@ -70,15 +74,15 @@ class ImageSource(ABC):
 
     @property
     def label_kind(self) -> str:
-        """Kind of labels in the words of a store."""
+        """Kind of labels, in the words of a store: `class`, `segmentation` or `none`."""
         return "segmentation" if self.annotated else "none" if self.labels is None else "class"
 
     def describe(self) -> dict[str, Any]:
-        """Facts for a store's header; a hash stands for the list of images."""
+        """Return the metadata for a store's header; a hash stands for the list of images."""
         return {"kind": self.kind, "num_images": len(self), "images_sha256": self.fingerprint()}
 
     def warnings(self) -> list[str]:
-        """What a person may want to know before a long run; classes with a single image, for one."""
+        """Say what a person may want to know before a long run, one line each."""
         lines = []
         if self.skipped:
             lines.append(
@@ -87,7 +91,7 @@ class ImageSource(ABC):
             )
         if self.label_kind == "none" and not self.unlabelled:
             lines.append("no labels were found, so the images have none; pass --unlabelled if that is meant")
-        return lines + self._label_warnings()
+        return lines + self._label_warnings() + self._label_map_warnings()
 
     def _label_warnings(self) -> list[str]:
         if self.labels is None or not len(self.labels):
@@ -108,8 +112,31 @@ class ImageSource(ABC):
     def _shown_class(self, index: int) -> str:
         return repr(self.classes[index]) if self.classes else str(int(index))
 
+    def _label_map_warnings(self) -> list[str]:
+        """Look at a few label maps, evenly spread, for values that contradict the options; skip unreadable ones."""
+        if not self.annotated:
+            return []
+        count = min(_MAPS_LOOKED_AT, len(self))
+        found: set[int] = set()
+        for number in range(count):
+            with contextlib.suppress(UnreadableImageError, OSError):
+                content = self.read_annotation(number * len(self) // count)
+                found.update(np.unique(read_label_indices(content, self.max_pixels).indices).tolist())
+        looked_at = f"the {count} label maps looked at"
+        if self.reduce_zero_label and found & {IGNORE_INDEX, 65535}:
+            return [
+                f"{looked_at} hold {max(found)} (ignore) already, as if 0 had been made ignore before; where 0 is a "
+                "class, --reduce-zero-label loses it and moves all others: leave it out"
+            ]
+        if found == {0, IGNORE_INDEX}:
+            return [
+                f"{looked_at} hold 0 and 255 alone, and 255 means ignore, so that one class is left; save masks of two "
+                "classes as 0 and 1"
+            ]
+        return []
+
     def fingerprint(self) -> str:
-        """SHA-256 over the names and labels in their order."""
+        """Return the SHA-256 over the names and labels in their order."""
         if self._fingerprint is None:
             digest = hashlib.sha256(canonical_json(self.names))
             if self.labels is not None:
@@ -123,43 +150,29 @@ class ImageSource(ABC):
         Raises:
             ValueError: It is one of `folders`, or lies in one.
         """
-        inner = local_path(out)
         for folder in self.folders:
-            outer = local_path(folder)
-            if (inner is None) != (outer is None):
-                continue
-            if inner is None or outer is None:
-                inside = f"{out.rstrip('/')}/".startswith(f"{folder.rstrip('/')}/")
-            else:
-                inner_path, outer_path = os.path.realpath(inner), os.path.realpath(outer)
-                inside = os.path.commonpath([inner_path, outer_path]) == outer_path
-            if inside:
+            inner, outer = out, folder
+            if (local_out := local_path(out)) is not None and (local_folder := local_path(folder)) is not None:
+                inner, outer = os.path.realpath(local_out), os.path.realpath(local_folder)
+            if f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/"):
                 raise ValueError(f"{out} lies inside {folder}, where images are looked for; name a folder elsewhere")
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file's ending is that of an image format we read."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return _ending(name) in IMAGE_SUFFIXES
 
 
 def count_endings(names: Iterable[str]) -> dict[str, int]:
-    """How many names have each ending, in lower case, the most frequent first."""
-    counts = Counter(PurePosixPath(name).suffix.lower() or "(none)" for name in names)
+    """Count how many names have each ending, in lower case, the most frequent first."""
+    counts = Counter(_ending(name) or "(none)" for name in names)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def described_endings(counts: Mapping[str, int]) -> str:
-    """Endings and their counts, as `.pdf 3, .gz 1`; the first 20."""
+    """Write endings and their counts as `.pdf 3, .gz 1`; the first 20."""
     return shorten([f"{ending} {count:,}" for ending, count in counts.items()], 20)
 
 
-def alike_warnings(classes: Sequence[str]) -> list[str]:
-    """What to say of class names that a person reads as the same: other Unicode forms, blanks, cases."""
-    groups: dict[str, list[str]] = {}
-    for name in classes:
-        visible = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
-        groups.setdefault(" ".join(visible.casefold().split()), []).append(name)
-    if not (alike := [names for names in groups.values() if len(names) > 1]):
-        return []
-    names = " and ".join(ascii(name) for name in alike[0][:2])
-    return [f"class names that read alike and yet are different classes: {len(alike)}, such as {names}"]
+def _ending(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()

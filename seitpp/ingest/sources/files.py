@@ -1,105 +1,91 @@
-"""Files on this machine, or, for paths with `://`, in an object storage through fsspec."""
+"""Reading files and folders through fsspec: of this machine, or, by paths with `://`, of an object storage."""
 
 import errno
 import os
 import stat
 from collections import Counter
 from pathlib import Path
-from typing import Any
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 URL_SIGN = "://"
-_FILE_URL = "file://"
+_LOCAL = LocalFileSystem()
 _MOST_VISITS = 100
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a path goes through fsspec, as `s3://bucket/images` does."""
+    """Whether a path is a URL, as `s3://bucket/images` is."""
     return URL_SIGN in str(path)
 
 
+def file_system(path: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a path or URL, and the path in it.
+
+    Raises:
+        ImportError: The driver for this kind of URL (s3fs, gcsfs) is not installed.
+    """
+    return url_to_fs(path) if is_url(path) else (_LOCAL, path)  # fsspec would read a path with `::` as a chain of two
+
+
 def local_path(path: str) -> str | None:
-    """The path on this machine that a path or `file://` URL means; None for other URLs."""
-    if not is_url(path):
-        return path
-    return file_system(path)[1] if path.startswith(_FILE_URL) else None
+    """Return the path on this machine that a path or URL means; None for other storages."""
+    system, inner = file_system(path)
+    return inner if isinstance(system, LocalFileSystem) else None
 
 
 def parent(path: str) -> str:
-    """The folder that a file lies in; of a URL, without the last slash unless nothing else is left."""
-    if not is_url(path):
-        return os.path.dirname(path) or "."
-    scheme, _, inner = path.partition(URL_SIGN)
-    return f"{scheme}{URL_SIGN}{inner.rpartition('/')[0]}"
+    """Return the folder that a file lies in."""
+    return path[: path.rindex("/") + 1] if is_url(path) else os.path.dirname(path) or "."
 
 
-def file_system(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it.
-
-    Raises:
-        ImportError: fsspec, or its driver for this kind of URL, is not installed.
-    """
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError as error:
-        raise ImportError(
-            f"{url} needs fsspec: pip install fsspec, and the driver of the storage (s3fs, gcsfs)"
-        ) from error
-    return url_to_fs(str(url))
-
-
-def join(root: str, *names: str) -> str:
-    """A path below `root`, local or URL; an absolute name stands alone."""
-    if names and (is_url(names[-1]) or (not is_url(root) and os.path.isabs(names[-1]))):
-        return names[-1]
-    if not is_url(root):
-        return os.path.join(root, *names)
-    return "/".join([root if root.endswith(URL_SIGN) else root.rstrip("/"), *names])
+def join(root: str, name: str) -> str:
+    """Return the path of `name` in the folder `root`; a URL or an absolute path stands alone."""
+    return name if is_url(name) else os.path.join(root, name)
 
 
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
-    if is_url(path):
-        system, inner = file_system(path)
-        return system.exists(inner)
-    return os.path.exists(path)
+    system, inner = file_system(path)
+    return system.exists(inner)
 
 
 def is_folder(path: str) -> bool:
     """Whether a folder is there."""
-    if is_url(path):
-        system, inner = file_system(path)
-        return system.isdir(inner)
-    return os.path.isdir(path)
+    system, inner = file_system(path)
+    return system.isdir(inner)
 
 
 def list_files(root: str) -> list[str]:
-    """Every file below a folder, as paths relative to it with forward slashes, in code-point order.
+    """List every file below a folder, as paths relative to it with forward slashes, in code-point order.
 
     Links to folders are followed, but for one to a folder that it lies in. Hidden files and folders (a leading dot) are
     left out.
 
     Raises:
         OSError: A folder cannot be read.
-        ValueError: Links make a maze of the folders.
+        ValueError: Links lead to a folder by too many ways.
     """
-    if is_url(root):
-        system, inner = file_system(root)
+    system, inner = file_system(root)
+    if isinstance(system, LocalFileSystem):  # fsspec does not follow links, and passes over what it may not read
+        found = _walk(inner)
+    else:
         inner = inner.rstrip("/")
         found = [name[len(inner) :].lstrip("/") for name in system.find(inner)]
-    else:
-        found = _walk(root)
-    return sorted(name for name in found if not any(part.startswith(".") for part in name.split("/")))
+    return sorted(name for name in found if "/." not in f"/{name}")
 
 
 def list_folders(root: str) -> list[str]:
-    """Names of the folders right below a folder, hidden ones left out, in code-point order."""
-    if is_url(root):
-        system, inner = file_system(root)
+    """List the names of the folders right below a folder, hidden ones left out, in code-point order."""
+    system, inner = file_system(root)
+    if isinstance(system, LocalFileSystem):
+        with os.scandir(inner) as entries:
+            found = [entry.name for entry in entries if _is_folder(entry)]
+    else:
         entries = system.ls(inner, detail=True)
         found = [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
-    else:
-        with os.scandir(root) as entries:
-            found = [entry.name for entry in entries if _is_folder(entry)]
     return sorted(name for name in found if not name.startswith("."))
 
 
@@ -138,32 +124,29 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def read_file(path: str, offset: int = 0, size: int | None = None) -> bytes:
-    """Bytes of a file, or `size` of them from `offset`; raises as `open_file`."""
-    if is_url(path):
-        system, inner = file_system(path)
-        return system.cat_file(inner, start=offset, end=None if size is None else offset + size)
-    with open_file(path) as file:
-        file.seek(offset)
-        return file.read(size)
+    """Read a file, or `size` bytes of it from `offset`; raises as `open_file`."""
+    system, inner = _readable(path)
+    return system.cat_file(inner, start=offset, end=None if size is None else offset + size)
 
 
-def open_file(path: str) -> Any:
-    """An ordinary file, opened to read bytes.
+def open_file(path: str) -> AbstractBufferedFile:
+    """Open an ordinary file to read bytes.
 
     Raises:
         OSError: It cannot be read, or is a folder, a pipe or a device, which might never end.
     """
-    if is_url(path):
-        system, inner = file_system(path)
-        return system.open(inner, "rb")
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a null byte in the name
-        raise OSError(errno.EINVAL, f"no name of a file, {error}", path) from error
-    file = os.fdopen(handle, "rb") if stat.S_ISREG(mode := os.fstat(handle).st_mode) else None
-    if file is not None:
-        return file
-    os.close(handle)
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    raise OSError(errno.EINVAL, "a pipe, socket or device where a file is expected", path)
+    system, inner = _readable(path)
+    return system.open(inner, "rb")
+
+
+def _readable(path: str) -> tuple[AbstractFileSystem, str]:
+    """Return what `file_system` does; refuse what would block or never end."""
+    system, inner = file_system(path)
+    if isinstance(system, LocalFileSystem):
+        try:
+            mode = os.stat(inner).st_mode
+        except ValueError as error:  # a null byte in the name
+            raise OSError(errno.EINVAL, f"no name of a file, {error}", path) from error
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise OSError(errno.EINVAL, "a pipe, socket or device where a file is expected", path)
+    return system, inner

@@ -1,6 +1,7 @@
-"""Class names, and labels as text, from lists and tar files, to class indices: numbers stay, names are sorted."""
+"""Class names, and the text labels of lists and tar files as class indices: numbers stay, names are sorted."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -37,6 +38,18 @@ def read_class_names(path: str) -> list[str]:
     return names
 
 
+def alike_warnings(classes: Sequence[str]) -> list[str]:
+    """Say which class names a person reads as the same: other Unicode forms, blanks, cases."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        visible = "".join(one for one in unicodedata.normalize("NFKC", name) if unicodedata.category(one) != "Cf")
+        groups.setdefault(" ".join(visible.casefold().split()), []).append(name)
+    if not (alike := [names for names in groups.values() if len(names) > 1]):
+        return []
+    names = " and ".join(ascii(name) for name in alike[0][:2])
+    return [f"class names that read alike and yet are different classes: {len(alike)}, such as {names}"]
+
+
 def is_number(text: str) -> bool:
     """Whether a label is numeric text, such as `10` or `10.0`."""
     return _NUMBER.fullmatch(text) is not None
@@ -45,7 +58,7 @@ def is_number(text: str) -> bool:
 def class_labels(
     entries: Sequence[tuple[str, str]], classes: Sequence[str] | None
 ) -> tuple[np.ndarray, list[str] | None]:
-    """Class indices of labels that are all numbers or all names.
+    """Return the class indices of labels that are all numbers or all names.
 
     Args:
         entries: Where each label stands, as in "list.csv, line 3", and its text.
@@ -56,8 +69,8 @@ def class_labels(
         where labels are numbers without names.
 
     Raises:
-        ValueError: Numbers and names are mixed, a number is no class index, or a name is not among those given; with
-            the place.
+        ValueError: Numbers and names are mixed, a number is no class index, or a name is not among those given; says
+            where.
     """
     texts = [text for _, text in entries]
     if classes is None or not set(texts) <= set(classes):
@@ -68,28 +81,28 @@ def class_labels(
             _refuse_mixture(entries, numeric)
             classes = sorted(set(texts))
     index = {name: number for number, name in enumerate(classes)}
-    for place, text in entries:
+    for origin, text in entries:
         if text not in index:
-            raise ValueError(f"{place}: label {text!r} is not among the {len(index)} classes")
+            raise ValueError(f"{origin}: label {text!r} is not among the {len(index)} classes")
     return np.array([index[text] for text in texts], np.int64), list(classes)
 
 
 def _indices(entries: Sequence[tuple[str, str]], classes: Sequence[str] | None) -> np.ndarray:
     known: dict[str, int] = {}
-    for place, text in entries:
+    for origin, text in entries:
         if text not in known:
-            known[text] = _class_index(place, text)
+            known[text] = _class_index(origin, text)
         if classes is not None and known[text] >= len(classes):
-            raise ValueError(f"{place}: label {text} is not below {len(classes)}, the number of classes")
+            raise ValueError(f"{origin}: label {text} is not below {len(classes)}, the number of classes")
     return np.array([known[text] for _, text in entries], np.int64)
 
 
-def _class_index(place: str, text: str) -> int:
+def _class_index(origin: str, text: str) -> int:
     number = Decimal(text)
     if number.adjusted() > 20 or number > LARGEST_LABEL:
-        raise ValueError(f"{place}: label {text} is above {LARGEST_LABEL}, expected a class index")
+        raise ValueError(f"{origin}: label {text} is above {LARGEST_LABEL}, expected a class index")
     if number < 0 or number.adjusted() < -20 or number != int(number):
-        raise ValueError(f"{place}: label {text} is no class index, expected a whole number from 0")
+        raise ValueError(f"{origin}: label {text} is no class index, expected a whole number from 0")
     return int(number)
 
 
@@ -98,9 +111,9 @@ def _refuse_mixture(entries: Sequence[tuple[str, str]], numeric: Sequence[bool])
     if not any(numeric):
         return
     odd = sum(numeric) * 2 < len(numeric)
-    place, text = entries[list(numeric).index(odd)]
+    origin, text = entries[list(numeric).index(odd)]
     usual = entries[list(numeric).index(not odd)][1]
     raise ValueError(
-        f"{place}: label {text!r} is {'a' if odd else 'no'} number, unlike most others, such as {usual!r}; mend it, or "
-        "give the class names with --classes FILE if all are names"
+        f"{origin}: label {text!r} is {'a' if odd else 'no'} number, unlike most others, such as {usual!r}; mend it, "
+        "or give the class names with --classes FILE if all are names"
     )

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from PIL import Image
 
-from seitpp.images.decoding import UnreadableImageError, decode_image, to_eight_bit
+from seitpp.images.decoding import UnreadableImageError, to_eight_bit
 from seitpp.images.label_files import IGNORE_INDEX
 from seitpp.ingest.sources.base import ImageSource, count_endings
 from seitpp.ingest.sources.files import is_url, join, list_files, read_file
@@ -47,7 +47,10 @@ class MMDatasetSource(ImageSource):
         dataset = self._build(cfg, dict(loader["dataset"]))
         if not len(dataset):
             raise ValueError(f"{config}: the data set of the {split} split is empty")
-        infos = [self._kept_fields(dataset.get_data_info(index)) for index in range(len(dataset))]
+        # What is used of a sample; the rest would fill the memory.
+        kept = ("img_path", "img", "gt_label", "seg_map_path")
+        samples = map(dataset.get_data_info, range(len(dataset)))
+        infos = [{key: info[key] for key in kept if key in info} for info in samples]
         self._images = [self._image_of(info) for info in infos]
         self.skipped = _files_left_out(dataset, self._images)
         self.names = [
@@ -58,19 +61,18 @@ class MMDatasetSource(ImageSource):
             self._take_labels(dataset, infos)
 
     def read(self, index: int) -> bytes:
-        """Bytes of an image's file."""
+        """Return the bytes of an image's file."""
         return read_file(self._images[index])
 
     def read_annotation(self, index: int) -> bytes:
-        """Bytes of an image's label map."""
+        """Return the bytes of an image's label map."""
         return read_file(self._maps[index])
 
     def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
-        """An image as RGB or grey, and its bytes (of the array, where there is no file)."""
+        """Return an image as RGB or grey, and its bytes (of the array, where there is no file)."""
         image = self._images[index]
         if isinstance(image, str):
-            content = self.read(index)
-            return decode_image(content, in_channels, self.max_pixels), len(content)
+            return super().load(index, in_channels)
         if image.dtype != np.uint8:
             raise UnreadableImageError(f"it is an array of {image.dtype}, expected uint8")
         return to_eight_bit(Image.fromarray(image), in_channels), image.nbytes
@@ -86,11 +88,6 @@ class MMDatasetSource(ImageSource):
                 f"{self._config}: the data set {dataset.get('type')!r} cannot be opened{hint}: {error}"
             ) from error
 
-    @staticmethod
-    def _kept_fields(info: dict[str, Any]) -> dict[str, Any]:
-        """What is used of a sample; the rest would fill the memory."""
-        return {key: info[key] for key in ("img_path", "img", "gt_label", "seg_map_path") if key in info}
-
     def _image_of(self, info: dict[str, Any]) -> str | np.ndarray:
         image = info.get("img_path", info.get("img"))
         if not isinstance(image, (str, np.ndarray)):
@@ -101,7 +98,7 @@ class MMDatasetSource(ImageSource):
         metainfo = dataset.metainfo
         self.classes = list(metainfo["classes"]) if metainfo.get("classes") else None
         for name in ("seg_map_path", "gt_label"):
-            lacking = [place for place, info in enumerate(infos) if info.get(name) is None]
+            lacking = [index for index, info in enumerate(infos) if info.get(name) is None]
             if 0 < len(lacking) < len(infos):
                 raise ValueError(f"{self._config}: {self.names[lacking[0]]} has no {name}, others have one")
         if all(info.get("seg_map_path") for info in infos):
@@ -119,15 +116,15 @@ class MMDatasetSource(ImageSource):
                 )
             self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
         elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
-            self.labels = self._checked([int(info["gt_label"]) for info in infos])
+            self.labels = self._class_indices([int(info["gt_label"]) for info in infos])
         elif any(info.get("gt_label") is not None for info in infos):
             raise ValueError(
                 f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
                 "index; pass --unlabelled to leave labels out"
             )
 
-    def _checked(self, labels: list[int]) -> np.ndarray:
-        """Class indices, (N,), int64; raises `ValueError` at one that is none."""
+    def _class_indices(self, labels: list[int]) -> np.ndarray:
+        """Return labels as (N,), int64; raise `ValueError` at one that is no class index."""
         end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
         for name, label in zip(self.names, labels, strict=True):
             if not 0 <= label < end:
@@ -138,7 +135,7 @@ class MMDatasetSource(ImageSource):
 
 
 def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:
-    """Endings of the files in the data set's folders that are no samples, where it took what it found there.
+    """Count the endings of the files in the data set's folder that are no samples, where it took what it found there.
 
     The data sets of mmpretrain and mmseg take endings of their own choice. With an annotation file, what is left out
     is left out on purpose.

@@ -1,18 +1,17 @@
 """Opening any source of images by its path."""
 
 import re
+from typing import Any
 
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest.sources.base import ImageSource, is_image_name
 from seitpp.ingest.sources.files import exists, is_folder, join, list_files, list_folders
-from seitpp.ingest.sources.folder import FolderSource
+from seitpp.ingest.sources.folders import FolderSource, PairSource
 from seitpp.ingest.sources.labels import read_class_names
-from seitpp.ingest.sources.listing import ListSource
+from seitpp.ingest.sources.lists import ListSource
 from seitpp.ingest.sources.mm_dataset import MMDatasetSource
-from seitpp.ingest.sources.pairs import PairSource
 from seitpp.ingest.sources.tars import TarSource
 
-_LISTS = (".txt", ".csv")
 _COMPRESSED = re.compile(r"\.(tgz|tar\.\w+)$")
 
 
@@ -34,7 +33,7 @@ def open_image_source(
             them, or an OpenMMLab config (`.py`). Any may be a URL that fsspec knows, but for the config.
         split: Sub-folder of that name, or the split of a config.
         root: Folder of the paths in a list.
-        classes_file: Class names, one a line, in the order of their indices.
+        classes_file: Class names, one per line, in the order of their indices.
         annotations: Folder of label maps for the images in `path`.
         reduce_zero_label: Whether 0 in the label maps means "ignore".
         unlabelled: Whether to leave labels out.
@@ -46,43 +45,40 @@ def open_image_source(
     """
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
-    source = _open(str(path), split, root, classes_file, annotations, reduce_zero_label, unlabelled)
+    source = _open(
+        str(path),
+        {
+            "--split": split,
+            "--root": root,
+            "--classes": read_class_names(classes_file) if classes_file else None,
+            "--annotations": annotations,
+            "--reduce-zero-label": reduce_zero_label,
+            "--unlabelled": unlabelled,
+        },
+    )
     source.max_pixels, source.unlabelled = max_pixels, unlabelled
-    _check_class_names(source)
+    for name in source.classes or ():  # of folders, for one
+        if any("\ud800" <= character <= "\udfff" for character in str(name)):
+            raise ValueError(f"class folder {name!r} has a name that is no text in UTF-8; rename it")
     return source
 
 
-def _open(
-    path: str,
-    split: str | None,
-    root: str | None,
-    classes_file: str | None,
-    annotations: str | None,
-    reduce_zero_label: bool,
-    unlabelled: bool,
-) -> ImageSource:
-    given = {
-        "--split": split,
-        "--root": root,
-        "--classes": classes_file,
-        "--annotations": annotations,
-        "--reduce-zero-label": reduce_zero_label,
-        "--unlabelled": unlabelled,
-    }
+def _open(path: str, options: dict[str, Any]) -> ImageSource:
+    """Open images; `options` are those of the command line by their names."""
 
-    def allow(what: str, *options: str) -> None:
-        for option, value in given.items():
-            if value and option not in options:
+    def allow(what: str, *allowed: str) -> None:
+        for option, value in options.items():
+            if value and option not in allowed:
                 raise ValueError(f"{path} is {what}, for which {option} means nothing; leave it out")
 
-    classes = read_class_names(classes_file) if classes_file else None
+    split, classes, unlabelled = options["--split"], options["--classes"], options["--unlabelled"]
     if path.endswith(".py"):
         allow("a config", "--split", "--unlabelled")
         return MMDatasetSource(path, split or "train", unlabelled)
-    if path.endswith(_LISTS):
+    if path.endswith((".txt", ".csv")):
         allow("a list", "--root", "--classes", "--unlabelled")
         _require(path)
-        return ListSource(path, root, classes, unlabelled)
+        return ListSource(path, options["--root"], classes, unlabelled)
     if path.endswith(".tar"):
         allow("a tar file", "--classes", "--unlabelled")
         return TarSource(path, classes, unlabelled)
@@ -92,28 +88,21 @@ def _open(
         raise ValueError(
             f"{path} is not a source of images; expected a folder, .txt, .csv, .tar or config .py file{hint}"
         )
-    pairs = annotations is None and is_folder(join(path, "images")) and is_folder(join(path, "annotations"))
+    images, maps, reduced = join(path, "images"), options["--annotations"], options["--reduce-zero-label"]
+    pairs = maps is None and is_folder(images) and is_folder(join(path, "annotations"))
     if pairs and not unlabelled:
         allow("a folder with annotations", "--split", "--classes", "--reduce-zero-label")
-        images, maps = join(path, "images"), join(path, "annotations")
-        return PairSource(_sub(images, split), _sub(maps, split), classes, reduce_zero_label)
-    folder = _sub(join(path, "images") if pairs else path, split)
-    if annotations is not None:
+        return PairSource(_sub(images, split), _sub(join(path, "annotations"), split), classes, reduced)
+    folder = _sub(images if pairs else path, split)
+    if maps is not None:
         allow("a folder with annotations", "--split", "--classes", "--annotations", "--reduce-zero-label")
-        return PairSource(folder, annotations, classes, reduce_zero_label)
+        return PairSource(folder, maps, classes, reduced)
     files = list_files(folder)
     if any(name.endswith(".tar") for name in files) and not any(is_image_name(name) for name in files):
         allow("a folder of tar files", "--split", "--classes", "--unlabelled")
         return TarSource(folder, classes, unlabelled)
     allow("a folder without annotations", "--split", "--classes", "--unlabelled")
     return FolderSource(folder, unlabelled, classes, files)
-
-
-def _check_class_names(source: ImageSource) -> None:
-    """Refuse names of class folders that are in another encoding than the file system's."""
-    for name in source.classes or ():
-        if any("\ud800" <= character <= "\udfff" for character in str(name)):
-            raise ValueError(f"class folder {name!r} has a name that is no text in UTF-8; rename it")
 
 
 def _sub(folder: str, split: str | None) -> str:

@@ -3,18 +3,18 @@
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from seitpp.ingest.sources.base import ImageSource, described_endings, is_image_name
 from seitpp.ingest.sources.files import is_folder, join, list_files, open_file, read_file
-from seitpp.ingest.sources.folder import refuse_splits
+from seitpp.ingest.sources.folders import refuse_splits
 from seitpp.ingest.sources.labels import class_labels, is_number
 from seitpp.io.untrusted import PARSER_ERRORS, parse_json_object, shown
 
@@ -37,8 +37,9 @@ class _Member(NamedTuple):
 
 @dataclass(slots=True)
 class _Sample:
-    """An image, and what lies beside it: its label, its JSON file, and the endings of all else."""
+    """An image in the tar file `path`, and the files of its label and its metadata beside it."""
 
+    path: str
     image: _Member
     label: _Member | None = None
     json: _Member | None = None
@@ -68,14 +69,14 @@ class TarSource(ImageSource):
         self.paths = expand_tar_pattern(pattern)
         self.folders = (pattern,) if is_folder(pattern) else ()
         self.names, self._members = [], []
-        samples: list[tuple[str, str, _Sample]] = []  # with the tar file and the key
+        samples: list[_Sample] = []
         skipped: Counter[str] = Counter()
         for number, path in enumerate(self.paths):
             file_name = path.replace("\\", "/").rpartition("/")[2]
-            for key, sample in _index(path, skipped, unlabelled).items():
+            for sample in _index(path, skipped, unlabelled):
                 self.names.append(f"{file_name}/{sample.image.name}")
                 self._members.append((number, sample.image.offset, sample.image.size))
-                samples.append((path, key, sample))
+                samples.append(sample)
         self.skipped = dict(skipped.most_common())
         if not self.names:
             raise ValueError(f"{pattern} holds no images in its {len(self.paths)} tar files")
@@ -86,7 +87,7 @@ class TarSource(ImageSource):
             self._example = entries[0][1]
 
     def read(self, index: int) -> bytes:
-        """Bytes of an image's file."""
+        """Return the bytes of an image's file."""
         number, offset, size = self._members[index]
         return read_file(self.paths[number], offset, size)
 
@@ -97,19 +98,18 @@ class TarSource(ImageSource):
             lines.insert(0, f"labels were taken from {self._origin}: {found} classes, such as {self._example!r}")
         return lines
 
-    def _label_texts(self, pattern: str, samples: list[tuple[str, str, _Sample]]) -> list[tuple[str, str]]:
-        """Where the label of each sample stands, and its text; nothing where there are no labels."""
-        if any(sample.label is not None for _, _, sample in samples):
+    def _label_texts(self, pattern: str, samples: list[_Sample]) -> list[tuple[str, str]]:
+        """Return where the label of each sample stands, and its text; nothing where there are no labels."""
+        if any(sample.label is not None for sample in samples):
             return _plain_labels(samples)
-        num_json = sum(sample.json is not None for _, _, sample in samples)
+        num_json = sum(sample.json is not None for sample in samples)
         if num_json and (entries := _json_labels(samples)):
             self._origin = "the JSON files beside the images"
             return entries
-        if folders := _class_folders(pattern, [sample.image.name for _, _, sample in samples]):
+        if folders := _class_folders(pattern, [sample.image.name for sample in samples]):
             refuse_splits(pattern, sorted(set(folders)))
             self._origin = "the folders inside the tar files"
-            places = (f"{path}: {sample.image.name}" for path, _, sample in samples)
-            return list(zip(places, folders, strict=True))
+            return [(f"{one.path}: {one.image.name}", folder) for one, folder in zip(samples, folders, strict=True)]
         beside = {ending: count for ending, count in self.skipped.items() if not ending.startswith("(")}
         if beside := {**beside, **({".json": num_json} if num_json else {})}:
             raise ValueError(
@@ -121,7 +121,7 @@ class TarSource(ImageSource):
 
 
 def expand_tar_pattern(pattern: str) -> list[str]:
-    """The tar files that a pattern or folder names, in order."""
+    """Return the tar files that a pattern or folder names, in order."""
     if braces := _BRACES.search(pattern):
         low, high = braces.groups()
         if not 0 <= int(high) - int(low) < _MOST_FILES:
@@ -137,8 +137,8 @@ def expand_tar_pattern(pattern: str) -> list[str]:
     return [pattern]
 
 
-def _index(path: str, skipped: Counter[str], unlabelled: bool) -> dict[str, _Sample]:
-    """The samples of a tar file by their keys, in the file's order; counts what is no part of one in `skipped`."""
+def _index(path: str, skipped: Counter[str], unlabelled: bool) -> list[_Sample]:
+    """List the samples of a tar file in the file's order; count what is no part of one in `skipped`."""
     samples: dict[str, _Sample] = {}
     beside: dict[str, dict[str, _Member]] = {}
     for entry in _entries(path):
@@ -155,7 +155,7 @@ def _index(path: str, skipped: Counter[str], unlabelled: bool) -> dict[str, _Sam
         if is_image_name(entry.name):
             if key in samples:
                 raise ValueError(f"{path}: key {key} has two images, {samples[key].image.name} and {entry.name}")
-            samples[key] = _Sample(member)
+            samples[key] = _Sample(path, member)
         elif kind := "label" if ending in _LABEL_ENDINGS else "json" if ending == "json" else "":
             if kind in (known := beside.setdefault(key, {})) and not unlabelled:
                 raise ValueError(f"{path}: key {key} has two files of its class, {known[kind].name} and {entry.name}")
@@ -167,7 +167,7 @@ def _index(path: str, skipped: Counter[str], unlabelled: bool) -> dict[str, _Sam
             samples[key].label, samples[key].json = members.get("label"), members.get("json")
         else:
             skipped.update(PurePosixPath(member.name).suffix.lower() for member in members.values())
-    return samples
+    return list(samples.values())
 
 
 def _kind_of(entry: tarfile.TarInfo) -> str:
@@ -177,67 +177,59 @@ def _kind_of(entry: tarfile.TarInfo) -> str:
     return "(hard link)" if entry.islnk() else "(link)" if entry.issym() else "(device or pipe)"
 
 
-def _beside(
-    samples: list[tuple[str, str, _Sample]], which: str, at_most: int
-) -> Iterator[tuple[str, _Member | None, bytes]]:
-    """Tar file, place and content of the label's or the JSON file of each sample; reads each tar file once."""
-    for path, group in groupby(samples, itemgetter(0)):
+def _read_beside(samples: list[_Sample], which: str, at_most: int) -> Iterator[tuple[_Sample, _Member | None, bytes]]:
+    """Yield the label's or the JSON file of each sample and its content; open each tar file once."""
+    for path, group in groupby(samples, attrgetter("path")):
         with open_file(path) as file:
-            for _, _, sample in group:
+            for sample in group:
                 member = getattr(sample, which)
                 if member is not None:
                     file.seek(member.offset)
-                yield path, member, b"" if member is None else file.read(min(member.size, at_most + 1))
+                yield sample, member, b"" if member is None else file.read(min(member.size, at_most + 1))
 
 
-def _plain_labels(samples: list[tuple[str, str, _Sample]]) -> list[tuple[str, str]]:
-    """Where the label of each sample stands, and its text, a number."""
-    given = [sample.label is not None for _, _, sample in samples]
-    if not all(given):
-        path, key, sample = samples[given.index(not given[0])]
-        raise ValueError(
-            f"{path}: sample {key} has {'no' if sample.label is None else 'a'} class (.cls), others differ"
-        )
+def _plain_labels(samples: list[_Sample]) -> list[tuple[str, str]]:
+    """Return where the label of each sample stands, and its text, a number."""
     entries = []
-    for path, member, content in _beside(samples, "label", _MOST_LABEL_BYTES):
+    for sample, member, content in _read_beside(samples, "label", _MOST_LABEL_BYTES):
+        if member is None:
+            raise ValueError(f"{sample.path}: {sample.image.name} has no class beside it (.cls), others have one")
         text = content.decode("utf-8-sig", "replace").strip()
         if not is_number(text) or len(content) > _MOST_LABEL_BYTES:
-            raise ValueError(f"{path}: {member.name} holds {text[:40]!r}, expected a class index")
-        entries.append((f"{path}: {member.name}", text))
+            raise ValueError(f"{sample.path}: {member.name} holds {text[:40]!r}, expected a class index")
+        entries.append((f"{sample.path}: {member.name}", text))
     return entries
 
 
-def _json_labels(samples: list[tuple[str, str, _Sample]]) -> list[tuple[str, str]]:
-    """Labels in the samples' JSON files; nothing where the first has none.
+def _json_labels(samples: list[_Sample]) -> list[tuple[str, str]]:
+    """Return the labels in the samples' JSON files; nothing where the first has none.
 
     Raises:
         ValueError: A file is missing, damaged, or has no such label, though the first has one.
     """
     entries: list[tuple[str, str]] = []
     field = None
-    for path, member, content in _beside(samples, "json", _MOST_JSON_BYTES):
+    for sample, member, content in _read_beside(samples, "json", _MOST_JSON_BYTES):
         if member is None:
-            name = samples[len(entries)][2].image.name
-            raise ValueError(f"{path}: {name} has no JSON file, others have one; pass --unlabelled to leave labels out")
-        place = f"{path}: {member.name}"
+            raise ValueError(
+                f"{sample.path}: {sample.image.name} has no JSON file, others have one; pass --unlabelled to leave "
+                "labels out"
+            )
+        origin = f"{sample.path}: {member.name}"
         if len(content) > _MOST_JSON_BYTES:
-            raise ValueError(f"{place} has {member.size:,} bytes, expected the facts of one image")
-        facts = parse_json_object(content, place)
-        if field is None and (field := next((name for name in _LABEL_FIELDS if name in facts), None)) is None:
+            raise ValueError(f"{origin} has {member.size:,} bytes, expected the metadata of one image")
+        metadata = parse_json_object(content, origin)
+        if field is None and (field := next((name for name in _LABEL_FIELDS if name in metadata), None)) is None:
             return []
-        entries.append((place, _label_text(place, facts, field)))
+        value = metadata.get(field)
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not str(value).strip():
+            raise ValueError(f"{origin}: {field} is {shown(value)}, expected a class index or name")
+        entries.append((origin, str(value).strip()))
     return entries
 
 
-def _label_text(place: str, facts: Mapping[str, Any], field: str) -> str:
-    value = facts.get(field)
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not str(value).strip():
-        raise ValueError(f"{place}: {field} is {shown(value)}, expected a class index or name")
-    return str(value).strip()
-
-
 def _class_folders(pattern: str, names: list[str]) -> list[str]:
-    """The first folder of each name below those that all share; nothing where all share all.
+    """Return the first folder of each name below those that all names share; nothing where there is none.
 
     Raises:
         ValueError: Images lie beside folders of images, or names lead out of the tar file.
@@ -259,7 +251,7 @@ def _class_folders(pattern: str, names: list[str]) -> list[str]:
 
 
 def _entries(path: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar file."""
+    """Yield the members of a tar file, one header at a time."""
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:

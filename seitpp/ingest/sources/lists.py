@@ -48,14 +48,14 @@ class ListSource(ImageSource):
         content, is_csv = read_file(path), PurePosixPath(path).suffix.lower() == ".csv"
         rows = _parse_csv(path, content, unlabelled) if is_csv else _parse_text(path, content)
         if not rows:
-            raise ValueError(f"{path} names no images; expected one path a line, or a CSV file with a column 'path'")
+            raise ValueError(f"{path} names no images; expected one path per line, or a CSV file with a column 'path'")
         self._refuse_duplicates([(line, name) for line, name, _ in rows])
         self.names = [name for _, name, _ in rows]
         if not unlabelled:
             self._label([(line, label) for line, _, label in rows], classes)
 
     def read(self, index: int) -> bytes:
-        """Bytes of an image's file."""
+        """Return the bytes of an image's file."""
         return read_file(join(self.root, self.names[index]))
 
     def _refuse_duplicates(self, rows: list[tuple[int, str]]) -> None:
@@ -78,7 +78,7 @@ class ListSource(ImageSource):
 
 
 def _parse_text(path: str, content: bytes) -> list[tuple[int, str, str | None]]:
-    """(line, path, label) of each line.
+    """Return line number, path and label of each image.
 
     There are labels if every line ends with a number after a blank, or some image's name is followed by one word.
     """
@@ -92,7 +92,7 @@ def _parse_text(path: str, content: bytes) -> list[tuple[int, str, str | None]]:
 
 
 def _split_label(line: str) -> tuple[str, str | None]:
-    """A line's path and its label at the end, if it has one: a number, or any word behind the name of an image."""
+    """Split a line into its path and the label at its end, a number or any word behind the name of an image."""
     words = line.rsplit(maxsplit=1)
     if len(words) == 2 and (is_number(words[1]) or (is_image_name(unquoted(words[0])) and not is_image_name(line))):
         return unquoted(words[0]), words[1]

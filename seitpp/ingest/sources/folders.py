@@ -1,6 +1,7 @@
-"""Images in a folder: one folder a class, or all together without labels."""
+"""Images in folders: one folder per class, all together without labels, or with label maps beside them."""
 
 import os
+from collections import Counter
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class FolderSource(ImageSource):
         if not self.names:
             kinds = described_endings(self.skipped)
             found = f"{len(files)} files of other kinds, such as {files[0]} ({kinds})" if files else "no files"
-            raise ValueError(f"{root} holds no images: {found}; expected image files or one folder of them a class")
+            raise ValueError(f"{root} holds no images: {found}; expected image files or one folder of them per class")
         nested = ["/" in name for name in self.names]
         if unlabelled or not any(nested):
             return
@@ -52,7 +53,7 @@ class FolderSource(ImageSource):
         self._label(classes)
 
     def read(self, index: int) -> bytes:
-        """Bytes of an image's file."""
+        """Return the bytes of an image's file."""
         return read_file(join(self.root, self.names[index]))
 
     def _label(self, classes: list[str] | None) -> None:
@@ -68,7 +69,7 @@ class FolderSource(ImageSource):
         index = {name: number for number, name in enumerate(self.classes)}
         labels = np.array([index[folder] for folder in folders], np.int64)
         order = np.argsort(labels, kind="stable")  # the names' order puts "a b/" before "a/"
-        self.names = [self.names[place] for place in order]
+        self.names = [self.names[index] for index in order]
         self.labels = labels[order]
 
     def _refuse_links(self, folders: list[str]) -> None:
@@ -76,7 +77,7 @@ class FolderSource(ImageSource):
         if is_url(self.root):
             return
         targets = {name: os.path.join(self.root, name) for name in os.listdir(self.root) if not name.startswith(".")}
-        # Not one to itself, which leads to no other place.
+        # A link to itself is not among them: it leads to no class.
         lost = (
             name
             for name, path in targets.items()
@@ -103,6 +104,66 @@ class FolderSource(ImageSource):
                     f"{moved[0][1]}; give another order with --classes FILE"
                 )
         return lines
+
+
+class PairSource(ImageSource):
+    """Images with label maps, as ADE20k keeps them: `images/SPLIT/a.jpg` and `annotations/SPLIT/a.png`.
+
+    Each image has the label map of the same relative name, but for the ending.
+
+    Args:
+        images: Folder of the images.
+        annotations: Folder of the label maps.
+        classes: Class names in the order of their indices.
+        reduce_zero_label: Whether 0 in a label map means "ignore" and classes start at 1, as in ADE20k.
+
+    Raises:
+        ValueError: There are no images, or an image or a label map is alone.
+    """
+
+    kind = "pairs"
+    annotated = True
+
+    def __init__(
+        self, images: str, annotations: str, classes: list[str] | None = None, reduce_zero_label: bool = False
+    ) -> None:
+        self.images, self.annotations = images, annotations
+        self.folders = (images, annotations)
+        self.classes, self.reduce_zero_label = classes, reduce_zero_label
+        found, found_maps = list_files(images), list_files(annotations)
+        self.names = [name for name in found if is_image_name(name)]
+        self.skipped = count_endings(name for name in found + found_maps if not is_image_name(name))
+        if not self.names:
+            kinds = f": {described_endings(self.skipped)}" if self.skipped else ""
+            raise ValueError(f"{images} holds no images{kinds}")
+        maps = {_stem(name): name for name in found_maps if is_image_name(name)}
+        stems = [_stem(name) for name in self.names]
+        if len(set(stems)) != len(stems):
+            twice = next(stem for stem, count in Counter(stems).items() if count > 1)
+            raise ValueError(f"{images} holds two images that differ in their ending alone: {twice}")
+        if lonely := [name for name, stem in zip(self.names, stems, strict=True) if stem not in maps]:
+            raise ValueError(
+                f"{len(lonely)} images in {images} have no annotation in {annotations}, such as {lonely[0]}; expected "
+                f"{_stem(lonely[0])}.png there"
+            )
+        if unused := sorted(maps.keys() - set(stems)):
+            raise ValueError(
+                f"{len(unused)} annotations in {annotations} have no image in {images}, such as {maps[unused[0]]}"
+            )
+        self._maps = [maps[stem] for stem in stems]
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image's file."""
+        return read_file(join(self.images, self.names[index]))
+
+    def read_annotation(self, index: int) -> bytes:
+        """Return the bytes of an image's label map."""
+        return read_file(join(self.annotations, self._maps[index]))
+
+
+def _stem(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.rpartition(".")[0]
 
 
 def refuse_splits(source: str, folders: list[str]) -> None:
