@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from seitpp.registry import TRANSFORMS
 from seitpp.structures.transform_tree import walk
 from seitpp.tokenizers.codebook import NEAREST_CODES
+from seitpp.tokenizers.encoding import reencoded
 from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity, settings_identity
 from seitpp.tokenizers.precision import network_precision
-from seitpp.tokenizers.reencoding import reencoded
 
 _ADVICE = "Use the tokenizer that made the tokens"
 _ON_TOKENS = ("PixelAugment", "TokenAdaptAugment", "TokenEDA", "ToCodes")

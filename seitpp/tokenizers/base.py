@@ -1,6 +1,7 @@
-"""What every tokenizer offers: images to codes, codes to images, and the facts a store records about it."""
+"""What every tokenizer offers: images to codes, codes to images, and the description that a store records."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -21,18 +22,18 @@ _MODES = {
 class Tokenizer(nn.Module, ABC):
     """Images (B, C, H, W) with values in `pixel_range`, to codes (B, H / stride, W / stride), and back.
 
-    A tokenizer without a codebook describes a place of the grid by several integers, its `channels`; tokens are then
+    A tokenizer without a codebook has several integers per position, its `channels`; tokens are then
     (B, H / stride, W / stride, channels) and may be negative.
 
     Attributes:
         codebook: The K vectors that codes index, (K, D), float32, or None.
-        channels: Integers a place of the grid, or None for one code.
+        channels: Integers per position, or None for one code.
         minimum: Smallest token; tokens lie in [minimum, minimum + codebook_size).
-        stride: Pixels that a code is high and wide.
+        stride: Height and width of a code in pixels.
         in_channels: Colour channels C, 3 (RGB) or 1 (grey).
-        image_size: Height and width that `resize` brings images to.
-        resize_mode: How: to the exact size without keeping the aspect, or covering it and cut from the centre.
-        resize_rule: By which filters, see `seitpp.images.resizing`; constructors call it `resize`.
+        image_size: Height and width that images are resized to.
+        resize_mode: `exact`: to that size whatever the aspect; `center-crop`: until it is covered, then the centre.
+        resize_rule: Filters, see `seitpp.images.resizing`; constructors call it `resize`.
         pixel_range: Smallest and largest pixel value that `encode` expects and `decode` aims at.
         spatial: Whether codes lie on a grid that covers the image; geometric augmentation needs one.
         can_decode: Whether `decode` works; networks loaded without their decoder cannot.
@@ -53,7 +54,7 @@ class Tokenizer(nn.Module, ABC):
     @property
     def codebook_size(self) -> int:
         """Number of codes K, or of values that a token may take."""
-        assert self.codebook is not None  # whoever has none overrides this
+        assert self.codebook is not None  # a tokenizer without one overrides this
         return len(self.codebook)
 
     @property
@@ -75,22 +76,22 @@ class Tokenizer(nn.Module, ABC):
         """Codes (B, h, w) to images (B, C, h * stride, w * stride), not clamped to `pixel_range`."""
 
     def decode_known(self, codes: Tensor) -> Tensor:
-        """`decode` without a look at the values, which would wait for a GPU; for tokens that are known to be right."""
+        """`decode` without checking the values, which would wait for a GPU."""
         return self.decode(codes)
 
     @abstractmethod
     def describe(self) -> dict:
-        """Plain facts for a store's header: `type`, options that rebuild it beside its codebook, `preprocessing`."""
+        """Describe it in plain values for a store's header: `type`, options that rebuild it, `preprocessing`."""
 
     def describe_preprocessing(self) -> dict:
-        """How images are prepared, for `describe`."""
+        """Describe how images are prepared, for `describe`."""
         return {
             "pixel_range": list(self.pixel_range),
             "resize": f"{DESCRIPTIONS[self.resize_rule]} {_MODES[self.resize_mode].format(*self.image_size)}",
         }
 
     def set_resizing(self, resize: ResizeRule, resize_mode: ResizeMode) -> None:
-        """Check and take what a constructor was told of resizing.
+        """Check and set a constructor's options of resizing.
 
         Raises:
             ValueError: There is no such rule or mode.
@@ -101,16 +102,12 @@ class Tokenizer(nn.Module, ABC):
         self.resize_mode, self.resize_rule = resize_mode, resize
 
     def describe_resizing(self) -> dict:
-        """Options of resizing, for `describe`; the rule only where it is another than before there were several."""
+        """Describe the options of resizing, for `describe`; without the default rule, as stores always did."""
         rule = {} if self.resize_rule == "bicubic" else {"resize": self.resize_rule}
         return {"resize_mode": self.resize_mode, **rule}
 
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that `encode` cannot take.
-
-        Raises:
-            ValueError: Their type, number of channels or size does not fit.
-        """
+        """Raise `ValueError` unless type, number of channels and size of the images fit `encode`."""
         sides = images.shape[-2:]
         if images.ndim != 4 or images.shape[1] != self.in_channels or any(s % self.stride or not s for s in sides):
             raise ValueError(
@@ -121,17 +118,17 @@ class Tokenizer(nn.Module, ABC):
             raise ValueError(f"images are {images.dtype}; expected floats in {self.pixel_range}, such as bytes / 255")
 
     def from_bytes(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, C, H, W), uint8 in [0, 255], to floats in `pixel_range`."""
+        """Scale pixels (B, C, H, W), uint8 in [0, 255], to floats in `pixel_range`."""
         low, high = self.pixel_range
         return pixels.float().mul_((high - low) / 255).add_(low)
 
     def to_bytes(self, images: Tensor) -> Tensor:
-        """Inverse of `from_bytes`: rounded and clamped to [0, 255], uint8."""
+        """Invert `from_bytes`: round and clamp to [0, 255], uint8."""
         low, high = self.pixel_range
         return images.float().sub(low).mul_(255 / (high - low)).round_().clamp_(0, 255).to(torch.uint8)
 
     def resize(self, images: Tensor) -> Tensor:
-        """Bring images (B, C, H, W) to `image_size` as `resize_mode` and `resize_rule` say, kept in `pixel_range`.
+        """Resize images (B, C, H, W) to `image_size` by `resize_mode` and `resize_rule`, kept in `pixel_range`.
 
         Files are resized as 8-bit images by `seitpp.images.decoding.fit_image`, which follows the same rule and rounds.
         """
@@ -161,8 +158,13 @@ class Tokenizer(nn.Module, ABC):
         return torch.cat([self.encode(self.resize(batch)) for batch in images.split(batch_size)])
 
 
+def as_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return one number or two as (height, width)."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
 def _box_weights(size: int, halved: int) -> Tensor:
-    """Weights (halved, size) of Pillow's box filter along one side."""
+    """Return the weights (halved, size) of Pillow's box filter along one side."""
     centres = (torch.arange(halved, dtype=torch.float64) + 0.5) * size / halved
     offsets = (torch.arange(size, dtype=torch.float64) + 0.5 - centres[:, None]) * halved / size
     weights = ((offsets > -0.5) & (offsets <= 0.5)).float()

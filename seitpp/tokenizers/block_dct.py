@@ -1,4 +1,4 @@
-"""Quantised frequency coefficients of 8 x 8 blocks, what a JPEG file holds before its entropy coding; no network.
+"""Quantised frequency coefficients of 8 x 8 blocks, as a JPEG file holds before its entropy coding; no network.
 
 Colours as JFIF defines them (full-range YCbCr), the cosine transform of ITU-T T.81 A.3.3, its Annex K tables scaled by
 quality as libjpeg does, chroma at full resolution (4:4:4), frequencies in zigzag order.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seitpp.images.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
-from seitpp.tokenizers.base import ResizeMode, Tokenizer
+from seitpp.tokenizers.base import ResizeMode, Tokenizer, as_size
 
 _SIZE = 8
 _FREQUENCIES = _SIZE * _SIZE
@@ -48,10 +48,10 @@ _TO_YCBCR = (
 
 @TOKENIZERS.register_module()
 class BlockDCT(Tokenizer):
-    """Images to integers: (B, H / 8, W / 8, channels), for each 8 x 8 block its quantised DCT coefficients.
+    """Images to integers (B, H / 8, W / 8, channels): the quantised DCT coefficients of each 8 x 8 block.
 
     Channels run from the lowest frequency up in zigzag order; at each frequency Y, then Cb and Cr as far as they are
-    kept. Nothing is lost but by rounding and by the coefficients that are left out.
+    kept. Only rounding and the coefficients that are left out lose something.
 
     Args:
         image_size: Height and width that images are resized to, multiples of 8.
@@ -61,7 +61,7 @@ class BlockDCT(Tokenizer):
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
         block_size: Always 8, as the tables are.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.images.resizing`.
+        resize: Filters, see `seitpp.images.resizing`.
     """
 
     codebook = None
@@ -80,7 +80,7 @@ class BlockDCT(Tokenizer):
         resize: ResizeRule = "bicubic",
     ) -> None:
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        self.image_size = as_size(image_size)
         if block_size != _SIZE or any(side % _SIZE for side in self.image_size):
             raise ValueError(f"blocks are 8 x 8, got block_size {block_size} for image_size {self.image_size}")
         if in_channels not in (1, 3):
@@ -99,8 +99,8 @@ class BlockDCT(Tokenizer):
             self._make_constants()
 
     def _make_constants(self) -> None:
-        """The cosines, the steps of every component and frequency, the colour matrices, and the smallest token."""
-        basis = dct_basis(zigzag_order())  # (64 frequencies, 64 places)
+        """Register the cosines, the steps of every component and frequency and the colour matrices; set `minimum`."""
+        basis = dct_basis(zigzag_order())  # (64 frequencies, 64 positions)
         steps = torch.stack([quantization_table(self.quality, chroma=chroma) for chroma in (False, True, True)])
         steps = steps[: self.in_channels, zigzag_order()]  # (components, 64 frequencies)
         self.minimum = -_largest_token(basis, steps, self._kept())
@@ -111,11 +111,11 @@ class BlockDCT(Tokenizer):
 
     @property
     def codebook_size(self) -> int:
-        """Values a token may take: the largest coefficient that an image can have, either sign, and 0."""
+        """Number of values of a token: up to the largest coefficient that an image can have, either sign, and 0."""
         return 1 - 2 * self.minimum
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [0, 1] to coefficients (B, H / 8, W / 8, channels), int64."""
+        """Transform images (B, C, H, W) in [0, 1] to coefficients (B, H / 8, W / 8, channels), int64."""
         self.check_images(images)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             samples = images.float() * 255
@@ -125,22 +125,22 @@ class BlockDCT(Tokenizer):
             samples[:, 0] -= _CENTRE
             coefficients = to_blocks(samples) @ self.basis.T  # (B, components, h, w, 64)
             tokens = (coefficients / self.steps[:, None, None]).round_().long()
-        return tokens.permute(0, 2, 3, 4, 1).flatten(3)[..., self._places()]
+        return tokens.permute(0, 2, 3, 4, 1).flatten(3)[..., self._indices()]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Coefficients (B, h, w, channels) to images (B, C, 8 h, 8 w), not clamped; left-out ones count as 0.
+        """Transform coefficients (B, h, w, channels) to images (B, C, 8 h, 8 w), not clamped; left-out ones are 0.
 
         Raises:
-            ValueError: They are no integers of that shape, or no image has such a one.
+            ValueError: They are not integers of that shape, or larger than those of any image.
         """
         self._check_tokens(codes)
         return self.decode_known(codes)
 
     def decode_known(self, codes: Tensor) -> Tensor:
-        """`decode` without a look at the values."""
+        """`decode` without checking the values."""
         with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
             every = torch.zeros(*codes.shape[:3], _FREQUENCIES * self.in_channels, device=codes.device)
-            every[..., self._places()] = codes.float()
+            every[..., self._indices()] = codes.float()
             coefficients = every.unflatten(3, (_FREQUENCIES, -1)).permute(0, 4, 1, 2, 3) * self.steps[:, None, None]
             samples = from_blocks(coefficients @ self.basis)
             samples[:, 0] += _CENTRE
@@ -162,7 +162,7 @@ class BlockDCT(Tokenizer):
             )
 
     def describe(self) -> dict:
-        """Facts for a store's header; they rebuild the tokenizer."""
+        """Describe it for a store's header, which rebuilds the tokenizer."""
         return {
             "type": "BlockDCT",
             "image_size": list(self.image_size),
@@ -179,11 +179,11 @@ class BlockDCT(Tokenizer):
         }
 
     def _kept(self) -> list[int]:
-        """Frequencies kept of each component."""
+        """Return the number of frequencies kept of each component."""
         return [self.luma_coefficients, self.chroma_coefficients, self.chroma_coefficients][: self.in_channels]
 
-    def _places(self) -> list[int]:
-        """Where the channels stand among all 64 x components coefficients, frequency first."""
+    def _indices(self) -> list[int]:
+        """Return the indices of the channels among all 64 x components coefficients, frequency first."""
         kept = self._kept()
         return [
             frequency * self.in_channels + component
@@ -194,19 +194,18 @@ class BlockDCT(Tokenizer):
 
 
 def zigzag_order() -> list[int]:
-    """The 64 places of a block (row * 8 + column), lowest frequency first (T.81, figure A.6)."""
-    places = [(row, column) for row in range(_SIZE) for column in range(_SIZE)]
+    """Return the 64 positions of a block (row * 8 + column), lowest frequency first (T.81, figure A.6)."""
 
-    def along(place: tuple[int, int]) -> tuple[int, int]:
-        row, column = place
+    def along(position: int) -> tuple[int, int]:
+        row, column = divmod(position, _SIZE)
         diagonal = row + column
         return diagonal, column if diagonal % 2 == 0 else row
 
-    return [row * _SIZE + column for row, column in sorted(places, key=along)]
+    return sorted(range(_FREQUENCIES), key=along)
 
 
 def dct_basis(order: Sequence[int]) -> Tensor:
-    """Orthonormal 2-d cosines of 8 x 8 blocks as rows, (64 frequencies in `order`, 64 places), float64."""
+    """Return orthonormal 2-d cosines of 8 x 8 blocks as rows, (64 frequencies in `order`, 64 positions), float64."""
     frequency = torch.arange(_SIZE, dtype=torch.float64)
     angles = torch.outer(frequency, 2 * frequency + 1) * math.pi / (2 * _SIZE)
     one_dimensional = angles.cos() * (2 / _SIZE) ** 0.5
@@ -215,7 +214,7 @@ def dct_basis(order: Sequence[int]) -> Tensor:
 
 
 def quantization_table(quality: int, chroma: bool) -> Tensor:
-    """The Annex K table scaled as libjpeg does (`jpeg_set_quality`, baseline), row by row, (64,), int64 in [1, 255].
+    """Return the Annex K table scaled as by libjpeg (`jpeg_set_quality`, baseline), row by row, (64,), in [1, 255].
 
     Raises:
         ValueError: `quality` is not in [1, 100].
@@ -228,20 +227,20 @@ def quantization_table(quality: int, chroma: bool) -> Tensor:
 
 
 def to_blocks(maps: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, C, H / 8, W / 8, 64), the places of a block row by row."""
+    """Cut maps (B, C, H, W) into blocks (B, C, H / 8, W / 8, 64), each row by row."""
     return maps.unflatten(3, (-1, _SIZE)).unflatten(2, (-1, _SIZE)).transpose(3, 4).flatten(4)
 
 
 def from_blocks(blocks: Tensor) -> Tensor:
-    """Inverse of `to_blocks`."""
+    """Invert `to_blocks`."""
     return blocks.unflatten(4, (_SIZE, _SIZE)).transpose(3, 4).flatten(4).flatten(2, 3)
 
 
 def _largest_token(basis: Tensor, steps: Tensor, kept: Sequence[int]) -> int:
-    """Largest absolute quantised coefficient that any image with pixels in [0, 255] has, among those kept."""
+    """Return the largest absolute quantised coefficient, among those kept, of any image with pixels in [0, 255]."""
     bounds = []
     for component, count in enumerate(kept):
-        # Y - 128 lies in [-128, 127], Cb and Cr in [-127.5, 127.5]; the extreme block follows the cosine's signs.
+        # Y - 128 is in [-128, 127], Cb and Cr in [-127.5, 127.5]; the extreme block follows the cosine's signs.
         low, high = (-_CENTRE, 255 - _CENTRE) if component == 0 else (-127.5, 127.5)
         positive, negative = basis.clamp(min=0).sum(dim=1), basis.clamp(max=0).sum(dim=1)
         extreme = torch.maximum(high * positive + low * negative, -(low * positive + high * negative))

@@ -1,23 +1,29 @@
-"""The codebook: K vectors that codes index. Reading, writing, hashing it, and the nearest-code search.
+"""The codebook: K vectors that codes index. Reading, writing, hashing it, subsets of it, and the nearest-code search.
 
-Used by tokenizers, the data preprocessor and augmentations alike. Nearest code after L2 normalisation of both sides is
-what ViT-VQGAN's quantiser does (Yu et al., 2021) and what SeiT's released codes were assigned with.
+Tokenizers, the data preprocessor and augmentations share it. The nearest code after L2 normalisation of both sides is
+ViT-VQGAN's quantiser (Yu et al., 2021), which SeiT's released codes were assigned with.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seitpp.io.checkpoint import shorten
 from seitpp.io.files import written_whole
 from seitpp.io.plain_objects import NotPlainError
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import read_npy
+from seitpp.storage import StoreReader
 from seitpp.storage import format as store_format
+from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
+
+CodeSubset = str | Path | Sequence[int] | np.ndarray | Tensor
 
 _MOST_BYTES = 1 << 32
 # Scores of this many elements a thread (1 MiB of float32) stay in a CPU core's cache; more rows at once run slower.
@@ -27,7 +33,7 @@ _DEVICE_SCORE_ELEMENTS = 1 << 28
 
 
 def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
-    """SHA-256 (hex) of the codebook's rows as C-ordered little-endian float32, the identity that stores record."""
+    """Return the SHA-256 (hex) of the rows as C-ordered little-endian float32, which stores record."""
     array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
     return store_format.codebook_sha256(array)
 
@@ -47,8 +53,6 @@ def load_codebook(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if path.is_dir():
-        from seitpp.storage import StoreReader
-
         codebook = StoreReader(path, allow_incomplete=True).codebook
         if codebook is None:
             raise ValueError(f"store {path} carries no codebook; name a codebook file (.npy or a torch tensor) instead")
@@ -64,7 +68,7 @@ def load_codebook(path: str | Path) -> np.ndarray:
 
 
 def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
-    """Vectors read from `path` as (K, D), float32; raises `ValueError` unless they are 2-d floats, finite as such."""
+    """Return vectors read from `path` as (K, D), float32; `ValueError` unless they are 2-d floats, finite as such."""
     if array.ndim != 2 or array.dtype.kind != "f" or 0 in array.shape:
         raise ValueError(f"codebook {path} holds a {array.dtype} array of shape {array.shape}; expected floats (K, D)")
     with np.errstate(over="ignore"):
@@ -90,14 +94,14 @@ def _load_torch_tensor(path: Path) -> np.ndarray:
 
 
 def codebook_array(value: Tensor) -> np.ndarray:
-    """A tensor read from a file as numpy's array, floats as float32: numpy has no bfloat16."""
+    """Return a tensor read from a file as an array, floats as float32: numpy has no bfloat16."""
     return value.detach().float().numpy() if value.is_floating_point() else value.numpy()
 
 
 def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
-    """Write a codebook, (K, D), as `.npy` or (any other suffix) as one torch tensor; written aside, then renamed."""
+    """Write a codebook (K, D) in one piece, as `.npy` or with any other suffix as one torch tensor."""
     array = np.ascontiguousarray(torch.as_tensor(codebook).cpu().numpy(), dtype=np.float32)
-    content = io.BytesIO()  # numpy tells no reason where it writes into a file of a full disk
+    content = io.BytesIO()  # numpy gives no reason when it fails to write to a full disk
     if Path(path).suffix == ".npy":
         np.save(content, array)
     else:
@@ -106,10 +110,49 @@ def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
         temporary.write_bytes(content.getvalue())
 
 
-def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
-    """Codes of the codebook rows with the largest cosine to each vector; ties go to the lowest code.
+def read_code_subset(source: CodeSubset) -> Tensor:
+    """Read the codes that are kept of a codebook, (K',), int64: numbers, a `.npy` file, or a store with a code table.
 
-    The vector's own length cannot change which cosine is largest, so only the codebook is normalised.
+    Raises:
+        FileNotFoundError: The path does not exist.
+        ValueError: The file is no such table, or the store records none.
+    """
+    values: Any = source
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.is_dir():
+            table = StoreReader(path, allow_incomplete=True).code_table
+            if table is None:
+                raise ValueError(
+                    f"code_subset {path}: the store records no code table; name a .npy file of codes instead"
+                )
+            values = table.codes
+        else:
+            try:
+                values = read_npy(path, "code_subset", at_most=8 * MAX_CODEBOOK_SIZE + 4096)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error}; expected a .npy file of codes or a token store") from error
+    codes = np.asarray(values)
+    if codes.ndim != 1 or not len(codes) or codes.dtype.kind not in "iu":
+        what = source if isinstance(source, (str, Path)) else "code_subset"
+        raise ValueError(f"{what} holds {codes.dtype} of shape {codes.shape}; expected integers (K',)")
+    return torch.from_numpy(codes.astype(np.int64))
+
+
+def check_code_subset(table: Tensor, codebook_size: int) -> Tensor:
+    """Return the table, or raise `ValueError` unless its codes are different and in [0, codebook_size)."""
+    if outside := table[(table < 0) | (table >= codebook_size)].tolist():
+        raise ValueError(f"code_subset holds {shorten(map(str, outside))}; expected codes in [0, {codebook_size})")
+    codes, counts = table.unique(return_counts=True)
+    if repeated := codes[counts > 1].tolist():
+        raise ValueError(f"code_subset holds {shorten(map(str, repeated))} more than once; each code belongs in once")
+    return table
+
+
+def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
+    """Find the codebook row with the largest cosine to each vector; ties go to the lowest code.
+
+    A vector's own length cannot change which cosine is largest, so only the codebook is normalised.
 
     Args:
         vectors: (..., D), floating point. Computed in float32 whatever autocast says: in bfloat16 codes change.
@@ -126,10 +169,24 @@ def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = No
     return codes.view(vectors.shape[:-1])
 
 
+def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
+    """Find the codebook row at the smallest Euclidean distance; arguments and result as for `nearest_codes`."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        flat = vectors.reshape(-1, vectors.shape[-1]).float()
+        table = codebook.float()
+        bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
+        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
+    return codes.view(vectors.shape[:-1])
+
+
+# By the name of the distance that a tokenizer compares with.
+NEAREST_CODES = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}
+
+
 def best_scored_codes(
-    flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None
+    flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None = None
 ) -> Tensor:
-    """Codes with the highest score, ties to the lowest code, scored a chunk at a time.
+    """Find the code with the highest score, ties to the lowest code, a chunk of vectors at a time.
 
     Args:
         flat: Vectors (R, D).
@@ -151,31 +208,8 @@ def best_scored_codes(
 
 
 def _argmax_last(scores: Tensor) -> Tensor:
-    """First place of the largest value in each row, (R, K) to (R,)."""
+    """Return the first index of the largest value in each row, (R, K) to (R,)."""
     if scores.device.type == "cpu" and not torch.compiler.is_compiling():
         # numpy's argmax is vectorised where torch's on the CPU is not; the tie rule is the same.
         return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
     return scores.argmax(dim=-1)
-
-
-def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
-    """Codes of the codebook rows at the smallest Euclidean distance; ties go to the lowest code.
-
-    Args:
-        vectors: (..., D), floating point.
-        codebook: (K, D).
-        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
-
-    Returns:
-        Codes, (...), int64.
-    """
-    with torch.autocast(vectors.device.type, enabled=False):
-        flat = vectors.reshape(-1, vectors.shape[-1]).float()
-        table = codebook.float()
-        bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
-        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
-    return codes.view(vectors.shape[:-1])
-
-
-# By the name of the distance that a tokenizer compares with.
-NEAREST_CODES = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}

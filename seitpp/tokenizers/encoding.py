@@ -1,35 +1,76 @@
-"""Pixels to tokens in pieces of one size: as large as a GPU likes them, as small as a CPU's cache does."""
+"""Pixels to tokens and back, a part of the batch at a time: as small as a CPU's caches, as large as a GPU's memory."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from seitpp.tokenizers.base import Tokenizer
 
-# Two images' activations stay in a CPU's cache; pieces of 8 and more were slower for each tokenizer that was timed.
+# Two images' activations stay in a CPU's cache; 8 and more at a time were slower for each tokenizer that was timed.
 _CPU_IMAGES = 2
+# Pixels at a time: an image of 256 x 256 per thread of a CPU, 64 of them elsewhere.
+_CPU_PIXELS, _DEVICE_PIXELS = 1 << 16, 1 << 22
 
 
 @torch.inference_mode()
 def encode_pixels(tokenizer: Tokenizer, pixels: Tensor, device: str, batch_size: int) -> Tensor:
-    """Tokens of images.
+    """Encode images so that their tokens do not depend on how many others come with them.
 
-    Matrix products may round otherwise for other numbers of rows, so every piece is filled up with zeros to the same
-    size: an image's tokens do not depend on how many others come with it.
+    Matrix products may round otherwise for other numbers of rows, so every part is filled up with zeros to one size.
 
     Args:
         tokenizer: On `device`.
         pixels: (B, C, H, W), uint8, on any device, B at least 1.
         device: Where to encode.
-        batch_size: Images of a piece, except on a CPU.
+        batch_size: Images at a time, except on a CPU.
 
     Returns:
         (B, h, w) or (B, h, w, channels), int32, on the device.
     """
     size = _CPU_IMAGES if torch.device(device).type == "cpu" else batch_size
     tokens = []
-    for piece in pixels.split(size):
-        if len(piece) < size:
-            piece = torch.cat([piece, piece.new_zeros(size - len(piece), *piece.shape[1:])])
-        images = tokenizer.from_bytes(piece.to(device, non_blocking=True))
+    for part in pixels.split(size):
+        if len(part) < size:
+            part = torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])])
+        images = tokenizer.from_bytes(part.to(device, non_blocking=True))
         tokens.append(tokenizer.encode(images).int())
     return torch.cat(tokens)[: len(pixels)]
+
+
+def decoded_pixels(tokenizer: Tokenizer, tokens: Tensor) -> Tensor:
+    """Decode tokens (B, h, w) [, channels] to images (B, C, H, W) in `pixel_range`."""
+    pixels = tokens.shape[1] * tokens.shape[2] * tokenizer.stride**2
+    # Codes are checked where reading them costs nothing.
+    decode = tokenizer.decode if tokens.device.type == "cpu" else tokenizer.decode_known
+    return _in_parts(decode, tokens, pixels).clamp(*tokenizer.pixel_range)
+
+
+def encoded_pixels(tokenizer: Tokenizer, images: Tensor) -> Tensor:
+    """Encode images (B, C, H, W) in `pixel_range` to tokens (B, h, w) [, channels]."""
+    return _in_parts(tokenizer.encode, images, images.shape[2] * images.shape[3])
+
+
+def augmented_pixels(tokenizer: Tokenizer, images: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
+    """Augment images (B, C, H, W), kept in `pixel_range`, which interpolation may leave.
+
+    Args:
+        tokenizer: Whose `pixel_range` it is.
+        images: The images.
+        augment: Maps images to images of any size in [0, 1], where 0 is black: what geometry fills the outside with.
+    """
+    low, high = tokenizer.pixel_range
+    return (augment((images - low) / (high - low)) * (high - low) + low).clamp(low, high)
+
+
+def reencoded(tokenizer: Tokenizer, tokens: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
+    """Decode tokens (B, h, w) [, channels], augment the pixels and encode these: what TokenAdapt shortens (Table B)."""
+    images = augmented_pixels(tokenizer, decoded_pixels(tokenizer, tokens), augment)
+    return encoded_pixels(tokenizer, images)
+
+
+def _in_parts(function: Callable[[Tensor], Tensor], batch: Tensor, pixels: int) -> Tensor:
+    """Apply a network to some samples (b, ...) at a time; `pixels` is the number per sample."""
+    most = _CPU_PIXELS * torch.get_num_threads() if batch.device.type == "cpu" else _DEVICE_PIXELS
+    results = [function(part) for part in batch.split(max(1, most // max(1, pixels)))]
+    return results[0] if len(results) == 1 else torch.cat(results)

@@ -25,8 +25,8 @@ _MOST_PARAMETERS = 2**31  # three times those of the largest published tokenizer
 def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = None) -> Tokenizer:
     """Build the tokenizer of a store.
 
-    One that is nothing but its codebook, or has none, comes from the header and the store's codebook alone. Networks
-    need their weights: `checkpoint`, or the file that the header names if it is still there.
+    A tokenizer without networks comes from the header and the store's codebook alone. Networks need their weights:
+    `checkpoint`, or the file that the header names if it is still there.
 
     Args:
         reader: The store.
@@ -36,65 +36,58 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
         ValueError: The header names no registered tokenizer, as that of an imported release, or options that it does
             not take; or the file of the weights is missing, or not the one that made the store.
     """
-    facts = reader.header["tokenizer"]
-    if "type" not in facts:
+    entry = reader.header["tokenizer"]
+    if "type" not in entry:
         raise ValueError(
-            f"the store's tokenizer, {facts.get('name', 'without a name')!r}, cannot be built again: its header names "
+            f"the store's tokenizer, {entry.get('name', 'without a name')!r}, cannot be built again: its header names "
             "no type"
         )
-    outline = outline_from_header(facts, reader.path)
-    if outline.channels is not None and (outline.codebook_size, outline.minimum) != (
-        reader.codebook_size,
-        reader.minimum,
-    ):
+    outline = outline_from_header(entry, reader.path)
+    names = ("sample_shape",) if outline.channels is None else ("sample_shape", "codebook_size", "minimum")
+    described, stored = ({name: getattr(part, name) for name in names} for part in (outline, reader))
+    if described != stored:
         raise ValueError(
-            f"{reader.path}: its header describes a {facts['type']} with {outline.codebook_size} values from "
-            f"{outline.minimum}, but the store holds {reader.codebook_size} from {reader.minimum}: the header was "
-            "damaged or edited"
+            f"{reader.path}: its header describes a {entry['type']} with {described}, but the store has {stored}: the "
+            "header was damaged or edited"
         )
-    if (outline.grid, outline.channels) != (reader.grid, reader.channels):
+    if isinstance(outline, VQTokenizer) != ("weights_sha256" in entry):
         raise ValueError(
-            f"{reader.path}: its header describes a {facts['type']} with tokens of shape {outline.sample_shape}, but "
-            f"samples have shape {reader.sample_shape}: the header is damaged or was edited"
-        )
-    if isinstance(outline, VQTokenizer) != ("weights_sha256" in facts):
-        raise ValueError(
-            f"{reader.path}: its header says that a {facts['type']} made it, but "
-            + ("for no networks names weights" if "weights_sha256" in facts else "not with which weights")
+            f"{reader.path}: its header says that a {entry['type']} made it, but "
+            + ("for no networks names weights" if "weights_sha256" in entry else "not with which weights")
             + " (weights_sha256), so it cannot be built again"
         )
     if isinstance(outline, VQTokenizer):
-        return _network_of(reader, _checkpoint_of(facts, checkpoint))
-    kind, options = _described(facts, reader.path)
+        return _network_of(reader, _checkpoint_of(entry, checkpoint))
+    kind, options = _described(entry, reader.path)
     return kind(**options) if reader.codebook is None else kind(**options, codebook=reader.codebook)
 
 
-def outline_from_header(facts: Mapping[str, Any], source: str | Path) -> Tokenizer:
-    """The tokenizer that a header describes, with sizes and without values: cheap, whatever the sizes.
+def outline_from_header(entry: Mapping[str, Any], source: str | Path) -> Tokenizer:
+    """Build the tokenizer that a header describes with sizes and without values, which is cheap whatever the sizes.
 
     Args:
-        facts: The header's entry `tokenizer`, with a `type`.
+        entry: The header's entry `tokenizer`, with a `type`.
         source: The store, for messages.
 
     Raises:
         ValueError: The type is no registered tokenizer, or does not take these options.
     """
-    kind, options = _described(facts, source)
+    kind, options = _described(entry, source)
     options.pop("code_subset", None)  # it selects among values
     with parsing(f"{source}: tokenizer in header.json", f"a description of {kind.__name__}"), torch.device("meta"):
         outline = kind(**options)
     if (parameters := sum(value.numel() for value in outline.parameters())) > _MOST_PARAMETERS:
         raise ValueError(
-            f"{source}: its header describes a {facts['type']} of {parameters:,} parameters, expected at most "
+            f"{source}: its header describes a {entry['type']} of {parameters:,} parameters, expected at most "
             f"{_MOST_PARAMETERS:,}: it is damaged or forged"
         )
     return outline
 
 
-def _described(facts: Mapping[str, Any], source: str | Path) -> tuple[type[Tokenizer], dict[str, Any]]:
-    """The class that a header names, looked up and never imported, and the options that it gives."""
+def _described(entry: Mapping[str, Any], source: str | Path) -> tuple[type[Tokenizer], dict[str, Any]]:
+    """Return the class that a header names, looked up and never imported, and the options that it gives."""
     try:
-        options = tokenizer_options(facts)
+        options = tokenizer_options(entry)
     except ValueError as error:
         raise ValueError(f"{source}: in its header, {error}") from error
     name = options.pop("type").removeprefix("seitpp.")
@@ -115,10 +108,10 @@ def _is_tokenizer(value: Any) -> bool:
     return inspect.isclass(value) and issubclass(value, Tokenizer)
 
 
-def _checkpoint_of(facts: Mapping[str, Any], given: str | Path | None) -> Path:
-    """The file of the weights, or what is needed as an error."""
-    needed = f"the weights of {facts['type']} with SHA-256 {facts['weights_sha256']}"
-    recorded = facts.get("checkpoint")
+def _checkpoint_of(entry: Mapping[str, Any], given: str | Path | None) -> Path:
+    """Return the file of the weights, or say in a `ValueError` which file is needed."""
+    needed = f"the weights of {entry['type']} with SHA-256 {entry['weights_sha256']}"
+    recorded = entry.get("checkpoint")
     if given is not None:
         return Path(given)
     if recorded is None:
@@ -131,11 +124,11 @@ def _checkpoint_of(facts: Mapping[str, Any], given: str | Path | None) -> Path:
 
 
 def _network_of(reader: StoreReader, checkpoint: Path) -> VQTokenizer:
-    """Networks with the weights that made the store, cut down to the codes that the store has kept."""
-    facts = reader.header["tokenizer"]
-    kind, options = _described(facts, reader.path)
+    """Load networks with the weights that made the store, cut down to the codes that the store has kept."""
+    entry = reader.header["tokenizer"]
+    kind, options = _described(entry, reader.path)
     tokenizer = kind(**options, checkpoint=str(checkpoint)).eval()
-    expected = facts["weights_sha256"]
+    expected = entry["weights_sha256"]
     if tokenizer.weights_sha256 != expected:
         raise ValueError(
             f"checkpoint {checkpoint} has weights with SHA-256 {tokenizer.weights_sha256}; the store was made by those "
@@ -156,5 +149,5 @@ def _renumber(tokenizer: VQTokenizer, table: CodeTable) -> None:
     if kept is None or table.codebook_size == len(kept):
         tokenizer.take_subset(table.codes)
     else:  # the table has the numbers of the whole codebook, of which the tokenizer has kept some
-        places = {code: place for place, code in enumerate(kept.tolist())}
-        tokenizer.take_subset([places.get(code, -1) for code in table.codes.tolist()])
+        rows = {code: row for row, code in enumerate(kept.tolist())}
+        tokenizer.take_subset([rows.get(code, -1) for code in table.codes.tolist()])

@@ -1,4 +1,4 @@
-"""A VQ tokenizer that is fitted in seconds and needs no network: each patch of pixels to its nearest cluster centre.
+"""A VQ tokenizer that is fitted in seconds and needs no network: the code of a patch is its nearest cluster centre.
 
 The quickstart's tokenizer, and a baseline for learned ones.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.registry import TOKENIZERS
-from seitpp.tokenizers.base import Tokenizer
+from seitpp.tokenizers.base import Tokenizer, as_size
 from seitpp.tokenizers.codebook import load_codebook, nearest_codes_euclidean
 
 
@@ -21,7 +21,7 @@ class PatchKMeans(Tokenizer):
 
     Args:
         image_size: Height and width that images are resized to, multiples of `patch_size`.
-        patch_size: Pixels a patch is high and wide.
+        patch_size: Height and width of a patch in pixels.
         in_channels: Colour channels.
         codebook: Fitted centres, (K, in_channels * patch_size ** 2), or what `load_codebook` reads them from, such as
             a store that this tokenizer made; None until `fit` was called.
@@ -37,7 +37,7 @@ class PatchKMeans(Tokenizer):
         codebook: Tensor | np.ndarray | str | Path | None = None,
     ) -> None:
         super().__init__()
-        self.image_size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        self.image_size = as_size(image_size)
         if any(side % patch_size for side in self.image_size):
             raise ValueError(f"image size {self.image_size} is not a multiple of the patch size {patch_size}")
         self.stride = patch_size
@@ -54,7 +54,7 @@ class PatchKMeans(Tokenizer):
         self.register_buffer("codebook", values.clone())
 
     def fit(self, images: Tensor, codebook_size: int, seed: int = 0, max_patches: int = 1 << 18) -> "PatchKMeans":
-        """Find the cluster centres.
+        """Find the cluster centres, frequent codes first as in the SeiT release.
 
         Args:
             images: (B, C, H, W), in `pixel_range`; resized first.
@@ -76,28 +76,25 @@ class PatchKMeans(Tokenizer):
                 f"{len(images)} images have {distinct} different patches, fewer than the {codebook_size} codes wanted"
             )
         centres = KMeans(codebook_size, n_init=1, random_state=seed).fit(patches).cluster_centers_
-        # Frequent codes first, as in the SeiT release.
-        counts = np.bincount(
-            nearest_codes_euclidean(torch.from_numpy(patches), torch.from_numpy(centres)).numpy(),
-            minlength=codebook_size,
-        )
+        codes = nearest_codes_euclidean(torch.from_numpy(patches), torch.from_numpy(centres))
+        counts = np.bincount(codes.numpy(), minlength=codebook_size)
         self.codebook = torch.from_numpy(centres[np.argsort(-counts, kind="stable")]).float()
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """Nearest centre of each patch; images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
+        """Find the nearest centre of each patch: images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
         self._require_codebook()
         self.check_images(images)
         return nearest_codes_euclidean(self._patches(images), self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The mean patch of each code; codes (B, h, w) to images (B, C, h * stride, w * stride)."""
+        """Put the mean patch of each code: codes (B, h, w) to images (B, C, h * stride, w * stride)."""
         self._require_codebook()
         patches = F.embedding(codes, self.codebook).permute(0, 3, 1, 2)  # (B, C p p, h, w)
         return F.pixel_shuffle(patches, self.stride)
 
     def describe(self) -> dict:
-        """Facts for a store's header."""
+        """Describe it for a store's header."""
         return {
             "type": "PatchKMeans",
             "image_size": list(self.image_size),

@@ -1,4 +1,4 @@
-"""Whether a tokenizer expects pixels in the range that it states: a wrong range gives poor codes and no error."""
+"""Check that a tokenizer expects pixels in the range that it states: a wrong range gives poor codes and no error."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ _RANGES = ((0.0, 1.0), (-1.0, 1.0))
 
 @dataclass(frozen=True)
 class RangeProbe:
-    """Root mean square errors of a reconstructed ramp, in units of 8-bit pixels, 0 to 255.
+    """Root mean square errors of a reconstructed ramp, in 8-bit pixel values, 0 to 255.
 
     Attributes:
         stated: The tokenizer's own range.
         other: The other common range.
         stated_error: Error with pixels in the stated range.
-        other_error: Error with pixels in the other.
+        other_error: Error with pixels in the other range.
         flat_error: Error of a flat image of the ramp's mean; trained networks stay far below.
     """
 
@@ -30,7 +30,7 @@ class RangeProbe:
 
     @property
     def fits(self) -> bool:
-        """Whether the stated range reconstructs better than the other, and at all."""
+        """Whether the stated range reconstructs better than the other and than a flat image."""
         return self.stated_error < min(self.other_error, self.flat_error)
 
     def __str__(self) -> str:
@@ -41,12 +41,11 @@ class RangeProbe:
 
 
 def ramp_image(size: tuple[int, int], channels: int = 3) -> Tensor:
-    """A smooth image from black to white with slow changes of colour, (1, C, H, W), uint8.
+    """Make a smooth image from black to white with slow changes of colour, (1, C, H, W), uint8.
 
-    Smooth on purpose: with texture, a network for [-1, 1] that is given [0, 1] sees a paler image and makes smaller
-    errors in proportion, and the two ranges would tie. What is left on a ramp is the error of a colour, the same in
-    the network's own units, which counts double in the narrower range. A network for [0, 1] given [-1, 1] fails on the
-    dark half.
+    Smooth on purpose: on texture, a network for [-1, 1] given [0, 1] sees a paler image and makes proportionally
+    smaller errors, and the two ranges would tie. On a ramp the error of a colour remains, equal in the network's units,
+    which counts double in the narrower range. A network for [0, 1] given [-1, 1] fails on the dark half.
     """
     down = torch.linspace(0, 1, size[0])[:, None].expand(size)
     across = torch.linspace(0, 1, size[1])[None].expand(size)
@@ -73,7 +72,7 @@ def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
         images = pixels.float() * unit + low
         with torch.no_grad():
             tokens = tokenizer.encode(images)
-            # Pixels outside the stated range can give coefficients that no image has, which decoding refuses.
+            # Pixels outside the stated range can give coefficients that decoding refuses.
             tokens = tokens.clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1)
             decoded = tokenizer.decode(tokens)
         errors.append(((decoded.float() - images) / unit).square().mean().sqrt().item())
@@ -81,11 +80,7 @@ def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
 
 
 def probe_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
-    """`measure_pixel_range`, and an error where the stated range is not the better one.
-
-    Raises:
-        ValueError: With both errors; or the tokenizer cannot decode.
-    """
+    """Measure, and raise `ValueError` with both errors if the stated range is not the better one."""
     probe = measure_pixel_range(tokenizer)
     if not probe.fits:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Arithmetic that codes can rely on: bfloat16 where asked for, and float32 that a GPU does not shorten to TF32."""
+"""Precision of the networks: bfloat16 where asked for, and float32 that a GPU does not shorten to TF32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +8,9 @@ import torch
 
 @contextmanager
 def exact_float32(device_type: str) -> Iterator[None]:
-    """Float32 products and convolutions in full on a GPU, whose convolutions keep 10 bits by default (TF32).
+    """Compute float32 products and convolutions in full on a GPU, whose convolutions keep 10 bits by default (TF32).
 
-    Does nothing on other devices. The switches are the process's; they are put back.
+    Does nothing on other devices. The switches are global to the process; they are restored.
     """
     if device_type != "cuda":
         yield
@@ -27,7 +27,7 @@ def exact_float32(device_type: str) -> Iterator[None]:
 
 
 def _switches() -> list[tuple[object, str, object]]:
-    """Owner, name and exact value; PyTorch 2.9 has new ones and complains where old and new are mixed."""
+    """Return owner, name and exact value; PyTorch 2.9 has new ones and complains where old and new are mixed."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     if hasattr(convolutions, "conv"):
         return [(products, "fp32_precision", "ieee"), (convolutions.conv, "fp32_precision", "ieee")]
@@ -36,7 +36,6 @@ def _switches() -> list[tuple[object, str, object]]:
 
 @contextmanager
 def network_precision(device_type: str, precision: str) -> Iterator[None]:
-    """Autocast to bfloat16, or exact float32 even inside another autocast."""
-    bfloat16 = precision == "bfloat16"
-    with torch.autocast(device_type, torch.bfloat16, enabled=bfloat16), exact_float32(device_type):
+    """Autocast to bfloat16, or compute in exact float32 even inside another autocast."""
+    with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bfloat16"), exact_float32(device_type):
         yield

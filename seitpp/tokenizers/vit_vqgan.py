@@ -1,7 +1,7 @@
 """ViT-VQGAN (Yu et al., 2021), in the form of the published weights of thuanz123/enhancing-transformers.
 
-Patches of pixels through a transformer to vectors of 32 values, the nearest of 8,192 codes by cosine, and back through
-a transformer. SeiT's tokens were made by one of these.
+A transformer maps patches of pixels to vectors of 32 values, each takes the nearest of 8,192 codes by cosine, and a
+transformer maps the codes' vectors back. SeiT's tokens were made by one of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from seitpp.layers.positions import sincos_position_table
 from seitpp.layers.tanh_transformer import TanhTransformer
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode
-from seitpp.tokenizers.code_subset import CodeSubset
+from seitpp.tokenizers.codebook import CodeSubset
 from seitpp.tokenizers.vq_tokenizer import Precision, VQTokenizer
 
 _SMALL = {"dims": 512, "depth": 8, "num_heads": 8, "mlp_dims": 2048}
@@ -34,15 +34,15 @@ ARCHS: dict[str, dict[str, Any]] = {
 }
 _PRESETS = {"small": "vitvqgan_small", "base": "vitvqgan_base", "large": "vitvqgan_large", "seit": "seit_vitvqgan"}
 _CODEBOOK_SIZE = 8192
-# Position tables kept; images of many sizes would fill the memory otherwise.
+# Position tables kept at a time: images of many sizes would fill the memory otherwise.
 _MOST_TABLES = 8
 
 
 class PositionTables(nn.Module):
-    """Sine-cosine positions of any grid, made when a grid is first seen and kept; nothing enters a checkpoint.
+    """Sine-cosine positions of any grid, made when a grid is first seen and kept; no part of checkpoints.
 
     Args:
-        dims: Values a place.
+        dims: Values per position.
     """
 
     def __init__(self, dims: int) -> None:
@@ -67,8 +67,8 @@ class ViTEncoder(nn.Module):
 
     Args:
         in_channels: Colour channels C.
-        patch_size: Pixels a patch is high and wide.
-        code_dim: Values a code, D.
+        patch_size: Height and width of a patch in pixels.
+        code_dim: Values per code, D.
         dims: Width of the transformer.
         **stack: The rest of `TanhTransformer`'s options.
     """
@@ -82,12 +82,12 @@ class ViTEncoder(nn.Module):
         self.pre_quant = nn.Linear(dims, code_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Vectors before quantisation."""
+        """Return the vectors before quantisation."""
         grid = [side // self.patch_size for side in images.shape[-2:]]
         return self.pre_quant(self.features(images)).movedim(1, 2).unflatten(2, grid)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the transformer makes of the patches, row by row, (B, h w, dims)."""
+        """Return the transformer's outputs for the patches, row by row, (B, h w, dims)."""
         patches = self.patch_embed(images)
         return self.transformer(patches.flatten(2).movedim(1, 2) + self.positions(*patches.shape[-2:], patches.device))
 
@@ -97,8 +97,8 @@ class ViTDecoder(nn.Module):
 
     Args:
         out_channels: Colour channels C.
-        patch_size: Pixels a patch is high and wide.
-        code_dim: Values a code, D.
+        patch_size: Height and width of a patch in pixels.
+        code_dim: Values per code, D.
         dims: Width of the transformer.
         **stack: The rest of `TanhTransformer`'s options.
     """
@@ -111,7 +111,7 @@ class ViTDecoder(nn.Module):
         self.to_pixels = nn.ConvTranspose2d(dims, out_channels, patch_size, stride=patch_size)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Images, not clamped."""
+        """Return images, not clamped."""
         grid = vectors.shape[-2:]
         x = self.post_quant(vectors.flatten(2).movedim(1, 2))
         x = self.transformer(x + self.positions(*grid, vectors.device))
@@ -126,20 +126,20 @@ class ViTVQGAN(VQTokenizer):
         arch: `small`, `base`, `large`, `seit`, or the sizes: `encoder` and `decoder`, each with `dims`, `depth`,
             `num_heads`, `mlp_dims` and, if not 64, `head_dims`.
         codebook_size: Number of codes K; by default 8,192, and 391 for `seit`.
-        code_dim: Values a code, D.
+        code_dim: Values per code, D.
         image_size: Height and width that images are resized to.
-        patch_size: Pixels a code is high and wide.
+        patch_size: Height and width of a code in pixels.
         in_channels: Colour channels.
-        positions: What happens at other sizes than that of training. `recompute`: the sine-cosine table of the actual
-            grid, for any multiple of the patch. `tiles`: images are cut into squares of `tile_size`, which are encoded
-            and decoded each on its own, for multiples of it.
+        positions: How images of other sizes than in training are encoded. `recompute`: with the sine-cosine table of
+            their grid, for any multiple of the patch. `tiles`: as squares of `tile_size`, each on its own, for
+            multiples of it.
         tile_size: Height and width of the training images.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.images.resizing`.
-        precision: Of the networks in `encode` and `decode`.
+        resize: Filters, see `seitpp.images.resizing`.
+        precision: Precision of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
-        code_subset: Original numbers of the codes to use.
-        codebook: What a store says the codebook is.
+        code_subset: Original codes to use.
+        codebook: A store's codebook.
     """
 
     pixel_range = (0.0, 1.0)
@@ -196,7 +196,7 @@ class ViTVQGAN(VQTokenizer):
         return _PRESETS[self.arch] if isinstance(self.arch, str) else None
 
     def check_images(self, images: Tensor) -> None:
-        """Refuse images that `encode` cannot take, also sizes that are no whole number of tiles."""
+        """Raise `ValueError` for images that `encode` cannot take, also of sizes that are not whole tiles."""
         super().check_images(images)
         if self.positions == "tiles" and any(side % self.tile_size for side in images.shape[-2:]):
             raise ValueError(
@@ -205,7 +205,7 @@ class ViTVQGAN(VQTokenizer):
             )
 
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
+        """Return the encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
         self.check_images(images)
         if self.positions == "recompute":
             return self.encoder(images)
@@ -213,7 +213,7 @@ class ViTVQGAN(VQTokenizer):
         return from_tiles(self.encoder(to_tiles(images, self.tile_size)), rows, columns)
 
     def reconstruct(self, vectors: Tensor) -> Tensor:
-        """Quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`."""
+        """Decode quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`."""
         if self.positions == "recompute":
             return super().reconstruct(vectors)
         tile = self.tile_size // self.stride
@@ -223,7 +223,7 @@ class ViTVQGAN(VQTokenizer):
         return from_tiles(super().reconstruct(to_tiles(vectors, tile)), rows, columns)
 
     def describe_networks(self) -> dict:
-        """Options that build the networks again."""
+        """Return the options that build the networks again."""
         return {
             "arch": self.arch,
             "codebook_size": self._full_size,
@@ -242,13 +242,13 @@ def to_tiles(maps: Tensor, size: int) -> Tensor:
 
 
 def from_tiles(tiles: Tensor, rows: int, columns: int) -> Tensor:
-    """Inverse of `to_tiles`: (B * rows * columns, C, size, size) to (B, C, H, W)."""
+    """Invert `to_tiles`: (B * rows * columns, C, size, size) to (B, C, H, W)."""
     squares = tiles.unflatten(0, (-1, rows, columns))
     return squares.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def _sizes_of(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Options of encoder and decoder as plain dicts."""
+    """Return the options of encoder and decoder as plain dicts."""
     if isinstance(arch, str):
         if arch not in ARCHS:
             raise ValueError(f"arch {arch!r} is not known; expected one of {', '.join(ARCHS)}, or a dict of sizes")

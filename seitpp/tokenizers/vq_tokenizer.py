@@ -1,7 +1,7 @@
-"""Tokenizers made of networks around a codebook: embed, quantise, look up, reconstruct; loading and identity.
+"""Tokenizers made of networks around a codebook: embed, quantise, look up, reconstruct; loading of weights.
 
 An encoder turns an image into a grid of vectors, each is replaced by the nearest row of the codebook, a decoder turns
-the rows into an image again (van den Oord et al., 2017). `ViTVQGAN` and `VQGAN` say what the networks are.
+the rows into an image again (van den Oord et al., 2017). `ViTVQGAN` and `VQGAN` define the networks.
 """
 
 import hashlib
@@ -18,16 +18,15 @@ from torch import Tensor, nn
 from seitpp.images.resizing import ResizeRule
 from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.storage.numbering import CodeTable
-from seitpp.tokenizers.base import ResizeMode, Tokenizer
-from seitpp.tokenizers.code_subset import CodeSubset, check_code_subset, read_code_subset
-from seitpp.tokenizers.codebook import nearest_codes, nearest_codes_euclidean
+from seitpp.tokenizers.base import ResizeMode, Tokenizer, as_size
+from seitpp.tokenizers.codebook import NEAREST_CODES, CodeSubset, check_code_subset, read_code_subset
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
 from seitpp.tokenizers.precision import exact_float32, network_precision
 
 Distance = Literal["cosine", "euclidean"]
 Precision = Literal["float32", "bfloat16"]
 
-# Under which a run that trains a tokenizer keeps its weights.
+# Prefix of a tokenizer's weights in a checkpoint of a run that trains it.
 _TRAINED_PREFIX = "tokenizer."
 _DECODER = "decoder."
 
@@ -35,28 +34,28 @@ _DECODER = "decoder."
 class VQTokenizer(Tokenizer):
     """Base of tokenizers whose codes index a codebook of vectors that a network makes.
 
-    A subclass builds its networks and hands them over; everything else is here. Files are read, and the codebook cut
-    down, by `load_options`, which a subclass calls last.
+    A subclass builds its networks and hands them over. It calls `load_options` last, which reads files and cuts the
+    codebook down.
 
     `encode` and `decode` are for use: without gradient, at the tokenizer's `precision` whatever autocast surrounds
     them. `embed`, `quantize`, `lookup` and `reconstruct` are their steps, for training: with gradient, in the
-    autocast that surrounds them, except for distances, which are float32 always.
+    surrounding autocast, except for distances, which are always float32.
 
     Args:
         encoder: Images (B, C, H, W) in `pixel_range` to vectors (B, D, h, w).
         decoder: Vectors (B, D, h, w) to images (B, C, H, W).
         codebook_size: Number of codes K, before a subset is taken.
-        code_dim: Values a code, D.
-        distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` gives.
+        code_dim: Values per code, D.
+        distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` returns.
         image_size: Height and width that images are resized to.
         resize_mode: How they are resized.
-        resize: By which filters, see `seitpp.images.resizing`.
-        precision: Of the networks in `encode` and `decode`.
+        resize: Filters, see `seitpp.images.resizing`.
+        precision: Precision of the networks in `encode` and `decode`.
 
     Attributes:
         codebook: Rows as the checkpoint stores them, not normalised, (K, D).
-        code_subset: Original numbers of the codes in use, (K',), int64, or None for all.
-        checkpoint: Path of the file that the weights came from, as given, or None for random weights.
+        code_subset: Original codes in use, (K',), int64, or None for all.
+        checkpoint: Path of the weights' file as given, or None for random weights.
     """
 
     codebook: nn.Parameter
@@ -77,7 +76,7 @@ class VQTokenizer(Tokenizer):
         super().__init__()
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
-        if distance not in ("cosine", "euclidean"):
+        if distance not in NEAREST_CODES:
             raise ValueError(f"distance must be 'cosine' or 'euclidean', got {distance!r}")
         self.image_size = as_size(image_size)
         self.set_resizing(resize, resize_mode)
@@ -97,14 +96,13 @@ class VQTokenizer(Tokenizer):
         code_subset: CodeSubset | None = None,
         codebook: Tensor | np.ndarray | None = None,
     ) -> None:
-        """What the constructors' options of these names ask for, in this order.
+        """Apply the constructors' options of these names, in this order.
 
         Args:
             checkpoint: A file of tools/convert_checkpoint.py (`.pth`, `.safetensors`), or a checkpoint of a run that
-                trained a tokenizer: keys under `tokenizer.` are taken then, all others ignored.
-            code_subset: Original numbers of the codes to use: integers, a `.npy` file of them, or a token store that
-                records a code table.
-            codebook: What a store says the codebook is, after the subset; without a checkpoint it is set.
+                trained a tokenizer, of which only keys under `tokenizer.` are taken.
+            code_subset: Original codes to use: integers, a `.npy` file of them, or a token store with a code table.
+            codebook: A store's codebook, after the subset; it is set without a checkpoint, and compared with one.
 
         Raises:
             FileNotFoundError: A file is missing.
@@ -122,16 +120,16 @@ class VQTokenizer(Tokenizer):
 
     @property
     def can_decode(self) -> bool:
-        """Whether the decoder is there; a checkpoint for tokenising alone may lack its weights."""
+        """Whether there is a decoder; a checkpoint for tokenising alone may lack its weights."""
         return self.decoder is not None
 
     def encode(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) in `pixel_range` to codes (B, h, w), int64; no gradient."""
+        """Encode images (B, C, H, W) in `pixel_range` to codes (B, h, w), int64; no gradient."""
         with torch.no_grad(), network_precision(images.device.type, self.precision):
             return self.quantize(self.embed(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w) to images (B, C, h * stride, w * stride), float32, not clamped; no gradient.
+        """Decode codes (B, h, w) to images (B, C, h * stride, w * stride), float32, not clamped; no gradient.
 
         Raises:
             ValueError: A code is not in [0, K), or the tokenizer has no decoder.
@@ -145,28 +143,27 @@ class VQTokenizer(Tokenizer):
         return self.decode_known(codes)
 
     def decode_known(self, codes: Tensor) -> Tensor:
-        """`decode` without a look at the values."""
+        """`decode` without checking the values."""
         with torch.no_grad(), network_precision(codes.device.type, self.precision):
             return self.reconstruct(self.lookup(codes)).float()
 
     def embed(self, images: Tensor) -> Tensor:
-        """The encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
+        """Return the encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
         self.check_images(images)
         return self.encoder(images)
 
     def quantize(self, vectors: Tensor) -> Tensor:
-        """Nearest code of each vector, in float32: (B, D, h, w) to (B, h, w), int64; no gradient."""
-        nearest = nearest_codes if self.distance == "cosine" else nearest_codes_euclidean
+        """Find the nearest code of each vector in float32: (B, D, h, w) to (B, h, w), int64; no gradient."""
         with exact_float32(vectors.device.type):
-            return nearest(vectors.detach().movedim(1, -1), self.codebook.detach())
+            return NEAREST_CODES[self.distance](vectors.detach().movedim(1, -1), self.codebook.detach())
 
     def lookup(self, codes: Tensor) -> Tensor:
-        """Codes (B, h, w) to rows of the codebook (B, D, h, w), float32, unit vectors where distance is `cosine`."""
+        """Look up the codebook rows (B, D, h, w) of codes (B, h, w), float32, unit vectors if distance is `cosine`."""
         rows = F.normalize(self.codebook, dim=-1) if self.distance == "cosine" else self.codebook
         return F.embedding(codes.long(), rows).movedim(-1, 1)
 
     def reconstruct(self, vectors: Tensor) -> Tensor:
-        """Quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`.
+        """Decode quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`.
 
         Raises:
             ValueError: The checkpoint had no decoder.
@@ -179,33 +176,32 @@ class VQTokenizer(Tokenizer):
         return self.decoder(vectors)
 
     def take_subset(self, table: CodeSubset) -> None:
-        """Keep only these codes, in this order: code i stands for `table[i]` from now on.
+        """Keep only these codes, in this order: code i then stands for `table[i]`.
 
-        New images are matched against the kept rows alone, so a vector whose nearest code was left out goes to its
-        nearest neighbour among the kept ones (as in SeiT, which keeps 391 of 8,192).
+        Images are matched against the kept rows alone, so a vector whose nearest code was left out gets the nearest
+        kept one (as in SeiT, which keeps 391 of 8,192).
 
         Raises:
             ValueError: The table is not a list of different codes of this tokenizer.
         """
         table = check_code_subset(read_code_subset(table), self.codebook_size)
-        rows = table.to(self.codebook.device)
-        self._keep_rows(rows)
+        self._keep_rows(table.to(self.codebook.device))
         self.code_subset = table if self.code_subset is None else self.code_subset[table]
 
     def _keep_rows(self, rows: Tensor) -> None:
-        """Cut what has one row a code down to these codes (K',)."""
+        """Cut everything with one row per code down to these codes (K',)."""
         self.codebook = nn.Parameter(self.codebook.detach()[rows], requires_grad=self.codebook.requires_grad)
 
     @property
     def code_table(self) -> CodeTable | None:
-        """What a store records of a subset: its codes among those of the whole codebook."""
+        """Code table that a store records: the kept codes among those of the whole codebook."""
         return None if self.code_subset is None else CodeTable(self.code_subset.numpy(), self._whole_size)
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 (hex) over names, types, shapes and values of all weights: the identity that stores record.
+        """SHA-256 (hex) over names, types, shapes and values of all weights, which stores record.
 
-        Kept while the tokenizer is in evaluation mode and its tensors are the same; in training mode made each time.
+        Cached in evaluation mode while the tensors are the same, computed anew each time in training mode.
         """
         state = self.state_dict()
         key = [(name, value.data_ptr(), value._version) for name, value in state.items()]
@@ -221,34 +217,31 @@ class VQTokenizer(Tokenizer):
 
     @property
     def preset(self) -> str | None:
-        """Name of the published model that the networks are sized for, which converted files carry; or None."""
+        """Name of the published model of the networks' sizes, which converted files carry; or None."""
         return None
 
     @abstractmethod
     def describe_networks(self) -> dict:
-        """Options that build the networks again, for `describe`."""
+        """Return the options that build the networks again, for `describe`."""
 
     def describe(self) -> dict:
-        """Facts for a store's header. `checkpoint` None says that the weights are random."""
-        facts = {
+        """Describe it for a store's header; `checkpoint` None says that the weights are random."""
+        subset = {} if self.code_subset is None else {"code_subset": self.code_subset.tolist()}
+        return {
             "type": type(self).__name__,
             **self.describe_networks(),
             "image_size": list(self.image_size),
             **self.describe_resizing(),
             "precision": self.precision,
             "distance": self.distance,
-        }
-        if self.code_subset is not None:
-            facts["code_subset"] = self.code_subset.tolist()
-        return {
-            **facts,
+            **subset,
             "checkpoint": self.checkpoint,
             "weights_sha256": self.weights_sha256,
             "preprocessing": self.describe_preprocessing(),
         }
 
     def _load(self, path: Path, table: Tensor | None) -> None:
-        """Weights from a file; the subset is taken before where the file holds a cut-down codebook, else after."""
+        """Load weights; the subset is taken before if the file holds a cut-down codebook, else after."""
         content = load_checkpoint_file(path)
         weights = state_dict_of(content, path)
         trained = trained_weights(weights)
@@ -265,10 +258,10 @@ class VQTokenizer(Tokenizer):
         self.checkpoint = str(path)
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str | Path) -> None:
-        """Take weights by our names; without any of the decoder's, the tokenizer can only encode.
+        """Load weights by our names; without any of the decoder's, the tokenizer can only encode.
 
         Raises:
-            ValueError: Names or shapes are not those of the networks; of the codebook both sizes are named.
+            ValueError: Names or shapes are not those of the networks.
         """
         expected = self.state_dict()
         stored = weights.get("codebook")
@@ -285,11 +278,7 @@ class VQTokenizer(Tokenizer):
         self.load_state_dict(weights)
 
     def expect_codebook(self, codebook: Tensor | np.ndarray) -> None:
-        """Compare the codebook with the one that a store carries.
-
-        Raises:
-            ValueError: They differ: the store was made by another tokenizer.
-        """
+        """Raise `ValueError` if a store's codebook is another one: another tokenizer made the store."""
         own = codebook_identity(self.codebook)
         check_same_tokenizer(codebook_identity(codebook), "the store", own, f"checkpoint {self.checkpoint}")
 
@@ -303,13 +292,8 @@ class VQTokenizer(Tokenizer):
         self.codebook = nn.Parameter(values.clone(), requires_grad=self.codebook.requires_grad)
 
 
-def as_size(size: int | Sequence[int]) -> tuple[int, int]:
-    """One number or two as (height, width)."""
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-
-
 def weights_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) over names, types, shapes and values of tensors, in the order of their names."""
+    """Return the SHA-256 (hex) over names, types, shapes and values of tensors, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
@@ -319,18 +303,14 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
 
 
 def trained_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tokenizer's weights in a checkpoint of a run that trained it; empty for other checkpoints."""
+    """Return the tokenizer's weights in a checkpoint of a run that trained it; empty for other checkpoints."""
     return {
         name.removeprefix(_TRAINED_PREFIX): value for name, value in weights.items() if name.startswith(_TRAINED_PREFIX)
     }
 
 
 def check_preset(content: Any, preset: str | None, path: str | Path) -> None:
-    """Refuse a converted file of another published model than the networks are sized for.
-
-    Raises:
-        ValueError: With both names.
-    """
+    """Raise `ValueError` for a converted file of another published model than the networks are sized for."""
     meta = content.get("meta") if isinstance(content, Mapping) else None
     found = meta.get("preset") if isinstance(meta, Mapping) else None
     if found is not None and preset is not None and found != preset:
@@ -342,7 +322,7 @@ def check_preset(content: Any, preset: str | None, path: str | Path) -> None:
 
 @torch.no_grad()
 def changed_share(tokenizer: VQTokenizer, images: Tensor) -> float:
-    """Share of codes that are different when the networks run in bfloat16 instead of float32, in [0, 1]."""
+    """Measure the share of codes, in [0, 1], that change when the networks run in bfloat16 instead of float32."""
     before = tokenizer.precision
     try:
         codes = {}

@@ -1,8 +1,8 @@
 """Convolutional VQGAN (Esser et al., 2021) and its relatives of the same blocks.
 
-One family of networks covers taming-transformers' VQGANs (also the one with Gumbel quantiser), the first stages of
-latent diffusion (Rombach et al., 2022) and LlamaGen's tokenizers (Sun et al., 2024); they differ in widths, in where
-attention is, and in how the nearest code is found.
+The same networks serve taming-transformers' VQGANs (also the one with Gumbel quantiser), the first stages of latent
+diffusion (Rombach et al., 2022) and LlamaGen's tokenizers (Sun et al., 2024), with other widths, attention at other
+resolutions, and another search for the nearest code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from seitpp.images.resizing import ResizeRule
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import ResizeMode
-from seitpp.tokenizers.code_subset import CodeSubset
-from seitpp.tokenizers.codebook import best_scored_codes
+from seitpp.tokenizers.codebook import CodeSubset, best_scored_codes
 from seitpp.tokenizers.precision import network_precision
 from seitpp.tokenizers.vq_tokenizer import Precision, VQTokenizer
 
@@ -83,7 +82,7 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """x + out(attention(norm(x))): one head, every place to every place, scores scaled by C^-0.5."""
+    """x + out(attention(norm(x))): one head, every position to every position, scores scaled by C^-0.5."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width by a strided convolution, with a row and a column of zeros below and on the right."""
+    """Halve height and width by a strided convolution, with a row and a column of zeros below and on the right."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,7 +111,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width by repetition, then a convolution."""
+    """Double height and width by repetition, followed by a convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -156,11 +155,11 @@ class ConvEncoder(nn.Module):
         in_channels: Colour channels.
         channels: Width unit.
         multipliers: Width of each level in that unit, finest first.
-        num_res_blocks: Residual blocks a level.
-        attention_at: Resolutions with attention, for images of `resolution`; the levels keep it at any image size.
+        num_res_blocks: Residual blocks per level.
+        attention_at: Resolutions with attention for images of `resolution`; these levels have it at any image size.
         resolution: Height and width of the training images.
         z_channels: Width of the result before the last 1 x 1 convolution.
-        code_dim: Values a code, D.
+        code_dim: Values per code, D.
         middle_attention: Whether the coarsest resolution has attention between its last blocks.
     """
 
@@ -196,11 +195,11 @@ class ConvEncoder(nn.Module):
         self.pre_quant = nn.Conv2d(z_channels, code_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Vectors before quantisation."""
+        """Return the vectors before quantisation."""
         return self.pre_quant(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
-        """Result before the last 1 x 1 convolution, (B, z_channels, h, w)."""
+        """Return the result before the last 1 x 1 convolution, (B, z_channels, h, w)."""
         x = self.conv_in(images)
         for level in self.levels:
             x = level(x)
@@ -208,18 +207,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Vectors (B, D, h, w) to images (B, 3, h * f, w * f); levels are numbered as the encoder's, run in reverse.
+    """Vectors (B, D, h, w) to images (B, 3, h * f, w * f).
 
-    Args:
-        out_channels: Colour channels.
-        channels: Width unit.
-        multipliers: Width of each level in that unit, finest first.
-        num_res_blocks: Residual blocks a level of the encoder; here it is one more.
-        attention_at: As the encoder's.
-        resolution: As the encoder's.
-        z_channels: Width after the first 1 x 1 convolution.
-        code_dim: Values a code, D.
-        middle_attention: As the encoder's.
+    Options are the encoder's. Levels are numbered as there and run in reverse; each has one more residual block.
     """
 
     def __init__(
@@ -254,7 +244,7 @@ class ConvDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Images, not clamped."""
+        """Return images, not clamped."""
         x = self.mid(self.conv_in(self.post_quant(vectors)))
         for level in reversed(self.levels):
             x = level(x)
@@ -268,17 +258,16 @@ class VQGAN(VQTokenizer):
     Args:
         arch: Name of a published model (`ARCHS`), or the sizes: `multipliers`, `attention_at`, `z_channels`,
             `codebook_size`, `code_dim`, and where they differ from 128, 2, 256, `euclidean` and True also `channels`,
-            `num_res_blocks`, `resolution`, `quantizer` and `middle_attention`. The quantiser `logits` has a score for
-            each code, of which the largest is taken; it is Gumbel-VQGAN's, whose own code adds random noise and so
-            does not repeat.
+            `num_res_blocks`, `resolution`, `quantizer` and `middle_attention`. The quantiser `logits`, Gumbel-VQGAN's,
+            takes the code with the largest score (without the random noise that the published code adds).
         image_size: Height and width that images are resized to; multiples of the stride.
         in_channels: Colour channels.
         resize_mode: How images are resized.
-        resize: By which filters, see `seitpp.images.resizing`.
-        precision: Of the networks in `encode` and `decode`.
+        resize: Filters, see `seitpp.images.resizing`.
+        precision: Precision of the networks in `encode` and `decode`.
         checkpoint: See `VQTokenizer.load_options`, as for the next two.
-        code_subset: Original numbers of the codes to use.
-        codebook: What a store says the codebook is.
+        code_subset: Original codes to use.
+        codebook: A store's codebook.
     """
 
     pixel_range = (-1.0, 1.0)
@@ -327,15 +316,14 @@ class VQGAN(VQTokenizer):
         return self.arch if isinstance(self.arch, str) else None
 
     def quantize(self, vectors: Tensor) -> Tensor:
-        """Nearest or best scored code of each vector, in float32: (B, D, h, w) to (B, h, w), int64; no gradient."""
+        """Find the nearest or best scored code of each vector in float32: (B, D, h, w) to (B, h, w); no gradient."""
         if self.code_scores is None:
             return super().quantize(vectors)
         rows = vectors.detach().float().movedim(1, -1)  # (B, h, w, D)
         weight, bias = self.code_scores.weight.detach().flatten(1).float(), self.code_scores.bias.detach().float()
         with torch.no_grad(), network_precision(vectors.device.type, "float32"):
-            # In chunks: the scores of a whole batch are K values a place.
             codes = best_scored_codes(
-                rows.flatten(0, -2), lambda chunk: torch.addmm(bias, chunk, weight.T), len(weight), None
+                rows.flatten(0, -2), lambda chunk: torch.addmm(bias, chunk, weight.T), len(weight)
             )
         return codes.view(rows.shape[:-1])
 
@@ -348,12 +336,12 @@ class VQGAN(VQTokenizer):
             self.code_scores.bias.data.copy_(whole.bias.data[rows])
 
     def describe_networks(self) -> dict:
-        """Options that build the networks again."""
+        """Return the options that build the networks again."""
         return {"arch": self.arch, "in_channels": self.in_channels}
 
 
 def _sizes_of(arch: str | Mapping[str, Any]) -> dict[str, Any]:
-    """Every size of the networks, checked for unknown and missing names."""
+    """Return every size of the networks, checked for unknown and missing names."""
     if isinstance(arch, str):
         if arch not in ARCHS:
             raise ValueError(f"arch {arch!r} is not known; expected one of {', '.join(ARCHS)}, or a dict of sizes")

@@ -20,7 +20,7 @@ from seitpp.augment.mixing import MixWeights
 from seitpp.models import TokenAdapt
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.codebook import NEAREST_CODES
-from seitpp.tokenizers.reencoding import reencoded
+from seitpp.tokenizers.encoding import reencoded
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)

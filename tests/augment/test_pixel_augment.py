@@ -156,7 +156,7 @@ def test_batch_in_pieces_gives_what_it_gives_at_once(kind: str, monkeypatch: pyt
     at_once = augment(dict(batch))["inputs"]
     decode = tokenizer.decode
     monkeypatch.setattr(tokenizer, "decode", lambda tokens: sizes.append(len(tokens)) or decode(tokens))
-    monkeypatch.setattr("seitpp.tokenizers.reencoding._CPU_PIXELS", 2 * math.prod(tokenizer.image_size))
+    monkeypatch.setattr("seitpp.tokenizers.encoding._CPU_PIXELS", 2 * math.prod(tokenizer.image_size))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert torch.equal(augment(dict(batch))["inputs"], at_once) and sizes == [2, 2, 1]
 

@@ -123,7 +123,7 @@ def test_tokenizer_of_ones_own_is_built(fitted: PatchKMeans, tmp_path: Path) -> 
         ({"image_size": []}, r"tokenizer.image_size is \[\], expected \[height, width\]"),
         ({"patch_size": "remove"}, "is damaged or is not a description of PatchKMeans"),
         ({"patch_size": 0}, "is damaged or is not a description of PatchKMeans"),
-        ({"image_size": [16, 24]}, r"tokens of shape \(4, 6\), but samples have shape \(2, 3\)"),
+        ({"image_size": [16, 24]}, r"'sample_shape': \(4, 6\)}, but the store has {'sample_shape': \(2, 3\)}"),
         ({"weights_sha256": "0" * 64}, "for no networks names weights"),
     ],
 )
@@ -140,7 +140,7 @@ def test_values_of_a_tokenizer_without_a_codebook_must_be_those_of_the_store(tmp
     reader = StoreReader(tmp_path / "s")
     assert tokenizer_from_store(reader).quality == 50
     with pytest.raises(
-        ValueError, match=r"describes a BlockDCT with \d+ values from -\d+, but the store holds \d+ from"
+        ValueError, match=r"describes a BlockDCT with .*'codebook_size': \d+, 'minimum': -\d+}, but the store has .*"
     ):
         tokenizer_from_store(StoreReader(forged(reader, quality=90)))
 

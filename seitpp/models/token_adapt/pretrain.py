@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.draws import draws_to, join_draws, take_draws, with_tensors
 from seitpp.tokenizers.codebook import NEAREST_CODES, codebook_sha256
+from seitpp.tokenizers.encoding import augmented_pixels, decoded_pixels
 from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
-from seitpp.tokenizers.reencoding import augmented_pixels, decoded_pixels
 
 # How each prediction of the tokens of A(x) is made; `tokenizer` are the true ones, the ceiling of scores in pixels.
 PREDICTIONS = ("token_adapt", "direct", "copy", "reencode", "tokenizer")
