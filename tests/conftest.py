@@ -41,7 +41,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def mtm_leaf() -> Path:
     """The MTM recipe."""
-    return ROOT / "configs" / "seitpp" / "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
+    return ROOT / "configs" / "mtm" / "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 
 
 @pytest.fixture(scope="session")

@@ -24,14 +24,14 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAVES = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts)
 REQUIRED = [
     "seitpp/mtm_vitb.py",
-    "seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py",
-    "seitpp/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py",
+    "mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py",
+    "mtm/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py",
     "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py",
 ]
 MTM, MTM_ACCUMULATED, FINETUNE = REQUIRED[1:]
-SEIT = "seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
+SEIT = "seit/seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
 SEITPP = "seitpp/seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"
-SEIT_MTM = "seitpp/seit_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+SEIT_MTM = "seit/seit_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
 IN100 = "seitpp/{}_vit-small-p16_8xb128-300e_in100-tokens.py"
 TRANSFER = "seitpp/{}_vit-base-p16_in1k-pre_8xb96-{}_{}-tokens.py"
 FLOWERS, INAT = TRANSFER.format("seit", "1000e", "flowers102"), TRANSFER.format("seitpp", "360e", "inat2018")

@@ -343,7 +343,7 @@ def test_compiled_step_is_near_eager(codebook: torch.Tensor, per_block: bool) ->
     torch.testing.assert_close(losses[2:], losses[:2], rtol=2e-3, atol=0)
 
 
-DIGITS = "configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+DIGITS = "configs/mtm/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
 
 
 def benchmark(repository: Path, name: str, *line: object) -> dict:

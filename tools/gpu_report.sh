@@ -73,8 +73,8 @@ step() {
 tools=tools/analysis_tools
 if [[ "$size" == --small ]]; then
     export CUDA_VISIBLE_DEVICES=""
-    mtm=configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py
-    seit=configs/seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py
+    mtm=configs/mtm/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py
+    seit=configs/seit/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py
     train=(--device cpu --batch-size 4 --rounds 1 --images 16 --resident --candidates plain eager-bfloat16)
     step tests 120 python3 -m pytest -q -m gpu --collect-only -p no:cacheprovider tests/test_gpu.py
     step mtm 120 python3 $tools/benchmark_train.py $mtm --synthetic "$data" "${train[@]}" --out "$out/mtm.json"
@@ -92,7 +92,7 @@ if [[ "$size" == --small ]]; then
         --out "$out/profile.json"
 else
     mtm=configs/seitpp/mtm_vitb.py
-    seit=configs/seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py
+    seit=configs/seit/seit_vit-base-p16_8xb128-300e_in1k-tokens.py
     data_options=(--device cuda --synthetic "$data" --images 1281167)
     train=("${data_options[@]}" --resident --rounds 3 --steps 5 --candidates plain eager-bfloat16 compiled-bfloat16
         --cfg-options compile.per_block=True) # whole networks, which may be faster still, compile for minutes

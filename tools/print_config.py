@@ -1,12 +1,13 @@
 """Print a config as mmengine sees it: bases merged, overrides applied.
 
-python tools/print_config.py CONFIG [--cfg-options key=value ...] [--save-path FILE]
+python tools/print_config.py CONFIG [--fraction F] [--cfg-options key=value ...] [--save-path FILE]
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.engine.subset_options import add_subset_arguments, use_subset
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
@@ -16,6 +17,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
+    add_subset_arguments(parser)
     add_options_argument(parser)
     parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
     args = parser.parse_args(argv)
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged config, and write it if asked to."""
     args = parse_args(argv)
     cfg = read_config(args.config)
+    use_subset(cfg, args)
     apply_options(cfg, args.cfg_options)
     print(cfg.pretty_text)
     if args.save_path is not None:

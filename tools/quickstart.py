@@ -34,10 +34,10 @@ OUT = Path("work_dirs/quickstart")
 TOKENS = OUT / "tokens"
 IMAGES = OUT / "images"
 TOKEN_ADAPT_CONFIG = "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py"
-MTM_CONFIG = "configs/seitpp/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+MTM_CONFIG = "configs/mtm/mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
 # Work folder and name of each classifier, and its config.
 CLASSIFIERS = {
-    "seit": ("SeiT", "configs/seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"),
+    "seit": ("SeiT", "configs/seit/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"),
     "seitpp": ("SeiT++ without MTM", "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py"),
     "finetune": ("SeiT++ from MTM", "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"),
     "scratch": ("  the same network without MTM", "configs/seitpp/seitpp_vit-tiny-p2_codes_1xb64-60e_digits-tokens.py"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from seitpp.engine import launch
 from seitpp.engine.config_checks import check_run
+from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
 
@@ -29,6 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--store", help="train on this token store; the config's sizes follow its header")
     parser.add_argument("--val-store", help="(with --store) validate on this one")
+    parser.add_argument("--token-adapt", metavar="CHECKPOINT", help="TokenAdapt's weights in place of the config's")
+    add_subset_arguments(parser)
     launch.add_common_arguments(parser)
     return parser.parse_args(argv)
 

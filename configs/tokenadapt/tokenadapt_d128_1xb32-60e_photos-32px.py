@@ -1,7 +1,7 @@
 """TokenAdapt for the small ViT-VQGAN that trains here: 8 x 8 codes of 256 to 6 x 6, on crops of two photographs.
 
     python tools/dataset_converters/sample_photos.py data/photos
-    python tools/train.py configs/vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
+    python tools/train.py configs/tokenizers/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
     python tools/train.py configs/tokenadapt/tokenadapt_d128_1xb32-60e_photos-32px.py
 
 Expect: see docs/results.md, which compares it with augmenting the embeddings and with copying the tokens.

@@ -1,7 +1,7 @@
 """The small ViT-VQGAN that trains on a CPU in minutes, as it comes out of its run: 8 x 8 codes for 32 x 32 pixels.
 
 python tools/dataset_converters/sample_photos.py data/photos
-python tools/train.py configs/vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
+python tools/train.py configs/tokenizers/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py
 python tools/tokenize_images.py configs/tokenizers/vitvqgan_tiny-p4-k256_photos-32px.py SOURCE OUT_STORE
 """
 

@@ -23,6 +23,8 @@ from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.sharding import check_sharding
 from seitpp.engine.store_sizes import use_stores
+from seitpp.engine.subset_options import use_subset
+from seitpp.engine.weight_files import find_checkpoints, use_token_adapt
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
@@ -44,7 +46,7 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     """Read the config and apply the shared options; sets the environment that the launcher needs.
 
     Args:
-        args: What `add_common_arguments` parsed.
+        args: What `add_common_arguments` parsed, and for training `add_subset_arguments`.
         stores: Stores for training and validation in place of the config's, whose sizes it takes (`use_stores`).
     """
     check_launcher(args.launcher)
@@ -53,15 +55,19 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     config = read_config(args.config)
     if stores[0] is not None:
         use_stores(config, *stores)
+    suffix = use_subset(config, args) if hasattr(args, "fraction") else ""
+    if getattr(args, "token_adapt", None) is not None:
+        use_token_adapt(config, args.token_adapt)
     if "launcher" in (args.cfg_options or {}):
         raise ValueError("--cfg-options launcher: the launcher is an option of its own; use --launcher")
     apply_options(config, args.cfg_options)
     check_read_keys(config)
+    find_checkpoints(config)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
     elif config.get("work_dir") is None:
-        config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+        config.work_dir = str(Path("work_dirs") / (Path(args.config).stem + suffix))
     return config
 
 

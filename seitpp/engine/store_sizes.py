@@ -84,7 +84,7 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
         if takes is not None:
             raise ValueError(
                 f"{path} holds {reader.channels} integers a place and no codes, which this config's {takes}; "
-                "use a config for coefficients, such as configs/seitpp/seit_vit-small-p16_8xb128-300e_in100-dct.py"
+                "use a config for coefficients, such as configs/seit/seit_vit-small-p16_8xb128-300e_in100-dct.py"
             )
         preprocessor.update(codebook=None, channels=reader.channels)
         backbone.code_dim = reader.channels

@@ -227,7 +227,7 @@ class TestAverage:
 
     @pytest.mark.slow
     def test_two_optimizers_that_step_together(self, tiny: Callable, repository: Path, build_runner: Callable) -> None:
-        leaf = repository / "configs" / "vq_tokenizer" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
+        leaf = repository / "configs" / "tokenizers" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
         cfg = Config.fromfile(tiny(leaf, num_samples=4, epochs=1))
         cfg.optim_wrapper.accumulative_counts = 2
         cfg.custom_hooks = [{"type": "EMAHook", "momentum": MOMENTUM}]

@@ -283,7 +283,7 @@ class TestBest:
     def test_the_score_of_the_weights_beside_their_average(
         self, tiny: Callable, repository: Path, build_runner: Callable
     ) -> None:
-        leaf = repository / "configs" / "seitpp" / "seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"
+        leaf = repository / "configs" / "seit" / "seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"
         cfg = Config.fromfile(tiny(leaf, epochs=1))
         cfg.default_hooks.checkpoint.save_best = "accuracy/top1_origin"
         runner = build_runner(cfg)

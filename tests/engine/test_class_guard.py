@@ -232,7 +232,7 @@ def test_classes_without_a_sample_are_said_once(config: Config, said: Callable, 
 def test_models_without_classes_are_left_alone(
     repository: Path, tmp_path: Path, said: Callable, build_runner: Callable
 ) -> None:
-    cfg = Config.fromfile(repository / "configs" / "seitpp" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py")
+    cfg = Config.fromfile(repository / "configs" / "mtm" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py")
     cfg.data_preprocessor.augments = []
     cfg = shrink(cfg, tmp_path, epochs=1)
     build_runner(copy.deepcopy(cfg)).train()

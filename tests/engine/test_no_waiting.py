@@ -118,16 +118,16 @@ def step(what_the_device_lacks: None, unformatted_configs: None, tmp_path: Path)
 @pytest.mark.parametrize(
     "leaf",
     [
-        "seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py",
+        "mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py",
         "seitpp/seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py",
         "tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py",
         *[
             pytest.param(leaf, marks=pytest.mark.slow)
             for leaf in (
-                "seitpp/seit_vit-base-p16_8xb128-300e_in1k-tokens.py",
+                "seit/seit_vit-base-p16_8xb128-300e_in1k-tokens.py",
                 "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py",
                 "seitpp/seitpp_vit-small-p16_8xb128-300e_in100-dct.py",
-                "seitpp/seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens.py",
+                "seit/seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens.py",
                 "tokenadapt/tokenadapt_d384_1xb128-1e_in1k-dct-256px.py",
                 "tokenadapt/tokenadapt_d384_1xb128-1e_in1k-token-pairs.py",
             )

@@ -13,12 +13,12 @@ from mmengine.logging import MMLogger
 
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 
-MTM = "seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens"
+MTM = "mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens"
 FINETUNE = "seitpp/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens"
 SEGMENT = "segmentation/upernet_vit-base-p16_mtm-400e-pre_8xb2-80k_ade20k-tokens-512px"
 KNN = "representations/knn_mtm_vit-tiny-p2_digits-tokens"
 TOKENIZER = "tokenizers/patch_kmeans_8px_k512"
-VQ = "vq_tokenizer/vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px"
+VQ = "tokenizers/vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px"
 
 
 @pytest.fixture(scope="module")

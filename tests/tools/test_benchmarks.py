@@ -91,7 +91,7 @@ def test_a_decoder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, cap
 @pytest.fixture(scope="session")
 def tiny_mtm(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The smallest recipe of MTM on eight samples in batches of four, which are made once."""
-    config = repository / "configs" / "seitpp" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+    config = repository / "configs" / "mtm" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
     folder = tmp_path_factory.mktemp("synthetic")
     return [str(config), "--synthetic", str(folder), "--images", "8", "--batch-size", "4"]
 
@@ -185,12 +185,12 @@ def test_wrong_options_of_a_step_are_one_line(
 @pytest.mark.parametrize(
     "leaf",
     [
-        "seitpp/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py",
+        "seit/seit_vit-tiny-p2_1xb64-60e_digits-tokens.py",
         "seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py",
         "representations/linear_mtm_vit-tiny-p2_1xb64-90e_digits-tokens.py",
         "segmentation/upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py",
         "tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py",
-        "vq_tokenizer/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py",
+        "tokenizers/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px.py",
     ],
 )
 def test_steps_of_every_kind_of_config_run(run: Callable, repository: Path, leaf: str) -> None:

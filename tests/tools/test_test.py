@@ -211,7 +211,7 @@ def test_checkpoint_of_an_average_must_fit(trained: Path, kept: Path, score: Cal
 def test_recipe_trains_and_is_tested_on_a_store_of_ones_own(
     config: Path, kept: Path, tool: Callable, tmp_path: Path, repository: Path
 ) -> None:
-    leaf = repository / "configs" / "seitpp" / "seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"
+    leaf = repository / "configs" / "seit" / "seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"
     store, short = kept / "store", ["train_cfg.max_epochs=1", "param_scheduler.end=1", "param_scheduler.warmup=0"]
     line = ["--work-dir", tmp_path, "--cfg-options", "train_dataloader.batch_size=5"]
     tool("train.py", leaf, "--store", store, "--val-store", store, *line, *short)

@@ -33,7 +33,7 @@ def use_everything(cfg: Config) -> None:
 
 @pytest.fixture(scope="session")
 def tokenizer_leaf(repository: Path) -> Path:
-    return repository / "configs" / "vq_tokenizer" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
+    return repository / "configs" / "tokenizers" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
 
 
 @pytest.mark.parametrize("options", [[], ["--amp"]], ids=["float32", "bfloat16"])

@@ -17,7 +17,7 @@ from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_images
 from seitpp.io.command_line import run_tool
 
-MTM = "configs/seitpp/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
+MTM = "configs/mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 # Words that stand for files of the repository; `made` has others.
 FILES = {
     "T": "configs/tokenizers/patch_kmeans_8px_k512.py",

@@ -2,14 +2,14 @@
 
 python tools/analysis_tools/build_model_zoo.py [--check]
 
-Made of configs/seitpp/metafile.yml and of the configs themselves. A score of ours is what a `Results` entry there says;
+Made of the metafiles in configs/ and of the configs themselves. A score of ours is what a `Results` entry there says;
 without one it reads "not run".
 """
 
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from seitpp.io.files import written_whole
 from seitpp.registry import TOKENIZERS
 
 ROOT = Path(__file__).resolve().parents[2]
-METAFILE, TARGET = ROOT / "configs/seitpp/metafile.yml", ROOT / "docs/model_zoo.md"
+TARGET = ROOT / "docs/model_zoo.md"
 CHECKSUM_BYTES = 4
 VIT_VQGAN, VQGAN = 391, 16384  # codes
-# Of the training store in each folder: images, tokens of an image, values of a token, classes; docs/data.md. The values
-# of coefficients are BlockDCT's, 33 of each of 32 x 32 blocks.
+# Training stores by folder: images, tokens per image, values of a token, classes; docs/data.md. Coefficients are those of
+# BlockDCT, 33 of each of 32 x 32 blocks.
 STORES = {
     "data/imagenet1k-tokens/": (1_281_167, 32 * 32, VIT_VQGAN, 1_000),
     "data/imagenet100-tokens/": (126_689, 32 * 32, VIT_VQGAN, 100),
@@ -42,6 +42,7 @@ STORES = {
 TABLES = {
     "2": "Table 2: ImageNet-1k, ViT-B",
     "3": "Table 3: fine-grained classification, ViT-B from ImageNet-1k",
+    "4": "Table 4: segmentation of ADE20k, mIoU",
     "6": "Table 6: ImageNet-100, ViT-S, fewer images",
     "7": "Table 7: ImageNet-100, ViT-S, one augmentation alone",
     "8": "Table 8: ImageNet-100, ViT-S, other inputs",
@@ -53,16 +54,17 @@ TABLES = {
 }
 INTRODUCTION = """# Model zoo
 
-Every cell of the paper's classification tables by the name of its config. *Stored* is what the training images take in
-our store, codes at a fixed number of bits and every label and checksum, by [the format](storage_format.md); entropy
-coding and the release's files take less (the paper gives 1.4 GB for ImageNet-1k). *Paper* is the paper's top-1 accuracy
-and never ours. *Ours* is what this code reached, or "not run".
+Every cell of the paper's tables of scores by the config and the command that train it. *Stored* is what the training
+images take in our store, codes at a fixed number of bits with every label and checksum, by
+[the format](storage_format.md); dense coding and the release's files take less (the paper gives 1.4 GB for ImageNet-1k).
+*Paper* is the paper's top-1 accuracy (mIoU in Table 4) and never ours. *Ours* is what this code reached, or "not run".
 
-Subsets keep the number of iterations. What was run, on small data, is in [results.md](results.md). Commands are for 8
-GPUs, but for TokenAdapt and the small sets one process; the learning rate follows any other number. How to get the
+`--fraction` and `--images` train on a part of the images with as many iterations; a classifier then starts from the
+encoder that was trained on the same part. What was run, on small data, is in [results.md](results.md). Commands are for 8
+GPUs, those of TokenAdapt and the small sets for one process; the learning rate follows any other number. How to get the
 data: [data.md](data.md).
 
-This file is made by `python tools/analysis_tools/build_model_zoo.py` from `configs/seitpp/metafile.yml`.
+`python tools/analysis_tools/build_model_zoo.py` makes this file of the metafiles in `configs/`.
 """
 
 
@@ -79,22 +81,21 @@ def bytes_of_image(tokens: int, values: int, num_classes: int) -> int:
     return math.ceil(tokens * (values - 1).bit_length() / 8) + label + CHECKSUM_BYTES
 
 
-def stored_bytes(config: Config) -> int | None:
-    """Bytes of the tokens that a config trains on; None for one that trains on images."""
+def stored_bytes(config: Config, fraction: float) -> int | None:
+    """Bytes of the tokens that a config trains on, or of a fraction of them; None for images and label maps."""
     dataset = config.train_dataloader.dataset
-    if str(dataset.type).split(".")[-1] != "TokenDataset":
+    if dataset.get("data_root") not in STORES:
         return None
     images, tokens, values, num_classes = STORES[dataset.data_root]
     if values is None:
         values = TOKENIZERS.build(read_config(ROOT / "configs/tokenizers/block_dct_q50.py").tokenizer).codebook_size
-    images = round(images * (dataset.get("subset") or {}).get("fraction", 1))
-    return images * bytes_of_image(tokens, values, num_classes)
+    return round(images * fraction) * bytes_of_image(tokens, values, num_classes)
 
 
 def shown_bytes(count: int | None) -> str:
     """Decimal units, three figures."""
     if count is None:
-        return "images"
+        return "not counted"
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
     return f"{count / unit:.3g} {name}"
 
@@ -109,33 +110,40 @@ def command_of(path: Path) -> str:
     return found[1]
 
 
-def row_of(model: dict[str, Any]) -> str:
-    """One line of a table."""
+def rows_of(model: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
+    """Yield the table, the share of the images, and the line of each row that a model has."""
     path = ROOT / model["Config"]
     if not path.is_file():
-        raise FileNotFoundError(f"{METAFILE} names {model['Config']}, which is not there; correct its entry")
-    paper = model["Paper"].get("Top 1 Accuracy")
-    results = model.get("Results") or []
-    ours = ", ".join(str(result["Metrics"]["Top 1 Accuracy"]) for result in results)
-    cells = (
-        model["Paper"]["Row"],
-        f"[{model['Name']}](../{model['Config']})",
-        shown_bytes(stored_bytes(read_config(path))),
-        "" if paper is None else f"{paper:.1f}",
-        ours or "not run",
-        f"`{command_of(path)}`",
-    )
-    return f"| {' | '.join(cells)} |"
+        raise FileNotFoundError(f"a metafile names {model['Config']}, which is not there; correct its entry")
+    config, command = read_config(path), command_of(path)
+    ours = ", ".join(str(result["Metrics"]["Top 1 Accuracy"]) for result in model.get("Results") or [])
+    for row in model.get("Zoo Rows", []):
+        options = row.get("Options", "")
+        found = re.search(r"--fraction (\S+)", options)
+        fraction = 1.0 if found is None else float(found[1])
+        paper = row.get("Top 1 Accuracy", row.get("mIoU"))
+        cells = (
+            row["Row"],
+            f"[{model['Name']}](../{model['Config']})",
+            shown_bytes(stored_bytes(config, fraction)),
+            "" if paper is None else f"{paper:.1f}",
+            ours or "not run",
+            f"`{command} {options}".rstrip() + "`",
+        )
+        yield row["Table"], fraction, f"| {' | '.join(cells)} |"
 
 
 def build() -> str:
     """The whole file."""
-    models = yaml.safe_load(METAFILE.read_text())["Models"]
+    metafiles = yaml.safe_load((ROOT / "model-index.yml").read_text())["Import"]
+    models = [model for file in metafiles for model in yaml.safe_load((ROOT / file).read_text())["Models"]]
+    rows = [row for model in models for row in rows_of(model)]
+    rows.sort(key=lambda row: -row[1])  # the whole data set first
     parts = [INTRODUCTION]
     for table, title in TABLES.items():
-        rows = [row_of(model) for model in models if model["Paper"]["Table"] == table]
         head = "| what | config | stored | paper | ours | command |\n| --- | --- | --- | --- | --- | --- |"
-        parts.append("\n".join([f"## {title}", "", head, *rows]) + "\n")
+        lines = [line for of, _, line in rows if of == table]
+        parts.append("\n".join([f"## {title}", "", head, *lines]) + "\n")
     return "\n".join(parts)
 
 

@@ -1,0 +1,12 @@
+"""MTM pre-training with 8 x 512 samples a step on GPUs that hold 128: four batches make a step, the rate stays.
+
+    bash tools/dist_train.sh configs/mtm/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py 8 --amp
+
+Expect: not run here; as mtm_vit-base-p16_8xb512-400e_in1k-tokens.py, but that each of the four batches has its own mask
+ratio, flip and affine map.
+"""
+
+_base_ = "mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
+
+train_dataloader = dict(batch_size=128)
+optim_wrapper = dict(accumulative_counts=4)

@@ -1,0 +1,13 @@
+"""SeiT with Mixup of the tokens' embeddings, ViT-B, ImageNet-1k tokens (SeiT++, Fig. 3b).
+
+    bash tools/dist_train.sh configs/seit/seit_vit-base-p16_mixup_8xb128-300e_in1k-tokens.py 8 --amp
+
+Expect: not run here. The paper shows a bar, no number in its text.
+What is read between its lines: ..._flip_8xb128-300e_in1k-tokens.py.
+"""
+
+_base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
+
+augments = _base_.augments
+augments[-1] = _base_.mixup_or_cutmix  # DeiT's, in the place of CutMix alone
+data_preprocessor = dict(augments=augments)

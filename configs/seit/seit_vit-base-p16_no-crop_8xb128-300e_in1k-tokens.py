@@ -1,0 +1,13 @@
+"""SeiT without crops of the tokens' embeddings, ViT-B, ImageNet-1k tokens (SeiT++, Fig. 3b).
+
+    bash tools/dist_train.sh configs/seit/seit_vit-base-p16_no-crop_8xb128-300e_in1k-tokens.py 8 --amp
+
+Expect: not run here. The paper shows a bar of crops, no number in its text; with them it is SeiT's own recipe.
+What is read between its lines: ..._flip_8xb128-300e_in1k-tokens.py.
+"""
+
+_base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
+
+augments = _base_.augments
+augments[1] = dict(type="seitpp.BatchCenterCrop", size=28)  # in the place of Token-RRC
+data_preprocessor = dict(augments=augments)

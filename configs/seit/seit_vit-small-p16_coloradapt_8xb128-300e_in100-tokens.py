@@ -1,0 +1,12 @@
+"""SeiT with ColorAdapt and without TokenAdapt, ViT-S, ImageNet-100 tokens (SeiT++, Table 7).
+
+    bash tools/dist_train.sh configs/seit/seit_vit-small-p16_coloradapt_8xb128-300e_in100-tokens.py 8 --amp
+
+Expect: not run here. The paper: 78.3 % top-1.
+"""
+
+_base_ = "seit_vit-small-p16_8xb128-300e_in100-tokens.py"
+
+augments = _base_.augments
+augments[2] = _base_.colour_change  # SeiT++'s, in the place of Emb-Noise
+data_preprocessor = dict(augments=augments)
