@@ -180,7 +180,7 @@ def test_bfloat16_step_is_near_float32(codebook: torch.Tensor) -> None:
 def test_recipe_trains_resumes_and_tests(
     tiny: Callable, tool: Callable, repository: Path, tmp_path: Path, leaf: str
 ) -> None:
-    config = tiny(repository / "configs" / "seitpp" / leaf)
+    config = tiny(next((repository / "configs").rglob(leaf)))
     tool("train.py", config, "--work-dir", tmp_path / "run", "--amp")
     (tmp_path / "run" / "epoch_2.pth").unlink()
     tool("train.py", config, "--work-dir", tmp_path / "run", "--amp", "--resume", tmp_path / "run" / "epoch_1.pth")
@@ -310,7 +310,7 @@ class Unwatch(Hook):
 def test_a_step_never_waits_for_the_gpu(
     tiny: Callable, repository: Path, build_runner: Callable[[Config], Runner], leaf: str
 ) -> None:
-    config = Config.fromfile(tiny(repository / "configs" / "seitpp" / leaf, num_samples=8))
+    config = Config.fromfile(tiny(next((repository / "configs").rglob(leaf)), num_samples=8))
     config.default_hooks.logger = None
     config.optim_wrapper.clip_grad = {"max_norm": 1.0}
     launch.use_autocast(config)

@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 def recipe(folder: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Config]:
     """Reads a recipe, in the folder with the data."""
     monkeypatch.chdir(folder)
-    return lambda name: Config.fromfile(repository / "configs" / "seitpp" / name)
+    return lambda name: Config.fromfile(next((repository / "configs").rglob(name)))
 
 
 def test_imported_stores_are_what_recipes_read(recipe: Callable) -> None:

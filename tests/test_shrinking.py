@@ -22,7 +22,7 @@ def assembled(repository: Path) -> Callable[[str], Config]:
     """The recipe that a file of augmentations is for, with these augmentations."""
 
     def assemble(name: str) -> Config:
-        cfg = Config.fromfile(repository / "configs" / "seitpp" / f"{MTM if name == 'mtm_release' else FINETUNE}.py")
+        cfg = Config.fromfile(next((repository / "configs").rglob(f"{MTM if name == 'mtm_release' else FINETUNE}.py")))
         part = Config.fromfile(repository / "configs" / "_base_" / "augments" / f"{name}.py")
         cfg.data_preprocessor.augments = part.augments
         cfg.data_preprocessor.num_classes = None if name == "mtm_release" else 1000
@@ -47,7 +47,7 @@ def test_tokenizer_of_pixels_has_the_codebook_of_the_data_and_is_kept_if_it_is_t
     repository: Path, tmp_path: Path
 ) -> None:
     name = "seit_vit-small-p16_pixel-aug_8xb128-300e_in100-tokens"
-    cfg = shrink(Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py"), tmp_path)
+    cfg = shrink(Config.fromfile(next((repository / "configs").rglob(f"{name}.py"))), tmp_path)
     tokenizer = cfg.data_preprocessor.augments[1].second[0].tokenizer
     path = Path(tokenizer.checkpoint)
     assert path.is_relative_to(tmp_path)

@@ -5,7 +5,7 @@ iterations as on all. The third is learning from few labels: equally many of eac
 """
 
 import argparse
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log

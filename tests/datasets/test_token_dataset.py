@@ -383,14 +383,3 @@ def test_uniform_subset_is_the_same_with_and_without_labels(data: Callable, size
     first, second = (data(with_labels=with_labels, subset=subset) for with_labels in (True, False))
     assert first.metainfo["subset"] == second.metainfo["subset"]
     assert first.labels is not None and second.labels is None
-
-
-@pytest.mark.parametrize("name", ["mtm", "seit", "seitpp"])
-def test_recipes_of_shrinking_data_draw_from_all_samples_alike(name: str) -> None:
-    """Tables 2 and 6 of the paper: "randomly sampling"."""
-    leaves = [Config.fromfile(path) for path in sorted((CONFIGS / "seitpp").glob(f"{name}_*pct.py"))]
-    assert len(leaves) >= 8
-    for leaf in leaves:
-        dataset = leaf.train_dataloader.dataset
-        assert dataset.subset.class_balanced is False and dataset.keep_length is True
-        assert dataset.get("with_labels", True) is (name != "mtm")

@@ -33,7 +33,7 @@ def load(repository: Path, tmp_path: Path) -> Callable[..., Config]:
     """Loads a shrunken leaf."""
 
     def shrunken(name: str) -> Config:
-        return shrink(Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py"), tmp_path, epochs=1)
+        return shrink(Config.fromfile(next((repository / "configs").rglob(f"{name}.py"))), tmp_path, epochs=1)
 
     return shrunken
 

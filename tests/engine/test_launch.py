@@ -71,7 +71,7 @@ def test_unknown_scaling_rule_is_refused() -> None:
     ],
 )
 def test_recipe_keeps_its_rate_on_eight_processes(repository: Path, name: str, lr: float) -> None:
-    config = Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py")
+    config = Config.fromfile(next((repository / "configs").rglob(f"{name}.py")))
     launch.scale_lr(config, 8)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(lr, rel=1e-12)
 

@@ -26,7 +26,7 @@ def keep_all(cfg: Config) -> None:
 def test_sharded_processes_train_and_resume_as_plain_ones(
     tiny: Callable, spawn: Callable, repository: Path, tmp_path: Path
 ) -> None:
-    leaf = repository / "configs" / "seitpp" / LARGE
+    leaf = next((repository / "configs").rglob(LARGE))
     sharded = tiny(leaf, "sharded", late=keep_all, num_samples=8)
 
     def without_strategy(cfg: Config) -> None:
@@ -55,7 +55,7 @@ def test_sharded_processes_train_and_resume_as_plain_ones(
 
 @pytest.mark.parametrize(("launcher", "stays"), [("none", False), ("pytorch", True)])
 def test_one_process_shards_nothing(launcher: str, stays: bool, repository: Path) -> None:
-    config = Config.fromfile(repository / "configs" / "seitpp" / LARGE)
+    config = Config.fromfile(next((repository / "configs").rglob(LARGE)))
     config.launcher = launcher
     check_sharding(config)
     assert ("strategy" in config, config.get("runner_type")) == (stays, "FlexibleRunner" if stays else None)
@@ -63,7 +63,7 @@ def test_one_process_shards_nothing(launcher: str, stays: bool, repository: Path
 
 @pytest.mark.parametrize("kind", ["EMAHook", EMAHook], ids=["name", "class"])
 def test_an_average_of_sharded_weights_is_refused(repository: Path, kind: object) -> None:
-    config = Config.fromfile(repository / "configs" / "seitpp" / LARGE)
+    config = Config.fromfile(next((repository / "configs").rglob(LARGE)))
     config.launcher, config.custom_hooks = "pytorch", ["no hook", {"type": kind}]
     with pytest.raises(ValueError, match=r"averages weights \(EMAHook\) and shards them"):
         check_sharding(config)
@@ -79,7 +79,7 @@ def test_clipping_is_refused() -> None:
 @pytest.mark.parametrize(("leaf", "millions"), [(LARGE, 302.6), (HUGE, 630.1)])
 def test_sizes_of_the_encoders(leaf: str, millions: float, repository: Path) -> None:
     """Those of the ViT paper's Table 1: 24 and 32 blocks of width 1024 and 1280, 4 times that in the MLP, 16 heads."""
-    config = Config.fromfile(repository / "configs" / "seitpp" / leaf)
+    config = Config.fromfile(next((repository / "configs").rglob(leaf)))
     with torch.device("meta"):
         blocks = MODELS.build(config.model.backbone).layers
     assert sum(value.numel() for value in blocks.parameters()) / 1e6 == pytest.approx(millions, abs=0.5)

@@ -30,7 +30,7 @@ def stores(folder: Path, **sizes: object) -> tuple[Path, Path]:
 
 @pytest.fixture
 def load(repository: Path) -> Callable[[str], Config]:
-    return lambda name: Config.fromfile(repository / "configs" / "seitpp" / f"{name}.py")
+    return lambda name: Config.fromfile(next((repository / "configs").rglob(f"{name}.py")))
 
 
 @pytest.mark.parametrize("name", [SEITPP, MTM])

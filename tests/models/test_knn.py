@@ -28,8 +28,8 @@ KNN, KNN_SEIT, KNN_DIGITS = LEAVES
 def load(repository: Path, tmp_path: Path) -> Callable[..., Config]:
     """Loads a shrunken leaf with 7 samples in the bank, 8 to score."""
 
-    def shrunken(name: str = KNN, folder: str = "representations") -> Config:
-        return shrink(Config.fromfile(repository / "configs" / folder / f"{name}.py"), tmp_path, num_samples=7)
+    def shrunken(name: str = KNN) -> Config:
+        return shrink(Config.fromfile(next((repository / "configs").rglob(f"{name}.py"))), tmp_path, num_samples=7)
 
     return shrunken
 
@@ -49,7 +49,7 @@ def save_model(cfg: Config, path: Path, seed: int = 0) -> Path:
 @pytest.fixture
 def mtm(load: Callable[..., Config], tmp_path: Path) -> Path:
     """A checkpoint of an MTM of the leaf's sizes."""
-    return save_model(load("mtm_vit-base-p16_8xb512-400e_in1k-tokens", "seitpp"), tmp_path / "mtm.pth")
+    return save_model(load("mtm_vit-base-p16_8xb512-400e_in1k-tokens"), tmp_path / "mtm.pth")
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -177,7 +177,7 @@ def test_whole_test_equals_a_direct_computation(
 ) -> None:
     """Of pre-training (MTM) and of a classifier (SeiT)."""
     source = "mtm_vit-base-p16_8xb512-400e_in1k-tokens" if name == KNN else "seit_vit-base-p16_8xb128-300e_in1k-tokens"
-    path = save_model(load(source, "seitpp"), tmp_path / "source.pth")
+    path = save_model(load(source), tmp_path / "source.pth")
     cfg = load(name)
     for part in (cfg.default_hooks.bank, cfg.test_dataloader):
         part.batch_size = 3

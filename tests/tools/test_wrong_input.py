@@ -200,7 +200,7 @@ CASES = [
     ("analysis_tools/benchmark_tokenize.py", "T --workers -1", "2 '-1' is no whole number from 0 on"),
     ("analysis_tools/patch_kmeans_baseline.py", "none", "does not exist"),
     ("analysis_tools/patch_kmeans_baseline.py", "T", "is that of a tokenizer; expected a config of a run"),
-    ("analysis_tools/patch_kmeans_baseline.py", "RUN", "trains no tokenizer; expected a file of configs/vq_tokenizer"),
+    ("analysis_tools/patch_kmeans_baseline.py", "RUN", "trains no tokenizer; expected a file of configs/tokenizers"),
     ("analysis_tools/tokenadapt_study.py", "empty.py", "has no data to train on"),
     ("analysis_tools/seg_baselines.py", "none none", "none is not a token store"),
     ("analysis_tools/tokenadapt_study.py", "none", "does not exist"),

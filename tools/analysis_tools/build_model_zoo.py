@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "docs/model_zoo.md"
 CHECKSUM_BYTES = 4
 VIT_VQGAN, VQGAN = 391, 16384  # codes
-# Training stores by folder: images, tokens per image, values of a token, classes; docs/data.md. Coefficients are those of
-# BlockDCT, 33 of each of 32 x 32 blocks.
+# Training stores by folder (docs/data.md): images, tokens per image, values of a token, classes. Coefficients are those
+# of BlockDCT, 33 of each of 32 x 32 blocks.
 STORES = {
     "data/imagenet1k-tokens/": (1_281_167, 32 * 32, VIT_VQGAN, 1_000),
     "data/imagenet100-tokens/": (126_689, 32 * 32, VIT_VQGAN, 100),
@@ -55,14 +55,15 @@ TABLES = {
 INTRODUCTION = """# Model zoo
 
 Every cell of the paper's tables of scores by the config and the command that train it. *Stored* is what the training
-images take in our store, codes at a fixed number of bits with every label and checksum, by
-[the format](storage_format.md); dense coding and the release's files take less (the paper gives 1.4 GB for ImageNet-1k).
+images take in our store, codes at a fixed number of bits with every label and checksum
+([the format](storage_format.md)); dense coding and the release's files take less (the paper gives 1.4 GB for
+ImageNet-1k).
 *Paper* is the paper's top-1 accuracy (mIoU in Table 4) and never ours. *Ours* is what this code reached, or "not run".
 
 `--fraction` and `--images` train on a part of the images with as many iterations; a classifier then starts from the
-encoder that was trained on the same part. What was run, on small data, is in [results.md](results.md). Commands are for 8
-GPUs, those of TokenAdapt and the small sets for one process; the learning rate follows any other number. How to get the
-data: [data.md](data.md).
+encoder that was trained on the same part. Commands are for 8 GPUs, those of TokenAdapt and the small sets for one
+process; the learning rate follows any other number. What was run, on small data: [results.md](results.md). How to get
+the data: [data.md](data.md).
 
 `python tools/analysis_tools/build_model_zoo.py` makes this file of the metafiles in `configs/`.
 """

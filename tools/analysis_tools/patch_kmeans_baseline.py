@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = read_config(args.config)
     check_run(cfg, "train")
     if "tokenizer" not in cfg.model:
-        raise ValueError(f"{args.config} trains no tokenizer; expected a file of configs/vq_tokenizer/")
+        raise ValueError(f"{args.config} trains no tokenizer; expected a file of configs/tokenizers/")
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         for name, value in measure(cfg, args.seed).items():
             print(f"{name}: {value:.4f}")
