@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.engine import launch
 from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.registry import DATASETS
-from seitpp.testing import make_store
 
 MTM = "mtm_vit-base-p16_{}8xb512-400e_in1k-tokens"
 SEIT, SEITPP = "seit_vit-base-p16_8xb128-300e_in1k-tokens", "seitpp_vit-base-p16_8xb128-300e_in1k-tokens"

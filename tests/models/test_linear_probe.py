@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from helpers.shrinking import build_model, shrink
-from seitpp.benchmarking.synthetic import make_store, with_synthetic_data
+from seitpp.benchmarking.synthetic import with_synthetic_data
 from seitpp.engine import norm_statistics
 from seitpp.engine.launch import scale_lr
 from seitpp.models import TokenViT
