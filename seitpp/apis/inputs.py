@@ -17,12 +17,11 @@ from seitpp.images.decoding import (
     IMAGE_SUFFIXES,
     MAX_PIXELS,
     UnreadableImageError,
-    check_not_smaller_than_patch,
     decode_image,
-    fit_image,
     pixels_of,
     to_eight_bit,
 )
+from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
 from seitpp.io.checkpoint import shorten
 from seitpp.io.files import check_other_file
 from seitpp.io.untrusted import check_regular_file

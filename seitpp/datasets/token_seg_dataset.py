@@ -12,7 +12,6 @@ from PIL import Image
 
 from seitpp.datasets.resident import refuse_device
 from seitpp.datasets.token_dataset import TokenDataset
-from seitpp.images.decoding import fit_image
 from seitpp.images.label_maps import (
     IGNORE_INDEX,
     checked_labels,
@@ -21,8 +20,8 @@ from seitpp.images.label_maps import (
     label_map_path,
     read_label_map,
     require_label_maps,
-    shifted_zero_label,
 )
+from seitpp.images.resizing import fit_image
 from seitpp.io.checkpoint import shorten
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreReader
@@ -95,7 +94,8 @@ class TokenSegDataset(TokenDataset):
             raise ValueError(f"{self.store_path} is a release file, which has no label maps; expected a token store")
         reader = self._open_store()
         require_label_maps(reader)
-        self._shifted = shifted_zero_label(reader)
+        label_maps = label_map_metadata(reader)
+        self._shifted = label_maps.get("reduce_zero_label", False)
         if self.reduce_zero_label:
             raise ValueError(
                 f"reduce_zero_label=True: {self.store_path} was made with --reduce-zero-label, and shifting its labels "
@@ -107,7 +107,7 @@ class TokenSegDataset(TokenDataset):
         if reader.channels is not None:
             raise ValueError(f"{self.store_path} holds {reader.channels} integers per position, expected codes")
         metadata = {**self._name_classes(reader), "label_ignore_index": IGNORE_INDEX}
-        if label_maps := label_map_metadata(reader):
+        if label_maps:
             metadata["label_maps"] = {**label_maps, **({"size": list(self.label_size)} if self.label_size else {})}
         self._metainfo = {**metadata, **self._metainfo}
         self._num_classes = len(self._metainfo["classes"])

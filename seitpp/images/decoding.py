@@ -1,41 +1,76 @@
-"""Image files to the 8-bit pixels that tokenizers take: orientation, colour modes, size. Pillow only, no torch.
+"""Image files to pixels: no programs, bounded sizes, upright, 8 bits per channel, errors as reasons.
 
-Runs in loader workers, one image at a time; what cannot be read raises `UnreadableImageError` with the reason.
+Pillow chooses a decoder by a file's content, whatever its name says. Some of its decoders start programs (PostScript
+starts Ghostscript), others open whatever they find inside; here it may choose among those of plain pictures only. What
+cannot be decoded raises `UnreadableImageError` with the reason. No torch: loader workers use this module.
 """
 
+import contextlib
 import io
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from seitpp.images.image_files import (
-    IMAGE_SUFFIXES,
-    MAX_PIXELS,
-    UnreadableImageError,
-    decoded_image,
+from seitpp.io.untrusted import PARSER_ERRORS
+
+MAX_PIXELS = 89_478_485
+"""Most pixels that an image or label map has by default: as many as Pillow takes without a warning, 268 MB as RGB."""
+
+# Tried in this order; TGA last, whose files have no signature. Left out: PostScript, PDF and Windows metafiles, which
+# run programs, and containers that open further images inside (icons, IPTC, BLP, ...).
+_PLAIN = (
+    *("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "PCX", "QOI", "SGI", "SUN", "TGA"),
 )
-from seitpp.images.label_files import read_label_indices, stored_labels
-from seitpp.images.resizing import check_resize_rule, halved, scaled
+Image.init()
+FORMATS = tuple(name for name in _PLAIN if name in Image.OPEN)
+"""Names of the formats that are read here, as far as the installed Pillow has them."""
+IMAGE_SUFFIXES = tuple(sorted(ending for ending, name in Image.EXTENSION.items() if name in (*FORMATS, "MPO")))
+"""Endings of their files, in lower case."""
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "MAX_PIXELS",
-    "UnreadableImageError",
-    "check_not_smaller_than_patch",
-    "cover_size",
-    "decode_image",
-    "fit_image",
-    "label_map_png",
-    "pixels_of",
-    "to_eight_bit",
-]
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_DECODER_ERRORS = (*PARSER_ERRORS, OSError, RuntimeError, AssertionError, Image.DecompressionBombError)
+_LIMIT_LOCK = threading.Lock()
 
-_MAX_RESIZED_PIXELS = 2**26
+
+class UnreadableImageError(ValueError):
+    """An image that cannot become pixels; the message says why, without the image's name."""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """The first picture of a file.
+
+    Attributes:
+        image: Its pixels, upright, in the mode that Pillow gives them.
+        format: One of `FORMATS`.
+        orientation: EXIF orientation that the file asks for, 1 to 8; `image` is turned already.
+        raw_mode: How the file lays out its values, in Pillow's words, such as `L;2`: grey of 2 bits, which Pillow
+            scales to 8; empty where the format does not say.
+        compression: Of a TIFF file, in Pillow's words, such as `jpeg`; else empty.
+    """
+
+    image: Image.Image
+    format: str
+    orientation: int
+    raw_mode: str
+    compression: str
 
 
 def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits per channel.
+    """Return the image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits per channel.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, of an animation the
     first frame is taken. Colour profiles are ignored, as ImageNet pipelines do. The image's `info` tells the
@@ -52,7 +87,7 @@ def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIX
 
 
 def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
-    """Any Pillow image as RGB (3 channels) or L (1 channel)."""
+    """Return any Pillow image as RGB (3 channels) or L (1 channel)."""
     if image.mode == "F":
         raise UnreadableImageError("it holds 32-bit floats, whose range is not known; convert it to 8 or 16 bits")
     if image.mode == "I" or image.mode.startswith("I;16"):
@@ -65,7 +100,7 @@ def to_eight_bit(image: Image.Image, in_channels: int = 3) -> Image.Image:
 
 
 def _from_sixteen_bit(values: np.ndarray) -> Image.Image:
-    """Grey values (H, W) in [0, 65535] to 8 bits; 65535 / 255 = 257."""
+    """Scale grey values (H, W) in [0, 65535] to 8 bits; 65535 / 255 = 257."""
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImageError(
             f"it holds integers from {values.min()} to {values.max()}, more than 16 bits; convert it to 8 or 16 bits"
@@ -73,136 +108,106 @@ def _from_sixteen_bit(values: np.ndarray) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
-def fit_image(
-    image: Image.Image,
-    size: tuple[int, int],
-    mode: str = "exact",
-    resample: Image.Resampling | None = None,
-    rule: str = "bicubic",
-) -> Image.Image:
-    """Bring an image to `size` (height, width) as a tokenizer wants it.
-
-    Args:
-        image: The image; RGB or grey, 8 bits, for any other rule than `bicubic`.
-        size: Height and width wanted.
-        mode: `exact` (aspect not kept) or `center-crop` (scaled until `size` is covered, then cut from the centre).
-        resample: Filter in place of the rule's; nearest for label maps.
-        rule: By which filters, see `seitpp.images.resizing`.
-
-    Raises:
-        UnreadableImageError: It is so long and thin that covering `size` would take gigabytes.
-    """
-    height, width = size
-    if mode not in ("exact", "center-crop"):
-        raise ValueError(f"resize mode is {mode!r}, expected 'exact' or 'center-crop'")
-    check_resize_rule(rule)
-    if rule == "llamagen" and resample is None:
-        image = halved(image, size)
-    rows, columns = size if mode == "exact" else cover_size((image.height, image.width), size)
-    if mode != "exact" and rows * columns > _MAX_RESIZED_PIXELS:
-        raise UnreadableImageError(
-            f"it has {image.width} x {image.height} pixels, too long a strip to be scaled until it covers {width} x "
-            f"{height}"
-        )
-    if image.size != (columns, rows):
-        image = scaled(image, (rows, columns), rule) if resample is None else image.resize((columns, rows), resample)
-    if mode == "exact":
-        return image
-    left, top = (columns - width) // 2, (rows - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def cover_size(size: Sequence[int], target: Sequence[int]) -> tuple[int, int]:
-    """Height and width of an image scaled, aspect kept, until it just covers the target."""
-    scale = max(target[0] / size[0], target[1] / size[1])
-    return max(target[0], round(size[0] * scale)), max(target[1], round(size[1] * scale))
-
-
-def check_not_smaller_than_patch(image: Image.Image, patch: int) -> None:
-    """Refuse an image that is smaller than one patch of `patch` pixels a side: blowing it up would invent it."""
-    if min(image.size) < patch:
-        raise UnreadableImageError(
-            f"it has {image.width} x {image.height} pixels, less than one patch of {patch} x {patch}"
-        )
-
-
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """Pixels (C, H, W), uint8, of an RGB or grey image."""
+    """Return the pixels (C, H, W), uint8, of an RGB or grey image."""
     array = np.asarray(image)
     return np.ascontiguousarray(array.transpose(2, 0, 1) if array.ndim == 3 else array[None])
 
 
-def label_map_png(
-    content: bytes,
-    size: tuple[int, int] | None,
-    mode: str,
-    reduce_zero_label: bool,
-    image_size: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
-    orientation: int = 1,
-    num_classes: int | None = None,
-) -> bytes:
-    """A label map as the greyscale PNG that a store keeps.
+@contextlib.contextmanager
+def decoded_image(
+    content: bytes, max_pixels: int = MAX_PIXELS, formats: Sequence[str] = FORMATS
+) -> Iterator[DecodedImage]:
+    """Yield the first picture in a file's bytes. Whatever Pillow raises in the block becomes a reason, too.
 
     Args:
-        content: Bytes of a PNG (or other lossless image) whose pixels are class indices: grey or palette.
-        size: Height and width to bring it to, by nearest neighbour; None keeps its size.
-        mode: Resize rule, that of the image.
-        reduce_zero_label: Whether 0 means "ignore": it becomes the type's largest value (255, or 65535 where pixels
-            have 16 bits), and k becomes k - 1.
-        image_size: Width and height of the upright image, which may have another resolution but not another shape.
-        max_pixels: Most pixels that the file may have.
-        orientation: EXIF orientation of the image's file, which was applied.
-        num_classes: Classes C, if they are known: other values than those below C and "ignore" are refused.
+        content: The bytes. The checksums of a PNG file are compared, all of them.
+        max_pixels: Most pixels; compared with the header, before anything is decoded.
+        formats: Those of `FORMATS` that are taken.
 
     Raises:
-        UnreadableImageError: It is damaged, lossy, has colours or values that are no classes, does not fit the image,
-            is not turned as the image is, or has too many pixels.
+        UnreadableImageError: They are damaged, cut off, of another format, or of more pixels.
     """
-    labels = read_label_indices(content, max_pixels)
-    height, width = labels.indices.shape
-    if image_size is not None:
-        _check_shape((width, height), image_size)
-        _check_orientation(labels.orientation, orientation, (width, height), image_size)
-    indices = stored_labels(labels, reduce_zero_label, num_classes)
-    if size is None and indices.size > MAX_PIXELS:
-        raise UnreadableImageError(
-            f"its annotation has more than the {MAX_PIXELS:,} pixels that stores keep; bring it down by --label-size"
-        )
-    plain = Image.fromarray(indices)
-    if size is not None:
-        plain = fit_image(plain, size, mode, Image.Resampling.NEAREST)
-    file = io.BytesIO()
-    plain.save(file, format="PNG", optimize=False, compress_level=6)
-    return file.getvalue()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
+            with _opened(content, max_pixels, formats) as image:
+                yield _decoded(image, content, max_pixels)
+    except UnreadableImageError:
+        raise
+    except _DECODER_ERRORS as error:
+        raise UnreadableImageError(_reason(error, content, max_pixels)) from error
 
 
-def _check_shape(map_size: tuple[int, int], image_size: tuple[int, int]) -> None:
-    """Compare the shapes of a label map and its image, both (width, height), upright."""
-    if not _same_shape(map_size, image_size):
-        raise UnreadableImageError(
-            f"its annotation has {map_size[0]} x {map_size[1]} pixels, which does not fit the image's {image_size[0]} "
-            f"x {image_size[1]} (upright, as EXIF says)"
-        )
+def _decoded(image: Image.Image, content: bytes, max_pixels: int) -> DecodedImage:
+    raw_mode, compression = _raw_mode(image), str(image.info.get("compression", ""))
+    is_tiff = image.format == "TIFF"  # which Pillow turns while it decodes; a PNG file tells only afterwards
+    before = _orientation_of(image) if is_tiff else 1
+    image.load()
+    if image.format == "PNG":
+        _compare_checksums(content, max_pixels)
+    orientation = before if is_tiff else _orientation_of(image)
+    upright = image if is_tiff or orientation == 1 else image.transpose(_UPRIGHT[orientation])
+    return DecodedImage(upright, str(image.format), orientation, raw_mode, compression)
 
 
-def _check_orientation(
-    map_orientation: int, orientation: int, map_size: tuple[int, int], image_size: tuple[int, int]
-) -> None:
-    """Refuse a label map that may lie in another way than its image.
-
-    Where EXIF turns the image and says nothing of the map, its shape tells that it was drawn upright, but only where
-    height and width change places and differ.
-    """
-    swapped = (image_size[1], image_size[0])
-    told_by_shape = map_orientation == 1 and orientation >= 5 and not _same_shape(map_size, swapped)
-    if map_orientation != orientation and not told_by_shape:
-        raise UnreadableImageError(
-            f"its annotation has the EXIF orientation {map_orientation} and the image {orientation} (1: upright), so "
-            "it is not known whether it is turned as the image is; save both upright, without an orientation"
-        )
+def _raw_mode(image: Image.Image) -> str:
+    """Return the layout of the values of an image that is not decoded yet."""
+    arguments = image.tile[0][3] if image.tile else ""
+    mode = arguments[0] if isinstance(arguments, tuple) else arguments
+    scaled = image.tile and image.tile[0][0].startswith("ppm")  # by a largest value of the file's own
+    return f"{mode};scaled" if scaled else mode if isinstance(mode, str) else ""
 
 
-def _same_shape(small: tuple[int, int], large: tuple[int, int]) -> bool:
-    """Whether two sizes (width, height) have the same aspect, up to a pixel of the first."""
-    return abs(small[0] * large[1] - small[1] * large[0]) <= max(large)
+def _orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) where there is none that can be read."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:  # of other entries: they say nothing about the pixels
+        return 1
+    return value if value in _UPRIGHT else 1
+
+
+def _compare_checksums(content: bytes, max_pixels: int) -> None:
+    """Compare the checksums of a PNG file's chunks; decoding skips those of the pixels."""
+    with _opened(content, max_pixels, ["PNG"]) as image:
+        image.verify()
+
+
+def _opened(content: bytes, max_pixels: int, formats: Sequence[str]) -> Image.Image:
+    """Read the header, and refuse an image of too many pixels."""
+    with _pillow_limit(max_pixels):
+        image = Image.open(io.BytesIO(content), "r", list(formats))
+    if image.width * image.height > max_pixels:
+        raise UnreadableImageError(_too_large(f"{image.width} x {image.height}", max_pixels))
+    return image
+
+
+@contextlib.contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Raise Pillow's own limit, which is of the whole process, while a header is read that may lie above it."""
+    if Image.MAX_IMAGE_PIXELS is None or max_pixels <= 2 * Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _LIMIT_LOCK:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _too_large(found: str, max_pixels: int) -> str:
+    return f"it has {found} pixels, more than the {max_pixels:,} allowed; raise max_pixels (--max-pixels) to read it"
+
+
+def _reason(error: BaseException, content: bytes, max_pixels: int) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "it is of no known image format, or its header is damaged"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{_too_large('far too many', max_pixels)} ({type(error).__name__}: {error})"
+    if "MAX_TEXT" in str(error) or "decompressed data too large" in str(error).lower():
+        return f"its metadata unpack to more than a megabyte ({error})"
+    return f"{type(error).__name__}: {error}".strip(": ")

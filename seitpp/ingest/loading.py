@@ -12,13 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seitpp.images.decoding import (
-    UnreadableImageError,
-    check_not_smaller_than_patch,
-    fit_image,
-    label_map_png,
-    pixels_of,
-)
+from seitpp.images.decoding import UnreadableImageError, pixels_of
+from seitpp.images.label_maps import label_map_png
+from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
 from seitpp.ingest.sources import ImageSource
 from seitpp.tokenizers.base import Tokenizer
 

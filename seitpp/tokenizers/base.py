@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seitpp.images.decoding import cover_size
-from seitpp.images.resizing import DESCRIPTIONS, ResizeRule, check_resize_rule
+from seitpp.images.resizing import DESCRIPTIONS, ResizeRule, check_resize_rule, cover_size
 
 ResizeMode = Literal["exact", "center-crop"]
 
@@ -130,7 +129,7 @@ class Tokenizer(nn.Module, ABC):
     def resize(self, images: Tensor) -> Tensor:
         """Resize images (B, C, H, W) to `image_size` by `resize_mode` and `resize_rule`, kept in `pixel_range`.
 
-        Files are resized as 8-bit images by `seitpp.images.decoding.fit_image`, which follows the same rule and rounds.
+        Files are resized as 8-bit images by `seitpp.images.resizing.fit_image`, which follows the same rule and rounds.
         """
         height, width = self.image_size
         if tuple(images.shape[-2:]) == (height, width):

@@ -10,7 +10,8 @@ from torch import nn
 
 from helpers.shrinking import build_model
 from seitpp.benchmarking.synthetic import make_images
-from seitpp.images.decoding import decode_image, fit_image, pixels_of
+from seitpp.images.decoding import decode_image, pixels_of
+from seitpp.images.resizing import fit_image
 from seitpp.storage import StoreWriter
 from seitpp.tokenizers import PatchKMeans, Tokenizer, ViTVQGAN
 from seitpp.tokenizers.encoding import encode_pixels

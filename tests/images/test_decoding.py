@@ -10,14 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from seitpp.images.decoding import (
-    UnreadableImageError,
-    check_not_smaller_than_patch,
-    decode_image,
-    fit_image,
-    pixels_of,
-)
-from seitpp.images.decoding import label_map_png as label_map
+from seitpp.images.decoding import UnreadableImageError, decode_image, pixels_of
+from seitpp.images.label_maps import label_map_png as label_map
+from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
 
 WHITE = (255, 255, 255)
 ORIENTATION = 0x0112

@@ -11,9 +11,15 @@ import pytest
 from PIL import Image
 
 from seitpp.apis.inputs import ImageInputs
-from seitpp.images.decoding import decode_image, label_map_png
-from seitpp.images.image_files import FORMATS, IMAGE_SUFFIXES, MAX_PIXELS, UnreadableImageError, decoded_image
-from seitpp.images.label_maps import read_label_map
+from seitpp.images.decoding import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    MAX_PIXELS,
+    UnreadableImageError,
+    decode_image,
+    decoded_image,
+)
+from seitpp.images.label_maps import label_map_png, read_label_map
 from seitpp.ingest import open_image_source
 
 ORIENTATION, GPS, RESOLUTION = 0x0112, 0x8825, 0x011A

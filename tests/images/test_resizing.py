@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from seitpp.images.decoding import fit_image
+from seitpp.images.resizing import fit_image
 from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.tokenizers import BlockDCT
 from seitpp.tokenizers.identity import identity_difference, settings_identity

@@ -15,7 +15,7 @@ from PIL import Image
 
 from seitpp.apis.inputs import images_in
 from seitpp.datasets import ImageDataset
-from seitpp.images.image_files import FORMATS
+from seitpp.images.decoding import FORMATS
 from seitpp.ingest import make_plan, make_report, open_image_source, tokenize
 from seitpp.ingest.processes import Processes
 

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from seitpp.benchmarking.photographs import write_photographs
 from seitpp.benchmarking.timing import add_out_argument, measure, show
-from seitpp.images.decoding import decode_image, fit_image, pixels_of
+from seitpp.images.decoding import decode_image, pixels_of
+from seitpp.images.resizing import fit_image
 from seitpp.ingest.loading import Fitting, load_batches
 from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.io.command_line import counted_number, positive_number, run_tool

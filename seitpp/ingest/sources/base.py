@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, UnreadableImageError, decode_image
-from seitpp.images.label_files import IGNORE_INDEX, read_label_indices
+from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
 from seitpp.ingest.sources.files import local_path
 from seitpp.ingest.sources.labels import alike_warnings
 from seitpp.io.checkpoint import shorten

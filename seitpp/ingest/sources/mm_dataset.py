@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from seitpp.images.decoding import UnreadableImageError, to_eight_bit
-from seitpp.images.label_files import IGNORE_INDEX
+from seitpp.images.label_maps import IGNORE_INDEX
 from seitpp.ingest.sources.base import ImageSource, count_endings
 from seitpp.ingest.sources.files import is_url, join, list_files, read_file
 from seitpp.ingest.sources.labels import LARGEST_LABEL
