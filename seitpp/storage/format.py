@@ -3,8 +3,10 @@
 Every byte is specified in `docs/storage_format.md`; writer and reader share what is defined here.
 """
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ import numpy as np
 
 from seitpp.io.files import written_whole
 from seitpp.io.untrusted import parse_json, read_file, shown
-from seitpp.storage.header_checks import check_fields
+from seitpp.storage.header_checks import check_fields, check_shards
 from seitpp.storage.zstd_codec import ZstdCodec
 
 FORMAT = "seitpp-token-store"
 VERSION = 2
 READ_VERSIONS = (1, 2)
 HEADER_FILE = "header.json"
+SHARD_LIST_FILE = "shards.jsonl"  # shards of an unfinished store that its header does not list yet
 CODEBOOK_FILE = "codebook.npy"
 SYNONYMS_FILE = "synonyms.json"
 CODE_TABLE_FILE = "code_table.npy"
@@ -139,8 +142,43 @@ def write_header(folder: Path, header: dict[str, Any]) -> None:
     atomic_write(folder / HEADER_FILE, [header_bytes(header)])
 
 
+def append_to_list(folder: Path, shard: dict[str, Any]) -> None:
+    """Add a line for a shard to `shards.jsonl`, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written, for one because the disk is full; with its name.
+    """
+    path = folder / SHARD_LIST_FILE
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(line := json.dumps(shard).encode("ascii") + b"\n") != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(size)
+            raise OSError(error.errno, f"cannot write, {error.strerror}", str(path)) from error
+
+
+def _add_listed(folder: Path, header: dict[str, Any]) -> None:
+    """Add the shards that `shards.jsonl` lists to the header of an unfinished store, if there is such a file."""
+    path = folder / SHARD_LIST_FILE
+    try:
+        lines = read_file(path, "list of shards", at_most=_MAX_HEADER_BYTES).split(b"\n")[:-1]  # a torn line has no end
+    except FileNotFoundError:
+        return
+    known = {shard["file"] for shard in header["shards"]}  # a writer that was killed may have left lines twice
+    shards = [parse_json(line, path) for line in lines]
+    try:
+        check_shards(shards)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    header["shards"] += [shard for shard in shards if shard["file"] not in known]
+    header["num_samples"] = sum(shard["num_samples"] for shard in header["shards"])
+
+
 def read_header(folder: Path) -> dict[str, Any]:
-    """Read and check `header.json`.
+    """Read and check `header.json`, for an unfinished store with the shards that `shards.jsonl` adds to it.
 
     Raises:
         NotAStoreError: There is no header, or it belongs to something else.
@@ -151,7 +189,10 @@ def read_header(folder: Path) -> dict[str, Any]:
         content = read_file(path, "store header", at_most=_MAX_HEADER_BYTES)
     except FileNotFoundError as error:
         raise NotAStoreError(f"{folder} is not a token store: it has no {HEADER_FILE}") from error
-    return parse_header(content, path)
+    header = parse_header(content, path)
+    if not header["complete"]:
+        _add_listed(folder, header)
+    return header
 
 
 def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:

@@ -70,22 +70,21 @@ def check_fields(header: dict[str, Any]) -> None:
             _check_sha256(header[key], key)
             check(header[key], header)
     whole_number(header["samples_per_shard"], "samples_per_shard", 1, MAX_SAMPLES)
-    _check_shards(header)
+    if (total := check_shards(header["shards"])) != header["num_samples"]:
+        raise ValueError(f"num_samples is {header['num_samples']}, but the shards hold {total}")
 
 
-def _check_shards(header: dict[str, Any]) -> None:
-    """Check the list of shards and its sum."""
+def check_shards(shards: list[Any]) -> int:
+    """Check a list of shards; returns the samples that they hold together."""
     total = 0
-    for number, shard in enumerate(header["shards"]):
+    for number, shard in enumerate(shards):
         _check_file_entry(shard, f"shard {number}")
         if not shard.keys() >= set(_SHARD_FIELDS):
             raise ValueError(f"shard {number} is {shown(shard)}, expected the fields {', '.join(_SHARD_FIELDS)}")
         _check_sha256(shard, f"shard {number}")
         total += whole_number(shard.get("num_samples"), f"shard {number}: num_samples", 1, MAX_SAMPLES)
         whole_number(shard.get("num_bytes"), f"shard {number}: num_bytes", 0, _MAX_SHARD_BYTES)
-    if total != header["num_samples"]:
-        raise ValueError(f"num_samples is {header['num_samples']}, but the shards hold {total}")
-    whole_number(total, "num_samples", 0, MAX_SAMPLES)
+    return whole_number(total, "num_samples", 0, MAX_SAMPLES)
 
 
 def _check_file_entry(entry: Any, name: str) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from seitpp.storage.reader import StoreReader
 
 DEFAULT_SHARD_BYTES = 64 * 2**20
-_OWN_NAMES = r"(header\.json|codebook\.npy|synonyms\.json|code_table\.npy|label_maps\.npy|shard-\d{5,}\.bin)"
+_OWN_NAMES = (
+    r"(header\.json|shards\.jsonl|codebook\.npy|synonyms\.json|code_table\.npy|label_maps\.npy|shard-\d{5,}\.bin)"
+)
 # Files of a writer, and what killed ones left: as they are written aside now, and as earlier versions did.
 _OWN_FILES = re.compile(rf"{_OWN_NAMES}|{_OWN_NAMES}\.tmp|\.{_OWN_NAMES}\.tmp[0-9a-f]+")
 _SHARD = re.compile(r"shard-\d{5,}\.bin")
@@ -33,8 +35,9 @@ class StoreWriter:
     """Writes tokens, and class labels if there are any, into a new store or continues an interrupted one.
 
     The samples of a shard are collected in memory and committed together: the shard is written under a temporary name,
-    renamed, then entered into the header. Killing the process loses at most the open shard. Shards are cut by sample
-    count alone, so the finished files do not depend on batch sizes or interruptions.
+    renamed, then entered into `shards.jsonl`, whose lines the header takes over in the end. Killing the process loses
+    at most the open shard. Shards are cut by sample count alone, so the finished files do not depend on batch sizes or
+    interruptions.
 
     A writer locks its folder until it is closed, or ends otherwise: two would lose each other's samples.
 
@@ -194,13 +197,16 @@ class StoreWriter:
         self._lock.release()
 
     def _commit(self) -> None:
-        """Write the collected samples as one shard, then enter it into the header."""
+        """Write the collected samples as one shard, then list it."""
         labels = self._labels[: self._fill] if self.settings.label_kind == "class" else None
         content = self.settings.encode_checked(self._codes[: self._fill], labels)
         name = store_format.shard_name(self._next_number)
         store_format.atomic_write(self.path / name, [content])
         shard = shard_entry(name, content, self._fill)
-        self._write_header(num_samples=self.num_samples, shards=[*self._header["shards"], shard])
+        store_format.append_to_list(self.path, shard)
+        self._header["shards"].append(shard)
+        self._header["num_samples"] += self._fill
+        self._next_number += 1
         self._fill = 0
 
     def _label_maps(self) -> dict[str, Any]:
@@ -214,16 +220,11 @@ class StoreWriter:
         store_format.atomic_write(self.path / entry["file"], [content])
         return {"label_maps": entry}
 
-    @property
-    def _next_number(self) -> int:
-        """Number of the next shard file: above all that are listed, which another writer may have numbered freely."""
-        numbers = [int(number) for shard in self._header["shards"] for number in re.findall(r"\d+", shard["file"])]
-        return max(numbers, default=-1) + 1
-
     def _write_header(self, **changes: Any) -> None:
-        """Replace the header on disk, then the one in memory."""
+        """Replace the header, which lists all shards then."""
         header = {**self._header, **changes}
         store_format.write_header(self.path, header)
+        (self.path / store_format.SHARD_LIST_FILE).unlink(missing_ok=True)
         self._header = header
 
     def _check_folder(self, resume: bool) -> list[str]:
@@ -248,13 +249,17 @@ class StoreWriter:
         present = self._check_folder(resume)
         if store_format.HEADER_FILE in present:
             self._resume(settings, present)
-            return
-        for name in present:
-            (self.path / name).unlink()
-        for name, content in self.settings.files().items():
-            store_format.atomic_write(self.path / name, [content])
-        self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
-        store_format.write_header(self.path, self._header)
+        else:
+            for name in present:
+                (self.path / name).unlink()
+            for name, content in self.settings.files().items():
+                store_format.atomic_write(self.path / name, [content])
+            self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
+        if not self.complete:
+            self._write_header()
+        # Above all that are listed, which another writer may have numbered freely.
+        numbers = [int(number) for shard in self._header["shards"] for number in re.findall(r"\d+", shard["file"])]
+        self._next_number = max(numbers, default=-1) + 1
 
     def _resume(self, settings: dict[str, Any], present: list[str]) -> None:
         """Take over a store that was begun with the same settings, and remove what a killed writer left."""
@@ -282,7 +287,8 @@ class StoreWriter:
         self._header["version"] = settings["version"]
         listed = {shard["file"] for shard in header["shards"]}
         for name in present:
-            if _REMAINS.fullmatch(name) or (_SHARD.fullmatch(name) and name not in listed):
+            is_remains = _REMAINS.fullmatch(name) or (name == store_format.SHARD_LIST_FILE and header["complete"])
+            if is_remains or (_SHARD.fullmatch(name) and name not in listed):
                 (self.path / name).unlink()
 
 

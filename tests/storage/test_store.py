@@ -1,5 +1,6 @@
 """The token store: writing, killing, resuming, reading, damage, statistics, and the documented format."""
 
+import errno
 import json
 import os
 import pickle
@@ -273,6 +274,74 @@ def test_killed_writer_resumes_to_identical_files(tmp_path: Path) -> None:
     assert contents(path) == contents(write(tmp_path / "whole"))
 
 
+def list_of(path: Path) -> Path:
+    return path / "shards.jsonl"
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"file": "shard-0'])
+def test_killed_writer_leaves_a_list_of_shards(tmp_path: Path, torn: bytes) -> None:
+    tokens, labels = toy()
+    begin(path := tmp_path / "killed").append(tokens[:23], labels[:23])
+    assert json.loads((path / "header.json").read_text())["shards"] == []  # it is not written for each shard
+    with open(list_of(path), "ab") as file:
+        file.write(torn)
+    reader = StoreReader(path, allow_incomplete=True)
+    np.testing.assert_array_equal(reader.read_all(), tokens[:20])
+    assert reader.verify() == []
+    again = begin(path, resume=True)
+    assert again.num_committed == 20 and not list_of(path).exists()  # the header lists them now
+    listed = json.loads((path / "header.json").read_text())["shards"]
+    assert [shard["num_samples"] for shard in listed] == [10, 10]
+    del again
+    lines = b"".join(json.dumps(shard).encode() + b"\n" for shard in listed)
+    list_of(path).write_bytes(lines)  # killed before it was removed
+    assert len(StoreReader(path, allow_incomplete=True)) == 20
+    with begin(path, resume=True) as again:
+        assert again.num_committed == 20
+        again.append(tokens[20:], labels[20:])
+    assert contents(path) == contents(write(tmp_path / "whole"))
+    list_of(path).write_bytes(lines)  # killed right after the last header
+    assert len(StoreReader(path)) == NUM
+    with begin(path, resume=True) as again:
+        assert again.complete
+    assert contents(path) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{\n", r"shards\.jsonl is damaged or is not valid JSON"),
+        (b'{"file": "../shard-00002.bin"}\n', r"shards\.jsonl: shard 2: file is named in .*expected a plain file name"),
+        (b'{"file": "shard-00002.bin", "num_samples": 1}\n', r"shards\.jsonl: shard 2 is .*expected the fields"),
+        (b"[]\n", r"shards\.jsonl: shard 2"),
+    ],
+)
+def test_damaged_list_of_shards_is_refused(tmp_path: Path, line: bytes, message: str) -> None:
+    begin(tmp_path / "s").append(*(part[:23] for part in toy()))
+    with open(list_of(tmp_path / "s"), "ab") as file:
+        file.write(line)
+    for use in (lambda: StoreReader(tmp_path / "s", allow_incomplete=True), lambda: begin(tmp_path / "s", resume=True)):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_list_of_shards_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, labels = toy()
+    writer = begin(tmp_path / "s")
+    writer.append(tokens[:10], labels[:10])
+    before = list_of(tmp_path / "s").read_bytes()
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seitpp.storage.format.atomic_write", lambda path, chunks: path.write_bytes(b"".join(chunks)))
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match=r"cannot write, No space left on device: '.*shards\.jsonl'"):
+            writer.append(tokens[10:20], labels[10:20])
+    assert writer.num_committed == 10 and list_of(tmp_path / "s").read_bytes() == before
+
+
 def test_second_writer_is_kept_out(tmp_path: Path) -> None:
     tokens, labels = toy()
     first = begin(tmp_path / "s", resume=True)
@@ -318,7 +387,8 @@ def test_exception_drops_the_open_shard(tmp_path: Path) -> None:
         StoreReader(tmp_path / "s")
     reader = StoreReader(tmp_path / "s", allow_incomplete=True)
     np.testing.assert_array_equal(reader.read_all(), toy()[0][:20])
-    assert sorted(contents(tmp_path / "s")) == ["codebook.npy", "header.json", "shard-00000.bin", "shard-00001.bin"]
+    shards = ["shard-00000.bin", "shard-00001.bin"]
+    assert sorted(contents(tmp_path / "s")) == ["codebook.npy", "header.json", *shards, "shards.jsonl"]
 
 
 def test_resume_starts_where_nothing_was_committed(tmp_path: Path) -> None:

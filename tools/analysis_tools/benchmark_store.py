@@ -1,6 +1,7 @@
 """Bytes per image and time to open, read at random and read in order, of every codec; and stores of any size.
 
     python tools/analysis_tools/benchmark_store.py [STORE ...] [--out FILE]     random codes by default
+    python tools/analysis_tools/benchmark_store.py STORE --images 1281167       a store of that size, of STORE's images
     python tools/analysis_tools/benchmark_store.py --shards 313 10000 24415     what opening takes, by number of shards
     python tools/analysis_tools/benchmark_store.py --photographs FOLDER         write a store to measure, see below
 
@@ -8,11 +9,13 @@
 includes the labels. *Random* reads ten batches of `--batch-size` samples from anywhere, *single* one sample after the
 other, *in order* reads on from the start. The release's format is decoded whole, as a reader of it must. One thread,
 and files that the system has in memory; candidates take turns, medians count. *Of a core* is the processor time of a
-batch, which other work on the machine changes less.
+batch, which other work on the machine changes less. *Rows alone* is the lower bound: the same random rows of the first
+codec with a fixed width, copied out of one `np.memmap` per shard, neither decoded nor checked.
 
 Without stores the codes are random, 32 x 32 of 391, as many as ImageNet-1k has, in shards of 4,096 images: the hardest
-case for every codec. Their content repeats after 16 shards, the files do not. `--shards` takes files with holes, of
-which opening reads only what it reads of any.
+case for every codec, but the easiest to decompress. Their content repeats after 16 shards, the files do not. `--images`
+makes a store of the same shape whose images are those of STORE (plain codes), each shifted around at random. `--shards`
+takes files with holes, of which opening reads only what it reads of any.
 
 `--photographs` makes codes from the two photographs of scikit-learn (427 x 640): k-means of 8 x 8 patches, K = 391,
 fitted to the upper 156 rows; images of 256 x 256 from the rows below, one half of them from the left side of both
@@ -43,6 +46,7 @@ from seitpp.storage import (
     StoreReader,
     StoreSettings,
     StoreWriter,
+    ZstdCodec,
     copy_store,
     shard_entry,
     write_release,
@@ -50,9 +54,11 @@ from seitpp.storage import (
 from seitpp.storage.codecs import samples_at_a_time
 from seitpp.storage.format import HEADER_FILE, shard_name, write_header
 from seitpp.storage.release_bytes import MAX_RELEASE_CODES
+from seitpp.storage.shard import SHARD_HEADER
 
 CODEBOOK_SIZE, GRID, NUM_CLASSES, SAMPLES_PER_SHARD = 391, (32, 32), 1000, 4096
 DIFFERENT_SHARDS = 16
+ROWS_ALONE, IMAGENET = "rows alone", 1_281_167
 MOST_IN_ORDER, RELEASE_IMAGES, SINGLE_READS, RANDOM_READS = 100_000, 20_000, 64, 10
 
 
@@ -60,7 +66,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", nargs="*", type=Path, metavar="STORE", help="stores to measure")
-    parser.add_argument("--images", type=positive_number, default=1_281_167, help="images of the store of random codes")
+    parser.add_argument("--images", type=positive_number, help="images of the store that is made up")
     parser.add_argument("--codecs", nargs="+", choices=sorted(CODECS), default=sorted(CODECS), help="codecs to measure")
     parser.add_argument("--shards", nargs="+", type=positive_number, metavar="N", help="measure opening so many shards")
     parser.add_argument("--photographs", type=Path, metavar="FOLDER", help="write the store of photographs there")
@@ -92,11 +98,11 @@ def write_photographs(folder: Path) -> None:
     print(f"{folder}: {writer.num_samples} images of 32 x 32 codes")
 
 
-def random_settings(codec: str) -> StoreSettings:
-    """What the stores of random codes are."""
+def made_up_settings(codec: str, like: StoreReader | None = None) -> StoreSettings:
+    """What the stores are that are made up, of random codes or of the images of another one."""
     return StoreSettings(
-        codebook_size=CODEBOOK_SIZE,
-        grid=GRID,
+        codebook_size=CODEBOOK_SIZE if like is None else like.codebook_size,
+        grid=GRID if like is None else like.grid,
         tokenizer={"name": "random"},
         samples_per_shard=SAMPLES_PER_SHARD,
         codec=codec,
@@ -105,15 +111,24 @@ def random_settings(codec: str) -> StoreSettings:
     )
 
 
-def write_random(folder: Path, codec: str, num_images: int) -> Path:
-    """Write a store of random codes whose shards repeat after some."""
-    settings, rng, shards, contents = random_settings(codec), np.random.default_rng(0), [], []
+def shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Images (n, H, W), each moved around the edges by its own rows and columns."""
+    shifts = rng.integers(0, images.shape[1:], (len(images), 2))
+    return np.stack([np.roll(image, tuple(shift), (0, 1)) for image, shift in zip(images, shifts, strict=True)])
+
+
+def write_made_up(folder: Path, codec: str, num_images: int, like: StoreReader | None = None) -> Path:
+    """Write a store of random codes, or of the images of another one, whose shards repeat after some."""
+    settings, rng, shards, contents = made_up_settings(codec, like), np.random.default_rng(0), [], []
     folder.mkdir(parents=True)
     with progress_bar(f"writing {codec}") as progress:
         for start in range(0, num_images, SAMPLES_PER_SHARD):
             count, number = min(SAMPLES_PER_SHARD, num_images - start), len(shards)
             if number < DIFFERENT_SHARDS or count < SAMPLES_PER_SHARD:
-                codes = rng.integers(0, CODEBOOK_SIZE, (count, *GRID), dtype=np.uint16)
+                if like is None:
+                    codes = rng.integers(0, settings.codebook_size, (count, *settings.grid), dtype=np.uint16)
+                else:
+                    codes = shifted(like.read(rng.integers(0, len(like), count)), rng)
                 contents.append(settings.encode_shard(codes, rng.integers(0, NUM_CLASSES, count)))
             content = contents[-1 if count < SAMPLES_PER_SHARD else number % DIFFERENT_SHARDS]
             (folder / shard_name(number)).write_bytes(content)
@@ -125,7 +140,7 @@ def write_random(folder: Path, codec: str, num_images: int) -> Path:
 
 def write_holes(folder: Path, num_shards: int) -> Path:
     """Write a store of shards that consist of their header and a hole."""
-    settings = random_settings("raw")
+    settings = made_up_settings("raw")
     empty = np.zeros((SAMPLES_PER_SHARD, *GRID), np.uint16)
     content = settings.encode_shard(empty, np.zeros(SAMPLES_PER_SHARD, int))
     entry, shards = shard_entry("", content, SAMPLES_PER_SHARD), []
@@ -178,6 +193,32 @@ def core_seconds(run: Callable[[], object], rounds: int) -> float:
     return (time.process_time() - start) / rounds
 
 
+def gather_rows(shards: Sequence[np.ndarray], starts: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Rows (n, R) of some samples, whose shards (n_i, R) begin with the samples `starts`."""
+    numbers = np.searchsorted(starts, indices, side="right") - 1
+    rows = np.empty((len(indices), shards[0].shape[1]), np.uint8)
+    for row, (number, position) in enumerate(zip(numbers.tolist(), (indices - starts[numbers]).tolist(), strict=True)):
+        rows[row] = shards[number][position]
+    return rows
+
+
+def rows_alone(path: Path, batch_size: int) -> Callable[[], None]:
+    """Read random rows of a fixed width without decoding or checking them, what no reader can do without."""
+    reader, rng = StoreReader(path), np.random.default_rng(0)
+    row_bytes, entries = reader.read_rows([0]).shape[1], reader.header["shards"]
+    shards = [
+        np.asarray(np.memmap(path / entry["file"], np.uint8, "r", SHARD_HEADER.size, (entry["num_samples"], row_bytes)))
+        for entry in entries
+    ]
+    starts = np.cumsum([0, *(entry["num_samples"] for entry in entries)])[:-1]
+
+    def run() -> None:
+        for _ in range(RANDOM_READS):
+            gather_rows(shards, starts, rng.integers(0, len(reader), batch_size))
+
+    return run
+
+
 def runs_of(path: Path, batch_size: int) -> dict[str, tuple[Callable[[], object], int]]:
     """What is timed of a store, with the images that each takes."""
     reader, rng = StoreReader(path), np.random.default_rng(0)
@@ -198,6 +239,8 @@ def runs_of(path: Path, batch_size: int) -> dict[str, tuple[Callable[[], object]
 def measure_codecs(paths: dict[str, Path], batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
     """Bytes per image, seconds to open and images/s of the same samples in several codecs."""
     runs = {(codec, kind): run for codec, path in paths.items() for kind, run in runs_of(path, batch_size).items()}
+    if fixed := next((codec for codec in paths if codec != ZstdCodec.name), None):
+        runs[ROWS_ALONE, "random"] = rows_alone(paths[fixed], batch_size), RANDOM_READS * batch_size
     seconds = measure({name: run for name, (run, _) in runs.items()}, rounds)  # type: ignore[misc, arg-type]
     rows: dict[str, dict[str, float]] = {}
     for codec, path in paths.items():
@@ -210,6 +253,11 @@ def measure_codecs(paths: dict[str, Path], batch_size: int, rounds: int) -> dict
             "random_ms": seconds[codec, "random"] * 1e3 / RANDOM_READS,
             "random_core_ms": core_seconds(runs[codec, "random"][0], rounds) * 1e3 / RANDOM_READS,
             **{f"{kind.replace(' ', '_')}_images_per_s": speed for kind, speed in speeds.items()},
+        }
+    if fixed:
+        rows[ROWS_ALONE] = {
+            "random_ms": seconds[ROWS_ALONE, "random"] * 1e3 / RANDOM_READS,
+            "random_core_ms": core_seconds(runs[ROWS_ALONE, "random"][0], rounds) * 1e3 / RANDOM_READS,
         }
     return rows
 
@@ -230,8 +278,9 @@ def benchmark(store: Path | None, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder, paths = Path(name), {}
         for codec in args.codecs:
-            if store is None:
-                paths[codec] = write_random(folder / codec, codec, args.images)
+            if store is None or args.images:
+                like = None if store is None else StoreReader(store)
+                paths[codec] = write_made_up(folder / codec, codec, args.images or IMAGENET, like)
             else:
                 copy_store(StoreReader(store), folder / codec, codec=codec)
                 paths[codec] = folder / codec
