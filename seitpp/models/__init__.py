@@ -5,8 +5,7 @@ from seitpp.models.knn_head import KNNHead
 from seitpp.models.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 from seitpp.models.segmentation import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.models.token_adapt import TokenAdapt, TokenAdaptPretrain
-from seitpp.models.token_embedding import TokenEmbedding
-from seitpp.models.token_vit import TokenViT
+from seitpp.models.token_vit import TokenEmbedding, TokenViT
 from seitpp.models.vq import PatchDiscriminator, VQTokenizerTrainer
 
 __all__ = [

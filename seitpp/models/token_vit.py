@@ -1,13 +1,14 @@
 """Vision transformer on tokens: codes through a learned embedding (MTM's family), or codebook embeddings (SeiT's)."""
 
-from collections.abc import Mapping
+from typing import Any
 
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import trunc_normal_init
 from mmpretrain.models import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
 from seitpp.layers.checkpointed_layer import CheckpointedLayer
-from seitpp.models.token_embedding import TokenEmbedding
 from seitpp.registry import MODELS
 
 # What a pre-trained encoder has and another use of it may lack: MTM's mask vector, and the last norm where features
@@ -16,21 +17,61 @@ _NOT_NEEDED = ("mask_token", "ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias")
 
 
 @MODELS.register_module()
+class TokenEmbedding(BaseModule):
+    """Learned embedding of codes: look-up, LayerNorm, dropout (release: as BERT's, with its own norm).
+
+    Args:
+        codebook_size: Number of codes K.
+        code_dim: Values that a code is embedded in, D; the release takes the codebook's own 32.
+        drop_rate: Dropout after the norm.
+        eps: The norm's epsilon.
+        init_std: Standard deviation of the initial table.
+        init_cfg: mmengine's initialisation config.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        drop_rate: float = 0.1,
+        eps: float = 1e-6,
+        init_std: float = 0.02,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.codebook_size = codebook_size
+        self.code_dim = code_dim
+        self.init_std = init_std
+        self.word_embeddings = nn.Embedding(codebook_size, code_dim)
+        self.norm = nn.LayerNorm(code_dim, eps=eps)
+        self.dropout = nn.Dropout(drop_rate)
+
+    def init_weights(self) -> None:
+        """Initialise the table with a truncated normal; the norm starts as the identity."""
+        super().init_weights()
+        trunc_normal_init(self.word_embeddings, std=self.init_std)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Embed codes, (B, H, W) int64 in [0, K), as maps (B, D, H, W)."""
+        return self.dropout(self.norm(self.word_embeddings(codes))).permute(0, 3, 1, 2)
+
+
+@MODELS.register_module()
 class TokenViT(VisionTransformer):
     """mmpretrain's `VisionTransformer` with tokens for pixels.
 
     Layer decay, position resizing, `out_indices`, `out_type` and `init_cfg=dict(type='Pretrained', ...)` are the
-    parent's. Pre-trained weights that do not fit are an error here, where the parent would train on from what does.
+    parent's. Pre-trained weights that do not fit are an error here; the parent would train on from what does fit.
 
     Args:
         arch: Name or dict of sizes, as the parent takes it.
         grid_size: Height (and width) of the input in tokens, 28 for crops of 32 x 32 codes.
-        patch_size: Tokens a patch is high and wide; the stem is a convolution of that size and stride unless
+        patch_size: Height and width of a patch in tokens; the stem is a convolution of that size and stride unless
             `patch_cfg` says otherwise (SeiT's Stem-Adapter: `kernel_size=4, stride=2, padding=1`).
         codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
-        code_dim: Values a token is embedded in.
+        code_dim: Values that a token is embedded in.
         token_drop_rate: Dropout in the token embedding.
-        with_cp: Activation checkpointing: keep the inputs of blocks alone for the backward pass, and run these again.
+        with_cp: Activation checkpointing: keep only the inputs of blocks for the backward pass, and run these again.
         **kwargs: The parent's other options.
     """
 
@@ -43,36 +84,20 @@ class TokenViT(VisionTransformer):
         code_dim: int = 32,
         token_drop_rate: float = 0.1,
         with_cp: bool = False,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init__(arch=arch, img_size=grid_size, patch_size=patch_size, in_channels=code_dim, **kwargs)
         if with_cp:
             for layer in self.layers:
-                layer.__class__ = CheckpointedLayer  # which adds to the parent's blocks how they are run, and no state
+                layer.__class__ = CheckpointedLayer  # it changes how the parent's blocks run, and adds no state
         self.code_dim = code_dim
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
         if self.frozen_stages > 0:
             self._freeze_stages()  # again: the parent froze what there was before the embedding
-        self._register_load_state_dict_pre_hook(self._name_final_norm)
-        self._register_load_state_dict_pre_hook(self._leave_out_mask_token)
-
-    def train(self, mode: bool = True) -> "TokenViT":
-        """Switch the mode; what is frozen (`frozen_stages`) stays in evaluation, without dropout and stochastic depth.
-
-        The parent freezes once, and the training loop's first call would switch its dropout on again.
-        """
-        super().train(mode)
-        if self.frozen_stages > 0:
-            self._freeze_stages()
-        return self
-
-    def _freeze_stages(self) -> None:
-        super()._freeze_stages()
-        if getattr(self, "token_embed", None) is not None:  # not there yet when the parent calls this
-            self.token_embed.requires_grad_(False).eval()
+        self._register_load_state_dict_pre_hook(self.rename_weights)
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
-        """Codes (B, H, W) or embeddings (B, D, H, W) to the maps that the stem takes, (B, D, H, W)."""
+        """Map codes (B, H, W) or embeddings (B, D, H, W) to the stem's input, (B, D, H, W)."""
         if self.token_embed is None:
             if not tokens.is_floating_point():
                 raise ValueError(
@@ -88,8 +113,23 @@ class TokenViT(VisionTransformer):
         return self.token_embed(tokens)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Features at `out_indices` in the form of `out_type`, from codes (B, H, W) or embeddings (B, D, H, W)."""
+        """Return features at `out_indices` as `out_type` says, from codes (B, H, W) or embeddings (B, D, H, W)."""
         return super().forward(self.embed_tokens(tokens))
+
+    def train(self, mode: bool = True) -> "TokenViT":
+        """Switch the mode; what is frozen (`frozen_stages`) stays in evaluation, without dropout and stochastic depth.
+
+        The parent freezes once, and the training loop's first call would switch its dropout on again.
+        """
+        super().train(mode)
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        super()._freeze_stages()
+        if getattr(self, "token_embed", None) is not None:  # not there yet when the parent calls this
+            self.token_embed.requires_grad_(False).eval()
 
     def init_weights(self) -> None:
         """Initialise, after checking that pre-trained weights named by `init_cfg` fit this network."""
@@ -109,21 +149,17 @@ class TokenViT(VisionTransformer):
         found = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         if not found:
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
-        self._name_final_norm(found, "")
+        self._rename_final_norm(found, "")
         check_state_dict(found, self.state_dict(), path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",))
 
-    def rename_weights(self, state_dict: dict[str, Tensor], prefix: str = "") -> None:
-        """Give weights of another use of this encoder, in place, the names they have here; MTM's mask vector goes."""
-        self._name_final_norm(state_dict, prefix)
-        self._leave_out_mask_token(state_dict, prefix)
-
-    def _leave_out_mask_token(self, state_dict: dict[str, Tensor], prefix: str, *_args: object) -> None:
-        """Loading hook: an encoder that hides nothing needs no mask vector, and no warning about one."""
+    def rename_weights(self, state_dict: dict[str, Tensor], prefix: str = "", *_args: object) -> None:
+        """Rename, in place, weights of another use of this encoder, and drop MTM's mask vector if it has none."""
+        self._rename_final_norm(state_dict, prefix)
         if not hasattr(self, "mask_token"):
             state_dict.pop(f"{prefix}mask_token", None)
 
-    def _name_final_norm(self, state_dict: Mapping[str, Tensor], prefix: str, *_args: object) -> None:
-        """Loading hook: the one norm after the last block is `ln1` in an encoder and `ln2` where pooling comes first.
+    def _rename_final_norm(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        """Name the one norm after the last block: `ln1` in an encoder, `ln2` where pooling comes first.
 
         The release keeps one name for both, so that fine-tuning continues from the pre-trained norm.
         """

@@ -1,4 +1,4 @@
-"""Masked Token Modelling (SeiT++, section 3.1)."""
+"""Masked Token Modelling (SeiT++, Sec. 3.2)."""
 
 from seitpp.models.mtm.mtm import MTM, MTMPretrainDecoder, MTMPretrainHead, MTMViT
 

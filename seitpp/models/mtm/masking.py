@@ -1,8 +1,8 @@
-"""Which patches MTM hides: a ratio from a truncated normal, then masked and dropped sets by one random order.
+"""Which patches MTM hides: a ratio from a truncated normal, then masked and dropped patches by one random order.
 
-The ratio is the paper's (SeiT++, Sec. 3.2). Dropped patches leave the encoder's sequence; the other masked ones stay in
-it as a learned vector, as the authors' release does after MAGE (Li et al., CVPR 2023); the paper drops all of them.
-Dropped is always a subset of masked.
+The ratio is the paper's (SeiT++, Sec. 3.2). Dropped patches, a subset of the masked ones, leave the encoder's sequence;
+the other masked ones stay in it as a learned vector, as in the authors' release after MAGE (Li et al., CVPR 2023). The
+paper drops all of them.
 """
 
 import math
@@ -38,7 +38,7 @@ class TruncatedNormalRatio:
         return 0.5 * math.erfc(-(ratio - self.mean_before_truncation) / (self.std * math.sqrt(2)))
 
     def from_uniform(self, uniform: float) -> float:
-        """The ratio at the share `uniform`, in [0, 1], of the distribution."""
+        """Return the ratio at quantile `uniform`, in [0, 1], of the distribution."""
         if self.low == self.high:
             return self.low
         share = self._cdf_low + uniform * (self._cdf_high - self._cdf_low)
@@ -46,7 +46,7 @@ class TruncatedNormalRatio:
         return min(max(self.mean_before_truncation + self.std * quantile, self.low), self.high)
 
     def sample(self, generator: torch.Generator | None = None) -> float:
-        """Draw one ratio; on the CPU, so that it needs no wait for the device."""
+        """Draw one ratio, on the CPU, so that nothing waits for the device."""
         return self.from_uniform(torch.rand((), generator=generator, dtype=torch.float64).item())
 
 
@@ -55,8 +55,8 @@ class Masks(NamedTuple):
 
     Attributes:
         mask: True where a patch is hidden, (B, N), bool.
-        ids_keep: Places of the R patches that enter the encoder, ascending, (B, R), int64.
-        ids_mask: Places of the M masked patches, ascending, (B, M), int64.
+        ids_keep: Positions of the R patches that enter the encoder, ascending, (B, R), int64.
+        ids_mask: Positions of the M masked patches, ascending, (B, M), int64.
     """
 
     mask: Tensor
@@ -65,7 +65,7 @@ class Masks(NamedTuple):
 
 
 def count_patches(num_patches: int, ratio: float) -> int:
-    """Patches that a ratio stands for, rounded up (release)."""
+    """Return the number of patches of a ratio, rounded up (release)."""
     return math.ceil(num_patches * ratio)
 
 
@@ -79,7 +79,7 @@ def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
     """
     if not 0 <= num_dropped <= num_masked <= noise.shape[1]:
         raise ValueError(f"need 0 <= dropped <= masked <= patches, got {num_dropped}, {num_masked}, {noise.shape[1]}")
-    order = noise.argsort(dim=1, stable=True)  # ties by place, so that no device or batch size can break them otherwise
+    order = noise.argsort(dim=1, stable=True)  # ties by position, on every device alike
     ids_mask = order[:, :num_masked].sort(dim=1).values
     ids_keep = order[:, num_dropped:].sort(dim=1).values
     mask = torch.zeros(noise.shape, dtype=torch.bool, device=noise.device).scatter_(1, ids_mask, True)
@@ -87,13 +87,13 @@ def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
 
 
 def hashed_uniform(keys: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Uniform numbers that are a pure function of (seed, key, position): the same for any batch, order or rank.
+    """Make uniform numbers, a pure function of (seed, key, position): the same for any batch, order or rank.
 
-    Used where a result must not depend on batching, as in validation. Counter-based, after SplitMix64.
+    Validation must not depend on batching. Counter-based, after SplitMix64.
 
     Args:
-        keys: One non-negative integer a row, such as places in the data set, (B,), int64.
-        count: Numbers a row.
+        keys: One non-negative integer per row, such as indices in the data set, (B,), int64.
+        count: Numbers per row.
         seed: Changes all of them.
 
     Returns:
@@ -109,5 +109,5 @@ def hashed_uniform(keys: Tensor, count: int, seed: int = 0) -> Tensor:
 
 
 def _shift_right(value: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64, whose own shift repeats the sign bit."""
+    """Shift int64 right logically; its own shift repeats the sign bit."""
     return (value >> bits) & ((1 << (64 - bits)) - 1)

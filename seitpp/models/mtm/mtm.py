@@ -10,6 +10,8 @@ Legend: B samples, H x W tokens, p patch size, N = H W / p^2 patches, T = p^2 to
 R patches in the encoder, K codes, D values per code, C encoder width, E decoder width.
 """
 
+from typing import Any
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -27,29 +29,132 @@ from seitpp.models.token_vit import TokenViT
 from seitpp.registry import MODELS
 
 
-def patchify_codes(codes: Tensor, patch_size: int) -> Tensor:
-    """Codes (B, H, W) to patches (B, N, T), both patches and the tokens inside one row by row.
+@MODELS.register_module()
+class MTM(BaseSelfSupervisor):
+    """Masked Token Modelling, a self-supervised model in mmpretrain's manner.
+
+    The sizes of neck and head follow from the backbone and may be left out of their configs.
+
+    Args:
+        backbone: Config of an `MTMViT`.
+        neck: Config of an `MTMPretrainDecoder`.
+        head: Config of an `MTMPretrainHead`.
+        mask_ratio: Options of `TruncatedNormalRatio`; one ratio per batch. `low` is also the share that is dropped.
+        eval_mask_ratio: Ratio in validation and test, where masks depend on the sample alone.
+        **kwargs: `data_preprocessor` and `init_cfg`, as `BaseSelfSupervisor` takes them.
 
     Raises:
-        ValueError: The grid is not a whole number of patches.
+        ValueError: Neck or head state other sizes than the backbone has.
     """
-    batch, rows, columns = codes.shape
-    p = patch_size
-    if rows % p or columns % p:
-        raise ValueError(f"a grid of {rows} x {columns} codes is not a whole number of {p} x {p} patches")
-    return codes.view(batch, rows // p, p, columns // p, p).transpose(2, 3).reshape(batch, -1, p * p)
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict,
+        head: dict,
+        mask_ratio: dict | None = None,
+        eval_mask_ratio: float = 0.6,
+        **kwargs: object,
+    ) -> None:
+        encoder = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        decoder = _build("neck", neck, num_patches=encoder.num_patches, embed_dims=encoder.embed_dims)
+        codebook_size, code_dim = encoder.token_embed.word_embeddings.weight.shape
+        head = _build(
+            "head",
+            head,
+            codebook_size=codebook_size,
+            code_dim=code_dim,
+            decoder_embed_dims=decoder.decoder_embed.out_features,
+            patch_size=encoder.img_size[0] // encoder.patch_resolution[0],
+        )
+        super().__init__(backbone=encoder, neck=decoder, head=head, **kwargs)
+        self.mask_ratio = TruncatedNormalRatio(**(mask_ratio or {}))
+        if not self.mask_ratio.low <= eval_mask_ratio <= 1:
+            raise ValueError(f"eval_mask_ratio must be in [{self.mask_ratio.low}, 1], got {eval_mask_ratio}")
+        self.eval_mask_ratio = eval_mask_ratio
+
+    @property
+    def embedding_table(self) -> Tensor:
+        """Raw vectors of the token embedding, (K, D)."""
+        return self.backbone.token_embed.word_embeddings.weight
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"
+    ) -> dict[str, Tensor] | list[DataSample] | Tensor | tuple[Tensor, ...]:
+        """Run one of mmengine's modes: `tensor` (features, nothing hidden), `loss`, `predict`."""
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> dict[str, Tensor]:
+        """Compute the loss on freshly drawn masks.
+
+        Args:
+            inputs: Codes, (B, H, W), int64.
+            data_samples: Not used; labels play no part.
+
+        Returns:
+            `loss`, a scalar in nats.
+        """
+        noise = torch.rand(len(inputs), self.backbone.num_patches, device=inputs.device)
+        return self.loss_on_masks(inputs, self.make_masks(noise, self.mask_ratio.sample()))
+
+    def make_masks(self, noise: Tensor, mask_ratio: float) -> Masks:
+        """Choose masked and dropped patches for one ratio, from one number per patch (B, N)."""
+        num_patches = noise.shape[1]
+        dropped = count_patches(num_patches, self.mask_ratio.low)
+        return draw_masks(noise, max(count_patches(num_patches, mask_ratio), dropped), dropped)
+
+    def loss_on_masks(self, codes: Tensor, masks: Masks) -> dict[str, Tensor]:
+        """Compute the loss of codes (B, H, W) on given masks."""
+        decoded = self.neck(self.backbone(codes, masks), masks)
+        return self.head.loss(decoded, codes, masks, self.embedding_table)
+
+    def predict(self, inputs: Tensor, data_samples: list[DataSample]) -> list[DataSample]:
+        """Score the hidden codes of each sample, on masks that depend on its index in the data set alone.
+
+        Args:
+            inputs: Codes, (B, H, W), int64.
+            data_samples: One per sample, with `sample_idx`.
+
+        Returns:
+            The data samples with `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.
+        """
+        masks = self.eval_masks(data_samples, inputs.device)
+        decoded = self.neck(self.backbone(inputs, masks), masks)
+        logits, targets = self.head.masked_logits(decoded, inputs, masks, self.embedding_table)
+        nll = F.cross_entropy(logits.float().flatten(0, 2), targets.flatten(), reduction="none").view_as(targets)
+        correct = (logits.argmax(dim=-1) == targets).sum(dim=(1, 2)).tolist()
+        nll = nll.double().sum(dim=(1, 2)).tolist()
+        for sample, sample_correct, sample_nll in zip(data_samples, correct, nll, strict=True):
+            sample.set_field(sample_correct, "num_correct", dtype=int)
+            sample.set_field(sample_nll, "nll", dtype=float)
+            sample.set_field(targets[0].numel(), "num_codes", dtype=int)
+            sample.set_field(self.head.bias.numel(), "codebook_size", dtype=int)
+        return data_samples
+
+    def eval_masks(self, data_samples: list[DataSample], device: torch.device) -> Masks:
+        """Return the masks of validation and test, a function of each sample's index in the data set."""
+        indices = torch.tensor([sample.sample_idx for sample in data_samples], device=device)
+        return self.make_masks(hashed_uniform(indices, self.backbone.num_patches), self.eval_mask_ratio)
+
+    @torch.no_grad()
+    def reconstruct(self, codes: Tensor, masks: Masks) -> Tensor:
+        """Replace the codes (B, H, W) of every hidden patch by the most likely ones."""
+        decoded = self.neck(self.backbone(codes, masks), masks)
+        logits, _ = self.head.masked_logits(decoded, codes, masks, self.embedding_table)
+        patches = patchify_codes(codes, self.head.patch_size)
+        ids = masks.ids_mask[..., None].expand(-1, -1, patches.shape[-1])
+        return unpatchify_codes(patches.scatter(1, ids, logits.argmax(dim=-1)), codes.shape[1:], self.head.patch_size)
 
 
-def unpatchify_codes(patches: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
-    """Inverse of `patchify_codes`: (B, N, T) to (B, H, W)."""
-    rows, columns = grid
-    p = patch_size
-    return patches.view(-1, rows // p, columns // p, p, p).transpose(2, 3).reshape(-1, rows, columns)
-
-
-def gather_places(sequence: Tensor, ids: Tensor) -> Tensor:
-    """Rows of (B, N, C) at the places (B, R), (B, R, C)."""
-    return sequence.gather(1, ids[..., None].expand(-1, -1, sequence.shape[-1]))
+def _build(part: str, config: dict, **sizes: int) -> nn.Module:
+    """Build a part of MTM with the sizes that follow from the other parts."""
+    for name, size in sizes.items():
+        if config.get(name, size) != size:
+            source = "neck" if name == "decoder_embed_dims" else "backbone"
+            raise ValueError(f"{part}.{name} is {config[name]}, but the {source} makes it {size}; leave it out")
+    return MODELS.build({**config, **sizes})
 
 
 @MODELS.register_module()
@@ -60,9 +165,8 @@ class MTMViT(TokenViT):
         **kwargs: Options of `TokenViT`.
     """
 
-    def __init__(self, **kwargs: object) -> None:
-        kwargs.setdefault("out_type", "raw")
-        super().__init__(**kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"out_type": "raw", **kwargs})
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed.requires_grad = False
 
@@ -72,7 +176,7 @@ class MTMViT(TokenViT):
         return self.patch_resolution[0] * self.patch_resolution[1]
 
     def init_weights(self) -> None:
-        """Initialise as the release does: fixed positions, the stem like a linear layer (as MAE), class token normal
+        """Initialise as the release does: fixed positions, the stem as MAE's (like a linear layer), class token normal
         0.02, mask token 0.
         """
         super().init_weights()
@@ -102,7 +206,7 @@ class MTMViT(TokenViT):
             )
         x, _ = self.patch_embed(self.embed_tokens(tokens))  # (B, N, C)
         x = torch.where(masks.mask[..., None], self.mask_token.to(x.dtype), x) + self.pos_embed[:, 1:]
-        x = gather_places(x, masks.ids_keep)
+        x = gather_patches(x, masks.ids_keep)
         cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         x = self.pre_norm(self.drop_after_pos(torch.cat((cls_token, x), dim=1)))
         for layer in self.layers:
@@ -114,7 +218,7 @@ class MTMViT(TokenViT):
 class MTMPretrainDecoder(BaseModule):
     """Decoder of MTM: every patch of the grid again, masked ones as the sample's own class token.
 
-    The release pads in this way; the paper (Sec. 3.2) pads with a learned mask token. Learned positions alone are
+    The release pads in this way; the paper (Sec. 3.2) pads with a learned mask token. Only learned positions are
     added, as in the release.
 
     Args:
@@ -175,7 +279,7 @@ class MTMPretrainDecoder(BaseModule):
             masks: What was hidden.
 
         Returns:
-            (B, N, E), places in their own order, without the class token.
+            (B, N, E), all patches in grid order, without the class token.
         """
         latent = self.decoder_embed(latent)
         cls_token, kept = latent[:, :1], latent[:, 1:]
@@ -188,28 +292,6 @@ class MTMPretrainDecoder(BaseModule):
         return self.norm(x)[:, 1:]
 
 
-def masked_code_loss(
-    logits: Tensor, targets: Tensor, label_smooth_val: float = 0.0, use_sigmoid: bool = False
-) -> Tensor:
-    """Loss on the codes the encoder could not see (SeiT++, eq. 1).
-
-    Args:
-        logits: Unnormalised scores of the hidden patches only, (B, M, T, K).
-        targets: Their true codes, (B, M, T), int64 in [0, K).
-        label_smooth_val: Weight s of the mean over all classes: (1 - s) * nll + s * mean of -log softmax.
-        use_sigmoid: Binary cross-entropy against each class instead of softmax cross-entropy; no smoothing.
-
-    Returns:
-        Scalar in nats: mean over the T tokens of a patch, then over all hidden patches.
-    """
-    logits = logits.float()
-    if use_sigmoid:
-        # Mean over K of BCE against a one-hot target, without building the target: softplus(x) - x * target.
-        target_logits = logits.gather(-1, targets[..., None]).squeeze(-1)
-        return ((F.softplus(logits).sum(dim=-1) - target_logits) / logits.shape[-1]).mean()
-    return F.cross_entropy(logits.flatten(0, 2), targets.flatten(), label_smoothing=label_smooth_val)
-
-
 @MODELS.register_module()
 class MTMPretrainHead(BaseModule):
     """Scores the tokens of a patch by dot product with the token embedding table, which gets no gradient from here.
@@ -218,7 +300,7 @@ class MTMPretrainHead(BaseModule):
         codebook_size: Number of codes K.
         code_dim: Values per code, D.
         decoder_embed_dims: Decoder width E.
-        patch_size: Tokens a patch is high and wide.
+        patch_size: Height and width of a patch in tokens.
         loss: `cross_entropy`, or `bce` for binary cross-entropy.
         label_smooth_val: Label smoothing of the cross-entropy.
         init_cfg: mmengine's initialisation config.
@@ -247,20 +329,27 @@ class MTMPretrainHead(BaseModule):
         self.bias = nn.Parameter(torch.zeros(1, 1, codebook_size))
 
     def forward(self, decoded: Tensor, embedding_table: Tensor) -> Tensor:
-        """Logits of every token of the given patches.
+        """Score every token of the given patches.
 
         Args:
             decoded: Any patches, (B, M, E).
             embedding_table: The token embedding's raw vectors, (K, D).
 
         Returns:
-            (B, M, T, K).
+            Logits, (B, M, T, K).
         """
         features = self.fc(decoded).unflatten(-1, (self.patch_size**2, -1))  # (B, M, T, D)
         return self.norm(F.gelu(features)) @ embedding_table.detach().T + self.bias
 
+    def masked_logits(
+        self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits (B, M, T, K) and true codes (B, M, T) of the masked patches; arguments as for `loss`."""
+        targets = gather_patches(patchify_codes(codes, self.patch_size), masks.ids_mask)
+        return self(gather_patches(decoded, masks.ids_mask), embedding_table), targets
+
     def loss(self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor) -> dict[str, Tensor]:
-        """Loss over the masked patches; logits are computed for these alone.
+        """Compute the loss over the masked patches; logits are computed for these alone.
 
         Args:
             decoded: All patches, (B, N, E).
@@ -275,131 +364,49 @@ class MTMPretrainHead(BaseModule):
         value = masked_code_loss(logits, targets, self.label_smooth_val, use_sigmoid=self.loss_type == "bce")
         return {"loss": value}
 
-    def masked_logits(
-        self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits (B, M, T, K) and true codes (B, M, T) of the masked patches."""
-        targets = gather_places(patchify_codes(codes, self.patch_size), masks.ids_mask)
-        return self(gather_places(decoded, masks.ids_mask), embedding_table), targets
 
-
-@MODELS.register_module()
-class MTM(BaseSelfSupervisor):
-    """Masked Token Modelling (SeiT++, Sec. 3.2), a self-supervised model in mmpretrain's manner.
+def masked_code_loss(
+    logits: Tensor, targets: Tensor, label_smooth_val: float = 0.0, use_sigmoid: bool = False
+) -> Tensor:
+    """Compute the loss on the codes that the encoder could not see (SeiT++, eq. 1).
 
     Args:
-        backbone: Config of an `MTMViT`.
-        neck: Config of an `MTMPretrainDecoder`.
-        head: Config of an `MTMPretrainHead`.
-        mask_ratio: Options of `TruncatedNormalRatio`; one ratio per batch. `low` is also the share that is dropped.
-        eval_mask_ratio: Ratio in validation and test, where masks depend on the sample alone.
-        **kwargs: `data_preprocessor` and `init_cfg`, as `BaseSelfSupervisor` takes them.
+        logits: Unnormalised scores of the hidden patches only, (B, M, T, K).
+        targets: Their true codes, (B, M, T), int64 in [0, K).
+        label_smooth_val: Weight s of the mean over all classes: (1 - s) * nll + s * mean of -log softmax.
+        use_sigmoid: Binary cross-entropy against each class instead of softmax cross-entropy; no smoothing.
+
+    Returns:
+        Scalar in nats: mean over the T tokens of a patch, then over all hidden patches.
     """
+    logits = logits.float()
+    if use_sigmoid:
+        # Mean over K of BCE against a one-hot target, without building the target: softplus(x) - x * target.
+        target_logits = logits.gather(-1, targets[..., None]).squeeze(-1)
+        return ((F.softplus(logits).sum(dim=-1) - target_logits) / logits.shape[-1]).mean()
+    return F.cross_entropy(logits.flatten(0, 2), targets.flatten(), label_smoothing=label_smooth_val)
 
-    def __init__(
-        self,
-        backbone: dict,
-        neck: dict,
-        head: dict,
-        mask_ratio: dict | None = None,
-        eval_mask_ratio: float = 0.6,
-        **kwargs: object,
-    ) -> None:
-        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
-        self.mask_ratio = TruncatedNormalRatio(**(mask_ratio or {}))
-        if not self.mask_ratio.low <= eval_mask_ratio <= 1:
-            raise ValueError(f"eval_mask_ratio must be in [{self.mask_ratio.low}, 1], got {eval_mask_ratio}")
-        self.eval_mask_ratio = eval_mask_ratio
-        self._check_sizes()
 
-    def _check_sizes(self) -> None:
-        """The three parts state the same sizes; a wrong patch size would train on wrong targets without a word."""
-        encoder, decoder, head = self.backbone, self.neck, self.head
-        rows, columns = encoder.img_size
-        table = tuple(self.embedding_table.shape)
-        stated = {
-            "neck.num_patches": (decoder.decoder_pos_embed.shape[1] - 1, encoder.num_patches),
-            "neck.embed_dims": (decoder.decoder_embed.in_features, encoder.embed_dims),
-            "head.decoder_embed_dims": (head.fc.in_features, decoder.decoder_embed.out_features),
-            "head.patch_size": (head.patch_size**2 * encoder.num_patches, rows * columns),
-            "head.codebook_size": (head.bias.numel(), table[0]),
-            "head.code_dim": (head.norm.normalized_shape[0], table[1]),
-        }
-        for key, (found, expected) in stated.items():
-            if found != expected:
-                raise ValueError(f"{key} does not fit the other parts of the model: it makes {found}, not {expected}")
+def patchify_codes(codes: Tensor, patch_size: int) -> Tensor:
+    """Cut codes (B, H, W) into patches (B, N, T), both patches and the tokens inside one row by row.
 
-    @property
-    def embedding_table(self) -> Tensor:
-        """Raw vectors of the token embedding, (K, D)."""
-        return self.backbone.token_embed.word_embeddings.weight
+    Raises:
+        ValueError: The grid is not a whole number of patches.
+    """
+    batch, rows, columns = codes.shape
+    p = patch_size
+    if rows % p or columns % p:
+        raise ValueError(f"a grid of {rows} x {columns} codes is not a whole number of {p} x {p} patches")
+    return codes.view(batch, rows // p, p, columns // p, p).transpose(2, 3).reshape(batch, -1, p * p)
 
-    def forward(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"
-    ) -> dict[str, Tensor] | list[DataSample] | Tensor | tuple[Tensor, ...]:
-        """mmengine's three modes: `tensor` (features, nothing hidden), `loss`, `predict`."""
-        if mode == "predict":
-            return self.predict(inputs, data_samples)
-        return super().forward(inputs, data_samples, mode)
 
-    def make_masks(self, noise: Tensor, mask_ratio: float) -> Masks:
-        """Masked and dropped sets for one ratio, from one number per patch (B, N)."""
-        num_patches = noise.shape[1]
-        dropped = count_patches(num_patches, self.mask_ratio.low)
-        return draw_masks(noise, max(count_patches(num_patches, mask_ratio), dropped), dropped)
+def unpatchify_codes(patches: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
+    """Invert `patchify_codes`: (B, N, T) to (B, H, W)."""
+    rows, columns = grid
+    p = patch_size
+    return patches.view(-1, rows // p, columns // p, p, p).transpose(2, 3).reshape(-1, rows, columns)
 
-    def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> dict[str, Tensor]:
-        """Loss on freshly drawn masks.
 
-        Args:
-            inputs: Codes, (B, H, W), int64.
-            data_samples: Not used; labels play no part.
-
-        Returns:
-            `loss`, a scalar in nats.
-        """
-        noise = torch.rand(len(inputs), self.backbone.num_patches, device=inputs.device)
-        return self.loss_on_masks(inputs, self.make_masks(noise, self.mask_ratio.sample()))
-
-    def loss_on_masks(self, codes: Tensor, masks: Masks) -> dict[str, Tensor]:
-        """Loss of codes (B, H, W) on given masks."""
-        decoded = self.neck(self.backbone(codes, masks), masks)
-        return self.head.loss(decoded, codes, masks, self.embedding_table)
-
-    def predict(self, inputs: Tensor, data_samples: list[DataSample]) -> list[DataSample]:
-        """Score the hidden codes of each sample, on masks that depend on its place in the data set alone.
-
-        Args:
-            inputs: Codes, (B, H, W), int64.
-            data_samples: One per sample, with `sample_idx`.
-
-        Returns:
-            The data samples with `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.
-        """
-        masks = self.eval_masks(data_samples, inputs.device)
-        decoded = self.neck(self.backbone(inputs, masks), masks)
-        logits, targets = self.head.masked_logits(decoded, inputs, masks, self.embedding_table)
-        nll = F.cross_entropy(logits.float().flatten(0, 2), targets.flatten(), reduction="none").view_as(targets)
-        correct = (logits.argmax(dim=-1) == targets).sum(dim=(1, 2)).tolist()
-        for sample, sample_correct, sample_nll in zip(
-            data_samples, correct, nll.double().sum(dim=(1, 2)).tolist(), strict=True
-        ):
-            sample.set_field(sample_correct, "num_correct", dtype=int)
-            sample.set_field(sample_nll, "nll", dtype=float)
-            sample.set_field(targets[0].numel(), "num_codes", dtype=int)
-            sample.set_field(self.head.bias.numel(), "codebook_size", dtype=int)
-        return data_samples
-
-    def eval_masks(self, data_samples: list[DataSample], device: torch.device) -> Masks:
-        """The masks of validation and test, a function of each sample's place in the data set."""
-        places = torch.tensor([sample.sample_idx for sample in data_samples], device=device)
-        return self.make_masks(hashed_uniform(places, self.backbone.num_patches), self.eval_mask_ratio)
-
-    @torch.no_grad()
-    def reconstruct(self, codes: Tensor, masks: Masks) -> Tensor:
-        """Codes (B, H, W) with every hidden patch replaced by what the model thinks most likely."""
-        decoded = self.neck(self.backbone(codes, masks), masks)
-        logits = self.head(gather_places(decoded, masks.ids_mask), self.embedding_table)
-        patches = patchify_codes(codes, self.head.patch_size)
-        ids = masks.ids_mask[..., None].expand(-1, -1, patches.shape[-1])
-        return unpatchify_codes(patches.scatter(1, ids, logits.argmax(dim=-1)), codes.shape[1:], self.head.patch_size)
+def gather_patches(sequence: Tensor, ids: Tensor) -> Tensor:
+    """Take patches (B, R) of a sequence (B, N, C): (B, R, C)."""
+    return sequence.gather(1, ids[..., None].expand(-1, -1, sequence.shape[-1]))

@@ -436,12 +436,12 @@ def test_checkpoint_of_another_codebook_is_refused(build_mtm: Callable[..., MTM]
 @pytest.mark.parametrize(
     ("part", "key", "value", "numbers"),
     [
-        ("neck", "num_patches", 9, "it makes 9, not 16"),
-        ("neck", "embed_dims", 8, "it makes 8, not 16"),
-        ("head", "decoder_embed_dims", 10, "it makes 10, not 12"),
-        ("head", "patch_size", 1, "it makes 16, not 64"),
-        ("head", "codebook_size", 21, "it makes 21, not 20"),
-        ("head", "code_dim", 4, "it makes 4, not 8"),
+        ("neck", "num_patches", 9, "is 9, but the backbone makes it 16"),
+        ("neck", "embed_dims", 8, "is 8, but the backbone makes it 16"),
+        ("head", "decoder_embed_dims", 10, "is 10, but the neck makes it 12"),
+        ("head", "patch_size", 1, "is 1, but the backbone makes it 2"),
+        ("head", "codebook_size", 21, "is 21, but the backbone makes it 20"),
+        ("head", "code_dim", 4, "is 4, but the backbone makes it 8"),
     ],
 )
 def test_parts_of_other_sizes_are_refused(
@@ -456,8 +456,16 @@ def test_parts_of_other_sizes_are_refused(
         "head": dict(type="seitpp.MTMPretrainHead", codebook_size=20, code_dim=8, decoder_embed_dims=12, patch_size=2),
     }
     config[part][key] = value
-    with pytest.raises(ValueError, match=rf"{part}\.{key} does not fit the other parts of the model: {numbers}"):
+    with pytest.raises(ValueError, match=rf"{part}\.{key} {numbers}; leave it out"):
         MTM(**config, data_preprocessor=torch.nn.Identity())
+
+
+def test_sizes_of_neck_and_head_follow_from_the_backbone(build_mtm: Callable[..., MTM]) -> None:
+    stated = build_mtm()
+    neck = dict(type="seitpp.MTMPretrainDecoder", decoder_embed_dims=12, num_layers=2, num_heads=2)
+    model = MTM(build_mtm().backbone, neck, dict(type="seitpp.MTMPretrainHead"), data_preprocessor=torch.nn.Identity())
+    shapes = {name: value.shape for name, value in model.named_parameters()}
+    assert shapes == {name: value.shape for name, value in stated.named_parameters()}
 
 
 def test_grid_of_another_size_is_refused(build_mtm: Callable[..., MTM]) -> None:
