@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.augment.spatial import crop_resize_codes, sample_crop_boxes
+from seitpp.augment.crops import crop_resize_codes, sample_crop_boxes
 from seitpp.benchmarking.synthetic import make_store
 from seitpp.datasets import TokenDataset
 from seitpp.engine import launch

@@ -10,14 +10,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.augment.synonyms import nearest_neighbours
 from seitpp.io.command_line import run_tool
 from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.storage import StoreReader
 from seitpp.storage.code_table import tokenizer_distance
 from seitpp.storage.synonyms import dump_synonyms
-from seitpp.tokenizers.codebook import load_codebook
+from seitpp.tokenizers.codebook import load_codebook, nearest_neighbours
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

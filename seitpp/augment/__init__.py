@@ -1,20 +1,16 @@
 """Augmentations of whole token batches, registered in TRANSFORMS; they run inside the data preprocessor."""
 
-from seitpp.augment.base import BatchTransform
-from seitpp.augment.compose import OneOf, RandomApply, SplitBatch, ToCodes
-from seitpp.augment.embedding_ops import ColorAdapt, EmbNoise
+from seitpp.augment.affine import BatchRandomAffine, BatchRandomFlip
+from seitpp.augment.base import Augmentation, BatchTransform, OneOf, RandomApply, SplitBatch, ToCodes
+from seitpp.augment.colors import ColorAdapt, EmbNoise
+from seitpp.augment.crops import BatchCenterCrop, BatchRandomResizedCrop, TokenRRC
 from seitpp.augment.mixing import BatchCutMix, BatchMixup
 from seitpp.augment.pixel_augment import PixelAugment
-from seitpp.augment.spatial_transforms import (
-    BatchCenterCrop,
-    BatchRandomAffine,
-    BatchRandomFlip,
-    BatchRandomResizedCrop,
-)
 from seitpp.augment.token_adapt import TokenAdaptAugment
-from seitpp.augment.token_ops import TokenEDA, TokenRRC
+from seitpp.augment.token_eda import TokenEDA
 
 __all__ = [
+    "Augmentation",
     "BatchCenterCrop",
     "BatchCutMix",
     "BatchMixup",

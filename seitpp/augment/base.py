@@ -1,25 +1,35 @@
-"""What every batch augmentation is: parameters drawn once, then applied to all that shows the same images.
+"""What every augmentation of a batch is, and how several are put together.
 
-Drawing and applying are apart so that one draw can act on codes, embeddings, TokenAdapt's map, pixels, label maps and
-soft targets alike. `transform` is mmcv's contract on a whole batch, as the data preprocessor runs it.
+Drawing and applying are apart, so that one draw can act on codes, embeddings, TokenAdapt's map, pixels, label maps and
+soft targets alike. `transform` follows mmcv's contract, on a whole batch, as the data preprocessor runs it.
 """
 
+import inspect
+import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from torch import Tensor
 
+from seitpp.registry import TRANSFORMS
+from seitpp.structures.batch import PER_SAMPLE_KEYS
+from seitpp.tokenizers.codebook import NEAREST_CODES
+
 ROUNDING = 1e-6  # of probabilities that are written as decimal fractions
 
 
-class CompilableTransform(BaseTransform):
-    """A transform with functions that run faster compiled, which `seitpp.CompileHook` (`--compile`) asks for.
+class Augmentation(BaseTransform):
+    """A step of the pipeline of whole batches; shows its options, and may have functions that run faster compiled.
 
-    Only deterministic functions are compiled, so that draws are the same with and without.
+    `seitpp.CompileHook` (`--compile`) asks for compilation. Only deterministic functions are compiled, so that draws
+    are the same with and without.
     """
 
     # Names of the methods and functions of the class to compile.
@@ -40,12 +50,16 @@ class CompilableTransform(BaseTransform):
             setattr(self, name, torch.compile(getattr(self, name), **chosen))
         return bool(self.compilable)
 
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
-class BatchTransform(CompilableTransform):
-    """Draw once for a batch, then apply to anything that shows the same images.
 
-    Modified keys: `inputs`; `gt_sem_seg` where there is one; where samples are mixed also `gt_score`, which is made
-    from `gt_label` if absent.
+class BatchTransform(Augmentation):
+    """Draws once for a batch, then applies the draw to anything that shows the same images.
+
+    Modified keys: `inputs`; `gt_sem_seg` if there is one; where samples are mixed also `gt_score`, which is made from
+    `gt_label` if absent.
     """
 
     # Whether `apply` may act on code indices as they are (flip, CutMix); else codes are embedded first.
@@ -57,7 +71,7 @@ class BatchTransform(CompilableTransform):
     def sample(
         self,
         batch_size: int,
-        places: tuple[int, int],
+        grid: tuple[int, int],
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> Any:
@@ -65,7 +79,7 @@ class BatchTransform(CompilableTransform):
 
         Args:
             batch_size: Number of samples B.
-            places: Rows and columns of the map that is drawn for.
+            grid: Rows and columns of the map that is drawn for.
             device: Where to draw.
             generator: Source of randomness; the device's default generator if None.
 
@@ -86,23 +100,23 @@ class BatchTransform(CompilableTransform):
         """
 
     def apply_labels(self, labels: Tensor, params: Any) -> Tensor:
-        """Label maps (B, h, w) of any integer type and resolution, moved as `apply` moves maps; never interpolated.
+        """Move label maps (B, h, w) of any integer type and resolution as `apply` moves maps, never interpolating.
 
-        Unchanged unless a transform moves or mixes places.
+        Unchanged unless a transform moves or mixes positions.
         """
         return labels
 
     def apply_scores(self, scores: Tensor, params: Any) -> Tensor:
-        """Soft targets (B, classes) of the transformed batch; unchanged unless samples are mixed."""
+        """Return soft targets (B, classes) of the transformed batch; unchanged unless samples are mixed."""
         return scores
 
     def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: Any) -> Tensor:
-        """What `transform` does to codes (B, H, W): as they are if `on_codes`, else through their embeddings."""
+        """Transform codes (B, H, W): as they are if `on_codes`, else through their embeddings."""
         return self.apply(codes if self.on_codes else as_embeddings(codes, codebook, type(self).__name__), params)
 
-    def out_places(self, places: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of the result for a map of `places`."""
-        return places
+    def out_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Return the rows and columns that a map of `grid` has after the transform."""
+        return grid
 
     def transform(self, results: dict) -> dict:
         """Draw for the batch and apply to its inputs, label maps and targets; see the class for the keys."""
@@ -119,16 +133,47 @@ class BatchTransform(CompilableTransform):
         return results
 
 
+class SpatialTransform(BatchTransform):
+    """A transform that moves positions, with one draw per sample, or per batch as the authors' code has it.
+
+    Args:
+        per_sample: Whether each sample has its own draw.
+    """
+
+    def __init__(self, per_sample: bool = True) -> None:
+        self.per_sample = per_sample
+
+    @abstractmethod
+    def draw(
+        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
+    ) -> Any:
+        """Draw for each of `batch_size` samples; see `sample`."""
+
+    def sample(
+        self,
+        batch_size: int,
+        grid: tuple[int, int],
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Draw for a batch; see `BatchTransform`."""
+        if self.per_sample:
+            return self.draw(batch_size, grid, device, generator)
+        drawn = self.draw(1, grid, device, generator)
+        tensors = {name: value for name, value in vars(drawn).items() if isinstance(value, Tensor)}
+        return replace(drawn, **{name: value.expand(batch_size, *value.shape[1:]) for name, value in tensors.items()})
+
+
 def embed_codes(codes: Tensor, codebook: Tensor) -> Tensor:
-    """Codebook rows of codes (B, H, W), of any integer type, as maps (B, D, H, W)."""
+    """Look codes (B, H, W), of any integer type, up as maps (B, D, H, W)."""
     return F.embedding(codes.int(), codebook).permute(0, 3, 1, 2)
 
 
 def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
-    """Inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up.
+    """Return the inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up, float maps stay.
 
     Args:
-        inputs: Codes, or floating-point maps, which stay as they are.
+        inputs: Codes or maps.
         codebook: (K, D); None where the batch has none.
         who: Name of the transform that asks, for the message.
 
@@ -146,14 +191,14 @@ def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
 
 
 def check_probability(name: str, value: float) -> float:
-    """The value, which must lie in [0, 1]; `name` is that of the option, for the message."""
+    """Return the value of the option `name`, which must lie in [0, 1]."""
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ValueError(f"{name} must be a probability in [0, 1], got {value!r}")
     return value
 
 
 def class_scores(results: Mapping) -> Tensor | None:
-    """Soft targets of a batch: what was mixed before, else all weight on each label.
+    """Return the soft targets of a batch: what was mixed before, else all weight on each label.
 
     Args:
         results: A batch; reads `gt_score`, else `gt_label` (B,) and `num_classes`.
@@ -176,3 +221,202 @@ def class_scores(results: Mapping) -> Tensor | None:
         )
     scores = torch.zeros(len(labels), results["num_classes"], device=labels.device)
     return scores.scatter_(1, labels.long()[:, None], 1.0)
+
+
+def _build(configs: dict | Sequence[dict]) -> list:
+    return [TRANSFORMS.build(cfg) for cfg in ([configs] if isinstance(configs, dict) else configs)]
+
+
+def _run(transforms: Sequence, results: dict) -> dict:
+    for transform in transforms:
+        results = transform(results)
+    return results
+
+
+@TRANSFORMS.register_module()
+class SplitBatch(Augmentation):
+    """Send one part of the batch through some transforms and the rest through others, and put them together again.
+
+    The order of samples stays. Where one part ends as codes and the other as embeddings, codes are looked up; where
+    one part has soft targets, the other gets its labels as such. What is not in `PER_SAMPLE_KEYS` is shared: both parts
+    get it as it is.
+
+    Required and modified keys: those of the transforms. Added key: `split`, True for the samples of `first`, (B,),
+    bool, on the CPU; required by `by="same"`.
+
+    Args:
+        first: Configs of the transforms of the first part; may be empty.
+        second: Configs of those of the rest.
+        share: Part of the batch for `first`.
+        by: `half`: the first samples, share x B rounded (a half upwards) - the loader has shuffled them; or
+            `probability`: each sample by a draw of its own, so that the parts differ in size from batch to batch; or
+            `same`: the parts of the SplitBatch before it in the pipeline, for a pipeline with steps of the whole batch
+            between steps of the parts. `share` then plays no role.
+    """
+
+    def __init__(
+        self,
+        first: Sequence[dict],
+        second: Sequence[dict],
+        share: float = 0.5,
+        by: Literal["half", "probability", "same"] = "half",
+    ) -> None:
+        if by not in ("half", "probability", "same"):
+            raise ValueError(f"by must be 'half', 'probability' or 'same', got {by!r}")
+        self.first, self.second = _build(first), _build(second)
+        self.share, self.by = check_probability("share", share), by
+
+    @property
+    def children(self) -> list:
+        """The transforms of both parts."""
+        return [*self.first, *self.second]
+
+    def transform(self, results: dict) -> dict:
+        """Split, transform, merge; see the class."""
+        batch_size, device = len(results["inputs"]), results["inputs"].device
+        chosen = self._choose(batch_size, results.get("split"))
+        count = int(chosen.sum())
+        if count in (0, batch_size):
+            return {**_run(self.first if count else self.second, {**results, "split": None}), "split": chosen}
+        in_order = bool(chosen[:count].all())
+        order = torch.argsort(~chosen, stable=True)
+        parts = (slice(None, count), slice(count, None))
+        if not in_order:
+            parts = tuple(order[part].to(device, non_blocking=True) for part in parts)
+        done = []
+        for transforms, part in zip((self.first, self.second), parts, strict=True):
+            own = {key: results[key][part] for key in PER_SAMPLE_KEYS if results.get(key) is not None}
+            done.append(_run(transforms, {**results, **own, "split": None}))  # a part is not divided yet
+        merged = _merge(done)
+        if not in_order:
+            back = order.argsort().to(device, non_blocking=True)
+            merged |= {key: merged[key][back] for key in PER_SAMPLE_KEYS if merged.get(key) is not None}
+        return {**merged, "split": chosen}
+
+    def _choose(self, batch_size: int, before: Tensor | None) -> Tensor:
+        """Choose the samples of `first`, (B,), bool; on the CPU, since the host would have to wait for a device."""
+        if self.by == "half":
+            return torch.arange(batch_size) < math.floor(batch_size * self.share + 0.5)
+        if self.by == "probability":
+            return torch.rand(batch_size) < self.share
+        if before is None or len(before) != batch_size:
+            raise ValueError(
+                "SplitBatch(by='same') repeats the parts of the SplitBatch before it, and no SplitBatch has divided "
+                f"this batch of {batch_size} samples; put one with by='half' or by='probability' before it"
+            )
+        return before
+
+
+def _merge(parts: list[dict]) -> dict:
+    """Put the two parts of a batch together, the first part's samples first."""
+    merged = {**parts[0], **parts[1]}
+    for key in PER_SAMPLE_KEYS:
+        values = [part.get(key) for part in parts]
+        if all(value is None for value in values):
+            continue
+        if key == "inputs":
+            values = _as_one_kind(values, merged.get("codebook"))
+        elif key == "gt_score":
+            values = [class_scores(part) for part in parts]
+        if any(value is None for value in values):
+            raise ValueError(f"only one part of SplitBatch ends with {key!r}; let both keep it, or both remove it")
+        first, second = (tuple(value.shape[1:]) for value in values)
+        if first != second:
+            raise ValueError(
+                f"the parts of SplitBatch end with {key!r} of {first} and {second} per sample, which cannot be put "
+                "together; end both with the same size, for instance with a seitpp.TokenRRC or a "
+                "seitpp.BatchCenterCrop of that size in each"
+            )
+        merged[key] = torch.cat(values)
+    return merged
+
+
+def _as_one_kind(inputs: list[Tensor], codebook: Tensor | None) -> list[Tensor]:
+    """Return two parts' inputs as one kind: both codes of one type, or both maps."""
+    floating = [values.is_floating_point() for values in inputs]
+    if all(floating) or inputs[0].dtype == inputs[1].dtype:
+        return inputs
+    if not any(floating):
+        return [codes.long() for codes in inputs]
+    if codebook is None:
+        raise ValueError(
+            "one part of SplitBatch ends with codes and the other with embeddings, and the batch has no `codebook` to "
+            "look codes up in; give the data preprocessor a codebook, or end both parts alike"
+        )
+    return [values if values.is_floating_point() else embed_codes(values, codebook) for values in inputs]
+
+
+@TRANSFORMS.register_module()
+class OneOf(Augmentation):
+    """Choose one of several transforms for a batch.
+
+    Required and modified keys: those of the transforms.
+
+    Args:
+        transforms: The choices: configs, or lists of configs that go together.
+        probs: Probability of each; what they leave to 1 is the probability that nothing is done. By default all alike.
+    """
+
+    def __init__(self, transforms: Sequence[dict | Sequence[dict]], probs: Sequence[float] | None = None) -> None:
+        if not transforms:
+            raise ValueError("transforms is empty, expected at least one choice")
+        probs = [1 / len(transforms)] * len(transforms) if probs is None else list(probs)
+        if len(probs) != len(transforms):
+            raise ValueError(f"probs are {probs} for {len(transforms)} transforms, expected one for each")
+        if not all(prob >= 0 for prob in probs) or not sum(probs) <= 1 + ROUNDING:
+            raise ValueError(f"probs are {probs} with the sum {sum(probs):g}, expected at least 0 each and 1 in all")
+        self.transforms, self.probs = [_build(choice) for choice in transforms], probs
+
+    @property
+    def children(self) -> list:
+        """The transforms of all choices."""
+        return [transform for choice in self.transforms for transform in choice]
+
+    def transform(self, results: dict) -> dict:
+        """Draw a choice and apply it; see the class."""
+        ends = list(accumulate(self.probs))
+        total = 1.0 if ends[-1] < 1 - ROUNDING else ends[-1]  # nothing is left over by rounding
+        chosen = bisect_right(ends, torch.rand((), dtype=torch.float64).item() * total)
+        return results if chosen == len(self.transforms) else _run(self.transforms[chosen], results)
+
+
+@TRANSFORMS.register_module()
+class RandomApply(Augmentation):
+    """Apply transforms to a batch, or to none of it.
+
+    Required and modified keys: those of the transforms.
+
+    Args:
+        transforms: Configs of the transforms.
+        prob: Probability that the batch passes through them.
+    """
+
+    def __init__(self, transforms: dict | Sequence[dict], prob: float = 0.5) -> None:
+        self.transforms = self.children = _build(transforms)
+        self.prob = check_probability("prob", prob)
+
+    def transform(self, results: dict) -> dict:
+        """Apply or not; see the class."""
+        return _run(self.transforms, results) if torch.rand(()).item() < self.prob else results
+
+
+@TRANSFORMS.register_module()
+class ToCodes(Augmentation):
+    """Quantise embeddings (B, D, H, W) to the nearest codes (B, H, W), int64; codes stay as they are.
+
+    Required keys: `inputs` and, for embeddings, `codebook`; optional key: `distance`, `cosine` if absent; modified key:
+    `inputs`.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Quantise; see the class."""
+        inputs = results["inputs"]
+        if inputs.is_floating_point():
+            codebook, nearest = results.get("codebook"), NEAREST_CODES[results.get("distance", "cosine")]
+            if codebook is None:
+                raise ValueError(
+                    "ToCodes looks for the nearest codes, and the batch has no `codebook`; give the data preprocessor "
+                    "one, or leave ToCodes out"
+                )
+            results["inputs"] = nearest(inputs.permute(0, 2, 3, 1), codebook)
+        return results

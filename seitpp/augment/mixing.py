@@ -17,7 +17,7 @@ class MixWeights:
 
     Attributes:
         weight: Share of the sample itself, (B,), float in [0, 1]; the rest is its partner's.
-        partner: Place in the batch of the sample mixed in, (B,), int64.
+        partner: Index in the batch of the sample mixed in, (B,), int64.
     """
 
     weight: Tensor
@@ -29,21 +29,37 @@ class CutBoxes:
     """CutMix's parameters.
 
     Attributes:
-        boxes: Where the partner is pasted, (top, left, height, width) in places of a lattice, (B, 4), int64, inside it;
-            height or width may be 0.
-        places: Rows and columns of the lattice.
-        partner: Place in the batch of the sample that is pasted, (B,), int64.
+        boxes: Where the partner is pasted, (top, left, height, width) in positions of the grid, (B, 4), int64, inside
+            it; height or width may be 0.
+        grid: Rows and columns.
+        partner: Index in the batch of the sample that is pasted, (B,), int64.
     """
 
     boxes: Tensor
-    places: tuple[int, int]
+    grid: tuple[int, int]
     partner: Tensor
 
     @property
     def weight(self) -> Tensor:
-        """Share of the lattice that stays the sample's own, (B,), float32: one minus the pasted area, exactly."""
-        rows, columns = self.places
+        """Share of the grid that stays the sample's own, (B,), float32: one minus the pasted area, exactly."""
+        rows, columns = self.grid
         return 1 - self.boxes[:, 2] * self.boxes[:, 3] / (rows * columns)
+
+
+def check_partner(partner: str) -> str:
+    """Return the option `partner`: how each sample's partner in the batch is chosen."""
+    if partner not in ("reverse", "random"):
+        raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
+    return partner
+
+
+def draw_partners(
+    partner: str, batch_size: int, device: torch.device | str, generator: torch.Generator | None
+) -> Tensor:
+    """Draw the partner of each sample, (B,), int64: sample B - 1 - i for sample i, or a random order of the batch."""
+    if partner == "random":
+        return torch.randperm(batch_size, generator=generator, device=device)
+    return torch.arange(batch_size - 1, -1, -1, device=device)
 
 
 class MixingTransform(BatchTransform):
@@ -61,27 +77,17 @@ class MixingTransform(BatchTransform):
     def __init__(self, alpha: float, partner: Literal["reverse", "random"], per_sample: bool) -> None:
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha of Beta(alpha, alpha) must be finite and above 0, got {alpha}")
-        if partner not in ("reverse", "random"):
-            raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
-        self.alpha, self.partner, self.per_sample = alpha, partner, per_sample
+        self.alpha, self.partner, self.per_sample = alpha, check_partner(partner), per_sample
 
     def apply_scores(self, scores: Tensor, params: MixWeights | CutBoxes) -> Tensor:
         """Soft targets (B, classes), mixed by the shares of the inputs."""
         return torch.lerp(scores[params.partner], scores, params.weight.to(scores.dtype)[:, None])
 
-    def _draw_partners(self, batch_size: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
-        if self.partner == "random":
-            return torch.randperm(batch_size, generator=generator, device=device)
-        return torch.arange(batch_size - 1, -1, -1, device=device)
-
     def _draw_shares(self, draws: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
-        """Beta(alpha, alpha), (draws,): the first of two values of a Dirichlet distribution."""
+        """Draw from Beta(alpha, alpha), (draws,): the first of two values of a Dirichlet distribution."""
         concentration = torch.full((draws, 2), float(self.alpha), device=device)
         # What torch.distributions.Beta draws from, too; that one takes no generator.
         return torch._sample_dirichlet(concentration, generator)[:, 0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(alpha={self.alpha}, partner={self.partner!r}, per_sample={self.per_sample})"
 
 
 @TRANSFORMS.register_module()
@@ -110,14 +116,14 @@ class BatchMixup(MixingTransform):
     def sample(
         self,
         batch_size: int,
-        places: tuple[int, int],
+        grid: tuple[int, int],
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> MixWeights:
         """Draw the shares and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         weight = self._draw_shares(draws, device, generator)
-        partner = self._draw_partners(batch_size, device, generator)
+        partner = draw_partners(self.partner, batch_size, device, generator)
         if self.prob < 1:
             mixed = torch.rand(draws, generator=generator, device=device) < self.prob
             weight = torch.where(mixed, weight, 1.0)
@@ -132,12 +138,9 @@ class BatchMixup(MixingTransform):
     def apply_labels(self, labels: Tensor, params: MixWeights) -> Tensor:
         """Raises `ValueError`: there is no mean of two classes."""
         raise ValueError(
-            "BatchMixup cannot mix label maps (gt_sem_seg): every place would have two classes; use BatchCutMix, or "
+            "BatchMixup cannot mix label maps (gt_sem_seg): every position would have two classes; use BatchCutMix, or "
             "leave mixing out of segmentation pipelines"
         )
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, prob={self.prob})"
 
 
 @TRANSFORMS.register_module(name=["BatchCutMix", "TokenCutMix"])
@@ -145,7 +148,7 @@ class BatchCutMix(MixingTransform):
     """CutMix: a box of each sample is replaced by what its partner has there, and targets follow the pasted area.
 
     The box has the shape of the map and one minus the drawn share of its area; its centre is uniform over the map, and
-    what sticks out is cut off. Codes are pasted as they are, label maps place by place.
+    what sticks out is cut off. Codes are pasted as they are, label maps position by position.
 
     Args:
         alpha: The share of the area that stays, before cutting off, is drawn from Beta(alpha, alpha).
@@ -163,7 +166,7 @@ class BatchCutMix(MixingTransform):
     def sample(
         self,
         batch_size: int,
-        places: tuple[int, int],
+        grid: tuple[int, int],
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> CutBoxes:
@@ -171,12 +174,12 @@ class BatchCutMix(MixingTransform):
         draws = batch_size if self.per_sample else 1
         shares = self._draw_shares(draws, device, generator)
         centres = torch.rand(2, draws, generator=generator, device=device)
-        boxes = cut_boxes_from_draws(shares, centres[0], centres[1], places).expand(batch_size, 4)
-        return CutBoxes(boxes, places, self._draw_partners(batch_size, device, generator))
+        boxes = cut_boxes_from_draws(shares, centres[0], centres[1], grid).expand(batch_size, 4)
+        return CutBoxes(boxes, grid, draw_partners(self.partner, batch_size, device, generator))
 
     def apply(self, maps: Tensor, params: CutBoxes) -> Tensor:
         """Paste codes (B, H, W) or maps (B, C, H, W)."""
-        pasted = pasted_places(params, tuple(maps.shape[-2:]))
+        pasted = pasted_positions(params, tuple(maps.shape[-2:]))
         return torch.where(pasted if maps.ndim == 3 else pasted[:, None], maps[params.partner], maps)
 
     def apply_labels(self, labels: Tensor, params: CutBoxes) -> Tensor:
@@ -184,21 +187,21 @@ class BatchCutMix(MixingTransform):
         return self.apply(labels, params)
 
 
-def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, places: tuple[int, int]) -> Tensor:
-    """Boxes that given draws stand for (Yun et al., 2019, Sec. 3.1), in whole places.
+def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Return the boxes that draws stand for (Yun et al., 2019, Sec. 3.1), in whole positions.
 
     Args:
         share: Share of the area outside the box, before cutting off, (B,), in [0, 1].
         centre_y: Centre of the box as a share of the height, (B,), in [0, 1).
         centre_x: The same of the width, (B,).
-        places: Rows and columns.
+        grid: Rows and columns.
 
     Returns:
         Boxes (top, left, height, width), (B, 4), int64, inside the map.
     """
     sides = (1 - share).clamp(min=0).sqrt()
     ends = []
-    for centre, size in ((centre_y, places[0]), (centre_x, places[1])):
+    for centre, size in ((centre_y, grid[0]), (centre_x, grid[1])):
         length = (sides * size).round()
         start = (centre * size - length / 2).round()
         ends.append((start.clamp(min=0).long(), (start + length).clamp(max=size).long()))
@@ -206,15 +209,15 @@ def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, plac
     return torch.stack([top, left, bottom - top, right - left], dim=1)
 
 
-def pasted_places(params: CutBoxes, shape: tuple[int, int]) -> Tensor:
-    """Places of maps of any resolution whose centre lies in the box of their sample, (B, *shape), bool."""
+def pasted_positions(params: CutBoxes, shape: tuple[int, int]) -> Tensor:
+    """Mark the positions of maps of any resolution whose centre lies in their sample's box, (B, *shape), bool."""
     rows, columns = (
-        _inside(params.boxes[:, axis], params.boxes[:, axis + 2], shape[axis], params.places[axis]) for axis in range(2)
+        _inside(params.boxes[:, axis], params.boxes[:, axis + 2], shape[axis], params.grid[axis]) for axis in range(2)
     )
     return rows[:, :, None] & columns[:, None, :]
 
 
-def _inside(start: Tensor, length: Tensor, size: int, lattice: int) -> Tensor:
-    """Places of an axis whose centre lies in [start, start + length) of the lattice, (B, size); in whole numbers."""
-    centres = (2 * torch.arange(size, device=start.device) + 1) * lattice
+def _inside(start: Tensor, length: Tensor, size: int, of: int) -> Tensor:
+    """Mark positions of an axis whose centre lies in [start, start + length) of an axis of `of`; in whole numbers."""
+    centres = (2 * torch.arange(size, device=start.device) + 1) * of
     return (centres >= 2 * size * start[:, None]) & (centres < 2 * size * (start + length)[:, None])

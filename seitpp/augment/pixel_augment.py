@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.transforms import BaseTransform
 from torch import Tensor, nn
 
+from seitpp.augment.base import Augmentation
 from seitpp.registry import TRANSFORMS
 from seitpp.structures.transform_tree import walk
 from seitpp.tokenizers.codebook import NEAREST_CODES
@@ -21,7 +21,7 @@ _ON_TOKENS = ("PixelAugment", "TokenAdaptAugment", "TokenEDA", "ToCodes")
 
 
 @TRANSFORMS.register_module()
-class PixelAugment(BaseTransform):
+class PixelAugment(Augmentation):
     """Decode tokens to images, run augmentations on these, and encode them again with the same frozen tokenizer.
 
     The tokenizer is built at its first use and has no part in training or in checkpoints. Every augmentation in
@@ -49,7 +49,7 @@ class PixelAugment(BaseTransform):
     def __init__(self, tokenizer: dict | str | Path | nn.Module, augments: Sequence[dict] = ()) -> None:
         self._tokenizer = FrozenTokenizer(tokenizer)
         self._is_checked = False
-        self.children = [TRANSFORMS.build(cfg) for cfg in augments]
+        self.augments = self.children = [TRANSFORMS.build(cfg) for cfg in augments]
         for part in walk(self.children):
             if type(part).__name__ in _ON_TOKENS:
                 raise ValueError(
@@ -59,7 +59,7 @@ class PixelAugment(BaseTransform):
 
     def prepare(
         self,
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         where: str,
         codebook: Tensor | None = None,
         codebook_sha256: str | None = None,
@@ -67,7 +67,7 @@ class PixelAugment(BaseTransform):
         """Build the tokenizer and refuse data that it cannot take, before training starts.
 
         Args:
-            facts: What the data set tells of its tokens (`metainfo`): `grid`, `channels`, `tokenizer`, `spatial`.
+            metadata: The data set's `metainfo`: `grid`, `channels`, `tokenizer`, `spatial`.
             where: Name of the data, for messages.
             codebook: The codebook of the codes, (K, D).
             codebook_sha256: Its hash, which is not needed beside it.
@@ -77,8 +77,8 @@ class PixelAugment(BaseTransform):
             ValueError: The tokens have no spatial grid; or the tokenizer has no decoder, made other tokens than these,
                 or cannot encode the images that it decodes, or those that `augments` leave.
         """
-        grid = facts.get("grid")
-        if facts.get("spatial") is False or (grid is not None and len(grid) != 2):
+        grid = metadata.get("grid")
+        if metadata.get("spatial") is False or (grid is not None and len(grid) != 2):
             raise ValueError(
                 f"{where} holds tokens without a spatial grid: none of them stands for a part of the image, so that a "
                 "crop has no tokens of its own. Leave PixelAugment out, or use another tokenizer"
@@ -86,9 +86,9 @@ class PixelAugment(BaseTransform):
         tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
         try:
             _check_kind(tokenizer)
-            if codebook is not None or "channels" in facts:
-                _check_codebook(tokenizer, codebook, facts.get("channels"), "the data")
-            _check_options(tokenizer, facts.get("tokenizer"))
+            if codebook is not None or "channels" in metadata:
+                _check_codebook(tokenizer, codebook, metadata.get("channels"), "the data")
+            _check_options(tokenizer, metadata.get("tokenizer"))
             if grid is not None:
                 self._check_sizes(tokenizer, (grid[0] * tokenizer.stride, grid[1] * tokenizer.stride))
         except ValueError as error:
@@ -98,9 +98,9 @@ class PixelAugment(BaseTransform):
     def _check_sizes(self, tokenizer: Any, size: tuple[int, int]) -> None:
         _check_size(tokenizer, size, "its tokens give")
         for transform in self.children:
-            if hasattr(transform, "out_places"):
-                size = tuple(transform.out_places(size))
-            elif any(tuple(part.out_places(size)) != size for part in walk([transform]) if hasattr(part, "out_places")):
+            if hasattr(transform, "out_grid"):
+                size = tuple(transform.out_grid(size))
+            elif any(tuple(part.out_grid(size)) != size for part in walk([transform]) if hasattr(part, "out_grid")):
                 return  # what a composite leaves is known when it has chosen
         _check_size(tokenizer, size, "its augments leave")
 
@@ -126,9 +126,6 @@ class PixelAugment(BaseTransform):
             tokens = reencoded(tokenizer, _tokens(tokenizer, inputs, codebook, results.get("distance")), augment)
         results["inputs"] = tokens if tokenizer.codebook is not None else tokens.movedim(-1, 1).float()
         return results
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(augments={self.children})"
 
 
 def _tokens(tokenizer: Any, inputs: Tensor, codebook: Tensor | None, distance: str | None) -> Tensor:

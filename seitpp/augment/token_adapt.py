@@ -8,9 +8,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from seitpp.augment.base import CompilableTransform, embed_codes
+from seitpp.augment.base import Augmentation, embed_codes
 from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
-from seitpp.layers.pieces import in_pieces
 from seitpp.models.token_adapt.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
@@ -19,7 +18,8 @@ from seitpp.tokenizers.identity import check_same_tokenizer
 
 # Where a checkpoint of TokenAdapt's training keeps the network among its other weights, and the codebook.
 _PREFIX, _CODEBOOK = "token_adapt.", "codebook"
-# Tokens that go through a network at a time.
+# Tokens that go through a network at a time: as few as a CPU's caches like, per thread, and as many as an
+# accelerator's memory holds.
 _CPU_TOKENS, _DEVICE_TOKENS = 1 << 11, 1 << 19
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -40,13 +40,13 @@ class _Shared:
 
 
 @TRANSFORMS.register_module()
-class TokenAdaptAugment(CompilableTransform):
-    """Converts tokens to TokenAdapt's map, runs augmentations on it, reverses it and takes the most likely codes.
+class TokenAdaptAugment(Augmentation):
+    """Convert tokens to TokenAdapt's map, run augmentations on it, reverse it and take the most likely codes.
 
     The network is frozen, has no part in training or in checkpoints, and is read when it is first used, so that
     nothing but training needs its file. Every augmentation in `augments` sees the batch with maps as its `inputs`:
-    labels, soft targets and label maps follow as they do outside. Sizes, such as a crop's, are in places of the map, of
-    which a token has 2 x 2.
+    labels, soft targets and label maps follow as they do outside. Sizes, such as a crop's, are in positions of the map,
+    which has 2 x 2 per token.
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
     (B, D, H, W); becomes codes int64 (B, h, w), or for a network without a codebook values (B, D, h, w). Optional key:
@@ -78,12 +78,12 @@ class TokenAdaptAugment(CompilableTransform):
             raise ValueError(f"token_adapt is a network already; leave out the checkpoint {checkpoint}")
         self.token_adapt = None if given else {"type": "seitpp.TokenAdapt", **token_adapt}
         self.checkpoint = checkpoint
-        self.children = [TRANSFORMS.build(cfg) for cfg in augments]
+        self.augments = self.children = [TRANSFORMS.build(cfg) for cfg in augments]
         self.precision = precision
         self._shared = _Shared(_frozen(token_adapt) if given else None)
 
     def load(self) -> TokenAdapt:
-        """The network, read and checked at the first call.
+        """Return the network, read and checked at the first call.
 
         Raises:
             FileNotFoundError: There is no file at `checkpoint`.
@@ -114,7 +114,7 @@ class TokenAdaptAugment(CompilableTransform):
 
     @staticmethod
     def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None, TokenGrid]:
-        """The network's weights in a file, and the codebook and the grid of its training as far as the file says."""
+        """Read the network's weights, and the codebook and the grid of its training as far as the file tells them."""
         if not Path(checkpoint).exists():
             raise FileNotFoundError(
                 f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with a config of "
@@ -131,7 +131,7 @@ class TokenAdaptAugment(CompilableTransform):
 
     def prepare(
         self,
-        facts: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         where: str,
         codebook: Tensor | None = None,
         codebook_sha256: str | None = None,
@@ -139,7 +139,7 @@ class TokenAdaptAugment(CompilableTransform):
         """Load the network and refuse data that it cannot take, before training starts.
 
         Args:
-            facts: What the data set tells of its tokens (`metainfo`): `grid`, `channels`, `codebook_size`, `spatial`.
+            metadata: The data set's `metainfo`: `grid`, `channels`, `codebook_size`, `spatial`.
             where: Name of the data, for messages.
             codebook: The codebook of the codes, (K, D).
             codebook_sha256: Its hash.
@@ -148,13 +148,13 @@ class TokenAdaptAugment(CompilableTransform):
             FileNotFoundError: There is no file at `checkpoint`.
             ValueError: The tokens have no spatial grid, or the network is for other tokens or for another codebook.
         """
-        if facts.get("spatial") is False:
+        if metadata.get("spatial") is False:
             raise ValueError(
-                f"{where} holds tokens without a spatial grid: no place of theirs stands for a part of the image, so "
+                f"{where} holds tokens without a spatial grid: none of them stands for a part of the image, so "
                 "TokenAdapt has nothing to flip, crop or turn. Leave TokenAdaptAugment out, or use another tokenizer"
             )
         network = self.load()
-        channels, size, grid = (facts.get(key) for key in ("channels", "codebook_size", "grid"))
+        channels, size, grid = (metadata.get(key) for key in ("channels", "codebook_size", "grid"))
         if grid is not None and tuple(grid) != network.grid:
             raise ValueError(
                 f"{where} holds grids of {_by(grid)} tokens, TokenAdapt converts {_by(network.grid)}; use one that was "
@@ -210,7 +210,7 @@ class TokenAdaptAugment(CompilableTransform):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
     def _network(self, device: torch.device, dtype: torch.dtype) -> TokenAdapt:
-        """The network on a device and in a type: whole, not by autocast, whose casts cost as much as the sums do."""
+        """Return the network on a device and in a type: cast whole, since autocast's casts cost as much as the sums."""
         network, reduced = self.load(), self._shared.reduced
         if next(network.parameters()).device != device:
             network.to(device)
@@ -245,7 +245,7 @@ class TokenAdaptAugment(CompilableTransform):
         return _in_pieces(lambda codes: network.convert_codes(codes.int(), tables), inputs, network.grid)
 
     def _tables(self, network: TokenAdapt, codebook: Tensor) -> CodeTables | None:
-        """What the first layers make of each code, kept as long as the codebook is the same; None in regression."""
+        """Return what the first layers make of each code, kept while the codebook is the same; None in regression."""
         version = 0 if codebook.is_inference() else codebook._version
         seen = self._shared.seen
         if seen is None or seen[0] is not codebook or seen[1] != version or seen[2] is not network:
@@ -263,19 +263,16 @@ class TokenAdaptAugment(CompilableTransform):
             return _in_pieces(network.reverse_codes, maps, network.out_grid)
         return _in_pieces(network.reverse, maps, network.out_grid).permute(0, 3, 1, 2)
 
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(checkpoint={self.checkpoint}, augments={self.children}, precision={self.precision})"
-        )
-
 
 def _frozen(network: TokenAdapt) -> TokenAdapt:
     return network.eval().requires_grad_(False)
 
 
 def _in_pieces(function: Callable[[Tensor], Tensor], batch: Tensor, grid: tuple[int, int]) -> Tensor:
-    """`in_pieces`; `grid` is of the tokens that the network works on."""
-    return in_pieces(function, batch, grid[0] * grid[1], _CPU_TOKENS, _DEVICE_TOKENS)
+    """Run a network on a part of the batch at a time; `grid` is of the tokens that it works on."""
+    most = _CPU_TOKENS * torch.get_num_threads() if batch.device.type == "cpu" else _DEVICE_TOKENS
+    results = [function(piece) for piece in batch.split(max(1, most // (grid[0] * grid[1])))]
+    return results[0] if len(results) == 1 else torch.cat(results)
 
 
 def _by(sides: Sequence[int]) -> str:

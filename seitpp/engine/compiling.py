@@ -17,7 +17,7 @@ from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLay
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from seitpp.augment.base import CompilableTransform
+from seitpp.augment.base import Augmentation
 from seitpp.io.checkpoint import shorten
 from seitpp.layers.tanh_transformer import TanhBlock, TanhTransformer
 from seitpp.models.mtm.mtm import MTMPretrainDecoder, MTMPretrainHead
@@ -103,7 +103,7 @@ def compile_networks(model: nn.Module, options: dict[str, Any], per_block: bool 
             names.append(name)
     augments = getattr(getattr(model, "data_preprocessor", None), "augments", None)
     for transform in () if augments is None else walk(augments):
-        if isinstance(transform, CompilableTransform) and transform.compile(options):
+        if isinstance(transform, Augmentation) and transform.compile(options):
             names.append(type(transform).__name__)
     return names
 

@@ -30,6 +30,8 @@ _MOST_BYTES = 1 << 32
 _CPU_SCORE_ELEMENTS = 1 << 18
 # On an accelerator the bound only keeps the scores from filling the memory at K in the hundred thousands.
 _DEVICE_SCORE_ELEMENTS = 1 << 28
+# Scores of a codebook with itself, this many (32 MiB of float64) at a time.
+_NEIGHBOUR_SCORES = 1 << 22
 
 
 def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
@@ -213,3 +215,49 @@ def _argmax_last(scores: Tensor) -> Tensor:
         # numpy's argmax is vectorised where torch's on the CPU is not; the tie rule is the same.
         return torch.from_numpy(scores.detach().numpy().argmax(axis=-1))
     return scores.argmax(dim=-1)
+
+
+def nearest_neighbours(
+    codebook: np.ndarray, count: int, distance: str = "cosine", progress: Callable[[int, int], None] | None = None
+) -> dict[int, list[int]]:
+    """Find the nearest other codes of every code: the synonyms of Token-EDA.
+
+    Args:
+        codebook: Vectors (K, D).
+        count: Neighbours per code, from 1 to K - 1.
+        distance: `cosine` or `euclidean`.
+        progress: Called with the number of codes done and K.
+
+    Returns:
+        For each code its neighbours, the nearest first, of equally near ones the lower code first.
+
+    Raises:
+        ValueError: There are not so many other codes, or no such distance.
+    """
+    size = len(codebook)
+    if not 1 <= count < size:
+        raise ValueError(
+            f"count is {count}, expected 1 to {size - 1}: a codebook of {size} codes has {size - 1} others"
+        )
+    if distance not in ("cosine", "euclidean"):
+        raise ValueError(f"distance is {distance!r}, expected cosine or euclidean")
+    rows = torch.as_tensor(codebook, dtype=torch.float64)
+    if distance == "cosine":
+        rows = F.normalize(rows, dim=1)
+    half_norms = rows.square().sum(dim=1) / 2  # of unit rows all alike
+    step = max(1, _NEIGHBOUR_SCORES // size)
+    table: dict[int, list[int]] = {}
+    for start in range(0, size, step):
+        part = rows[start : start + step]
+        scores = part @ rows.T - half_norms  # (r, K), larger is nearer
+        scores.diagonal(start).fill_(-torch.inf)
+        worst = scores.topk(count).values[:, -1:]
+        better, equal = scores > worst, scores == worst  # topk takes any of equal ones
+        left = count - better.sum(dim=1, keepdim=True)
+        kept = better | (equal & (equal.cumsum(dim=1) <= left))
+        codes = kept.nonzero()[:, 1].view(-1, count)  # (r, count), ascending
+        order = scores.gather(1, codes).argsort(dim=1, descending=True, stable=True)
+        table.update(enumerate(codes.gather(1, order).tolist(), start))
+        if progress is not None:
+            progress(start + len(part), size)
+    return table

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seitpp.augment import BatchCenterCrop, BatchMixup, BatchRandomAffine, BatchRandomFlip, BatchRandomResizedCrop
 from seitpp.augment.base import BatchTransform, embed_codes
-from seitpp.augment.embedding_ops import EmbNoise, color_adapt
+from seitpp.augment.colors import EmbNoise, color_adapt
 from seitpp.augment.mixing import MixWeights
 from seitpp.models import TokenAdapt
 from seitpp.tokenizers import Tokenizer

@@ -155,13 +155,13 @@ def test_soft_targets_without_a_number_of_classes_are_refused() -> None:
 
 def test_parts_of_other_sizes_are_refused() -> None:
     smaller = mark(inputs=lambda batch: batch["inputs"][:, :3])
-    with pytest.raises(ValueError, match=r"'inputs' of \(3, 5\) and \(6, 5\) a sample, .* end both with the same size"):
+    with pytest.raises(ValueError, match=r"'inputs' of \(3, 5\) and \(6, 5\) per sample, .* end both with the same size"):
         SplitBatch([smaller], [])(toy_batch())
 
 
 def test_label_maps_of_other_sizes_are_refused() -> None:
     smaller = mark(gt_sem_seg=lambda batch: batch["gt_sem_seg"][:, :3])
-    with pytest.raises(ValueError, match=r"'gt_sem_seg' of \(9, 9\) and \(3, 9\) a sample"):
+    with pytest.raises(ValueError, match=r"'gt_sem_seg' of \(9, 9\) and \(3, 9\) per sample"):
         SplitBatch([], [smaller])(toy_batch(gt_sem_seg=torch.zeros(8, 9, 9)))
 
 
@@ -298,7 +298,8 @@ def test_they_show_what_is_inside() -> None:
         [dict(type="seitpp.RandomApply", transforms=[dict(type="seitpp.ToCodes")])],
     )
     assert repr(built) == (
-        "SplitBatch(first=[OneOf(transforms=[[EmbNoise(std=1.0, channel_std=1.0, prob=0.5)]], probs=[1.0])], "
+        "SplitBatch(first=[OneOf(transforms=[[EmbNoise(std=1.0, channel_std=1.0, prob=0.5, relative=False)]], "
+        "probs=[1.0])], "
         "second=[RandomApply(transforms=[ToCodes()], prob=0.5)], share=0.5, by='half')"
     )
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seitpp.augment import BatchCutMix, BatchMixup, BatchTransform
 from seitpp.augment.base import class_scores
-from seitpp.augment.mixing import CutBoxes, MixWeights, cut_boxes_from_draws, pasted_places
+from seitpp.augment.mixing import CutBoxes, MixWeights, cut_boxes_from_draws, pasted_positions
 from seitpp.registry import TRANSFORMS
 
 BOTH = [BatchMixup, BatchCutMix]
@@ -114,7 +114,7 @@ def test_mixup_embeds_codes_first() -> None:
 
 def test_mixup_of_label_maps_is_refused() -> None:
     batch = toy_batch() | {"gt_sem_seg": torch.zeros(6, 20, 16, dtype=torch.uint8)}
-    with pytest.raises(ValueError, match=r"BatchMixup cannot mix label maps .* every place would have two classes"):
+    with pytest.raises(ValueError, match=r"BatchMixup cannot mix label maps .* every position would have two classes"):
         BatchMixup()(batch)
 
 
@@ -156,9 +156,9 @@ def test_label_maps_are_pasted_with_their_tokens() -> None:
     assert torch.equal(found["gt_sem_seg"], found["inputs"].repeat_interleave(4, 1).repeat_interleave(2, 2).byte())
 
 
-def test_box_on_a_coarser_map_takes_the_places_whose_centre_it_holds() -> None:
+def test_box_on_a_coarser_map_takes_the_positions_whose_centre_it_holds() -> None:
     params = cut([[0, 3, 16, 6]], (16, 16))  # 1.5 to 4.5 of 8: the centres 1.5 to 3.5
-    assert pasted_places(params, (8, 8))[0, 0].tolist() == [False, True, True, True, False, False, False, False]
+    assert pasted_positions(params, (8, 8))[0, 0].tolist() == [False, True, True, True, False, False, False, False]
 
 
 @settings(max_examples=60, deadline=None)
@@ -174,7 +174,7 @@ def test_any_draws_give_a_box_inside_the_map(rows: int, columns: int, share: flo
     top, left, height, width = cut_boxes_from_draws(*draws, (rows, columns))[0].tolist()
     assert 0 <= top <= top + height <= rows and 0 <= left <= left + width <= columns
     params = cut([[top, left, height, width]], (rows, columns))
-    assert pasted_places(params, (rows, columns)).sum() == height * width
+    assert pasted_positions(params, (rows, columns)).sum() == height * width
     assert params.weight.item() == pytest.approx(1 - height * width / (rows * columns))
 
 

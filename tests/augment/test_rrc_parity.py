@@ -11,7 +11,7 @@ from torch import Tensor
 
 from helpers.golden import load_golden
 from seitpp.augment import BatchRandomResizedCrop, TokenRRC
-from seitpp.augment.spatial import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
+from seitpp.augment.crops import CropBoxes, crop_boxes_from_draws, crop_resize, crop_resize_codes
 from seitpp.tokenizers.codebook import nearest_codes
 
 pytestmark = pytest.mark.parity
@@ -80,7 +80,7 @@ def test_random_resized_crop_of_a_map(golden: dict, map_crops: str) -> None:
 def test_token_rrc(golden: dict, crops: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, size = boxes_and_size(golden, "in/boxes", crops)
     codes = torch.from_numpy(golden["in/codes"]).expand(len(boxes), -1, -1)
-    monkeypatch.setattr("seitpp.augment.spatial_transforms.sample_crop_boxes", lambda *args, **kwargs: boxes)
+    monkeypatch.setattr("seitpp.augment.crops.sample_crop_boxes", lambda *args, **kwargs: boxes)
     inputs = codes if kind == "codes" else embeddings(golden, len(boxes))
     found = TokenRRC(size)({"inputs": inputs, "codebook": torch.from_numpy(golden["in/codebook"])})["inputs"]
     assert_crops(found, golden[crops])

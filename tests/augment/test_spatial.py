@@ -1,509 +1,422 @@
-"""Crops, flips and affine maps as functions of their draws."""
+"""Flip, affine, random resized crop and centre crop as transforms of a whole batch, and what labels do meanwhile."""
 
-import math
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.functional as vision
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from seitpp.augment import spatial
-from seitpp.augment.spatial import (
-    Affines,
-    Flips,
-    affine_maps,
-    affine_nearest,
-    crop_boxes_from_draws,
-    crop_labels,
-    crop_resize,
-    crop_resize_codes,
-    crop_weights,
-    flip_maps,
-    sample_crop_boxes,
+from seitpp.augment import (
+    BatchCenterCrop,
+    BatchCutMix,
+    BatchMixup,
+    BatchRandomAffine,
+    BatchRandomFlip,
+    BatchRandomResizedCrop,
+    BatchTransform,
+    TokenRRC,
 )
+from seitpp.augment.affine import Affines, Flips
+from seitpp.augment.crops import CropBoxes, crop_labels, crop_resize
+from seitpp.registry import TRANSFORMS
+
+ROWS, COLUMNS, TIMES = 16, 12, 4  # the painted grid, and how many label pixels a token has a side
+
+# The strengths of the recipes, in one map.
+RECIPE = dict(degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5)
+
+GEOMETRIC = {
+    "flip": BatchRandomFlip(),
+    "affine": BatchRandomAffine(degrees=30, translate=0.2, shear=15, scale=(0.8, 1.2)),
+    "crop": BatchRandomResizedCrop((8, 6), scale=(0.3, 1.0)),
+    "centre": BatchCenterCrop((8, 6)),
+}
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def resized_cut(one_map: Tensor, box: list[int], size: tuple[int, int]) -> Tensor:
-    top, left, height, width = box
-    cut = one_map[None, :, top : top + height, left : left + width]
-    return F.interpolate(cut, size=size, mode="bicubic", align_corners=False)[0]
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
-@st.composite
-def maps_with_boxes(draw: st.DrawFn) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """A batch of maps, a box inside each, and a size."""
-    batch, rows, columns = draw(st.integers(1, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
-    boxes = []
-    for _ in range(batch):
-        height, width = draw(st.integers(1, rows)), draw(st.integers(1, columns))
-        boxes.append([draw(st.integers(0, rows - height)), draw(st.integers(0, columns - width)), height, width])
-    size = (draw(st.integers(1, 30)), draw(st.integers(1, 30)))
-    return normal(batch, 3, rows, columns, seed=draw(st.integers(0, 99))), torch.tensor(boxes), size
+def upscaled(grid: Tensor) -> Tensor:
+    return grid.repeat_interleave(TIMES, -2).repeat_interleave(TIMES, -1)
 
 
-@settings(max_examples=80, deadline=None)
-@given(maps_with_boxes())
-def test_crop_equals_interpolating_the_cut_out_box(case: tuple[Tensor, Tensor, tuple[int, int]]) -> None:
-    maps, boxes, size = case
-    expected = torch.stack([resized_cut(one_map, box, size) for one_map, box in zip(maps, boxes.tolist(), strict=True)])
-    torch.testing.assert_close(crop_resize(maps, boxes, size), expected, atol=2e-5, rtol=0)
+def painted(batch_size: int) -> dict:
+    """Codes that are all different, with the embedding (sample, row, column); labels are the codes, at 4x."""
+    codes = torch.arange(batch_size * ROWS * COLUMNS).view(batch_size, ROWS, COLUMNS)
+    codebook = torch.cartesian_prod(*(torch.arange(float(n)) for n in (batch_size, ROWS, COLUMNS)))
+    return {"inputs": codes, "codebook": codebook, "gt_sem_seg": upscaled(codes), "ignore": len(codebook)}
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.int64])
-def test_crop_of_codes_is_the_crop_of_their_embeddings(dtype: torch.dtype) -> None:
-    codes = torch.randint(0, 50, (2, 9, 7), generator=torch.Generator().manual_seed(0))
-    codebook, boxes = normal(50, 3), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
-    found = crop_resize_codes(codes.to(dtype), codebook, boxes, (6, 8))
-    expected = crop_resize(F.embedding(codes, codebook).permute(0, 3, 1, 2), boxes, (6, 8))
-    torch.testing.assert_close(found.permute(0, 3, 1, 2), expected, atol=1e-6, rtol=0)
+def run(transform: BatchTransform, batch: dict, seed: int = 0) -> dict:
+    torch.manual_seed(seed)
+    return transform(dict(batch))
 
 
-@pytest.mark.parametrize("elements", [1, 9 * 7 * 3 * 2, 9 * 7 * 3 * 4])
-def test_chunking_changes_nothing(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    maps, boxes = normal(5, 3, 9, 7), torch.tensor([[place, 1, 9 - place, 6] for place in range(5)])
-    expected = crop_resize(maps, boxes, (6, 8))
-    monkeypatch.setattr(spatial, "_CPU_CHUNK_ELEMENTS", elements)
-    torch.testing.assert_close(crop_resize(maps, boxes, (6, 8)), expected, atol=1e-6, rtol=0)
+def nearest_labels(maps: Tensor, batch: dict) -> Tensor:
+    """The code that each embedding (sample, row, column) rounds to, (B, H, W)."""
+    sample, row, column = maps.round().long().unbind(1)
+    return (sample * ROWS + row) * COLUMNS + column
 
 
-def test_crop_has_the_gradient_of_interpolating_the_cut_out_box() -> None:
-    maps, box = normal(1, 3, 9, 7).requires_grad_(), [1, 2, 6, 5]
-    weights = normal(3, 8, 8, seed=1)
-    (found,) = torch.autograd.grad((crop_resize(maps, torch.tensor([box]), (8, 8))[0] * weights).sum(), maps)
-    (expected,) = torch.autograd.grad((resized_cut(maps[0], box, (8, 8)) * weights).sum(), maps)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+def away_from_borders(inside: Tensor) -> Tensor:
+    """Places whose eight neighbours are inside as they are, (B, H, W): no interpolation reaches out of the image."""
+    return F.avg_pool2d(inside.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0.99
 
 
-def test_gradient_or_not_the_crop_is_the_same() -> None:
-    maps, boxes = normal(2, 3, 9, 7), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
-    with_gradient = crop_resize(maps.clone().requires_grad_(), boxes, (6, 8)).detach()
-    torch.testing.assert_close(with_gradient, crop_resize(maps, boxes, (6, 8)), atol=1e-6, rtol=0)
+# --- the painted grid: labels follow tokens
 
 
-def test_empty_batch_stays_empty() -> None:
-    assert crop_resize(normal(0, 3, 9, 7), torch.zeros(0, 4, dtype=torch.int64), (6, 8)).shape == (0, 3, 6, 8)
+@pytest.mark.parametrize("transform", [BatchRandomFlip(), BatchCenterCrop((8, 6)), BatchCutMix()], ids=repr)
+def test_labels_follow_codes_exactly(transform: BatchTransform) -> None:
+    batch = painted(6)
+    found = run(transform, batch)
+    assert found["inputs"].dtype == torch.int64 and not torch.equal(found["inputs"], batch["inputs"])
+    assert torch.equal(found["gt_sem_seg"], upscaled(found["inputs"]))
 
 
-@pytest.mark.parametrize("grid", [(32, 32), (5, 9), (1, 1)])
-def test_full_box_at_the_same_size_is_the_identity(grid: tuple[int, int]) -> None:
-    maps = normal(2, 3, *grid)
-    assert torch.equal(crop_resize(maps, torch.tensor([[0, 0, *grid]] * 2), grid), maps)
+@pytest.mark.parametrize("transform", [BatchRandomFlip(), BatchCenterCrop((8, 6)), BatchCutMix()], ids=repr)
+def test_embeddings_move_as_codes_do(transform: BatchTransform) -> None:
+    batch = painted(6)
+    embeddings = F.embedding(batch["inputs"], batch["codebook"]).permute(0, 3, 1, 2)
+    as_maps = run(transform, batch | {"inputs": embeddings})
+    assert torch.equal(nearest_labels(as_maps["inputs"], batch), run(transform, batch)["inputs"])
 
 
-def test_box_at_its_own_size_is_the_cut_out_box() -> None:
-    maps = normal(1, 3, 12, 10)
-    assert torch.equal(crop_resize(maps, torch.tensor([[2, 3, 7, 5]]), (7, 5)), maps[:, :, 2:9, 3:8])
-
-
-def test_every_sample_gets_its_own_box() -> None:
-    maps = normal(1, 3, 12, 12).expand(2, -1, -1, -1)
-    both = crop_resize(maps, torch.tensor([[0, 0, 6, 6], [6, 6, 6, 6]]), (6, 6))
-    assert torch.equal(both[0], maps[0, :, :6, :6]) and torch.equal(both[1], maps[1, :, 6:, 6:])
-
-
-def test_crop_is_linear_in_the_map() -> None:
-    first, second, boxes = normal(2, 3, 9, 9), normal(2, 3, 9, 9, seed=1), torch.tensor([[1, 2, 5, 6], [0, 0, 9, 3]])
-    together = crop_resize(2 * first - 3 * second, boxes, (7, 7))
-    apart = 2 * crop_resize(first, boxes, (7, 7)) - 3 * crop_resize(second, boxes, (7, 7))
-    torch.testing.assert_close(together, apart, atol=2e-5, rtol=0)
-
-
-def test_crop_keeps_the_type_of_the_maps() -> None:
-    assert crop_resize(normal(1, 3, 8, 8).double(), torch.tensor([[0, 0, 8, 8]]), (4, 4)).dtype == torch.float64
-
-
-def test_crop_computes_in_float32_at_least() -> None:
-    maps, boxes = normal(2, 3, 9, 7), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
-    expected = crop_resize(maps.bfloat16().float(), boxes, (6, 8))
-    assert torch.equal(crop_resize(maps.bfloat16(), boxes, (6, 8)), expected.bfloat16())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(crop_resize(maps.bfloat16().float(), boxes, (6, 8)), expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data(), st.integers(1, 40), st.integers(1, 40))
-def test_weights_sum_to_one_and_stay_inside_the_crop(data: st.DataObject, in_size: int, out_size: int) -> None:
-    length = data.draw(st.integers(1, in_size))
-    start = data.draw(st.integers(0, in_size - length))
-    weights = crop_weights(torch.tensor([start]), torch.tensor([length]), in_size, out_size)
-    assert weights.shape == (1, out_size, in_size)
-    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(1, out_size), atol=1e-5, rtol=0)
-    outside = torch.ones(in_size, dtype=torch.bool)
-    outside[start : start + length] = False
-    assert (weights[..., outside] == 0).all()
-
-
-def test_weights_of_doubling_are_the_kernel_at_quarter_places() -> None:
-    """The third of eight places falls on 0.75 between the taps at 0 and 1, worked out by hand with a = -0.75."""
-    weights = crop_weights(torch.tensor([0]), torch.tensor([4]), 4, 8)[0, 2]
-
-    def kernel(x: float) -> float:
-        a = -0.75
-        return (a + 2) * x**3 - (a + 3) * x**2 + 1 if x <= 1 else a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
-
-    # Taps -1, 0, 1, 2 around 0.75; the one at -1 is clamped to 0.
-    expected = torch.tensor([kernel(1.75) + kernel(0.75), kernel(0.25), kernel(1.25), 0.0])
-    torch.testing.assert_close(weights, expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("grid", [(32, 32), (64, 64), (24, 40), (7, 5)])
-@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.2, 1.0), (0.5, 0.6)])
-def test_boxes_lie_inside_the_map(grid: tuple[int, int], scale: tuple[float, float]) -> None:
-    top, left, height, width = sample_crop_boxes(2000, grid, scale).unbind(1)
-    assert (height >= 1).all() and (width >= 1).all() and (top >= 0).all() and (left >= 0).all()
-    assert (top + height <= grid[0]).all() and (left + width <= grid[1]).all()
-
-
-def sample(number: int, scale: tuple[float, float], ratio: tuple[float, float] = (3 / 4, 4 / 3), side: int = 512):
-    """Boxes on a map so fine that rounding hardly shows, as float64 columns."""
-    generator = torch.Generator().manual_seed(0)
-    return sample_crop_boxes(number, (side, side), scale, ratio, generator).double().unbind(1)
-
-
-def test_area_share_stays_within_scale_and_is_uniform() -> None:
-    _, _, height, width = sample(20000, (0.08, 0.5))  # up to 0.5 every ratio fits at the first try
-    share = height * width / 512**2
-    assert share.min() > 0.078 and share.max() < 0.502
-    assert share.mean().item() == pytest.approx((0.08 + 0.5) / 2, abs=0.003)
-    assert share.var().item() == pytest.approx((0.5 - 0.08) ** 2 / 12, rel=0.05)
-
-
-def test_logarithm_of_the_ratio_is_uniform_in_its_range() -> None:
-    _, _, height, width = sample(20000, (0.08, 0.5), ratio=(1 / 2, 4 / 3))
-    log_ratio = (width / height).log()
-    low, high = math.log(1 / 2), math.log(4 / 3)
-    assert log_ratio.min() > low - 0.02 and log_ratio.max() < high + 0.02
-    assert log_ratio.mean().item() == pytest.approx((low + high) / 2, abs=0.01)
-    assert log_ratio.var().item() == pytest.approx((high - low) ** 2 / 12, rel=0.05)
-
-
-def test_places_reach_both_borders_and_centre_on_average() -> None:
-    top, left, height, width = sample(20000, (0.08, 0.5))
-    for place, room in ((top, 512 - height), (left, 512 - width)):
-        share = place / room
-        assert share.min() < 0.001 and share.max() == 1
-        assert share.mean().item() == pytest.approx(0.5, abs=0.01)
-
-
-def test_all_places_of_a_small_map_are_equally_likely() -> None:
-    top, left, height, width = sample_crop_boxes(
-        30000, (4, 4), (4 / 16, 4 / 16), (1, 1), torch.Generator().manual_seed(0)
-    ).unbind(1)
-    assert (height == 2).all() and (width == 2).all()
-    counts = torch.bincount(top * 3 + left, minlength=9)
-    assert (counts.double() / 30000 - 1 / 9).abs().max() < 0.01
-
-
-def test_boxes_of_a_batch_differ() -> None:
-    assert len(sample_crop_boxes(64, (32, 32), (0.08, 1.0)).unique(dim=0)) > 40
-
-
-def test_same_seed_same_boxes() -> None:
-    def draw(seed: int) -> Tensor:
-        return sample_crop_boxes(16, (32, 32), (0.08, 1.0), generator=torch.Generator().manual_seed(seed))
-
-    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
-
-
-def test_default_generator_is_used_without_one() -> None:
-    torch.manual_seed(3)
-    first = sample_crop_boxes(16, (32, 32), (0.08, 1.0))
-    torch.manual_seed(3)
-    assert torch.equal(sample_crop_boxes(16, (32, 32), (0.08, 1.0)), first)
+def test_labels_follow_a_crop_at_its_own_size_exactly() -> None:
+    batch, crop = painted(3), BatchRandomResizedCrop((8, 6))
+    boxes = CropBoxes(torch.tensor([[0, 0, 8, 6], [3, 2, 8, 6], [8, 6, 8, 6]]), (ROWS, COLUMNS))
+    maps = crop.apply_codes(batch["inputs"], batch["codebook"], boxes)
+    assert torch.equal(crop.apply_labels(batch["gt_sem_seg"], boxes), upscaled(nearest_labels(maps, batch)))
 
 
 @pytest.mark.parametrize(
-    ("grid", "ratio", "box"),
+    "transform",
     [
-        ((32, 32), (3, 4), (10, 0, 11, 32)),  # too wide for the map: rows 32 / 3 rounded, from (32 - 11) // 2
-        ((32, 32), (1 / 4, 1 / 3), (0, 10, 32, 11)),  # too narrow
-        ((10, 40), (1, 2), (0, 10, 10, 20)),
-        ((40, 10), (1 / 2, 1), (10, 0, 20, 10)),
+        BatchRandomResizedCrop((8, 6), scale=(0.1, 1.0)),
+        TokenRRC((16, 12), scale=(0.1, 1.0)),
+        BatchRandomAffine(degrees=30, translate=0.2, shear=15, scale=(0.8, 1.2), ignore_index=9999),
     ],
+    ids=["crop", "token-rrc", "affine"],
 )
-def test_nothing_fits_gives_the_largest_centred_box(
-    grid: tuple[int, int], ratio: tuple[float, float], box: tuple[int, int, int, int]
-) -> None:
-    assert sample_crop_boxes(5, grid, (1.0, 1.0), ratio).tolist() == [list(box)] * 5
+def test_labels_follow_resampled_tokens_within_one_token(transform: BatchTransform) -> None:
+    batch = painted(32)
+    found = run(transform, batch)
+    labels = found["gt_sem_seg"]
+    inside = away_from_borders(F.avg_pool2d((labels != 9999).float(), TIMES) == 1)
+    assert inside.double().mean() > 0.3
+    vectors = F.embedding(labels.clamp(max=len(batch["codebook"]) - 1), batch["codebook"]).permute(0, 3, 1, 2)
+    distance = (F.avg_pool2d(vectors, TIMES) - found["inputs"]).abs().amax(dim=1)
+    assert distance[inside].max() < 1
 
 
-def test_nothing_fits_at_an_allowed_shape_gives_the_whole_map() -> None:
-    area, log_ratio = torch.full((2, 10), 1.0), torch.full((2, 10), math.log(4 / 3))
-    boxes = crop_boxes_from_draws(area, log_ratio, torch.zeros(2), torch.zeros(2), (6, 7), (3 / 4, 4 / 3))
-    assert boxes.tolist() == [[0, 0, 6, 7]] * 2
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_one_draw_means_the_same_at_every_resolution(name: str) -> None:
+    """Smooth maps: what the draw makes of a finer one, averaged, is nearly what it makes of the coarser one."""
+    transform = GEOMETRIC[name]
+    y, x = torch.meshgrid(*(torch.linspace(0, 3, TIMES * n) for n in (ROWS, COLUMNS)), indexing="ij")
+    fine = torch.stack([y.sin() + x, y - x.cos()])[None].expand(8, -1, -1, -1)
+    params = transform.sample(8, (ROWS, COLUMNS), generator=seeded())
+    coarse = transform.apply(F.avg_pool2d(fine, TIMES), params)
+    pooled = F.avg_pool2d(transform.apply(fine, params), TIMES)
+    assert coarse.shape == pooled.shape
+    inner = away_from_borders((coarse != 0).all(dim=1))  # affine maps leave zeros outside
+    assert inner.double().mean() > 0.3
+    assert (pooled - coarse).abs().amax(dim=1)[inner].max() < 0.05
 
 
-def test_first_try_that_fits_is_taken() -> None:
-    area = torch.tensor([[1.0, 0.25, 0.5]])
-    log_ratio = torch.tensor([[4.0, 1.0, 1.0]]).log()  # 16 x 4 on an 8 x 8 map does not fit
-    box = crop_boxes_from_draws(area, log_ratio, torch.tensor([0.999]), torch.tensor([0.0]), (8, 8), (3 / 4, 4 / 3))
-    assert box.tolist() == [[4, 0, 4, 4]]
+def test_crop_drawn_on_a_fine_map_holds_for_a_coarser_one() -> None:
+    crop = BatchRandomResizedCrop(56)
+    params = crop.sample(4, (64, 64), generator=seeded())
+    maps = normal(4, 3, 32, 32)
+    assert crop.apply(maps, params).shape == (4, 3, 28, 28)
+    even = CropBoxes(params.boxes // 2 * 2 + torch.tensor([0, 0, 2, 2]), (64, 64))
+    even.boxes[:, 2:].clamp_(max=32)
+    even.boxes[:, :2].clamp_(max=32)
+    assert torch.equal(crop.apply(maps, even), crop_resize(maps, even.boxes // 2, (28, 28)))
 
 
-def test_crop_without_height_does_not_fit() -> None:
-    area, log_ratio = torch.tensor([[0.01, 1.0]]), torch.tensor([[3.0, 0.0]])  # first: 3.6 wide, 0.2 high
-    box = crop_boxes_from_draws(area, log_ratio, torch.zeros(1), torch.zeros(1), (8, 8), (3 / 4, 4 / 3))
-    assert box.tolist() == [[0, 0, 8, 8]]
+def test_centre_crop_of_a_coarser_map_is_cut_between_its_positions() -> None:
+    crop, maps, labels = BatchCenterCrop(10), normal(2, 3, 8, 8), torch.arange(64).view(1, 8, 8).expand(2, -1, -1)
+    params = crop.sample(2, (16, 16))  # from 3 on: between the second and the third place of 8
+    assert torch.equal(crop.apply(maps, params), crop_resize(maps, params.boxes, (5, 5), (16, 16)))
+    assert torch.equal(crop.apply_labels(labels, params), crop_labels(labels, params.boxes, (5, 5), (16, 16)))
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.floats(0.01, 1, exclude_min=True),
-    st.floats(-2, 2),
-    st.floats(0, 1, exclude_max=True, width=32),
-    st.floats(0, 1, exclude_max=True, width=32),
-)
-def test_any_draws_give_a_box_inside_the_map(
-    rows: int, columns: int, area: float, log_ratio: float, top: float, left: float
-) -> None:
-    draws = [torch.tensor([[area] * 10]), torch.tensor([[log_ratio] * 10]), torch.tensor([top]), torch.tensor([left])]
-    y, x, height, width = crop_boxes_from_draws(*draws, (rows, columns), (3 / 4, 4 / 3))[0].tolist()
-    assert min(y, x) >= 0 and min(height, width) > 0 and y + height <= rows and x + width <= columns
-    target, aspect = rows * columns * float(np.float32(area)), math.exp(np.float32(log_ratio))
-    wanted = round(math.sqrt(target / aspect)), round(math.sqrt(target * aspect))
-    if 0 < wanted[0] <= rows and 0 < wanted[1] <= columns:
-        assert (height, width) == wanted
+# --- identity, batches of any size
 
 
-@settings(max_examples=40, deadline=None)
-@given(maps_with_boxes(), st.integers(2, 4))
-def test_box_on_a_coarser_lattice_is_its_multiple(case: tuple[Tensor, Tensor, tuple[int, int]], factor: int) -> None:
-    maps, boxes, size = case
-    places = tuple(maps.shape[-2:])
-    fine = maps.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    assert torch.equal(crop_resize(fine, boxes, size, places), crop_resize(fine, boxes * factor, size))
+NEUTRAL = {
+    "flip": BatchRandomFlip(prob=0.0),
+    "affine": BatchRandomAffine(),
+    "affine-never": BatchRandomAffine(degrees=30, translate=0.2, shear=15, scale=(0.5, 2), prob=0.0),
+    "affine-no-part": BatchRandomAffine(degrees=30, translate=0.2, shear=15, scale=(0.5, 2), part_prob=0.0),
+    "crop": BatchRandomResizedCrop((16, 12), scale=(1.0, 1.0), ratio=(12 / 16, 12 / 16)),
+    "centre": BatchCenterCrop((16, 12)),
+}
 
 
-def test_naming_the_own_lattice_changes_nothing() -> None:
-    maps, boxes = normal(2, 3, 9, 7), torch.tensor([[1, 2, 5, 4], [0, 0, 9, 7]])
-    assert torch.equal(crop_resize(maps, boxes, (6, 8), (9, 7)), crop_resize(maps, boxes, (6, 8)))
-
-
-def test_box_between_places_reads_where_it_lies() -> None:
-    """Places 3 ... 8 of 16 are 1.5 ... 4.5 of 8."""
-    maps = normal(1, 3, 8, 8)
-    found = crop_resize(maps, torch.tensor([[0, 3, 16, 6]]), (8, 12), (16, 16))
-    x = 1.5 + (torch.arange(12) + 0.5) * 3 / 12
-    y = torch.arange(8) + 0.5
-    grid = torch.stack(torch.meshgrid(x / 4 - 1, y / 4 - 1, indexing="xy"), dim=-1)[None]
-    expected = F.grid_sample(maps, grid, mode="bicubic", align_corners=False, padding_mode="border")
-    inner = slice(4, 8)  # the taps of the others are clamped at the box
-    torch.testing.assert_close(found[..., inner], expected[..., inner], atol=1e-5, rtol=0)
-
-
-def test_box_between_places_reads_no_place_that_it_does_not_touch() -> None:
-    weights = crop_weights(torch.tensor([3, 4]), torch.tensor([6, 4]), 8, 12, places=16)
-    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 12), atol=1e-5, rtol=0)
-    assert (weights[0][:, [0, 5, 6, 7]] == 0).all() and (weights[0][:, 1:5] != 0).any(dim=0).all()
-    assert (weights[1][:, [0, 1, 4, 5, 6, 7]] == 0).all() and (weights[1][:, 2:4] != 0).any(dim=0).all()
-
-
-def test_box_smaller_than_a_place_is_that_place() -> None:
-    maps = normal(1, 3, 4, 4)
-    found = crop_resize(maps, torch.tensor([[9, 6, 1, 1]]), (2, 3), (16, 16))
-    torch.testing.assert_close(found, maps[:, :, 2:3, 1:2].expand(-1, -1, 2, 3), atol=1e-6, rtol=0)
-
-
-def test_edges_on_thirds_of_a_place_are_not_rounded() -> None:
-    """Thirds of a place are no binary fractions: 1/3 + 5/3 must still end at 2, and read no third place."""
-    weights = crop_weights(torch.tensor([1]), torch.tensor([5]), 4, 5, places=12)
-    assert (weights[..., 2:] == 0).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(maps_with_boxes())
-def test_crop_of_labels_is_nearest_interpolation_of_the_cut_out_box(
-    case: tuple[Tensor, Tensor, tuple[int, int]],
-) -> None:
-    maps, boxes, size = case
-    labels = (maps[:, 0] * 1000).long()
-    for one_map, box, found in zip(labels, boxes.tolist(), crop_labels(labels, boxes, size), strict=True):
-        top, left, height, width = box
-        cut = one_map[None, None, top : top + height, left : left + width]
-        # In float64, since places at exactly half way round either way in float32.
-        rows, columns = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in size)
-        expected = cut[0, 0][(rows * height).floor().long()][:, (columns * width).floor().long()]
-        assert torch.equal(found, expected)
-
-
-def test_labels_of_a_box_between_places_are_those_under_the_centres() -> None:
-    labels = torch.arange(8).expand(1, 8, 8)
-    found = crop_labels(labels, torch.tensor([[0, 3, 16, 6]]), (4, 6), (16, 16))[0, 0]
-    assert found.tolist() == [1, 2, 2, 3, 3, 4]  # centres 1.75, 2.25, 2.75, 3.25, 3.75, 4.25
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.int64])
-def test_labels_keep_type_and_value(dtype: torch.dtype) -> None:
-    value = 255 if dtype == torch.uint8 else 65535
-    labels = torch.full((2, 6, 8), value).to(dtype)
-    boxes = torch.tensor([[0, 0, 3, 4], [2, 2, 4, 4]])
-    for moved in (
-        crop_labels(labels, boxes, (5, 5)),
-        flip_maps(labels, Flips(torch.tensor([True, False]))),
-        affine_nearest(labels, affines(2, angle=10.0, scale=2.0), 255),
-    ):
-        assert moved.dtype == dtype and (moved.long() == value).all()
-
-
-@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 3, 5, 6)])
-def test_flip_mirrors_the_chosen_samples_only(shape: tuple[int, ...]) -> None:
-    maps = normal(*shape)
-    found = flip_maps(maps, Flips(torch.tensor([True, False, False, True])))
-    assert torch.equal(found[[0, 3]], maps[[0, 3]].flip(-1)) and torch.equal(found[1:3], maps[1:3])
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_identity_parameters_are_the_identity(name: str) -> None:
+    batch = {"inputs": normal(5, 3, 16, 12), "gt_sem_seg": torch.randint(0, 99, (5, 32, 48), generator=seeded())}
+    found = run(NEUTRAL[name], batch)
+    assert torch.equal(found["inputs"], batch["inputs"]) and torch.equal(found["gt_sem_seg"], batch["gt_sem_seg"])
 
 
 def test_flip_twice_is_the_identity() -> None:
-    maps, flips = normal(4, 3, 5, 6), Flips(torch.tensor([True, False, False, True]))
-    assert torch.equal(flip_maps(flip_maps(maps, flips), flips), maps)
+    batch = painted(6)
+    assert torch.equal(run(BatchRandomFlip(), run(BatchRandomFlip(), batch))["inputs"], batch["inputs"])
 
 
-def affines(batch: int, angle: float = 0.0, x: float = 0.0, y: float = 0.0, scale: float = 1.0, **shear: float):
-    """The same affine map for every sample."""
-    return Affines(
-        torch.full((batch,), angle),
-        torch.tensor([[x, y]]).expand(batch, 2),
-        torch.full((batch,), scale),
-        torch.tensor([[shear.get("shear_x", 0.0), shear.get("shear_y", 0.0)]]).expand(batch, 2),
+def test_every_sample_is_flipped_with_probability_one() -> None:
+    batch = painted(3)
+    assert torch.equal(run(BatchRandomFlip(prob=1.0), batch)["inputs"], batch["inputs"].flip(-1))
+
+
+@pytest.mark.parametrize("batch_size", [0, 1, 3])
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("per_sample", [True, False])
+def test_any_batch_size_is_taken(name: str, batch_size: int, per_sample: bool) -> None:
+    transform = GEOMETRIC[name]
+    batch = {"inputs": normal(batch_size, 3, 16, 12), "gt_sem_seg": torch.ones(batch_size, 32, 24).byte()}
+    before, transform.per_sample = transform.per_sample, per_sample
+    found = run(transform, batch)
+    transform.per_sample = before
+    rows, columns = transform.out_grid((16, 12))
+    assert found["inputs"].shape == (batch_size, 3, rows, columns)
+    assert found["gt_sem_seg"].shape == (batch_size, 2 * rows, 2 * columns)
+
+
+def tensors(params: Any) -> list[Tensor]:
+    return [value for value in vars(params).values() if isinstance(value, Tensor)]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: BatchRandomFlip(**options),
+        lambda **options: BatchRandomAffine(30, 0.2, 15, (0.5, 2), **options),
+        lambda **options: BatchRandomResizedCrop(8, **options),
+        lambda **options: TokenRRC(8, **options),
+    ],
+    ids=["flip", "affine", "crop", "token-rrc"],
+)
+def test_one_draw_a_sample_or_one_a_batch(make: Any) -> None:
+    for value in tensors(make().sample(64, (16, 16), generator=seeded())):
+        assert len(value) == 64 and len(value.unique(dim=0)) > 1
+    for value in tensors(make(per_sample=False).sample(64, (16, 16), generator=seeded())):
+        assert len(value) == 64 and len(value.unique(dim=0)) == 1
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_same_generator_state_same_draw(name: str) -> None:
+    first, second = (GEOMETRIC[name].sample(16, (16, 12), generator=seeded(5)) for _ in range(2))
+    assert all(map(torch.equal, tensors(first), tensors(second)))
+
+
+class CountCalls(TorchDispatchMode):
+    """Counts every tensor operation that runs."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+def calls(transform: BatchTransform, batch_size: int) -> int:
+    batch = {
+        "inputs": torch.randint(0, 9, (batch_size, 16, 12)),
+        "codebook": normal(9, 4),
+        "gt_label": torch.zeros(batch_size, dtype=torch.int64),
+        "num_classes": 3,
+    }
+    if not isinstance(transform, BatchMixup):
+        batch["gt_sem_seg"] = torch.zeros(batch_size, 32, 24, dtype=torch.uint8)
+    with CountCalls() as counter:
+        transform(batch)
+    return counter.calls
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [*GEOMETRIC.values(), TokenRRC((8, 6)), BatchMixup(), BatchCutMix(), BatchCutMix(partner="random")],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_work_is_not_done_sample_by_sample(transform: BatchTransform) -> None:
+    assert calls(transform, 64) == calls(transform, 4)
+
+
+# --- what is drawn
+
+
+def test_parts_of_the_affine_act_independently() -> None:
+    params = BatchRandomAffine(**RECIPE, scale=(0.5, 0.9)).sample(40000, (56, 56), generator=seeded())
+    parts = [params.angle[:, None], params.translate, params.shear, params.scale[:, None] - 1]
+    acts = torch.cat(parts, dim=1) != 0  # (B, 6)
+    moved = acts.any(dim=1)
+    assert moved.double().mean().item() == pytest.approx(0.5 * (1 - 0.5**6), abs=0.01)
+    assert ((acts.double().mean(dim=0) - 0.25).abs() < 0.01).all()
+    assert (acts[moved].double().T.corrcoef() - torch.eye(6)).abs().max() < 0.05
+
+
+def test_recipe_leaves_the_scale_alone() -> None:
+    assert (BatchRandomAffine(**RECIPE).sample(100, (56, 56)).scale == 1).all()
+
+
+def test_parts_of_the_affine_are_uniform_in_their_ranges() -> None:
+    params = BatchRandomAffine(30, 0.2, 15, (0.5, 2.0)).sample(40000, (56, 56), generator=seeded())
+    parts = [params.angle / 30, *(params.translate.T / 0.2), *(params.shear.T / 15), (params.scale - 1.25) / 0.75]
+    for part in torch.stack(parts):
+        assert -1 <= part.min() < -0.99 and 0.99 < part.max() <= 1
+        assert part.mean().abs() < 0.02 and part.var().item() == pytest.approx(1 / 3, abs=0.01)
+    assert (torch.stack(parts).corrcoef() - torch.eye(6)).abs().max() < 0.03
+
+
+def test_probability_reaches_the_flips() -> None:
+    flipped = BatchRandomFlip(0.3).sample(20000, (8, 8), generator=seeded()).flipped
+    assert flipped.double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+def test_translation_is_a_share_of_each_side() -> None:
+    maps = normal(1, 1, 8, 20)
+    quarter = Affines(torch.zeros(1), torch.full((1, 2), 0.25), torch.ones(1), torch.zeros(1, 2))
+    found = BatchRandomAffine(translate=0.25).apply(maps, quarter)
+    torch.testing.assert_close(found[..., 2:, 5:], maps[..., :6, :15], atol=1e-5, rtol=0)
+
+
+def test_nearest_affine_invents_no_value() -> None:
+    maps, transform = normal(4, 1, 16, 16), BatchRandomAffine(30, 0.2, 15, interpolation="nearest", fill=7.0)
+    found = run(transform, {"inputs": maps})["inputs"]
+    assert set(found.unique().tolist()) <= {7.0, *maps.unique().tolist()}
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_fill_of_none_leaves_zeros(interpolation: str) -> None:
+    transform = BatchRandomAffine(45, interpolation=interpolation, fill=None)
+    assert (run(transform, {"inputs": torch.ones(8, 1, 16, 16)})["inputs"][:, 0, 0, 0] == 0).any()
+
+
+def test_outside_of_label_maps_is_ignored() -> None:
+    batch = {"inputs": normal(8, 1, 16, 16), "gt_sem_seg": torch.zeros(8, 32, 32, dtype=torch.uint8)}
+    assert set(run(BatchRandomAffine(45), batch)["gt_sem_seg"].unique().tolist()) == {0, 255}
+    assert set(run(BatchRandomAffine(45, ignore_index=150), batch)["gt_sem_seg"].unique().tolist()) == {0, 150}
+
+
+# --- keys
+
+
+def test_codes_are_embedded_where_positions_are_interpolated() -> None:
+    batch = painted(4)
+    embeddings = F.embedding(batch["inputs"], batch["codebook"]).permute(0, 3, 1, 2)
+    for name in ("affine", "crop"):
+        found = run(GEOMETRIC[name], batch)["inputs"]
+        torch.testing.assert_close(found, run(GEOMETRIC[name], batch | {"inputs": embeddings})["inputs"])
+
+
+def test_targets_stay_as_they_are() -> None:
+    batch = {"inputs": normal(4, 1, 16, 12), "gt_label": torch.arange(4), "gt_score": torch.eye(4)}
+    for transform in GEOMETRIC.values():
+        found = run(transform, batch)
+        assert found["gt_label"] is batch["gt_label"] and found["gt_score"] is batch["gt_score"]
+
+
+def test_codes_without_a_codebook_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"BatchRandomAffine acts on embeddings, but .* has no `codebook`"):
+        BatchRandomAffine(30)({"inputs": torch.zeros(2, 8, 8, dtype=torch.uint8)})
+
+
+def test_size_scales_with_the_resolution() -> None:
+    crop = BatchRandomResizedCrop(28)
+    params = crop.sample(2, (32, 32), generator=seeded())
+    assert crop.apply(normal(2, 1, 64, 64), params).shape == (2, 1, 56, 56)
+    assert crop.apply_labels(torch.zeros(2, 256, 128), params).shape == (2, 224, 112)
+
+
+@pytest.mark.parametrize("crop", [BatchRandomResizedCrop(28), BatchCenterCrop(28)], ids=repr)
+def test_label_map_without_whole_size_is_refused(crop: BatchTransform) -> None:
+    with pytest.raises(ValueError, match=r"of 32 x 32 positions has no whole size on a map of 300 x 320; resize"):
+        crop({"inputs": normal(2, 1, 32, 32), "gt_sem_seg": torch.zeros(2, 300, 320, dtype=torch.uint8)})
+
+
+def test_centre_crop_of_a_smaller_map_is_refused() -> None:
+    with pytest.raises(ValueError, match="a map of 14 x 30 positions cannot be cropped to 28 x 28"):
+        BatchCenterCrop(28)({"inputs": normal(2, 1, 14, 30)})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(type="BatchRandomFlip", prob=1.2), r"prob must be a probability in \[0, 1\], got 1.2"),
+        (dict(type="BatchRandomAffine", prob=-0.1), r"prob must be a probability in \[0, 1\], got -0.1"),
+        (dict(type="BatchRandomAffine", part_prob=2), r"part_prob must be a probability in \[0, 1\], got 2"),
+        (dict(type="BatchRandomAffine", degrees=-5), r"degrees .* got -5"),
+        (dict(type="BatchRandomAffine", degrees=200), r"degrees .* in \[0, 180\], got 200"),
+        (dict(type="BatchRandomAffine", translate=3), r"translate must be a share of the side, in \[0, 1\], .* got 3"),
+        (dict(type="BatchRandomAffine", translate=(0.1, -0.2)), r"translate must be .* got \(0.1, -0.2\)"),
+        (dict(type="BatchRandomAffine", shear=(15, 0)), r"shear must be .* each low <= high .* got \(15, 0\)"),
+        (dict(type="BatchRandomAffine", shear=None), r"shear must be .* got None"),
+        (dict(type="BatchRandomAffine", shear=[[0, 15], [0, 5]]), r"shear must be .* got \(\[0, 15\], \[0, 5\]\)"),
+        (dict(type="BatchRandomAffine", translate="ab"), r"translate must be .* got 'ab'"),
+        (dict(type="BatchRandomFlip", prob="0.5"), r"prob must be a probability .* got '0.5'"),
+        (dict(type="BatchRandomAffine", shear=(0, 15, 0)), r"shear must be .* got \(0, 15, 0\)"),
+        (dict(type="BatchRandomAffine", shear=90), r"shear .* in \[0, 90\), .* got 90"),
+        (dict(type="BatchRandomAffine", scale=[0, 1]), r"scale .* 0 < low <= high, finite, got \(0, 1\)"),
+        (dict(type="BatchRandomAffine", scale=[2, 1]), r"scale .* 0 < low <= high, finite, got \(2, 1\)"),
+        (dict(type="BatchRandomAffine", scale=[1, float("inf")]), r"scale .* finite, got \(1, inf\)"),
+        (dict(type="BatchRandomAffine", interpolation="bicubic"), "'bilinear' or 'nearest', got 'bicubic'"),
+        (dict(type="BatchRandomResizedCrop", size=0), "size must be .* above 0, got 0"),
+        (dict(type="BatchRandomResizedCrop", size=[4, 4, 4]), r"size must be .* got \[4, 4, 4\]"),
+        (dict(type="BatchCenterCrop", size=2.5), r"size must be .* got 2\.5"),
+        (dict(type="BatchRandomResizedCrop", size=8, scale=(0.5, 2)), r"scale must satisfy .* got \(0.5, 2\)"),
+        (dict(type="BatchRandomResizedCrop", size=8, ratio=(2, 1)), r"ratio must satisfy .* got \(2, 1\)"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TRANSFORMS.build(options | {"type": f"seitpp.{options['type']}"})
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 300])
+def test_ignore_index_that_label_maps_cannot_hold_is_refused(ignore_index: int) -> None:
+    affine = BatchRandomAffine(45, ignore_index=ignore_index)
+    labels = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    with pytest.raises(
+        ValueError, match=rf"ignore_index is {ignore_index}, but label maps are torch\.uint8, from 0 to"
+    ):
+        affine.apply_labels(labels, affine.sample(2, (8, 8)))
+
+
+def test_registry_builds_them() -> None:
+    built = TRANSFORMS.build(dict(type="seitpp.BatchRandomAffine", **RECIPE))
+    assert repr(built) == (
+        "BatchRandomAffine(degrees=30, translate=(0.2, 0.2), shear=(-15, 15, -15, 15), scale=(1.0, 1.0), "
+        "part_prob=0.5, prob=0.5, fill=0.0, interpolation='bilinear', ignore_index=255, per_sample=True)"
     )
+    for name in ("BatchRandomFlip", "BatchRandomResizedCrop", "BatchCenterCrop"):
+        options = {} if name == "BatchRandomFlip" else {"size": [8, 6]}
+        assert repr(TRANSFORMS.build(dict(type=f"seitpp.{name}", **options))).startswith(f"{name}(")
 
 
-def random_affines(batch: int) -> Affines:
-    draws = torch.rand(6, batch, generator=torch.Generator().manual_seed(1))
-    spread = 2 * draws - 1
-    return Affines(180 * spread[0], 0.6 * spread[1:3].T, 0.5 + draws[3], 40 * spread[4:6].T)
+def test_parameters_are_plain_and_hold_no_size_of_the_map() -> None:
+    assert isinstance(GEOMETRIC["flip"].sample(2, (4, 4)), Flips)
+    assert isinstance(GEOMETRIC["affine"].sample(2, (4, 4)), Affines)
+    assert GEOMETRIC["crop"].sample(2, (16, 12)).grid == (16, 12)
 
 
-def vision_affine(maps: Tensor, params: Affines, mode: InterpolationMode, fill: float | None) -> Tensor:
-    """torchvision's result, sample by sample."""
-    moved = []
-    for place, one_map in enumerate(maps):
-        share_x, share_y = params.translate[place].tolist()
-        moved.append(
-            vision.affine(
-                one_map,
-                params.angle[place].item(),
-                [share_x * maps.shape[-1], share_y * maps.shape[-2]],
-                params.scale[place].item(),
-                params.shear[place].tolist(),
-                interpolation=mode,
-                fill=None if fill is None else [fill],
-            )
-        )
-    return torch.stack(moved)
-
-
-SINGLE = [
-    dict(angle=31.0),  # at 30 degrees nearest places are ties, which fall either way
-    dict(angle=-123.4),
-    dict(x=0.23),
-    dict(y=-0.17),
-    dict(scale=1.3),
-    dict(scale=0.6),
-    dict(shear_x=15.0),
-    dict(shear_y=-25.0),
-    dict(angle=20.0, x=0.1, y=0.2, scale=0.9, shear_x=10.0, shear_y=5.0),
-]
-
-
-@pytest.mark.parametrize("options", SINGLE, ids=str)
-@pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
-@pytest.mark.parametrize("fill", [0.0, 1.5, None])
-def test_affine_equals_torchvision(options: dict, shape: tuple[int, int], fill: float | None) -> None:
-    maps, params = normal(2, 3, *shape), affines(2, **options)
-    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, fill)
-    torch.testing.assert_close(affine_maps(maps, params, fill), expected, atol=2e-5, rtol=0)
-
-
-@pytest.mark.parametrize("options", SINGLE, ids=str)
-@pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
-def test_nearest_affine_equals_torchvision(options: dict, shape: tuple[int, int]) -> None:
-    maps, params = normal(2, 3, *shape), affines(2, **options)
-    expected = vision_affine(maps, params, InterpolationMode.NEAREST, 1.5)
-    assert torch.equal(affine_nearest(maps, params, 1.5), expected)
-
-
-def test_every_sample_has_its_own_affine_map() -> None:
-    maps, params = normal(30, 2, 16, 24), random_affines(30)
-    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, 0.0)
-    torch.testing.assert_close(affine_maps(maps, params), expected, atol=2e-5, rtol=0)
-    expected = vision_affine(maps, params, InterpolationMode.NEAREST, 0.0)
-    assert torch.equal(affine_nearest(maps, params, 0.0), expected)
-
-
-def test_quarter_turn_is_the_exact_one() -> None:
-    maps = normal(1, 3, 8, 8)
-    found = affine_maps(maps, affines(1, angle=90.0))
-    torch.testing.assert_close(found, maps.rot90(-1, (2, 3)), atol=1e-5, rtol=0)
-
-
-def test_translation_by_whole_places_shifts() -> None:
-    maps = normal(1, 3, 8, 10)
-    found = affine_maps(maps, affines(1, x=0.3, y=-0.25))
-    expected = torch.zeros_like(maps)
-    expected[:, :, :6, 3:] = maps[:, :, 2:, :7]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-
-
-def test_unmoved_samples_stay_to_the_bit() -> None:
-    maps, params = normal(3, 2, 9, 7), random_affines(3)
-    neutral = torch.tensor([True, False, True])
-    mixed = Affines(
-        params.angle.masked_fill(neutral, 0),
-        params.translate.masked_fill(neutral[:, None], 0),
-        params.scale.masked_fill(neutral, 1),
-        params.shear.masked_fill(neutral[:, None], 0),
-    )
-    found = affine_maps(maps, mixed, fill=3.0)
-    assert torch.equal(found[neutral], maps[neutral]) and not torch.equal(found[1], maps[1])
-    assert torch.equal(affine_nearest(maps, mixed, 3.0)[neutral], maps[neutral])
-
-
-@pytest.mark.parametrize("options", SINGLE[:8], ids=str)
-def test_each_parameter_alone_counts_as_moved(options: dict) -> None:
-    maps = normal(1, 2, 9, 9)
-    assert not torch.equal(affine_maps(maps, affines(1, **options)), maps)
-
-
-def test_affine_map_means_the_same_at_every_resolution() -> None:
-    """Blocks of 8 x 8 pixels around a place's centre move as the place does."""
-    coarse, params = normal(20, 1, 8, 12), random_affines(20)
-    fine = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    found = affine_nearest(fine, params, 9.0)
-    centres = torch.stack([found[:, :, row::8, column::8] for row in (3, 4) for column in (3, 4)])
-    # The centre of a coarse place lies between these four pixels; where they agree it is their value.
-    agree = (centres == centres[0]).all(dim=0)
-    assert agree.double().mean() > 0.7
-    assert torch.equal(centres[0][agree], affine_nearest(coarse, params, 9.0)[agree])
-
-
-def test_labels_are_moved_to_the_nearest_place_and_never_blended() -> None:
-    labels = torch.randint(0, 2, (20, 12, 16), generator=torch.Generator().manual_seed(0)) * 65535
-    found = affine_nearest(labels, random_affines(20), 255)
-    assert set(found.unique().tolist()) == {0, 255, 65535}
-
-
-def test_affine_computes_in_float32_at_least() -> None:
-    maps, params = normal(2, 3, 9, 7), random_affines(2)
-    half = affine_maps(maps.bfloat16(), params)
-    assert half.dtype == torch.bfloat16
-    assert torch.equal(half, affine_maps(maps.bfloat16().float(), params).bfloat16())
-    assert affine_maps(maps.double(), params).dtype == torch.float64
-
-
-def test_affine_has_the_gradient_of_torchvision() -> None:
-    maps, params, weights = normal(2, 3, 9, 7).requires_grad_(), random_affines(2), normal(2, 3, 9, 7, seed=1)
-    (found,) = torch.autograd.grad((affine_maps(maps, params) * weights).sum(), maps)
-    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, 0.0)
-    (expected,) = torch.autograd.grad((expected * weights).sum(), maps)
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+def test_translation_and_shear_keep_to_their_axis_and_side() -> None:
+    """The release's parts: a shift along one axis, a shear along x to one side."""
+    shift = BatchRandomAffine(translate=(0.2, 0.0)).sample(1000, (8, 8), generator=seeded())
+    assert (shift.translate[:, 1] == 0).all()
+    assert shift.translate[:, 0].abs().max() <= 0.2 and shift.translate[:, 0].min() < -0.18
+    shear = BatchRandomAffine(shear=(0.0, 15.0)).sample(1000, (8, 8), generator=seeded()).shear
+    assert (shear[:, 1] == 0).all() and shear.min() >= 0 and 14.8 < shear.max() <= 15
+    both = BatchRandomAffine(shear=(-30, 30, 5, 10)).sample(1000, (8, 8), generator=seeded()).shear
+    assert -30 <= both[:, 0].min() < -29 and 29 < both[:, 0].max() <= 30
+    assert both[:, 1].min() >= 5 and both[:, 1].max() <= 10

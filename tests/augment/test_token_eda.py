@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from helpers.golden import load_golden
-from seitpp.augment import TokenEDA, token_ops
-from seitpp.augment.token_ops import replace_synonyms, sample_swaps, swap_blocks
+from seitpp.augment import TokenEDA
+from seitpp.augment.token_eda import replace_synonyms, sample_swaps, swap_blocks
 from seitpp.benchmarking.synthetic import make_codebook, make_tokens
 from seitpp.registry import TRANSFORMS
 from seitpp.storage import StoreWriter
@@ -159,7 +159,7 @@ def test_label_maps_follow_the_swapped_blocks() -> None:
 
 def test_label_map_that_does_not_divide_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"a map of 17 x 24 does not divide into the 16 x 12 places .* set swap_prob=0"
+        ValueError, match=r"a map of 17 x 24 does not divide into the 16 x 12 positions .* set swap_prob=0"
     ):
         TokenEDA(synonym_prob=0, swap_prob=1)(toy_batch(gt_sem_seg=torch.zeros(B, 17, 24, dtype=torch.uint8)))
 
@@ -308,7 +308,7 @@ def test_single_sample_batches_are_augmented() -> None:
 
 def test_registry_builds_it() -> None:
     built = TRANSFORMS.build(dict(type="seitpp.TokenEDA", synonyms=SYNONYMS, num_synonyms=3))
-    assert isinstance(built, token_ops.TokenEDA)
+    assert isinstance(built, TokenEDA)
     assert repr(built) == (
         "TokenEDA(synonyms=a table, synonym_prob=0.25, token_prob=0.25, num_synonyms=3, swap_prob=0.25, max_swap=0.25)"
     )

@@ -194,7 +194,7 @@ def test_every_augmentation_is_prepared_wherever_it_is() -> None:
     facts = {"grid": [9, 9]}
     preprocessor.prepare_training(facts, "the store")
     first = preprocessor.augments.transforms[0]
-    second = preprocessor.augments.transforms[1].first.transforms[0].choices[0].transforms[0]
+    second = preprocessor.augments.transforms[1].first[0].transforms[0][0]
     for record in (first, second):
         assert record.prepared == [(facts, "the store", preprocessor.codebook, preprocessor.codebook_sha256)]
 

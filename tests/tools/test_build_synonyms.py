@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from helpers.tools import tool_main
-from seitpp.augment import TokenEDA, synonyms
-from seitpp.augment.synonyms import nearest_neighbours
+from seitpp.augment import TokenEDA
 from seitpp.storage import StoreWriter, load_synonyms
-from seitpp.tokenizers.codebook import save_codebook
+from seitpp.tokenizers import codebook
+from seitpp.tokenizers.codebook import nearest_neighbours, save_codebook
 
 K = 40
 CODEBOOK = np.random.default_rng(0).normal(size=(K, 3)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_neighbours_are_the_nearest_other_codes(distance: str, count: int) -> No
 
 def test_parts_of_the_codebook_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, done = nearest_neighbours(CODEBOOK, 5), []
-    monkeypatch.setattr(synonyms, "_SCORE_ELEMENTS", 7 * K)
+    monkeypatch.setattr(codebook, "_NEIGHBOUR_SCORES", 7 * K)
     assert nearest_neighbours(CODEBOOK, 5, progress=lambda *state: done.append(state)) == expected
     assert done == [(7, K), (14, K), (21, K), (28, K), (35, K), (K, K)]
 

@@ -26,8 +26,7 @@ import torch.nn.functional as F
 from rich.table import Table
 from torch import Tensor
 
-from seitpp.augment.spatial import sample_crop_boxes
-from seitpp.augment.token_ops import TokenRRC
+from seitpp.augment.crops import TokenRRC, sample_crop_boxes
 from seitpp.benchmarking.photographs import write_photographs
 from seitpp.benchmarking.synthetic import make_store
 from seitpp.benchmarking.timing import add_out_argument, measure, show

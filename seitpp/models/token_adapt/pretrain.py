@@ -330,7 +330,7 @@ class TokenAdaptPretrain(BaseModel):
         places, draws = self.token_adapt.map_places, []
         for augment in chain:
             draws.append(augment.sample(size, places, device=device, generator=generator))
-            places = augment.out_places(places)
+            places = augment.out_grid(places)
         return draws
 
     def _eval_draws_of(self, name: str, samples: Tensor, device: torch.device) -> list[Any]:
@@ -360,12 +360,12 @@ class TokenAdaptPretrain(BaseModel):
     def _check_chain(self, name: str, chain: Sequence[Any]) -> None:
         places, needed = tuple(self.token_adapt.map_places), tuple(self.token_adapt.out_map_places)
         for augment in chain:
-            if not hasattr(augment, "out_places"):
+            if not hasattr(augment, "out_grid"):
                 raise ValueError(
                     f"{name} have a {type(augment).__name__}, which draws nothing that pixels and map could share; "
                     "use geometry and mixing alone, such as seitpp.BatchRandomFlip or seitpp.BatchMixup"
                 )
-            places = tuple(augment.out_places(places))
+            places = tuple(augment.out_grid(places))
         if places != needed:
             raise ValueError(
                 f"{name} take TokenAdapt's map of {self.token_adapt.map_places} places to {places}, and its out_grid "

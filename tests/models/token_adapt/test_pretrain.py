@@ -13,7 +13,8 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from helpers.shrinking import shrink
-from seitpp.augment.spatial import Affines, CropBoxes, Flips
+from seitpp.augment.affine import Affines, Flips
+from seitpp.augment.crops import CropBoxes
 from seitpp.models import TokenAdaptPretrain
 from seitpp.models.token_adapt import pretrain
 from seitpp.registry import MODELS, TOKENIZERS

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helpers.golden import load_golden
 from seitpp.augment import ColorAdapt, EmbNoise
-from seitpp.augment.embedding_ops import add_noise, color_adapt, draw_samples
+from seitpp.augment.colors import add_noise, color_adapt, draw_samples
 from seitpp.registry import TRANSFORMS
 
 B, C, H, W = 6, 5, 8, 7
@@ -280,7 +280,8 @@ def test_wrong_option_is_refused(build: type, options: dict, message: str) -> No
 def test_registry_builds_them() -> None:
     built = [TRANSFORMS.build(dict(type=f"seitpp.{name}", prob=0.75)) for name in ("EmbNoise", "ColorAdapt")]
     assert repr(built) == (
-        "[EmbNoise(std=1.0, channel_std=1.0, prob=0.75), ColorAdapt(prob=0.75, partner='reverse', eps=1e-06)]"
+        "[EmbNoise(std=1.0, channel_std=1.0, prob=0.75, relative=False), "
+        "ColorAdapt(prob=0.75, partner='reverse', eps=1e-06)]"
     )
 
 

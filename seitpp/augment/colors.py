@@ -1,4 +1,4 @@
-"""Augmentations of codebook embeddings that change colours and textures, not places: Emb-Noise and ColorAdapt."""
+"""Augmentations of codebook embeddings that change colours and textures, not positions: Emb-Noise and ColorAdapt."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform, CompilableTransform, as_embeddings, check_probability
+from seitpp.augment.base import Augmentation, BatchTransform, as_embeddings, check_probability
+from seitpp.augment.mixing import check_partner, draw_partners
 from seitpp.registry import TRANSFORMS
 
 
@@ -28,7 +29,7 @@ def draw_samples(
             alone, and the host's default generator how many.
 
     Returns:
-        Their places, (n,), int64, each once, in random order.
+        Their indices, (n,), int64, each once, in random order.
     """
     order = torch.randperm(batch_size, generator=generator, device=device)
     expected = batch_size * prob
@@ -46,7 +47,7 @@ def add_noise(
 
     Args:
         maps: (B, C, H, W), floating point.
-        samples: Places in the batch, (n,), int64, each once.
+        samples: Indices in the batch, (n,), int64, each once.
         channel_noise: What is added to whole channels, (n, C, 1, 1).
         element_noise: What is added to each value, (n, C, H, W).
         relative: Whether noise is in units of each channel's standard deviation over the batch.
@@ -61,8 +62,8 @@ def add_noise(
 
 
 @TRANSFORMS.register_module()
-class EmbNoise(CompilableTransform):
-    """Emb-Noise: normal noise a channel plus normal noise a value, on some samples (SeiT, Sec. 3.3).
+class EmbNoise(Augmentation):
+    """Emb-Noise: normal noise per channel plus normal noise per value, on some samples (SeiT, Sec. 3.3).
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or floating-point maps
     (B, D, H, W); becomes maps.
@@ -97,10 +98,6 @@ class EmbNoise(CompilableTransform):
         results["inputs"] = self._add_noise(maps, samples, channel_noise, element_noise, self.relative)
         return results
 
-    def __repr__(self) -> str:
-        scale = ", relative=True" if self.relative else ""
-        return f"{type(self).__name__}(std={self.std}, channel_std={self.channel_std}, prob={self.prob}{scale})"
-
 
 def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
     """Give each channel of a sample the mean and deviation of the same channel of its partner (SeiT++, eq. 4).
@@ -111,7 +108,7 @@ def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
 
     Args:
         maps: (B, C, H, W), floating point.
-        partner: Place of each sample's partner in the batch, (B,), int64; a sample that is its own stays to the bit.
+        partner: Index of each sample's partner in the batch, (B,), int64; a sample that is its own stays to the bit.
         eps: A channel is constant if its deviation is at most this share of its root mean square.
 
     Returns:
@@ -131,7 +128,7 @@ def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
 
 @dataclass(frozen=True)
 class ColorPartners:
-    """Whose colours each sample takes: `partner` (B,), int64, its own place for a sample that stays."""
+    """Whose colours each sample takes: `partner` (B,), int64, its own index for a sample that stays."""
 
     partner: Tensor
 
@@ -157,33 +154,25 @@ class ColorAdapt(BatchTransform):
     def __init__(
         self, prob: float = 0.25, partner: Literal["reverse", "random"] = "reverse", eps: float = 1e-6
     ) -> None:
-        if partner not in ("reverse", "random"):
-            raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
         if not 0 <= eps < 1:
             raise ValueError(f"eps must lie between 0 and 1, got {eps}")
         self.prob = check_probability("prob", prob)
-        self.partner = partner
+        self.partner = check_partner(partner)
         self.eps = eps
 
     def sample(
         self,
         batch_size: int,
-        places: tuple[int, int],
+        grid: tuple[int, int],
         device: torch.device | str = "cpu",
         generator: torch.Generator | None = None,
     ) -> ColorPartners:
         """Draw the samples that change, and their partners; see the base class."""
         own = torch.arange(batch_size, device=device)
         samples = draw_samples(batch_size, self.prob, device, generator)
-        if self.partner == "reverse":
-            other = own.flip(0)
-        else:
-            other = torch.randperm(batch_size, generator=generator, device=device)
+        other = draw_partners(self.partner, batch_size, device, generator)
         return ColorPartners(own.index_copy(0, samples, other[samples]))
 
     def apply(self, maps: Tensor, params: ColorPartners) -> Tensor:
         """Change the colours of maps (B, C, H, W); see `color_adapt`."""
         return color_adapt(maps, params.partner, self.eps)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(prob={self.prob}, partner={self.partner!r}, eps={self.eps})"

@@ -1,44 +1,20 @@
-"""Augmentations that act on codes or their codebook embeddings (SeiT, Park et al., 2023)."""
+"""Token-EDA: codes replaced by their synonyms, or two blocks of a sample's grid swapped (SeiT, Park et al., 2023)."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import ROUNDING, CompilableTransform, check_probability
-from seitpp.augment.spatial import CropBoxes, crop_resize_codes
-from seitpp.augment.spatial_transforms import BatchRandomResizedCrop
-from seitpp.augment.synonyms import SynonymLookup
+from seitpp.augment.base import ROUNDING, Augmentation, check_probability
 from seitpp.registry import TRANSFORMS
+from seitpp.storage import StoreReader, load_synonyms
 
 # Draws of a pair of blocks; all of them too near each other is a matter of 1 in 10 million at the default sizes.
 _SWAP_TRIES = 16
-
-
-@TRANSFORMS.register_module()
-class TokenRRC(BatchRandomResizedCrop):
-    """Token-RRC: random resized crop of the embeddings, bicubic, one box per sample (SeiT, Sec. 3.3).
-
-    Cropping the embeddings equals cropping one-hot maps over the codebook and multiplying by it afterwards, at a small
-    fraction of the work: both are the same linear map. Codes are embedded a few samples at a time, inside the crop.
-
-    Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
-    (B, D, H, W); becomes embeddings (B, D, *size). Label maps in `gt_sem_seg` are cropped alike.
-
-    Args:
-        size: Height and width of the result, in tokens.
-        scale: Range of the crop's share of the grid's area.
-        ratio: Range of the crop's width / height.
-        per_sample: Whether each sample has its own box.
-    """
-
-    def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: CropBoxes) -> Tensor:
-        """Crop and resize the embeddings of codes (B, H, W) on the grid they were drawn for, to (B, D, *size)."""
-        if codebook is None or params.places != tuple(codes.shape[-2:]):
-            return super().apply_codes(codes, codebook, params)
-        return crop_resize_codes(codes, codebook, params.boxes, self.size, self._weights).permute(0, 3, 1, 2)
+_BUILD = "python tools/build_synonyms.py CODEBOOK OUT.json"
 
 
 def sample_swaps(
@@ -86,7 +62,7 @@ def swap_blocks(
 
     Args:
         maps: Codes (B, H, W) of any type, or a label map of the same images at a multiple of the grid's resolution.
-        size: Side of the blocks (B,), int64, in places of the grid; 0 changes nothing.
+        size: Side of the blocks (B,), int64, in positions of the grid; 0 changes nothing.
         first: Top and left of one block, (B, 2), int64.
         second: Top and left of the other.
         grid: Height and width that the blocks are measured on; by default the maps' own.
@@ -100,7 +76,7 @@ def swap_blocks(
     rows, columns = grid or maps.shape[-2:]
     if maps.shape[-2] % rows or maps.shape[-1] % columns:
         raise ValueError(
-            f"a map of {maps.shape[-2]} x {maps.shape[-1]} does not divide into the {rows} x {columns} places whose "
+            f"a map of {maps.shape[-2]} x {maps.shape[-1]} does not divide into the {rows} x {columns} positions whose "
             "blocks are swapped; give label maps a multiple of the token grid's size, or set swap_prob=0"
         )
     row = torch.arange(rows, device=maps.device)[None, :, None]
@@ -125,7 +101,7 @@ def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Ten
         table: Synonyms of each code, (K, S), int64.
         counts: How many of them there are, (K,), int64; a code without any stays.
         replaced: Where to replace, (B, H, W), bool.
-        draws: Which synonym, as a place between the first and the last, (B, H, W), in [0, 1).
+        draws: Which synonym, from the first (0) to the last (1), (B, H, W), in [0, 1).
 
     Returns:
         As `codes`.
@@ -136,8 +112,75 @@ def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Ten
     return torch.where(replaced & (available > 0), synonyms.to(codes.dtype), codes)
 
 
+class SynonymLookup:
+    """A table of synonyms as tensors, copied to each device once.
+
+    Args:
+        synonyms: Path of a JSON file (see `seitpp.storage.load_synonyms`) or of a token store that carries synonyms,
+            or the table itself, from code to similar codes, best first.
+        count: Synonyms per code that are used at most.
+
+    Raises:
+        FileNotFoundError: Nothing lies at the path.
+        ValueError: The file or the table is none of synonyms, or the store carries none.
+    """
+
+    def __init__(self, synonyms: str | Path | Mapping[int, Sequence[int]], count: int) -> None:
+        is_path = isinstance(synonyms, (str, Path))
+        self.source = str(synonyms) if is_path else "the given table of synonyms"
+        self.count = count
+        self._table = _read(Path(synonyms)) if is_path else synonyms
+        for value in (value for code, similar in self._table.items() for value in (code, *similar)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise ValueError(f"{self.source}: {value!r} is not a code, expected an integer of at least 0")
+        if not any(len(similar) for similar in self._table.values()):
+            raise ValueError(f"{self.source} holds no synonyms at all; make a table with {_BUILD}")
+        self._on_device: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = {}
+
+    def check(self, codebook_size: int) -> None:
+        """Raise `ValueError` if a code of the table is none of a codebook of that many codes."""
+        largest = max(max(code, *similar) if len(similar) else code for code, similar in self._table.items())
+        if largest >= codebook_size:
+            raise ValueError(
+                f"{self.source} names code {largest}, but the codebook has the codes 0 to {codebook_size - 1}; make a "
+                f"table for this codebook with {_BUILD}"
+            )
+
+    def tensors(self, codebook_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the table on a device.
+
+        Args:
+            codebook_size: K; checked against the table.
+            device: Where the codes are.
+
+        Returns:
+            Synonyms (K, count), int64, best first and padded with 0, and how many each code has, (K,), int64.
+        """
+        key = (device, codebook_size)
+        if key not in self._on_device:
+            self.check(codebook_size)
+            table, counts = np.zeros((codebook_size, self.count), np.int64), np.zeros(codebook_size, np.int64)
+            for code, similar in self._table.items():
+                kept = list(similar)[: self.count]
+                table[code, : len(kept)], counts[code] = kept, len(kept)
+            self._on_device[key] = (torch.from_numpy(table).to(device), torch.from_numpy(counts).to(device))
+        return self._on_device[key]
+
+
+def _read(path: Path) -> Mapping[int, Sequence[int]]:
+    """Read synonyms from a JSON file, or from a token store that carries them."""
+    if path.is_dir():
+        synonyms = StoreReader(path).synonyms
+        if synonyms is None:
+            raise ValueError(f"the store {path} carries no synonyms; name a file that {_BUILD} made of it")
+        return synonyms
+    if not path.is_file():
+        raise FileNotFoundError(f"synonyms {path} do not exist; make them with {_BUILD}")
+    return load_synonyms(path)
+
+
 @TRANSFORMS.register_module()
-class TokenEDA(CompilableTransform):
+class TokenEDA(Augmentation):
     """Token-EDA: each sample has codes replaced by synonyms, or two blocks of its grid swapped, or neither (SeiT).
 
     One draw per sample chooses, as the release does, so that no sample gets both. Acts on codes, so put it before
@@ -195,11 +238,11 @@ class TokenEDA(CompilableTransform):
     def _lookup(self) -> SynonymLookup:
         return SynonymLookup(self.synonyms, self.num_synonyms)
 
-    def prepare(self, facts: dict, where: str, codebook: Tensor | None, codebook_sha256: str | None) -> None:
+    def prepare(self, metadata: Mapping, where: str, codebook: Tensor | None, codebook_sha256: str | None) -> None:
         """Read the synonyms before the first step, and refuse those of another codebook.
 
         Args:
-            facts: What the training data tell of themselves.
+            metadata: Of the training data.
             where: Their name.
             codebook: (K, D), or None for tokens without one, which are refused.
             codebook_sha256: Its hash.
@@ -240,16 +283,12 @@ class TokenEDA(CompilableTransform):
         results["inputs"] = codes
         return results
 
+    def __repr__(self) -> str:
+        shown = super().__repr__()
+        return shown.replace(repr(self.synonyms), "a table") if isinstance(self.synonyms, Mapping) else shown
+
     def _replace(self, codes: Tensor, samples: Tensor, table: Tensor, counts: Tensor) -> Tensor:
-        """Replace codes of the chosen samples, (B,), bool."""
+        """Replace some codes of the chosen samples, (B,), bool."""
         draws = torch.rand(2, *codes.shape, device=codes.device)
         replaced = samples[:, None, None] & (draws[0] < self.token_prob)
         return self._replace_synonyms(codes, table, counts, replaced, draws[1])
-
-    def __repr__(self) -> str:
-        synonyms = "a table" if isinstance(self.synonyms, Mapping) else repr(self.synonyms)
-        return (
-            f"{type(self).__name__}(synonyms={synonyms}, synonym_prob={self.synonym_prob}, "
-            f"token_prob={self.token_prob}, num_synonyms={self.num_synonyms}, swap_prob={self.swap_prob}, "
-            f"max_swap={self.max_swap})"
-        )

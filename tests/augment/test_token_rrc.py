@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seitpp.augment import TokenRRC
-from seitpp.augment.spatial import crop_labels, crop_resize, sample_crop_boxes
+from seitpp.augment.crops import crop_labels, crop_resize, sample_crop_boxes
 from seitpp.registry import TRANSFORMS
 
 
@@ -81,7 +81,7 @@ def test_ratio_reaches_the_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append((args, kwargs))
         return sample_crop_boxes(*args, **kwargs)
 
-    monkeypatch.setattr("seitpp.augment.spatial_transforms.sample_crop_boxes", record)
+    monkeypatch.setattr("seitpp.augment.crops.sample_crop_boxes", record)
     TokenRRC(7, scale=(0.2, 0.9), ratio=(0.5, 2.0))(toy_batch())
     assert seen[0][0][:4] == (4, (12, 10), (0.2, 0.9), (0.5, 2.0))
 
