@@ -1,4 +1,4 @@
-"""What augmentations make of stored tokens, decoded: the comparisons of SeiT++'s Fig. 3, C and D, and a page of them.
+"""Pictures of augmented tokens, decoded: the comparisons of SeiT++'s Fig. 3, C and D, and a page of them.
 
 One draw acts on decoded pixels, on codebook embeddings and on TokenAdapt's map; what comes out becomes codes, which the
 store's tokenizer decodes.
@@ -56,7 +56,7 @@ class AugmentationPictures:
         name = type(tokenizer).__name__
         if not tokenizer.spatial:
             raise ValueError(
-                f"the tokens of {name} have no spatial grid: no place of theirs stands for a part of the image, so "
+                f"the tokens of {name} have no spatial grid: none of them stands for a part of the image, so "
                 "there is nothing to flip, turn or crop. Use a store of another tokenizer"
             )
         if not tokenizer.can_decode:
@@ -68,14 +68,14 @@ class AugmentationPictures:
         self.tokenizer, self.tokens, self.token_adapt, self.seed = tokenizer, tokens.long(), token_adapt, seed
         rows, columns = tokens.shape[1:3]
         # Those of TokenAdapt's map, also where there is none: so draws are the same with and without it.
-        self.places = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
-        self.out_places = self.places if token_adapt is None else token_adapt.out_map_places
+        self.map_grid = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
+        self.out_grid = self.map_grid if token_adapt is None else token_adapt.out_map_places
         self.partner = torch.arange(len(tokens)).roll(-1)
         self._embeddings = self._embedded()
 
     @torch.no_grad()
     def panels(self) -> list[PicturePanel]:
-        """One panel for each geometric augmentation and for Mixup, and one of colours."""
+        """Make one panel for each geometric augmentation and for Mixup, and one of colours."""
         original = PictureRow("original", _ORIGINAL, self._shown(self.tokens))
         compared = [
             PicturePanel(title, [original, *self._compared(*operation)]) for title, operation in self._operations()
@@ -83,24 +83,24 @@ class AugmentationPictures:
         return [*compared, PicturePanel("Colours", [original, *self._colours()])]
 
     def _operations(self) -> list[tuple[str, tuple[BatchTransform, Any]]]:
-        """Augmentations of the recipes with their draws, in effect on every sample and strong enough to be seen."""
+        """Return augmentations of the recipes with their draws, active on every sample and strong enough to be seen."""
         transforms = {
             "Horizontal flip": BatchRandomFlip(prob=1.0),
             "Affine": BatchRandomAffine(degrees=30, translate=0.2, shear=15),
-            "Random resized crop": BatchRandomResizedCrop(self.out_places, scale=(0.2, 0.6)),
+            "Random resized crop": BatchRandomResizedCrop(self.out_grid, scale=(0.2, 0.6)),
         }
         generator = torch.Generator().manual_seed(self.seed)
         drawn = [
-            (title, (transform, transform.sample(len(self.tokens), self.places, generator=generator)))
+            (title, (transform, transform.sample(len(self.tokens), self.map_grid, generator=generator)))
             for title, transform in transforms.items()
         ]
         halves = MixWeights(torch.full(self.partner.shape, 0.5), self.partner)
         return [*drawn, ("Mixup, 1:1 with the next column", (BatchMixup(), halves))]
 
     def _compared(self, transform: BatchTransform, drawn: Any) -> list[PictureRow]:
-        """One augmentation of pixels, of embeddings, and through TokenAdapt."""
-        keeps_places = transform.out_places(self.places) == self.places
-        cut = self._middle if keeps_places else lambda maps: maps  # a crop has the right size already
+        """Apply one augmentation to pixels, to embeddings, and through TokenAdapt."""
+        keeps_grid = transform.out_grid(self.map_grid) == self.map_grid
+        cut = self._middle if keeps_grid else lambda maps: maps  # a crop has the right size already
         encoded = reencoded(self.tokenizer, self.tokens, lambda pixels: cut(transform.apply(pixels, drawn)))
         direct = self._nearest(transform.apply(self._embeddings, drawn))
         rows = [
@@ -113,7 +113,7 @@ class AugmentationPictures:
         return rows
 
     def _colours(self) -> list[PictureRow]:
-        """Changes of the embeddings that move no place."""
+        """Change the embeddings without moving anything."""
         embeddings = self._embeddings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -137,26 +137,26 @@ class AugmentationPictures:
         ]
 
     def _embedded(self) -> Tensor:
-        """The tokens as maps (B, D, H, W), float32."""
+        """Return the tokens as maps (B, D, H, W), float32."""
         if self.tokenizer.codebook is None:
             return self.tokens.movedim(-1, 1).float()
         return embed_codes(self.tokens, self.tokenizer.codebook.detach())
 
     def _nearest(self, embeddings: Tensor) -> Tensor:
-        """Tokens nearest to embeddings (B, D, h, w)."""
+        """Return the tokens nearest to embeddings (B, D, h, w)."""
         rows, tokenizer = embeddings.movedim(1, -1), self.tokenizer
         if tokenizer.codebook is not None:
             return NEAREST_CODES[tokenizer.distance](rows, tokenizer.codebook)
         return rows.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
 
     def _reversed(self, maps: Tensor) -> Tensor:
-        """Tokens that TokenAdapt reads off a map."""
+        """Return the tokens that TokenAdapt makes of a map."""
         if self.token_adapt.regresses:
             return self._nearest(self.token_adapt.reverse(maps).movedim(-1, 1))
         return self.token_adapt.reverse_codes(maps)
 
     def _shown(self, tokens: Tensor) -> Tensor:
-        """Tokens as 8-bit images of the size that is shown; of a whole grid the middle.
+        """Decode tokens to 8-bit images of the size that is shown; of a whole grid the middle.
 
         It is cut out of the pixels: where it begins inside a token, embeddings would have to be resampled.
         """
@@ -165,13 +165,13 @@ class AugmentationPictures:
         return self._middle(images) if is_whole else images
 
     def _middle(self, maps: Tensor) -> Tensor:
-        """What `out_places` keep of maps (B, C, H, W) of any resolution."""
-        crop = BatchCenterCrop(self.out_places)
-        return crop.apply(maps, crop.sample(len(maps), self.places))
+        """Cut maps (B, C, H, W) of any resolution to what `out_grid` keeps."""
+        crop = BatchCenterCrop(self.out_grid)
+        return crop.apply(maps, crop.sample(len(maps), self.map_grid))
 
 
 def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> str:
-    """A page (HTML) that needs no other file: each panel as a picture, with what its rows are.
+    """Write a page (HTML) that needs no other file: each panel as a picture, with what its rows are.
 
     Args:
         panels: What to show.

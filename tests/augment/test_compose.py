@@ -155,7 +155,7 @@ def test_soft_targets_without_a_number_of_classes_are_refused() -> None:
 
 def test_parts_of_other_sizes_are_refused() -> None:
     smaller = mark(inputs=lambda batch: batch["inputs"][:, :3])
-    with pytest.raises(ValueError, match=r"'inputs' of \(3, 5\) and \(6, 5\) per sample, .* end both with the same size"):
+    with pytest.raises(ValueError, match=r"'inputs' of \(3, 5\) and \(6, 5\) per sample, .* end both with the same"):
         SplitBatch([smaller], [])(toy_batch())
 
 
