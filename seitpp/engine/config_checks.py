@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, OPTIMIZERS
 
-from seitpp.io.command_line import nearest
+from seitpp.io.text import did_you_mean, nearest_names
 from seitpp.io.untrusted import shown
 
 _PARTS = {
@@ -103,7 +103,7 @@ def _check_names(config: Config) -> None:
     if isinstance(optimizer, str) and "." not in optimizer and OPTIMIZERS.get(optimizer) is None:
         raise ValueError(
             f"optim_wrapper.optimizer.type is {optimizer!r}, which is no registered optimizer"
-            f"{nearest(optimizer, OPTIMIZERS.module_dict)}"
+            f"{did_you_mean(nearest_names(optimizer, OPTIMIZERS.module_dict))}"
         )
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
         for key in ("collate_fn", "worker_init_fn"):

@@ -15,6 +15,7 @@ from torch import Tensor
 from seitpp.io.files import written_whole
 from seitpp.io.mmengine_loading import use_safe_loading
 from seitpp.io.safetensors_file import SAFETENSORS_SUFFIX, load_safetensors
+from seitpp.io.text import shorten
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import check_regular_file
 
@@ -132,13 +133,6 @@ def _is_plain_tensor(value: Tensor) -> bool:
 def _is_finite(value: Tensor) -> bool:
     has_fractions = value.is_floating_point() or value.is_complex()
     return value.is_meta or not has_fractions or bool(value.isfinite().all())
-
-
-def shorten(names: Iterable[str], most: int = 8) -> str:
-    """Names in a row, cut after `most` with the number that is left."""
-    names = list(names)
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
 
 
 def check_state_dict(

@@ -5,16 +5,16 @@ mmengine: a tool that only reads files stays quick to start.
 """
 
 import argparse
-import difflib
 import os
 import re
 import select
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from seitpp.io.files import too_many_open
+from seitpp.io.text import did_you_mean, nearest_names
 
 # Set to anything but 0 to see where an error arose.
 TRACEBACK_VARIABLE = "SEITPP_TRACEBACK"
@@ -138,7 +138,8 @@ def _of_config(error: BaseException, message: str) -> str | None:
         name, registry = found["name"].strip("`'\""), found["registry"]
         known = list(_registered(registry))
         same_scope = [one for one in known if one.split(".")[0] == name.split(".")[0]]
-        return f"the config names {name!r}, which is no registered {registry}{nearest(name, same_scope or known)}"
+        meant = did_you_mean(nearest_names(name, same_scope or known))
+        return f"the config names {name!r}, which is no registered {registry}{meant}"
     if found := _UNKNOWN_ARGUMENT.search(message):
         return f"the config gives {found['owner']} an option {found['name']!r} that it does not have"
     if found := _MISSING_ARGUMENT.search(message):
@@ -146,13 +147,6 @@ def _of_config(error: BaseException, message: str) -> str | None:
     if "must contain the key" in message:
         return f"an entry of the config has no type: {message}"
     return None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remark with the names nearest to a wrong one, or nothing where none is near."""
-    by_last = {one.split(".")[-1].lower(): one for one in known}
-    close = difflib.get_close_matches(name.split(".")[-1].lower(), by_last, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(by_last[one] for one in close)}?" if close else ""
 
 
 def _registered(kind: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ config does not have, and that nothing would read, is an error; `+key=value` add
 
 import argparse
 import copy
-import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,13 +15,12 @@ from mmengine.logging import print_log
 from mmengine.utils import import_modules_from_strings
 
 from seitpp.io.config_readers import keys_read, root_keys
-from seitpp.io.untrusted import shown
+from seitpp.io.text import did_you_mean, nearest_names, shown
 
 _HELP = (
     "settings that override the config, as key=value; lists as key='[a,b]', nested keys with dots; +key=value adds a "
     "key that nothing known here reads"
 )
-_MOST_SUGGESTIONS = 3
 # Dicts that are looked through in whole configs, where a key that is not read would pass unnoticed.
 _LOOKED_THROUGH = ("auto_scale_lr", "randomness", "env_cfg")
 
@@ -132,9 +130,8 @@ def _check_key(
 def _unread(config: Config, key: str, path: Sequence[str], part: str, known: set[str]) -> str:
     """The message for a key that nothing reads, with the nearest names."""
     elsewhere = [found for found in _paths(config._cfg_dict) if found.split(".")[-1] == part]
-    close = difflib.get_close_matches(part, sorted(map(str, known - {"_scope_", "_delete_"})), n=_MOST_SUGGESTIONS)
-    nearest = [*(".".join([*path, name]) for name in close), *elsewhere][:_MOST_SUGGESTIONS]
-    meant = f"; did you mean {' or '.join(nearest)}?" if nearest else "."
+    close = nearest_names(part, sorted(map(str, known - {"_scope_", "_delete_"})))
+    meant = did_you_mean([*(".".join([*path, name]) for name in close), *elsewhere]) or "."
     return (
         f"--cfg-options {key}: the config has no {'.'.join([*path, part])}, and nothing would read it{meant} "
         f"(+{key}=... adds it all the same)"
@@ -163,6 +160,5 @@ def check_read_keys(config: Config) -> None:
         known = (keys_read(node, [name], None) or set()) - {"_delete_"}
         for part in node:
             if part not in known:
-                close = difflib.get_close_matches(str(part), sorted(known), n=_MOST_SUGGESTIONS)
-                meant = f"; did you mean {' or '.join(close)}?" if close else f"; it has {', '.join(sorted(known))}"
+                meant = did_you_mean(nearest_names(str(part), sorted(known))) or f"; it has {', '.join(sorted(known))}"
                 raise ValueError(f"the config has {name}.{part}, which nothing reads{meant}")

@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from seitpp.io.text import shown
+
 MAX_JSON_DEPTH = 32
 _MAX_JSON_INTEGER = 2**64
-_SHOWN_CHARACTERS = 200
+_MOST_REASON = 200  # characters
 # What parsers of the standard library and of numpy raise on bytes that are not what they expect.
 PARSER_ERRORS = (
     ValueError,
@@ -43,15 +45,6 @@ PARSER_ERRORS = (
 )
 
 
-def shown(value: Any) -> str:
-    """A value of a file for a message: its `repr`, cut off where it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError, MemoryError):  # an integer of many thousand digits; deep nesting
-        text = f"a {type(value).__name__} too large to print"
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
-
-
 @contextlib.contextmanager
 def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[None]:
     """Turn whatever a parser raises within the block into a `ValueError` that names the source.
@@ -64,8 +57,7 @@ def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[Non
     try:
         yield
     except PARSER_ERRORS as error:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        reason = reason.splitlines()[0][:_SHOWN_CHARACTERS]
+        reason = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0][:_MOST_REASON]
         raise ValueError(
             f"{source} is damaged or is not {expected} ({reason})" + (f". {remedy}" if remedy else "")
         ) from error
@@ -94,7 +86,7 @@ def check_regular_file(path: str | Path, what: str) -> Path:
 
 
 def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
-    """All bytes of an ordinary file.
+    """Return all bytes of an ordinary file.
 
     Args:
         path: The file.
@@ -118,7 +110,7 @@ def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
 def parse_json(
     content: bytes | str, source: str | Path, *, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None
 ) -> Any:
-    """The value of JSON text: finite numbers, integers of at most 64 bits, at most 32 levels deep.
+    """Return the value of JSON text: finite numbers, integers of at most 64 bits, at most 32 levels deep.
 
     Args:
         content: The text; bytes are UTF-8.
@@ -179,7 +171,7 @@ def _check_depth(value: Any) -> None:
 
 
 def parse_npy(content: bytes, source: str | Path, kinds: str = "biuf") -> np.ndarray:
-    """The array in the bytes of a `.npy` file, of exactly the size that its header declares.
+    """Return the array in the bytes of a `.npy` file, of exactly the size that its header declares.
 
     Args:
         content: The bytes.
@@ -209,12 +201,12 @@ def parse_npy(content: bytes, source: str | Path, kinds: str = "biuf") -> np.nda
 
 
 def read_npy(path: str | Path, what: str, *, at_most: int) -> np.ndarray:
-    """The array in a `.npy` file; raises as `read_file` and `parse_npy` do."""
+    """Return the array in a `.npy` file; raises as `read_file` and `parse_npy` do."""
     return parse_npy(read_file(path, what, at_most=at_most), f"{what} {path}")
 
 
 def parse_npz(content: bytes, source: str | Path, *, at_most: int) -> dict[str, np.ndarray]:
-    """The arrays in the bytes of a `.npz` file, by name; text arrays as they are.
+    """Return the arrays in the bytes of a `.npz` file, by name; text arrays as they are.
 
     Raises:
         ValueError: The archive is damaged, or unpacks to more than `at_most` bytes.
@@ -265,7 +257,7 @@ def text(value: Any, name: str) -> str:
 
 
 def entry(mapping: Mapping[str, Any], key: str, kinds: type | tuple[type, ...], source: str | Path) -> Any:
-    """An entry of a mapping that must be there and of a type; `bool` does not pass for `int`.
+    """Return an entry of a mapping that must be there and of a type; `bool` does not pass for `int`.
 
     Raises:
         ValueError: It is missing or of another type.

@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 
 from seitpp.ingest.sources.files import is_folder, list_folders, read_file
-from seitpp.io.text_files import text_lines, unquoted
+from seitpp.io.text import text_lines, unquoted
 
 LARGEST_LABEL = 2**32 - 1
 """Class labels of a store take at most 32 bits."""

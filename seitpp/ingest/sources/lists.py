@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from seitpp.ingest.sources.base import ImageSource, is_image_name
 from seitpp.ingest.sources.files import join, parent, read_file
 from seitpp.ingest.sources.labels import class_labels, is_number
-from seitpp.io.text_files import decode_text, text_lines, unquoted
+from seitpp.io.text import decode_text, text_lines, unquoted
 
 # The first that is there is taken.
 _PATH_COLUMNS = (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seitpp.io.text_files import decode_text, text_lines, unquoted
+from seitpp.io.text import decode_text, text_lines, unquoted
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
