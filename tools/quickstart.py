@@ -7,12 +7,8 @@ images are scikit-learn's handwritten digits (1,797 real ones, in its wheel); no
 """
 
 import argparse
-import json
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
-from seitpp.engine.launch import newest_checkpoint
+from seitpp.benchmarking.runs import console, last_checkpoint, read_scalars, run_command, train_and_test
 from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.io.command_line import run_tool
-from seitpp.registry import MODELS, TOKENIZERS
+from seitpp.io.config_file import read_config
+from seitpp.registry import MODELS
 from seitpp.storage import StoreReader, StoreWriter
-from seitpp.tokenizers import tokenizer_from_store
+from seitpp.tokenizers import PatchKMeans, tokenizer_from_store
+from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
 OUT = Path("work_dirs/quickstart")
 TOKENS = OUT / "tokens"
@@ -42,45 +39,30 @@ CLASSIFIERS = {
     "finetune": ("SeiT++ from MTM", "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"),
     "scratch": ("  the same network without MTM", "configs/seitpp/seitpp_vit-tiny-p2_codes_1xb64-60e_digits-tokens.py"),
 }
-
 NUM_VAL = 600
 IMAGE_SIZE, PATCH_SIZE, CODEBOOK_SIZE = 8, 2, 64
 
-console = Console(highlight=False)
 
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        default=1,
-        choices=range(1, 11),
-        metavar="N",
-        help="repeat training with so many seeds and give the spread",
-    )
-    return parser.parse_args(argv)
-
-
-def load_images() -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-    """Digits as (N, 1, 8, 8) in [0, 1], their labels, and which are held out (the same 600 every time)."""
+def load_images() -> tuple[torch.Tensor, np.ndarray, dict[str, np.ndarray]]:
+    """Return digits (N, 1, 8, 8) in [0, 1], their labels, and which of them train and which (always the same) test."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = torch.from_numpy(digits.images * 255 / 16).round().float()[:, None] / 255  # as 8-bit files hold them
-    held_out = np.zeros(len(images), dtype=bool)
-    held_out[np.random.default_rng(0).permutation(len(images))[:NUM_VAL]] = True
-    return images, digits.target, held_out
+    order = np.random.default_rng(0).permutation(len(images))
+    held_out = np.isin(np.arange(len(images)), order[:NUM_VAL])
+    return images, digits.target, {"train": ~held_out, "val": held_out}
 
 
-def tokenise(images: torch.Tensor, labels: np.ndarray, held_out: np.ndarray) -> dict[str, Path]:
-    """Fit the tokenizer on the training images and write both stores."""
-    tokenizer = TOKENIZERS.build(
-        dict(type="seitpp.PatchKMeans", image_size=IMAGE_SIZE, patch_size=PATCH_SIZE, in_channels=1)
-    ).fit(images[~held_out], CODEBOOK_SIZE)
-    for name, chosen in (("train", ~held_out), ("val", held_out)):
-        shutil.rmtree(TOKENS / name, ignore_errors=True)
+def write_data(images: torch.Tensor, labels: np.ndarray, splits: dict[str, np.ndarray]) -> None:
+    """Write the PNG files that TokenAdapt trains from, fit a tokenizer to the training images, and write the stores."""
+    tokenizer = PatchKMeans(IMAGE_SIZE, PATCH_SIZE, in_channels=1).fit(images[splits["train"]], CODEBOOK_SIZE)
+    for name, chosen in splits.items():
+        for folder in (IMAGES / name, TOKENS / name):
+            shutil.rmtree(folder, ignore_errors=True)
+        (IMAGES / name).mkdir(parents=True)
+        for number, image in enumerate((images[chosen, 0] * 255).round().byte().numpy()):
+            Image.fromarray(image).save(IMAGES / name / f"{number:04d}.png")
         with StoreWriter(
             TOKENS / name,
             codebook_size=tokenizer.codebook_size,
@@ -92,82 +74,25 @@ def tokenise(images: torch.Tensor, labels: np.ndarray, held_out: np.ndarray) -> 
             source={"dataset": f"scikit-learn digits, {name}", "image_bytes": int(chosen.sum()) * IMAGE_SIZE**2},
         ) as writer:
             writer.append(tokenizer.tokenize(images[chosen]).numpy(), labels[chosen])
-    return {"train": TOKENS / "train", "val": TOKENS / "val"}
-
-
-def write_images(images: torch.Tensor, held_out: np.ndarray) -> None:
-    """PNG files, from which TokenAdapt trains."""
-    for name, chosen in (("train", ~held_out), ("val", held_out)):
-        shutil.rmtree(IMAGES / name, ignore_errors=True)
-        (IMAGES / name).mkdir(parents=True)
-        for number, image in enumerate((images[chosen, 0] * 255).round().byte().numpy()):
-            Image.fromarray(image).save(IMAGES / name / f"{number:04d}.png")
-
-
-def run(command: list[str], log: Path) -> float:
-    """Run one of the project's commands, showing its progress lines; the full output goes to `log`."""
-    console.print(f"[bold]$ python {' '.join(command)}[/bold]", soft_wrap=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
-    shown = 0.0
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-        ) as process,
-    ):
-        for line in process.stdout:
-            file.write(line)
-            match = re.search(r"(Epoch\((?:train|val|test)\).*)", line)
-            scored = match and not match[1].startswith("Epoch(train)") and ":" in match[1].split("data_time")[0]
-            if match and (scored or time.perf_counter() - shown > 3):
-                shown = time.perf_counter()
-                console.print("  " + re.sub(r"\s{2,}", "  ", match[1]), soft_wrap=True, markup=False)
-    if process.returncode:
-        console.print(log.read_text()[-3000:], markup=False)
-        raise SystemExit(f"quickstart: the command above failed; its full output is in {log}")
-    return time.perf_counter() - start
-
-
-def train_token_adapt() -> dict[str, float]:
-    """Train what augments the tokens, and score it on held-out images."""
-    return score(OUT / "tokenadapt", TOKEN_ADAPT_CONFIG, [])
 
 
 def train_and_score(seed: int) -> dict[str, float]:
     """Pre-train, train the classifiers, and score all of them with one seed."""
     folder = OUT if seed == 0 else OUT / f"seed{seed}"
-    options = ["--cfg-options", f"randomness.seed={seed}"]
-    pretrained = score(folder / "mtm", MTM_CONFIG, options)
+    options = [f"randomness.seed={seed}"]
+    pretrained = train_and_test(MTM_CONFIG, folder / "mtm", options)
     scores = {"masked codes": pretrained["masked_code/accuracy"], "perplexity": pretrained["masked_code/perplexity"]}
     for name, (_, config) in CLASSIFIERS.items():
         start = [f"model.backbone.init_cfg.checkpoint={last_checkpoint(folder / 'mtm')}"] if name == "finetune" else []
-        scores[name] = score(folder / name, config, [*options, *start])["accuracy/top1"]
+        scores[name] = train_and_test(config, folder / name, [*options, *start])["accuracy/top1"]
     return scores
 
 
-def score(work_dir: Path, config: str, options: list[str]) -> dict[str, float]:
-    """Train by a config, test the last checkpoint, and give the metrics."""
-    run(["tools/train.py", config, "--work-dir", str(work_dir), *options], work_dir / "train.log")
-    out = work_dir / "metrics.json"
-    command = ["tools/test.py", config, str(last_checkpoint(work_dir)), "--work-dir", str(work_dir), "--out", str(out)]
-    run(command, work_dir / "test.log")
-    return json.loads(out.read_text())
-
-
-def last_checkpoint(work_dir: Path) -> Path:
-    """Checkpoint that training wrote last."""
-    return Path(newest_checkpoint(str(work_dir)))
-
-
-def draw_reconstructions(images: torch.Tensor, path: Path, count: int = 10) -> None:
-    """Held-out images, their decoded tokens, the masked input, and what MTM fills in."""
-    from matplotlib.figure import Figure
-    from mmengine.config import Config
-
-    store = StoreReader(TOKENS / "val")
+def draw_reconstructions(images: torch.Tensor, path: Path) -> None:
+    """Draw held-out images, their decoded tokens, the masked input, and what MTM fills in."""
+    store, count = StoreReader(TOKENS / "val"), len(images)
     tokenizer = tokenizer_from_store(store)
-    config = Config.fromfile(MTM_CONFIG)
+    config = read_config(MTM_CONFIG)
     model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor)).eval()
     checkpoint = last_checkpoint(OUT / "mtm")
     model.load_state_dict(state_dict_of(load_checkpoint_file(checkpoint), checkpoint))
@@ -178,93 +103,49 @@ def draw_reconstructions(images: torch.Tensor, path: Path, count: int = 10) -> N
     hidden = masks.mask.view(count, 1, *model.backbone.patch_resolution).float()
     hidden = torch.nn.functional.interpolate(hidden, decoded.shape[-2:]).bool()
     rows = {
-        "image": tokenizer.resize(images[:count]),
+        "image": tokenizer.resize(images),
         "tokens, decoded": decoded,
         "masked input": decoded.masked_fill(hidden, 0.5),
         "MTM's reconstruction": tokenizer.decode(model.reconstruct(codes, masks)),
     }
-    figure = Figure(figsize=(count, len(rows) * 1.15))
-    for place, axes in enumerate(figure.subplots(len(rows), count).flat):
-        row, column = divmod(place, count)
-        axes.imshow(list(rows.values())[row][column, 0].clamp(0, 1), cmap="gray", vmin=0, vmax=1)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        if column == 0:
-            axes.set_ylabel(list(rows)[row].replace(" ", "\n"), rotation=0, ha="right", va="center")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    shown = [PictureRow(label, "", (pixels.clamp(0, 1) * 255).round().byte()) for label, pixels in rows.items()]
+    labelled_grid([PicturePanel("", shown)], titles=False).save(path)
 
 
 def draw_curves(path: Path) -> None:
-    """Training losses of MTM and of the classifiers, and the classifiers' scores on held-out images."""
+    """Draw the training losses of MTM and of the classifiers, and the classifiers' scores on held-out images."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6))
     pretrain, losses, scores = figure.subplots(1, 3)
-    for axes, title, label in (
-        (pretrain, "MTM pre-training", "loss (nats per hidden code)"),
-        (losses, "classifiers", "loss"),
-        (scores, "held-out images", "top-1 (%)"),
-    ):
-        axes.set(title=title, xlabel="epoch", ylabel=label)
-        axes.grid(alpha=0.3)
+    pretrain.set(title="MTM pre-training", xlabel="epoch", ylabel="loss (nats per hidden code)")
+    losses.set(title="classifiers", xlabel="epoch", ylabel="loss")
+    scores.set(title="held-out images", xlabel="epoch", ylabel="top-1 (%)")
     pretrain.plot(*read_scalars(OUT / "mtm", "loss"))
     pretrain.axhline(np.log(CODEBOOK_SIZE), color="gray", linestyle=":", label=f"uniform guess, ln {CODEBOOK_SIZE}")
-    pretrain.legend()
     for name, (label, _) in CLASSIFIERS.items():
         losses.plot(*read_scalars(OUT / name, "loss"), label=label.strip())
         scores.plot(*read_scalars(OUT / name, "accuracy/top1"), marker=".", label=label.strip())
-    losses.legend()
-    scores.legend()
+    for axes in (pretrain, losses, scores):
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 
-def read_scalars(work_dir: Path, key: str) -> tuple[list[float], list[float]]:
-    """Epochs, with their fraction, and values of one logged number in the newest run of a work folder."""
-    newest = max(work_dir.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
-    lines = [json.loads(line) for line in newest.read_text().splitlines()]
-    trained = [line for line in lines if "iter" in line]
-    epochs_per_step = trained[-1]["epoch"] / trained[-1]["iter"]
-    found = [
-        (line["iter"] * epochs_per_step if "iter" in line else line["step"], line[key]) for line in lines if key in line
-    ]
-    return [epoch for epoch, _ in found], [value for _, value in found]
-
-
-def commonest_code_accuracy(train: StoreReader, val: StoreReader) -> float:
-    """Per cent of held-out codes that are the training set's commonest: the score of not looking at the image."""
-    commonest = np.bincount(train.read_all().ravel()).argmax()
-    return 100 * float((val.read_all() == commonest).mean())
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run every step and print what came out."""
-    args = parse_args(argv)
-    start = time.perf_counter()
-    images, labels, held_out = load_images()
-    stores = tokenise(images, labels, held_out)
-    store = StoreReader(stores["train"])
-    console.print(
-        f"Tokenised {len(images)} digits into {TOKENS}: {store.grid[0]} x {store.grid[1]} codes of "
-        f"{store.codebook_size} per image.",
-        soft_wrap=True,
-    )
-    run(["tools/inspect_store.py", "verify", str(stores["train"])], OUT / "verify.log")
-    write_images(images, held_out)
-    adapted = train_token_adapt()
-
-    results = [train_and_score(seed) for seed in range(args.seeds)]
-    draw_reconstructions(images[held_out], OUT / "reconstructions.png")
-    draw_curves(OUT / "curves.png")
+def results_table(adapted: dict[str, float], results: Sequence[dict[str, float]]) -> Table:
+    """Return what was stored and what was scored, over all seeds."""
 
     def shown(key: str, unit: str = "") -> str:
         values = [result[key] for result in results]
         spread = f" +- {statistics.stdev(values):.1f} ({len(values)} seeds)" if len(values) > 1 else ""
         return f"{statistics.mean(values):.1f}{unit}{spread}"
 
-    image_bytes, token_bytes = IMAGE_SIZE**2, store.section_bytes["tokens"] / len(store)
-    labels_and_checksums = (store.section_bytes["labels"] + store.section_bytes["checksums"]) / len(store)
+    train, val = StoreReader(TOKENS / "train"), StoreReader(TOKENS / "val")
+    image_bytes, token_bytes = IMAGE_SIZE**2, train.section_bytes["tokens"] / len(train)
+    labels_and_checksums = (train.section_bytes["labels"] + train.section_bytes["checksums"]) / len(train)
+    commonest = np.bincount(train.read_all().ravel()).argmax()
+    guessed = 100 * float((val.read_all() == commonest).mean())  # without a look at the image
     table = Table("", "", show_header=False)
     table.add_row("image bytes (8 x 8 grey)", str(image_bytes))
     table.add_row("stored bytes of its tokens", f"{token_bytes:.0f} ({100 * token_bytes / image_bytes:.0f} %)")
@@ -272,15 +153,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.add_row("codes under an affine change right, TokenAdapt", f"{adapted['token_adapt/affine_accuracy']:.1f} %")
     table.add_row("  change of the embeddings instead", f"{adapted['token_adapt/affine_accuracy_direct']:.1f} %")
     table.add_row("masked codes predicted right", shown("masked codes", " %"))
-    baseline = commonest_code_accuracy(store, StoreReader(stores["val"]))
-    table.add_row("  always guessing the commonest code", f"{baseline:.1f} %")
+    table.add_row("  always guessing the commonest code", f"{guessed:.1f} %")
     table.add_row(f"perplexity (a uniform guess has {CODEBOOK_SIZE})", shown("perplexity"))
     for name, (label, _) in CLASSIFIERS.items():
         table.add_row(label if label[0] == " " else f"top-1, {label}", shown(name, " %"))
-    console.print(table)
-    console.print(f"Pictures: {OUT / 'reconstructions.png'}, {OUT / 'curves.png'}", soft_wrap=True)
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run every step and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--seeds", type=int, default=1, choices=range(1, 11), metavar="N", help="train N times and give the spread"
+    )
+    args = parser.parse_args(argv)
+    start = time.perf_counter()
+    images, labels, splits = load_images()
+    write_data(images, labels, splits)
+    rows, columns = StoreReader(TOKENS / "train").grid
+    console.print(
+        f"Tokenised {len(images)} digits into {TOKENS}: {rows} x {columns} codes of {CODEBOOK_SIZE} per image."
+    )
+    run_command("tools/inspect_store.py", "verify", TOKENS / "train", log=OUT / "verify.log")
+    adapted = train_and_test(TOKEN_ADAPT_CONFIG, OUT / "tokenadapt")
+    results = [train_and_score(seed) for seed in range(args.seeds)]
+    draw_reconstructions(images[splits["val"]][:10], OUT / "reconstructions.png")
+    draw_curves(OUT / "curves.png")
+    console.print(results_table(adapted, results))
+    console.print(f"Pictures: {OUT / 'reconstructions.png'}, {OUT / 'curves.png'}")
     console.print(f"Took {time.perf_counter() - start:.0f} s.")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,34 +1,8 @@
 #!/usr/bin/env bash
-# Test as a Slurm job with one process for each GPU; more options for srun go into SRUN_ARGS, separated by blanks.
+# Test as a Slurm job with one process per GPU; more options for srun go into SRUN_ARGS, separated by blanks.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
 
-if [[ $# -lt 4 ]]; then
-    echo "Usage: bash $0 PARTITION JOB_NAME CONFIG CHECKPOINT [args of test.py...]" >&2
-    echo "Environment: GPUS=8 GPUS_PER_NODE=8 (at most GPUS) CPUS_PER_TASK=5 SRUN_ARGS=" >&2
-    exit 1
-fi
-
-PARTITION=$1
-JOB_NAME=$2
-ARGS=("$3" "$4" --launcher slurm)
-shift 4
-
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
-CPUS_PER_TASK=${CPUS_PER_TASK:-5}
-read -r -a SRUN_OPTIONS <<<"${SRUN_ARGS:-}"
-
-TOOLS="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-export PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}"
-# mmengine sets these to 1 in every distributed run, with a warning if they were not set.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
-
-exec srun -p "$PARTITION" \
-    --job-name="$JOB_NAME" \
-    --gres="gpu:$GPUS_PER_NODE" \
-    --ntasks="$GPUS" \
-    --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="$CPUS_PER_TASK" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_OPTIONS[@]+"${SRUN_OPTIONS[@]}"} \
-    python -u "$TOOLS/test.py" "${ARGS[@]}" "$@"
+need 4 "PARTITION JOB_NAME CONFIG CHECKPOINT [args of test.py...]" $# \
+    "GPUS=8 GPUS_PER_NODE=8 (at most GPUS) CPUS_PER_TASK=5 SRUN_ARGS="
+launch_slurm "$1" "$2" test.py "$3" "$4" --launcher slurm "${@:5}"

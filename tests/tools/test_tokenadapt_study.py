@@ -23,7 +23,7 @@ def cfg() -> Config:
 
 def test_fewer_images_train_for_as_many_steps(study: dict, cfg: Config) -> None:
     options = dict(option.split("=", 1) for option in study["run_options"](cfg, 45, 205, seed=1))
-    chosen = [int(place) for place in options["train_dataloader.dataset.indices"].strip("[]").split(",")]
+    chosen = [int(index) for index in options["train_dataloader.dataset.indices"].strip("[]").split(",")]
     assert len(set(chosen)) == 45 and chosen == sorted(chosen) and chosen[0] >= 0 and chosen[-1] < 205
     epochs = int(options["train_cfg.max_epochs"])
     assert epochs * (45 // 20) == 10 * (205 // 20)
@@ -74,5 +74,5 @@ def test_numbers_that_no_run_can_take_are_refused(study: dict, images: int, monk
     main = study["main"]
     monkeypatch.setitem(main.__globals__, "read_config", lambda path: cfg)
     monkeypatch.setattr(main.__globals__["DATASETS"], "build", lambda config: range(205))
-    with pytest.raises(SystemExit, match=f"--images {images} is not between a batch, 20, and all images, 205"):
+    with pytest.raises(ValueError, match=f"--images {images} is not between a batch, 20, and all images, 205"):
         main(["CONFIG", "--images", str(images)])

@@ -20,11 +20,12 @@ from seitpp.evaluation import ReconstructionMetric
 from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.progress import progress_bar
-from seitpp.registry import MODELS, TOKENIZERS
+from seitpp.registry import MODELS
+from seitpp.tokenizers import PatchKMeans
 
 
 def load_images(cfg: Config, loader: str) -> Iterator[Tensor]:
-    """Batches (B, C, H, W) of one of the config's loaders, as its model would see them."""
+    """Yield the batches (B, C, H, W) of one of the config's loaders, as its model would see them."""
     preprocessor = MODELS.build(cfg.data_preprocessor)
     batches = Runner.build_dataloader(dict(cfg[loader], num_workers=0, persistent_workers=False, pin_memory=False))
     with progress_bar(loader.replace("_", " ")) as advance:
@@ -34,36 +35,28 @@ def load_images(cfg: Config, loader: str) -> Iterator[Tensor]:
 
 
 def measure(cfg: Config, seed: int) -> dict[str, float]:
-    """Fit and score."""
+    """Fit k-means and score it."""
     set_random_seed(seed)
     options = cfg.model.tokenizer
-    tokenizer = TOKENIZERS.build(
-        dict(type="seitpp.PatchKMeans", image_size=options.image_size, patch_size=options.patch_size)
-    )
+    tokenizer = PatchKMeans(options.image_size, options.patch_size)
     tokenizer.fit(torch.cat(list(load_images(cfg, "train_dataloader"))), options.codebook_size, seed)
     metric, number = ReconstructionMetric(), 0
+    shared = {"pixel_range": tokenizer.pixel_range, "codebook_size": tokenizer.codebook_size}
     for images in load_images(cfg, "val_dataloader"):
         codes = tokenizer.encode(images)
-        facts = {"pixel_range": tokenizer.pixel_range, "codebook_size": tokenizer.codebook_size}
         triples = zip(images, tokenizer.decode(codes), codes, strict=True)
-        metric.process(
-            {}, [{"image": image, "reconstruction": again, "codes": own, **facts} for image, again, own in triples]
-        )
+        samples = [{"image": image, "reconstruction": again, "codes": own, **shared} for image, again, own in triples]
+        metric.process({}, samples)
         number += len(images)
     return metric.evaluate(number)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the scores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config of a tokenizer's training, with pixels in [0, 1]")
     parser.add_argument("--seed", type=counted_number, default=0, help="of the crops and of k-means (default: 0)")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the scores."""
-    args = parse_args(argv)
+    args = parser.parse_args(argv)
     cfg = read_config(args.config)
     check_run(cfg, "train")
     if "tokenizer" not in cfg.model:
@@ -71,7 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         for name, value in measure(cfg, args.seed).items():
             print(f"{name}: {value:.4f}")
-    return 0
 
 
 if __name__ == "__main__":

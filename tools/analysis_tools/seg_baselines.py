@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmseg.evaluation import IoUMetric
 from rich.console import Console
 from rich.table import Table
 
@@ -30,15 +31,7 @@ _BATCH = 16
 
 
 def count_pixels(dataset: TokenSegDataset, name: str = "counting") -> np.ndarray:
-    """Pixels of each class under each code.
-
-    Args:
-        dataset: Tokens and label maps; maps may be of any size, the code of a pixel is the one whose cell it is in.
-        name: What the progress bar says.
-
-    Returns:
-        Counts (K, C), int64, without ignored pixels.
-    """
+    """Count the pixels of each class under each code, (K, C) int64, without ignored ones; maps may be of any size."""
     info = dataset.metainfo
     num_classes = len(info["classes"])
     counts = np.zeros(info["codebook_size"] * num_classes, np.int64)
@@ -56,7 +49,7 @@ def count_pixels(dataset: TokenSegDataset, name: str = "counting") -> np.ndarray
 
 
 def codes_of_pixels(codes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The code in whose cell each pixel's centre lies; codes (H, W) to int64 of the given height and width."""
+    """Return the code in whose cell each pixel's centre lies; codes (H, W) to int64 of the given height and width."""
     rows, columns = (
         (2 * np.arange(pixels) + 1) * cells // (2 * pixels) for pixels, cells in zip(size, codes.shape, strict=True)
     )
@@ -64,17 +57,11 @@ def codes_of_pixels(codes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def scores(counts: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
-    """What mmseg's metric makes of a class predicted for each code.
-
-    Args:
-        counts: Pixels of each class under each code, (K, C).
-        prediction: Class of each code, (K,).
+    """Score a class predicted for each code (K,) by mmseg's metric on counts of pixels (K, C).
 
     Returns:
-        `mIoU`, `mAcc` and `aAcc` in percent, and `IoU`, that of each class, None where it is not defined.
+        `mIoU`, `mAcc` and `aAcc` in percent, and `IoU` per class, None where it is not defined.
     """
-    from mmseg.evaluation import IoUMetric
-
     num_classes = counts.shape[1]
     confusion = np.zeros((num_classes, num_classes), np.int64)  # predicted class, true class
     np.add.at(confusion, prediction, counts)
@@ -92,11 +79,7 @@ def scores(counts: np.ndarray, prediction: np.ndarray) -> dict[str, Any]:
 
 
 def baselines(train: np.ndarray, val: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Scores of both predictors.
-
-    Args:
-        train: Pixels of each class under each code in the training store, (K, C).
-        val: The same of the validation store.
+    """Score both predictors, from pixels of each class under each code (K, C) in either store.
 
     Returns:
         The `scores` of `constant`, with its `class`, and of `per_code`, with the `unseen_share` of validation pixels
@@ -116,11 +99,7 @@ def baselines(train: np.ndarray, val: np.ndarray) -> dict[str, dict[str, Any]]:
 
 
 def require_same_kind(train: TokenSegDataset, val: TokenSegDataset) -> None:
-    """Refuse stores whose codes or classes do not mean the same.
-
-    Raises:
-        ValueError: They differ.
-    """
+    """Raise a `ValueError` if codes or classes of two stores do not mean the same."""
     one, other = train.metainfo, val.metainfo
     if difference := class_difference(one["classes"], other["classes"]):
         raise ValueError(f"{val.store_path} has other classes than {train.store_path}: {difference}")
@@ -128,22 +107,22 @@ def require_same_kind(train: TokenSegDataset, val: TokenSegDataset) -> None:
     check_same_tokenizer(known[0], str(val.store_path), known[1], str(train.store_path))
 
 
-def show(facts: dict[str, Any]) -> None:
+def show(found: dict[str, Any]) -> None:
     """Print the scores side by side."""
-    table = Table(title=f"{facts['val']['store']}, percent")
+    table = Table(title=f"{found['val']['store']}, percent")
     for column in ("", "constant", "per code"):
         table.add_column(column, justify="right" if column else "left")
-    found = [facts["constant"], facts["per_code"]]
+    both = [found["constant"], found["per_code"]]
     for key in ("mIoU", "mAcc", "aAcc"):
-        table.add_row(key, *(f"{one[key]:.2f}" for one in found))
-    for index, name in enumerate(facts["classes"]):
-        values = [one["IoU"][index] for one in found]
+        table.add_row(key, *(f"{one[key]:.2f}" for one in both))
+    for index, name in enumerate(found["classes"]):
+        values = [one["IoU"][index] for one in both]
         table.add_row(f"IoU {name}", *("-" if value is None else f"{value:.2f}" for value in values))
     Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", metavar="TRAIN_STORE", help="token store with label maps, to count in")
     parser.add_argument("val", metavar="VAL_STORE", help="token store with label maps, to score on")
@@ -152,27 +131,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print the scores; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the scores."""
     args = parse_args(argv)
-    try:
-        train, val = (TokenSegDataset(store, preset=args.preset) for store in (args.train, args.val))
-        require_same_kind(train, val)
-        found = baselines(count_pixels(train, "training store"), count_pixels(val, "validation store"))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    facts = {
+    train, val = (TokenSegDataset(store, preset=args.preset) for store in (args.train, args.val))
+    require_same_kind(train, val)
+    found = {
         "train": {"store": args.train, "num_samples": len(train)},
         "val": {"store": args.val, "num_samples": len(val), "label_maps": val.metainfo.get("label_maps")},
         "classes": val.metainfo["classes"],
-        **found,
+        **baselines(count_pixels(train, "training store"), count_pixels(val, "validation store")),
     }
     if args.json:
-        print(json.dumps(facts))
+        print(json.dumps(found))
     else:
-        show(facts)
-    return 0
+        show(found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ is a sample of the store; one draw acts on pixels, embeddings and TokenAdapt's m
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +33,7 @@ _HOW_TO_GET_ONE = (
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; ones that contradict each other end the program with status 2."""
+    """Read the command line; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store")
     parser.add_argument("--token-adapt", type=Path, metavar="CHECKPOINT", help="a trained TokenAdapt")
@@ -43,7 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--checkpoint", type=Path, help="the tokenizer's weights (default: the file that the store names)"
     )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers of the samples to show")
+    which.add_argument("--samples", type=int, nargs="+", metavar="N", help="indices of the samples to show")
     which.add_argument("--count", type=int, default=6, help="how many to show, evenly spread (default: 6)")
     parser.add_argument("--seed", type=counted_number, default=0, help="of the draws (default: 0)")
     parser.add_argument(
@@ -56,7 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen_samples(args: argparse.Namespace, num_samples: int) -> list[int]:
-    """Numbers of the samples to show; `ValueError` if the store lacks one."""
+    """Return the indices of the samples to show; `ValueError` if the store lacks one."""
     samples = spread(num_samples, args.count) if args.samples is None else args.samples
     outside = [number for number in samples if not 0 <= number < num_samples]
     if outside:
@@ -67,7 +66,7 @@ def chosen_samples(args: argparse.Namespace, num_samples: int) -> list[int]:
 def load_token_adapt(
     config: Path, checkpoint: Path, store: Path, reader: StoreReader, tokenizer: Tokenizer
 ) -> TokenAdapt:
-    """The network, refused if it does not take the store's tokens."""
+    """Load the network; `ValueError` if it does not take the store's tokens."""
     model = read_config(config).get("model", {})
     if "token_adapt" not in model:
         raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
@@ -82,40 +81,28 @@ def load_token_adapt(
     return augment.load()
 
 
-def run(args: argparse.Namespace) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write both files."""
+    args = parse_args(argv)
+    forbid_pickled_code()
     reader = StoreReader(args.store)
     samples = chosen_samples(args, len(reader))
     tokenizer = tokenizer_from_store(reader, args.checkpoint).eval()
-    notes = [f"Samples {', '.join(map(str, samples))} of {args.store}, seed {args.seed}."]
-    network = None
     if args.token_adapt is None:
-        notes.append(_HOW_TO_GET_ONE)
+        network, note = None, _HOW_TO_GET_ONE
+        print(note)
     else:
         network = load_token_adapt(args.config, args.token_adapt, args.store, reader, tokenizer)
-        notes.append(f"TokenAdapt: {args.token_adapt}.")
+        note = f"TokenAdapt: {args.token_adapt}."
     tokens = torch.from_numpy(reader.read(samples).astype("int64"))
     panels = AugmentationPictures(tokenizer, tokens, network, args.seed).panels()
+    title = f"Augmentations of tokens of {type(tokenizer).__name__}"
+    notes = [f"Samples {', '.join(map(str, samples))} of {args.store}, seed {args.seed}.", note]
     with written_whole(args.out / "augmentations.png") as temporary:
         labelled_grid(panels).save(temporary, format="png", optimize=True)
     with written_whole(args.out / "augmentations.html") as temporary:
-        title = f"Augmentations of tokens of {type(tokenizer).__name__}"
         temporary.write_text(augmentation_page(panels, title, notes), encoding="utf-8")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
-    args = parse_args(argv)
-    forbid_pickled_code()
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if args.token_adapt is None:
-        print(_HOW_TO_GET_ONE)
     print(f"{args.out / 'augmentations.png'}, {args.out / 'augmentations.html'}")
-    return 0
 
 
 if __name__ == "__main__":
