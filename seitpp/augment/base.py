@@ -8,7 +8,7 @@ import inspect
 import math
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
@@ -47,12 +47,24 @@ class Augmentation(BaseTransform):
         """
         chosen = {key: options[key] for key in ("backend", "dynamic", "disable") if key in options}
         for name in self.compilable:
-            setattr(self, name, torch.compile(getattr(self, name), **chosen))
+            setattr(self, name, _compiled(getattr(self, name), chosen))
         return bool(self.compilable)
 
     def __repr__(self) -> str:
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+def _compiled(function: Callable[..., Tensor], options: Mapping[str, Any]) -> Callable[..., Tensor]:
+    """Compile a function whose first argument may be codes as stores keep them; inductor takes no type like uint16."""
+    compiled = torch.compile(function, **options)
+
+    def run(values: Tensor, *others: Any) -> Tensor:
+        if values.dtype in (torch.uint16, torch.uint32):
+            return compiled(values.int(), *others).to(values.dtype)
+        return compiled(values, *others)
+
+    return run
+
 
 
 class BatchTransform(Augmentation):

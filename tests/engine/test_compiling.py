@@ -126,7 +126,7 @@ CHAIN = [
 def augmented(preprocessor: TokenDataPreprocessor, size: int) -> list[torch.Tensor]:
     """Embeddings, soft targets, and a draw after them."""
     torch.manual_seed(size)
-    batch = {"inputs": torch.randint(0, 16, (size, 8, 8)), "gt_label": torch.arange(size) % 4}
+    batch = {"inputs": torch.randint(0, 16, (size, 8, 8)).to(torch.uint16), "gt_label": torch.arange(size) % 4}
     done = preprocessor({**batch, "sample_idx": torch.arange(size)}, training=True)
     return [done["inputs"], torch.stack([one.gt_score for one in done["data_samples"]]), torch.rand(1)]
 
