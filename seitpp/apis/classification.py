@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
 from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
-from seitpp.engine.finite_guard import predicted_scores
+from seitpp.engine.guards.finite import predicted_scores
 from seitpp.io.devices import check_device
 from seitpp.io.files import written_whole
 from seitpp.io.progress import progress_bar

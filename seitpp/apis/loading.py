@@ -10,7 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from seitpp.engine.grid_guard import check_input_size, check_positions, check_trained_on, seen_grid
+from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.io.config_file import read_config

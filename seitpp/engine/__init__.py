@@ -4,10 +4,8 @@ from seitpp.engine.accumulation import StepTrainLoop
 from seitpp.engine.adversarial_optim import AdversarialOptimWrapperConstructor, JointOptimWrapper
 from seitpp.engine.averaging import StepEMAHook
 from seitpp.engine.checkpointing import WholeCheckpointHook
-from seitpp.engine.class_guard import ClassGuardHook
 from seitpp.engine.compiling import CompileHook
-from seitpp.engine.finite_guard import FiniteGuardHook
-from seitpp.engine.hooks import CheckpointGuardHook, DataGuardHook, StepSeedHook
+from seitpp.engine.guards import CheckpointGuardHook, ClassGuardHook, DataGuardHook, FiniteGuardHook
 from seitpp.engine.knn_bank import KNNBankHook
 from seitpp.engine.late_scalars import LateRuntimeInfoHook
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
@@ -16,6 +14,7 @@ from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
 from seitpp.engine.segmentation_images import SegmentationImageHook
 from seitpp.engine.sharding import BlockFSDPStrategy
+from seitpp.engine.step_seed_hook import StepSeedHook
 
 __all__ = [
     "AdversarialOptimWrapperConstructor",

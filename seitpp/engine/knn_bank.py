@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from seitpp.datasets import common_numbers, num_shared, origins_of
-from seitpp.engine.hooks import DataGuardHook
+from seitpp.engine.guards import DataGuardHook
 from seitpp.io.checkpoint import shorten
 from seitpp.io.progress import progress_bar
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
@@ -48,7 +48,7 @@ class KNNBankHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Refuse models that no bank can be given to."""
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         if not hasattr(getattr(model, "head", None), "set_bank") or not hasattr(model, "backbone"):
             raise ValueError(
                 f"KNNBankHook fills the bank of a seitpp.KNNHead, but the model is a {type(model).__name__} with a "
@@ -60,7 +60,7 @@ class KNNBankHook(Hook):
         """Keep of the checkpoint's weights those of the parts that the model has."""
         if "state_dict" not in checkpoint:
             return  # refused by `CheckpointGuardHook`
-        model = _unwrapped(runner.model)
+        model = unwrapped(runner.model)
         found = {name.removeprefix("module."): value for name, value in checkpoint["state_dict"].items()}
         parts = {_part(name) for name in model.state_dict()}
         kept = {name: value for name, value in found.items() if _part(name) in parts}
@@ -73,7 +73,7 @@ class KNNBankHook(Hook):
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Encode the data set and hand its features to the head."""
-        model, dataset = _unwrapped(runner.model), DATASETS.build(self.dataset)
+        model, dataset = unwrapped(runner.model), DATASETS.build(self.dataset)
         self._check(runner, dataset)
         model.eval()
         with torch.no_grad(), autocast(enabled=getattr(runner.test_loop, "fp16", False)):
@@ -152,5 +152,5 @@ def _part(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     return model.module if is_model_wrapper(model) else model

@@ -141,7 +141,7 @@ def scale_lr(config: Config, world_size: int) -> None:
     config.optim_wrapper.optimizer.lr = before * factor
     config.auto_scale_lr = ConfigDict(enable=False, base_batch_size=base)
     message = (
-        f"Learning rate {before:g} is for {base} samples a step; this run has {samples} "
+        f"Learning rate {before:g} is for {base} samples per step; this run has {samples} "
         f"({world_size} processes x {_batch_size(config)} x {accumulated} accumulated), {rule} rule: "
         f"{before * factor:g}."
     )

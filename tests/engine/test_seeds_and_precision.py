@@ -15,7 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
-from seitpp.engine import AutocastOptimWrapper, StepSeedHook, hooks, launch
+from seitpp.engine import AutocastOptimWrapper, StepSeedHook, launch, step_seed_hook
 from seitpp.models import MTM, TokenDataPreprocessor
 from seitpp.structures.seeds import step_seed
 
@@ -69,7 +69,7 @@ class TestStepSeedHook:
 
     def test_draws_depend_on_the_rank(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first = draws_at(0, 5)
-        monkeypatch.setattr(hooks, "get_rank", lambda: 1)
+        monkeypatch.setattr(step_seed_hook, "get_rank", lambda: 1)
         assert not set(draws_at(0, 5)) & set(first)
 
 

@@ -115,7 +115,7 @@ def test_masked_code_score_of_two_processes_is_that_of_one(
 
 def test_resuming_on_one_process_is_refused(mtm_run: Run, tool: Callable, tmp_path: Path) -> None:
     line = ["--resume", mtm_run.work_dir / "epoch_1.pth", "--work-dir", tmp_path]
-    with pytest.raises(ValueError, match=r"with 4 samples a step .* on 2 processes, this run has 2 \(1\) on 1"):
+    with pytest.raises(ValueError, match=r"with 4 samples per step .* on 2 processes, this run has 2 \(1\) on 1"):
         tool("train.py", mtm_run.config, *line)
 
 

@@ -139,7 +139,7 @@ def test_resume_with_accumulation_equals_uninterrupted(
 def test_resume_at_another_batch_is_refused(tiny: Callable, tool: Callable, mtm_leaf: Path) -> None:
     config = tiny(mtm_leaf, epochs=1)
     tool("train.py", config)
-    with pytest.raises(ValueError, match="was trained with 2 samples a step"):
+    with pytest.raises(ValueError, match="was trained with 2 samples per step"):
         tool("train.py", config, "--resume", "--cfg-options", "train_dataloader.batch_size=1")
 
 

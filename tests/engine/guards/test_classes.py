@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_codebook, make_release
-from seitpp.engine.class_guard import _check_ignored, _check_several_classes, _compare_shifts
+from seitpp.engine.guards.classes import _check_ignored, _check_several_classes, _compare_shifts
 from seitpp.storage import StoreWriter
 from seitpp.structures.class_names import class_difference, is_wordnet_order
 
@@ -160,7 +160,7 @@ def test_data_without_names_are_scored_and_said(trained: Config, said: Callable,
     use(trained, tmp_path / "nameless", None)
     ((level, text),) = said(trained)
     assert level == "warning"
-    assert "nameless tells no class names: its class k is taken for class k of checkpoint" in text
+    assert "nameless has no class names: its class k is taken for class k of checkpoint" in text
 
 
 def test_checkpoint_without_names_takes_wordnet_order_for_granted(
@@ -171,7 +171,7 @@ def test_checkpoint_without_names_takes_wordnet_order_for_granted(
     torch.save(checkpoint, trained.load_from)
     use(trained, tmp_path / "wordnet", WORDNET)
     ((level, text),) = said(trained)
-    assert (level, text.split(": ")[0][-len("tells no class names") :]) == ("info", "tells no class names")
+    assert (level, text.split(": ")[0][-len("has no class names") :]) == ("info", "has no class names")
     use(trained, tmp_path / "plain", NAMES)
     ((level, _),) = said(trained)
     assert level == "warning"

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from helpers.shrinking import shrink
 from seitpp.apis import TokenClassificationInferencer, load_classifier
 from seitpp.benchmarking.synthetic import make_codebook, make_store
-from seitpp.engine import grid_guard
+from seitpp.engine.guards import grid as grid_guard
 from seitpp.export.export import export_classifier
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid

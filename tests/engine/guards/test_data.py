@@ -16,7 +16,8 @@ from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_codebook, make_release, make_store
-from seitpp.engine import CheckpointGuardHook, hooks
+from seitpp.engine.guards import CheckpointGuardHook
+from seitpp.engine.guards import checkpoint as checkpoint_guard
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
 from seitpp.storage import format as store_format
@@ -91,7 +92,7 @@ def test_embeddings_of_another_length(load: Callable, refusal: Callable, tmp_pat
     cfg = load(SEIT)
     cfg.model.backbone.code_dim = 16
     assert "takes embeddings of 16 values, the codebook" in (message := refusal(cfg))
-    assert message.endswith("has 32 a code; set model.backbone.code_dim to it")
+    assert message.endswith("has 32 per code; set model.backbone.code_dim to it")
 
 
 def test_codes_where_coefficients_are_expected(load: Callable, refusal: Callable, tmp_path: Path) -> None:
@@ -299,7 +300,7 @@ def test_resuming_with_another_batch_is_refused(trained: tuple[Config, Path], re
     cfg.load_from, cfg.resume = str(path), True
     cfg.train_dataloader.batch_size = 4
     message = refusal(cfg)
-    assert "was trained with 2 samples a step (1 accumulated batches) on 1 processes" in message
+    assert "was trained with 2 samples per step (1 accumulated batches) on 1 processes" in message
     assert "this run has 4 (1) on 1" in message
 
 
@@ -308,7 +309,7 @@ def test_resuming_with_other_accumulation_is_refused(trained: tuple[Config, Path
     cfg.load_from, cfg.resume = str(path), True
     cfg.train_dataloader.batch_size = 1
     cfg.optim_wrapper.accumulative_counts = 2
-    assert "this run has 2 (2) on 1: the number of iterations an epoch" in refusal(cfg)
+    assert "this run has 2 (2) on 1: iterations per epoch" in refusal(cfg)
 
 
 def runner_with(batch_size: int, warnings: list[str]) -> SimpleNamespace:
@@ -377,11 +378,11 @@ def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest
     warnings: list[str] = []
     checkpoint = resumable()
     guard = CheckpointGuardHook(strict=False)
-    monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
+    monkeypatch.setattr(checkpoint_guard, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, warnings), checkpoint)
     guard.after_load_checkpoint(runner_with(512, warnings), checkpoint)
     assert warnings == []
-    monkeypatch.setattr(hooks, "get_world_size", lambda: 4)
+    monkeypatch.setattr(checkpoint_guard, "get_world_size", lambda: 4)
     guard.after_load_checkpoint(runner_with(1024, warnings), checkpoint)
     (warning,) = warnings
     assert "world size changed from 8 to 4 processes" in warning
@@ -391,10 +392,10 @@ def test_another_world_size_with_the_same_batch_is_a_warning(monkeypatch: pytest
 def test_another_world_size_with_another_batch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = resumable()
     guard = CheckpointGuardHook(strict=False)
-    monkeypatch.setattr(hooks, "get_world_size", lambda: 8)
+    monkeypatch.setattr(checkpoint_guard, "get_world_size", lambda: 8)
     guard.before_save_checkpoint(runner_with(512, []), checkpoint)
-    monkeypatch.setattr(hooks, "get_world_size", lambda: 4)
-    with pytest.raises(ValueError, match=r"4096 samples a step .* on 8 processes, this run has 2048 \(1\) on 4"):
+    monkeypatch.setattr(checkpoint_guard, "get_world_size", lambda: 4)
+    with pytest.raises(ValueError, match=r"4096 samples per step .* on 8 processes, this run has 2048 \(1\) on 4"):
         guard.after_load_checkpoint(runner_with(512, []), checkpoint)
 
 

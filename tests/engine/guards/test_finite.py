@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from seitpp.engine import FiniteGuardHook, finite_guard, launch
+from seitpp.engine import FiniteGuardHook, launch
+from seitpp.engine.guards import finite as finite_guard
 from seitpp.evaluation import MaskedCodeMetric, ReconstructionMetric, TokenAdaptMetric
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models.knn_head import KNNHead
