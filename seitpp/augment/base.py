@@ -54,6 +54,7 @@ class Augmentation(BaseTransform):
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
+
 def _compiled(function: Callable[..., Tensor], options: Mapping[str, Any]) -> Callable[..., Tensor]:
     """Compile a function whose first argument may be codes as stores keep them; inductor takes no type like uint16."""
     compiled = torch.compile(function, **options)
@@ -64,7 +65,6 @@ def _compiled(function: Callable[..., Tensor], options: Mapping[str, Any]) -> Ca
         return compiled(values, *others)
 
     return run
-
 
 
 class BatchTransform(Augmentation):
