@@ -1,4 +1,4 @@
-"""What a metric says of predictions that are no numbers, in place of a score."""
+"""The error that a metric raises in place of a score where predictions are NaN or infinite."""
 
 from collections.abc import Iterable
 from math import isfinite

@@ -1,4 +1,4 @@
-"""mmseg's IoU scores with what they were measured on: the sizes of the label maps, which decide a score's meaning."""
+"""mmseg's IoU scores, with the sizes of the label maps that they were measured on."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ from seitpp.registry import METRICS
 class LabelSizeIoUMetric(IoUMetric):
     """`mmseg.IoUMetric` that logs the sizes of the label maps it compared, and may report each class.
 
-    A prediction has the size of its sample's label map, so a store decides whether scores are at the training's size
+    A prediction has the size of its sample's label map, so the store decides whether scores are at the training's size
     or at that of the original images.
 
-    A class that no label has is named in the log and counted in the result's `classes_without_labels`: its IoU is 0
-    where it is predicted, and it is left out of the mean where it is not, so that the mean says nothing about it.
+    A class that occurs in no label is named in the log and counted in the result's `classes_without_labels`: its IoU
+    is 0 where it is predicted, and it is left out of the mean where it is not, so the mean says nothing about it.
 
     Args:
         per_class: Whether the result has an entry `IoU/CLASS` for each class that occurs in labels or predictions, in
@@ -40,7 +40,7 @@ class LabelSizeIoUMetric(IoUMetric):
         self.results[known:] = [(*areas, size) for areas, size in zip(self.results[known:], sizes, strict=True)]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """The scores of all samples, in percent.
+        """Return the scores of all samples, in percent.
 
         Raises:
             ValueError: No pixel has a label, or another value means "ignore" than in the label maps.
@@ -68,7 +68,7 @@ class LabelSizeIoUMetric(IoUMetric):
         return metrics
 
     def _absent_classes(self, areas: list[tuple]) -> list[str]:
-        """Names of the classes that no label has; logged with what becomes of them."""
+        """Return the names of classes that occur in no label, and log what becomes of them."""
         _, union, _, labelled = (sum(part) for part in zip(*areas, strict=True))
         if not labelled.sum():
             raise ValueError(
@@ -87,7 +87,7 @@ class LabelSizeIoUMetric(IoUMetric):
 
 
 def _described(sizes: Sequence[tuple[int, int]]) -> str:
-    """One size, or how many there are and between which they lie, by area."""
+    """Name one size, or the number of sizes with the smallest and the largest by area."""
     different = sorted(set(sizes), key=lambda size: size[0] * size[1])
     smallest, largest = (f"{height} x {width}" for height, width in (different[0], different[-1]))
     return smallest if len(different) == 1 else f"{len(different)} sizes from {smallest} to {largest}"

@@ -1,4 +1,4 @@
-"""How well MTM predicts hidden codes: accuracy and perplexity, beside what a uniform guess would score."""
+"""How well MTM predicts hidden codes: accuracy and perplexity, with the score of a uniform guess."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from seitpp.registry import METRICS
 class MaskedCodeMetric(BaseMetric):
     """Sums over every hidden code of the data set, exact for any batch size and number of processes.
 
-    Results: `accuracy` in per cent, `nll` in nats a code, `perplexity` (its exponential), and `uniform_nll`, the
-    natural logarithm of K that a uniform guess scores.
+    Results: `accuracy` in percent, `nll` in nats per code, `perplexity` (its exponential), and `uniform_nll`, the
+    natural logarithm of K, which a uniform guess scores.
 
     Args:
         collect_device: mmengine's.
@@ -27,12 +27,12 @@ class MaskedCodeMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep each sample's sums; one entry a sample is what lets mmengine cut off padding."""
+        """Keep sums, with one entry per sample, so that mmengine can cut off padding."""
         for sample in data_samples:
             self.results.append(tuple(sample[key] for key in ("num_correct", "num_codes", "nll", "codebook_size")))
 
     def compute_metrics(self, results: list[tuple[int, int, float, int]]) -> dict[str, float]:
-        """Total over the data set."""
+        """Return totals over the data set."""
         correct, codes, nll, codebook_sizes = zip(*results, strict=True)
         check_scorable(self, nll, "nll of hidden codes")
         mean_nll = math.fsum(nll) / sum(codes)

@@ -8,17 +8,15 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from seitpp.evaluation.finite import check_scorable
 from seitpp.registry import METRICS
-
-# What an exact reconstruction counts as; its ratio is infinite, and one such image would make the mean so.
-_MOST_DECIBELS = 100.0
+from seitpp.tokenizers.psnr import psnr_of_error
 
 
 class _Sample(NamedTuple):
-    """What the data set's scores need of one image."""
+    """What the scores of the data set need of one image."""
 
     psnr: float
     ssim: float
@@ -27,18 +25,10 @@ class _Sample(NamedTuple):
     codebook_size: int
 
 
-def image_psnr(reconstructed: Tensor, images: Tensor, data_range: float) -> Tensor:
-    """Peak signal-to-noise ratio of each image, (B,), in dB, at most 100; images (B, C, H, W)."""
-    ratio = peak_signal_noise_ratio(
-        reconstructed, images, data_range=float(data_range), reduction="none", dim=(1, 2, 3)
-    )
-    return ratio.clamp(max=_MOST_DECIBELS)
-
-
 def image_ssim(reconstructed: Tensor, images: Tensor, data_range: float) -> Tensor:
-    """Structural similarity of each image, (B,), at most 1 (Wang et al. 2004); images (B, C, H, W), 11 pixels or more.
+    """Return the structural similarity of each image, (B,), at most 1 (Wang et al. 2004).
 
-    Gaussian window of 11 pixels and deviation 1.5 around each pixel of each colour channel, images mirrored at their
+    Images (B, C, H, W) have sides of 11 pixels or more. Gaussian window of 11 pixels and deviation 1.5 around each pixel of each colour channel, images mirrored at their
     borders; as torchmetrics does. Values must begin at 0: the measure is not the same after a shift.
     """
     if min(images.shape[-2:]) < 11:
@@ -58,7 +48,7 @@ class ReconstructionMetric(BaseMetric):
     clamped to the pixel range first, as when they are saved.
 
     Results: `psnr` in dB and `ssim`, means over images; `mse`, mean squared error of pixels scaled to [0, 1];
-    `codebook_use`, per cent of all codes that occur; `code_perplexity`, the exponential of the entropy of their
+    `codebook_use`, percentage of all codes that occur; `code_perplexity`, the exponential of the entropy of their
     frequencies: K if all were equally frequent.
 
     Args:
@@ -72,31 +62,26 @@ class ReconstructionMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Score a batch; one entry a sample is what lets mmengine cut off padding."""
+        """Score a batch, with one entry per sample, so that mmengine can cut off padding."""
         low, high = data_samples[0]["pixel_range"]
         images, reconstructed = (
             (torch.stack([sample[key] for sample in data_samples]).float() - low) / (high - low)
             for key in ("image", "reconstruction")
         )
         reconstructed = reconstructed.clamp(0, 1)
-        scores = torch.stack(
-            (
-                image_psnr(reconstructed, images, 1.0),
-                image_ssim(reconstructed, images, 1.0),
-                (reconstructed - images).square().mean(dim=(1, 2, 3)),
-            ),
-            dim=1,
-        ).tolist()
+        errors = (reconstructed - images).square().mean(dim=(1, 2, 3))
+        scores = (psnr_of_error(errors), image_ssim(reconstructed, images, 1.0), errors)
         size = data_samples[0]["codebook_size"]
         # The smallest type, since the codes of the whole data set are gathered.
         codes = torch.stack([sample["codes"].flatten() for sample in data_samples]).cpu().numpy()
         codes = codes.astype(np.min_scalar_type(size - 1))
         self.results.extend(
-            _Sample(*sample, codes=own, codebook_size=size) for sample, own in zip(scores, codes, strict=True)
+            _Sample(*sample, codes=own, codebook_size=size)
+            for *sample, own in zip(*(values.tolist() for values in scores), codes, strict=True)
         )
 
     def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:
-        """Means and code frequencies over the data set."""
+        """Return means and code frequencies over the data set."""
         psnr, ssim, mse, codes, sizes = zip(*results, strict=True)
         check_scorable(self, mse, "reconstruction")
         counts = np.bincount(np.concatenate(codes), minlength=sizes[0])

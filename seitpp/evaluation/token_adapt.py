@@ -1,4 +1,4 @@
-"""How well TokenAdapt predicts the tokens of an augmented image, against doing without it."""
+"""How well TokenAdapt predicts the tokens of an augmented image, compared with doing without it."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +10,7 @@ from torch import Tensor
 from seitpp.evaluation.finite import check_scorable
 from seitpp.models.token_adapt.pretrain import PREDICTIONS
 from seitpp.registry import METRICS
-
-_LEAST_ERROR = 1e-10  # an exact image counts as 100 dB
+from seitpp.tokenizers.psnr import psnr_of_error
 
 
 @METRICS.register_module()
@@ -21,7 +20,7 @@ class TokenAdaptMetric(BaseMetric):
     Exact for any batch size and number of processes but for augmentations that mix samples, whose partners are found
     in the batch.
 
-    Results, for each augmentation NAME of the model's `eval_augments`: `NAME_accuracy`, per cent of tokens;
+    Results, for each augmentation NAME of the model's `eval_augments`: `NAME_accuracy`, percentage of tokens;
     `NAME_accuracy_direct`, when the augmentation is applied to the tokens' embeddings instead and the nearest code
     taken; `NAME_accuracy_copy`, when the input's tokens are copied; `NAME_accuracy_reencode`, when they are decoded,
     augmented as pixels and encoded again, many times the cost. `NAME_psnr` and so on: of the decoded tokens to the
@@ -39,22 +38,21 @@ class TokenAdaptMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep a batch's scores; one entry a sample is what lets mmengine cut off padding."""
+        """Keep a batch's scores, with one entry per sample, so that mmengine can cut off padding."""
         self.results.extend((sample["token_adapt_names"], sample["token_adapt_scores"]) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[tuple[str, ...], Tensor]]) -> dict[str, float]:
-        """Means over the data set."""
+        """Return means over the data set."""
         names = results[0][0]
         scores = torch.stack([row for _, row in results]).double()  # (N, augmentations, predictions, 2)
         check_scorable(self, scores[:, :, 0, 0].sum(dim=1).tolist(), "map of TokenAdapt")
         accuracy = 100 * scores[..., 0].mean(dim=0)
-        psnr = (-10 * scores[..., 1].clamp(min=_LEAST_ERROR).log10()).mean(dim=0)
+        psnr = psnr_of_error(scores[..., 1]).mean(dim=0)
         metrics = {"accuracy": float(accuracy[:, 0].mean())}
         for number, name in enumerate(names):
-            for place, kind in enumerate(PREDICTIONS):
+            for kind, *scored in zip(PREDICTIONS, accuracy[number].tolist(), psnr[number].tolist(), strict=True):
                 suffix = "" if kind == "token_adapt" else f"_{kind}"
-                if kind != "tokenizer" and not math.isnan(accuracy[number, place]):
-                    metrics[f"{name}_accuracy{suffix}"] = float(accuracy[number, place])
-                if not math.isnan(psnr[number, place]):
-                    metrics[f"{name}_psnr{suffix}"] = float(psnr[number, place])
+                for score, value in zip(("accuracy", "psnr"), scored, strict=True):
+                    if not math.isnan(value) and (kind, score) != ("tokenizer", "accuracy"):
+                        metrics[f"{name}_{score}{suffix}"] = value
         return metrics

@@ -22,6 +22,7 @@ from seitpp.io.checkpoint import shorten
 from seitpp.storage import StoreReader, store_stats
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.encoding import encode_pixels
+from seitpp.tokenizers.psnr import image_psnr
 from seitpp.visualization.pictures import reconstruction_grid
 
 _SAMPLE_IMAGES = 64
@@ -112,7 +113,7 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     samples, names, pixels = _sample(plan, totals)
     tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
     decoded = _decode(plan.tokenizer, tokens, plan.job.device)
-    psnr = None if decoded is None else psnr_of(pixels, decoded)
+    psnr = None if decoded is None else image_psnr(decoded.double(), pixels.double(), 255)
     source_bytes = totals.source_bytes / totals.num_samples
     same = None if reader is None else (reader.read(samples) == tokens.numpy()).reshape(len(samples), -1).mean(axis=1)
     report = TokenizeReport(
@@ -173,12 +174,6 @@ def unreadable_list(totals: Totals) -> bytes:
         for _, name, reason in totals.unreadable
     )
     return "".join(lines).encode("utf-8", "surrogateescape")
-
-
-def psnr_of(images: Tensor, decoded: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each 8-bit image (B, C, H, W), (B,), in dB; at most 88, for equal ones too."""
-    error = (images.double() - decoded.double()).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / error.clamp_min(1e-4))
 
 
 def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:

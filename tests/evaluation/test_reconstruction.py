@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from seitpp.evaluation import ReconstructionMetric
-from seitpp.evaluation.reconstruction import image_psnr, image_ssim
+from seitpp.evaluation.reconstruction import image_ssim
+from seitpp.tokenizers.psnr import image_psnr
 
 
 def sample(image: Tensor, reconstruction: Tensor, codes: list[int], low: float = 0.0, size: int = 8) -> dict:

@@ -15,7 +15,7 @@ from PIL import Image
 from seitpp.ingest import TokenizeJob, Totals, make_plan, make_report, report_folder, tokenize
 from seitpp.ingest.fitting import spread
 from seitpp.ingest.processes import Processes
-from seitpp.ingest.report import psnr_of, unreadable_list
+from seitpp.ingest.report import unreadable_list
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import PatchKMeans
 from seitpp.visualization.pictures import reconstruction_grid
@@ -61,15 +61,6 @@ def test_psnr_is_that_of_the_round_trip(class_folder: Callable, make_job: Callab
         psnr.append(10 * math.log10(255**2 / float(((decoded - images * 255) ** 2).mean())))
     assert report.psnr_db == pytest.approx(np.mean(psnr), abs=1e-3)
     assert report.psnr_db_min == pytest.approx(min(psnr), abs=1e-3)
-
-
-def test_psnr_by_hand() -> None:
-    images = torch.full((3, 3, 4, 4), 100, dtype=torch.uint8)
-    decoded = images.clone()
-    decoded[1] += 1
-    decoded[2] = 110
-    expected = [20 * math.log10(255) + 40, 20 * math.log10(255), 20 * math.log10(25.5)]
-    assert psnr_of(images, decoded).tolist() == pytest.approx(expected)
 
 
 def test_left_out_images_are_listed_with_their_reasons(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from helpers.golden import golden_vit_vqgan, golden_weights, load_golden
 from seitpp.converters.tokenizers import from_published
-from seitpp.evaluation.reconstruction import image_psnr
 from seitpp.models import VQTokenizerTrainer
 from seitpp.registry import MODELS
+from seitpp.tokenizers.psnr import image_psnr
 
 STACK = dict(dims=16, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
 VIT = dict(
