@@ -69,7 +69,7 @@ def make_token_pairs(
         "images": _described(cfg.train_dataloader.dataset),
         "group_size": group_size,
         "groups_per_part": groups_per_part,
-        **model.pair_facts(),
+        **model.pair_metadata(),
         "seed": seed,
     }
     writer = TokenPairWriter(out, metadata)

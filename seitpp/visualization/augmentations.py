@@ -69,7 +69,7 @@ class AugmentationPictures:
         rows, columns = tokens.shape[1:3]
         # Those of TokenAdapt's map, also where there is none: so draws are the same with and without it.
         self.map_grid = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
-        self.out_grid = self.map_grid if token_adapt is None else token_adapt.out_map_places
+        self.out_grid = self.map_grid if token_adapt is None else token_adapt.out_map_grid
         self.partner = torch.arange(len(tokens)).roll(-1)
         self._embeddings = self._embedded()
 

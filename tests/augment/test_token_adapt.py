@@ -355,7 +355,7 @@ def test_codes_without_a_codebook_are_refused() -> None:
 
 
 def test_a_crop_that_does_not_fit_names_what_to_set() -> None:
-    with pytest.raises(ValueError, match=r"maps of 12 x 12 places .* was given 16 x 16; set token_adapt.out_grid, or"):
+    with pytest.raises(ValueError, match=r"maps of 12 x 12 positions .* was given 16 x 16; set token_adapt.out_grid"):
         TokenAdaptAugment(network())(batch())
 
 

@@ -52,7 +52,7 @@ def groups(model: TokenAdaptPretrain) -> list[tuple]:
 @pytest.fixture
 def folder(model: TokenAdaptPretrain, groups: list[tuple], tmp_path: Path) -> Path:
     sizes = {"num_pairs": GROUP * GROUPS, "group_size": GROUP, "groups_per_part": 2}
-    writer = TokenPairWriter(tmp_path / "pairs", {**sizes, **model.pair_facts()})
+    writer = TokenPairWriter(tmp_path / "pairs", {**sizes, **model.pair_metadata()})
     for number in range(GROUPS // 2):
         _, sources, targets, draws = zip(*groups[2 * number : 2 * number + 2], strict=True)
         arrays = [
@@ -108,7 +108,7 @@ def test_one_group_gives_exactly_the_loss_on_the_fly(
 
 def test_it_tells_what_made_the_pairs(model: TokenAdaptPretrain, folder: Path) -> None:
     dataset = TokenPairDataset("pairs", str(folder.parent))
-    assert dataset.metainfo == {**model.pair_facts(), "num_pairs": GROUP * GROUPS}
+    assert dataset.metainfo == {**model.pair_metadata(), "num_pairs": GROUP * GROUPS}
     assert dataset.store_path == str(folder)
 
 

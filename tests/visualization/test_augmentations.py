@@ -43,7 +43,7 @@ class Enlarging(torch.nn.Module):
     """Stands in for TokenAdapt: a map shows each embedding four times, and reversing takes their mean."""
 
     regresses = False
-    out_map_places = (8, 8)
+    out_map_grid = (8, 8)
 
     def convert(self, embeddings: Tensor) -> Tensor:
         return embeddings.repeat_interleave(2, -1).repeat_interleave(2, -2)

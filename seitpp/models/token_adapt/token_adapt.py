@@ -1,14 +1,15 @@
 """TokenAdapt: tokens to a feature map that image augmentations can act on, and back (SeiT++, Sec. 3.3, eq. 2).
 
 The conversion f makes a map S = f(Z) of twice the grid's rows and columns, an augmentation A acts on S, and the
-reversal g scores the codebook for every place of A(S). This module knows the networks alone: `TokenAdaptPretrain`
-trains them, `seitpp.augment.TokenAdaptAugment` puts them around augmentations.
+reversal g scores the codebook at every position of A(S). These are the networks alone: `TokenAdaptPretrain` trains
+them, `seitpp.augment.TokenAdaptAugment` puts them around augmentations.
 
-Legend: B samples, H x W tokens before and h x w after the augmentation, K codes, D values a code, C width of the
+Legend: B samples, H x W tokens before and h x w after the augmentation, K codes, D values per code, C width of the
 transformers, M channels of the map.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,121 +22,11 @@ from torch import Tensor
 from seitpp.layers.positions import sincos_position_table
 from seitpp.layers.tanh_transformer import TanhTransformer
 from seitpp.registry import MODELS
+from seitpp.structures.grid_record import by
 from seitpp.tokenizers.codebook import best_scored_codes
 
-# Places of the map that a token is high and wide, before and after.
+# Height and width of a token in positions of the map, before and after.
 _MAP_STRIDE = 2
-
-
-@dataclass(frozen=True)
-class CodeTables:
-    """What the conversion's first layers make of a code and of a place, to be looked up for a frozen network.
-
-    The first block's norm subtracts the mean of code plus place, which is the sum of their means, and a linear layer of
-    a sum is the sum of its parts: of norm and layer only the division by the deviation is left to do.
-
-    Attributes:
-        embedded: Embedded codes, (K, C).
-        codes_qkv: Their part in the first block's queries, keys and values, (K, Q), before that division; or None.
-        places_qkv: The places' part, (1, H W, Q).
-        qkv_bias: What is added after it, (Q,).
-    """
-
-    embedded: Tensor
-    codes_qkv: Tensor | None = None
-    places_qkv: Tensor | None = None
-    qkv_bias: Tensor | None = None
-
-    def to(self, dtype: torch.dtype) -> "CodeTables":
-        """For a network of another type; in a shorter one the sum of the parts would be rounded too often."""
-        return self if dtype == self.embedded.dtype else CodeTables(self.embedded.to(dtype))
-
-
-class _GridTransformer(nn.Module):
-    """What both directions share: a tanh transformer on the places of one grid, with fixed sine-cosine positions.
-
-    Args:
-        grid: Rows and columns of tokens.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
-
-    positions: Tensor
-
-    def __init__(self, grid: tuple[int, int], dims: int, **stack: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.transformer = TanhTransformer(dims, **stack)
-        # A function of the grid alone: weights fit any grid, and no checkpoint carries it.
-        self.register_buffer("positions", sincos_position_table(grid, dims), persistent=False)
-
-
-class MapConversion(_GridTransformer):
-    """f: embeddings of a grid of tokens to a map of 2 x 2 places a token.
-
-    Args:
-        code_dim: Values a code, D.
-        map_dims: Channels of the map, M.
-        grid: Rows and columns of tokens, H and W.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
-
-    def __init__(self, code_dim: int, map_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
-        super().__init__(grid, dims, **stack)
-        self.embed = nn.Linear(code_dim, dims)
-        self.to_map = nn.ConvTranspose2d(dims, map_dims, _MAP_STRIDE, stride=_MAP_STRIDE)
-
-    def forward(self, embedded: Tensor) -> Tensor:
-        """What `embed` made of the tokens, row by row (B, H W, C), to the map (B, M, 2H, 2W)."""
-        return self._map_of(self.transformer(embedded + self.positions))
-
-    def code_tables(self, codebook: Tensor) -> CodeTables:
-        """What can be known of each code of the codebook (K, D) before it is seen."""
-        embedded, first = self.embed(codebook), self.transformer.layers[0]
-        weight = (first.qkv.weight * first.norm1.weight).T
-
-        def part(rows: Tensor) -> Tensor:
-            return (rows - rows.mean(dim=-1, keepdim=True)) @ weight
-
-        return CodeTables(embedded, part(embedded), part(self.positions), first.qkv.weight @ first.norm1.bias)
-
-    def from_codes(self, codes: Tensor, tables: CodeTables) -> Tensor:
-        """Codes, row by row (B, H W), to the map (B, M, 2H, 2W); not differentiable."""
-        x, qkv = F.embedding(codes, tables.embedded) + self.positions, None
-        if tables.codes_qkv is not None and len(codes):  # torch warns of the deviation of nothing
-            variance = x.var(dim=-1, unbiased=False, keepdim=True)
-            scale = (variance + self.transformer.layers[0].norm1.eps).rsqrt_()
-            qkv = F.embedding(codes, tables.codes_qkv).add_(tables.places_qkv).mul_(scale).add_(tables.qkv_bias)
-        return self._map_of(self.transformer(x, qkv))
-
-    def _map_of(self, x: Tensor) -> Tensor:
-        return self.to_map(x.movedim(1, 2).unflatten(2, self.grid))
-
-
-class MapReversal(_GridTransformer):
-    """g: a map of 2 x 2 places a token to scores over the codebook, or to the tokens' values.
-
-    Args:
-        map_dims: Channels of the map, M.
-        out_dims: Codes K, or values D that are regressed.
-        grid: Rows and columns of tokens, h and w.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
-
-    def __init__(self, map_dims: int, out_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
-        super().__init__(grid, dims, **stack)
-        self.from_map = nn.Conv2d(map_dims, dims, _MAP_STRIDE, stride=_MAP_STRIDE)
-        self.head = nn.Linear(dims, out_dims)
-
-    def features(self, maps: Tensor) -> Tensor:
-        """Maps (B, M, 2h, 2w) to what `head` reads, row by row, (B, h w, C)."""
-        return self.transformer(self.from_map(maps).flatten(2).movedim(1, 2) + self.positions)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps (B, M, 2h, 2w) to logits or values, (B, h, w, K or D)."""
-        return self.head(self.features(maps)).unflatten(1, self.grid)
 
 
 @MODELS.register_module()
@@ -148,7 +39,7 @@ class TokenAdapt(BaseModule):
     Args:
         codebook_size: Number of codes K that the reversal scores; None for tokens without a codebook (DCT
             coefficients), whose values it regresses.
-        code_dim: Values a token, D: those of its code, or its own.
+        code_dim: Values per token, D: those of its code, or its own.
         grid: Height and width, in tokens, of what is converted; one number for a square.
         out_grid: Height and width, in tokens, of what is reversed: after the augmentation, which may crop.
         dims: Width C of both transformers, divisible by 4.
@@ -157,11 +48,13 @@ class TokenAdapt(BaseModule):
         head_dims: Width of a head.
         mlp_dims: Hidden width of a block's MLP.
         map_dims: Channels of the map, M; by default D.
-        init_cfg: mmengine's; weights start as Xavier's uniform without it.
+        init_cfg: mmengine's; without it weights start as Xavier's uniform.
 
     Attributes:
         mean: (regression) Mean of each of the D values over the data, subtracted before and added after; 0 at first.
         std: (regression) Deviation of each of the D values, divided by before and multiplied with after; 1 at first.
+        map_grid: Rows and columns of the map that `convert` makes.
+        out_map_grid: Rows and columns of the map that `reverse` takes.
     """
 
     map_stride = _MAP_STRIDE
@@ -185,8 +78,9 @@ class TokenAdapt(BaseModule):
         super().__init__(init_cfg)
         self.codebook_size = codebook_size
         self.code_dim = code_dim
-        self.grid = _pair("grid", grid)
-        self.out_grid = _pair("out_grid", out_grid)
+        self.grid, self.out_grid = _pair("grid", grid), _pair("out_grid", out_grid)
+        self.map_grid = (self.grid[0] * _MAP_STRIDE, self.grid[1] * _MAP_STRIDE)
+        self.out_map_grid = (self.out_grid[0] * _MAP_STRIDE, self.out_grid[1] * _MAP_STRIDE)
         self.map_dims = code_dim if map_dims is None else map_dims
         sizes = {"code_dim": code_dim, "dims": dims, "depth": depth, "num_heads": num_heads, "head_dims": head_dims}
         sizes |= {"mlp_dims": mlp_dims, "map_dims": self.map_dims}
@@ -203,23 +97,13 @@ class TokenAdapt(BaseModule):
 
     @property
     def regresses(self) -> bool:
-        """Whether `reverse` gives values and not logits."""
+        """Whether `reverse` returns values and not logits."""
         return self.codebook_size is None
 
-    @property
-    def map_places(self) -> tuple[int, int]:
-        """Rows and columns of the map that `convert` makes."""
-        return self.grid[0] * _MAP_STRIDE, self.grid[1] * _MAP_STRIDE
-
-    @property
-    def out_map_places(self) -> tuple[int, int]:
-        """Rows and columns of the map that `reverse` takes."""
-        return self.out_grid[0] * _MAP_STRIDE, self.out_grid[1] * _MAP_STRIDE
-
     def init_weights(self) -> None:
-        """Xavier's uniform for every matrix, convolutions as the linear layers that they are; biases start at 0.
+        """Initialise as `init_cfg` says, by default every matrix with Xavier's uniform and biases with 0.
 
-        With an `init_cfg` what it says instead.
+        Convolutions are initialised as the linear layers that they are.
         """
         super().init_weights()
         if self.init_cfg is not None:
@@ -231,7 +115,7 @@ class TokenAdapt(BaseModule):
                     nn.init.zeros_(module.bias)
 
     def convert(self, embeddings: Tensor) -> Tensor:
-        """S = f(Z).
+        """Compute S = f(Z).
 
         Args:
             embeddings: Z, (B, D, H, W).
@@ -240,11 +124,11 @@ class TokenAdapt(BaseModule):
             The map, (B, M, 2H, 2W).
 
         Raises:
-            ValueError: D, or H and W, are others than configured.
+            ValueError: D, H or W is not as configured.
         """
         if embeddings.ndim != 4 or embeddings.shape[1] != self.code_dim:
             raise ValueError(
-                f"TokenAdapt converts {self.code_dim} values a token, but was given {tuple(embeddings.shape)}; set "
+                f"TokenAdapt converts {self.code_dim} values per token, but was given {tuple(embeddings.shape)}; set "
                 "token_adapt.code_dim to what the codebook or the store has"
             )
         self._check_grid(embeddings.shape[-2:])
@@ -253,35 +137,57 @@ class TokenAdapt(BaseModule):
             values = (values - self.mean) / self.std
         return self.conversion(self.conversion.embed(values.to(self.conversion.embed.weight.dtype)))
 
-    def reduced(self, dtype: torch.dtype) -> "TokenAdapt":
-        """A frozen copy that computes in a shorter type all through; moments of a regression stay float32."""
-        copied = copy.deepcopy(self).eval().requires_grad_(False)
-        copied.conversion.to(dtype)
-        copied.reversal.to(dtype)
-        return copied
+    def reverse(self, maps: Tensor) -> Tensor:
+        """Compute g(A(S)).
 
-    def compile_transformers(self, options: dict[str, Any]) -> None:
-        """Let both transformers be compiled when they are first called; `options` are those of torch.compile."""
-        for part in (self.conversion, self.reversal):
-            part.transformer.compile(**options)
+        Args:
+            maps: Augmented maps, (B, M, 2h, 2w).
 
-    @torch.no_grad()
-    def code_tables(self, codebook: Tensor) -> CodeTables:
-        """What the first layers make of each code of a codebook (K, D), for `convert_codes`.
+        Returns:
+            Logits over the codes, (B, h, w, K), or without a codebook the tokens' values, (B, h, w, D).
 
         Raises:
-            ValueError: K or D are others than configured.
+            ValueError: M, h or w is not as configured.
+        """
+        outputs = self.reversal(self._checked_maps(maps))
+        return outputs * self.std + self.mean if self.regresses else outputs
+
+    @torch.no_grad()
+    def reverse_codes(self, maps: Tensor) -> Tensor:
+        """Find the most likely code at each position; ties go to the lowest code. No gradient.
+
+        Args:
+            maps: Augmented maps, (B, M, 2h, 2w).
+
+        Returns:
+            Codes, (B, h, w), int64.
+
+        Raises:
+            ValueError: M, h or w is not as configured, or there is no codebook.
+        """
+        if self.regresses:
+            raise ValueError("without a codebook_size TokenAdapt has no codes; use reverse, which returns the values")
+        features = self.reversal.features(self._checked_maps(maps)).flatten(0, 1)
+        codes = best_scored_codes(features, lambda rows: self.reversal.head(rows).float(), self.codebook_size)
+        return codes.view(len(maps), *self.out_grid)
+
+    @torch.no_grad()
+    def code_tables(self, codebook: Tensor) -> "CodeTables":
+        """Compute the first layers' outputs for each code of a codebook (K, D), for `convert_codes`.
+
+        Raises:
+            ValueError: K or D is not as configured.
         """
         if tuple(codebook.shape) != (self.codebook_size, self.code_dim):
             raise ValueError(
                 f"TokenAdapt scores {self.codebook_size} codes of {self.code_dim} values, but was given a codebook of "
-                f"{_by(tuple(codebook.shape))}; use one that was trained on tokens of this tokenizer"
+                f"{by(codebook.shape)}; use one that was trained on tokens of this tokenizer"
             )
         return self.conversion.code_tables(codebook)
 
     @torch.no_grad()
-    def convert_codes(self, codes: Tensor, tables: CodeTables) -> Tensor:
-        """`convert` of the codes' embeddings, with the first layers looked up. No gradient.
+    def convert_codes(self, codes: Tensor, tables: "CodeTables") -> Tensor:
+        """`convert` the codes' embeddings, with the first layers looked up. No gradient.
 
         Args:
             codes: (B, H, W), int32 or int64.
@@ -291,49 +197,27 @@ class TokenAdapt(BaseModule):
             The map, (B, M, 2H, 2W).
 
         Raises:
-            ValueError: H and W are others than configured.
+            ValueError: H or W is not as configured.
         """
         self._check_grid(codes.shape[-2:])
         return self.conversion.from_codes(codes.flatten(1), tables)
 
-    def reverse(self, maps: Tensor) -> Tensor:
-        """g(A(S)).
+    def reduced(self, dtype: torch.dtype) -> "TokenAdapt":
+        """Return a frozen copy that computes in a shorter type; moments of a regression stay float32."""
+        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied.conversion.to(dtype)
+        copied.reversal.to(dtype)
+        return copied
 
-        Args:
-            maps: Augmented maps, (B, M, 2h, 2w).
+    def compile_transformers(self, options: dict[str, Any]) -> None:
+        """Compile both transformers when they are first called; `options` are those of torch.compile."""
+        for part in (self.conversion, self.reversal):
+            part.transformer.compile(**options)
 
-        Returns:
-            Logits over the codes, (B, h, w, K), or without a codebook the tokens' values, (B, h, w, D).
-
-        Raises:
-            ValueError: M, or h and w, are others than configured.
-        """
-        outputs = self.reversal(self._checked_maps(maps))
-        return outputs * self.std + self.mean if self.regresses else outputs
-
-    def reverse_codes(self, maps: Tensor) -> Tensor:
-        """The most likely code of each place; ties go to the lowest code. No gradient.
-
-        Args:
-            maps: Augmented maps, (B, M, 2h, 2w).
-
-        Returns:
-            Codes, (B, h, w), int64.
-
-        Raises:
-            ValueError: M, or h and w, are others than configured, or there is no codebook.
-        """
-        if self.regresses:
-            raise ValueError("without a codebook_size TokenAdapt has no codes; use reverse, which gives the values")
-        with torch.no_grad():
-            features = self.reversal.features(self._checked_maps(maps)).flatten(0, 1)
-            codes = best_scored_codes(features, lambda rows: self.reversal.head(rows).float(), self.codebook_size, None)
-        return codes.view(len(maps), *self.out_grid)
-
-    def _check_grid(self, grid: torch.Size) -> None:
+    def _check_grid(self, grid: Sequence[int]) -> None:
         if tuple(grid) != self.grid:
             raise ValueError(
-                f"TokenAdapt converts grids of {_by(self.grid)} tokens, but was given {_by(grid)}; set token_adapt.grid"
+                f"TokenAdapt converts grids of {by(self.grid)} tokens, but was given {by(grid)}; set token_adapt.grid"
             )
 
     def _checked_maps(self, maps: Tensor) -> Tensor:
@@ -342,13 +226,124 @@ class TokenAdapt(BaseModule):
                 f"TokenAdapt reverses maps of {self.map_dims} channels, but was given {tuple(maps.shape)}; set "
                 "token_adapt.map_dims"
             )
-        if tuple(maps.shape[-2:]) != self.out_map_places:
+        if tuple(maps.shape[-2:]) != self.out_map_grid:
             raise ValueError(
-                f"TokenAdapt reverses maps of {_by(self.out_map_places)} places ({_by(self.out_grid)} tokens), but was "
-                f"given {_by(maps.shape[-2:])}; set token_adapt.out_grid, or the size of the crop among the "
-                f"augmentations (in places of the map, of which a token has {_MAP_STRIDE} x {_MAP_STRIDE})"
+                f"TokenAdapt reverses maps of {by(self.out_map_grid)} positions ({by(self.out_grid)} tokens), but was "
+                f"given {by(maps.shape[-2:])}; set token_adapt.out_grid, or the size of the crop among the "
+                f"augmentations (in positions of the map, of which a token has {_MAP_STRIDE} x {_MAP_STRIDE})"
             )
         return maps.to(self.reversal.from_map.weight.dtype)
+
+
+class _GridTransformer(nn.Module):
+    """What both directions share: a tanh transformer on one grid, with fixed sine-cosine positions.
+
+    Args:
+        grid: Rows and columns of tokens.
+        dims: Width C.
+        **stack: The rest of `TanhTransformer`'s options.
+    """
+
+    positions: Tensor
+
+    def __init__(self, grid: tuple[int, int], dims: int, **stack: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.transformer = TanhTransformer(dims, **stack)
+        # A function of the grid alone: weights fit any grid, and no checkpoint carries it.
+        self.register_buffer("positions", sincos_position_table(grid, dims), persistent=False)
+
+
+class MapConversion(_GridTransformer):
+    """f: embeddings of a grid of tokens to a map of 2 x 2 positions per token.
+
+    Args:
+        code_dim: Values per code, D.
+        map_dims: Channels of the map, M.
+        grid: Rows and columns of tokens, H and W.
+        dims: Width C.
+        **stack: The rest of `TanhTransformer`'s options.
+    """
+
+    def __init__(self, code_dim: int, map_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
+        super().__init__(grid, dims, **stack)
+        self.embed = nn.Linear(code_dim, dims)
+        self.to_map = nn.ConvTranspose2d(dims, map_dims, _MAP_STRIDE, stride=_MAP_STRIDE)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """Map the outputs of `embed`, row by row (B, H W, C), to (B, M, 2H, 2W)."""
+        return self._map_of(self.transformer(embedded + self.positions))
+
+    def code_tables(self, codebook: Tensor) -> "CodeTables":
+        """Compute what depends on each code of the codebook (K, D) alone."""
+        embedded, first = self.embed(codebook), self.transformer.layers[0]
+        weight = (first.qkv.weight * first.norm1.weight).T
+
+        def part(rows: Tensor) -> Tensor:
+            return (rows - rows.mean(dim=-1, keepdim=True)) @ weight
+
+        return CodeTables(embedded, part(embedded), part(self.positions), first.qkv.weight @ first.norm1.bias)
+
+    def from_codes(self, codes: Tensor, tables: "CodeTables") -> Tensor:
+        """Map codes, row by row (B, H W), to (B, M, 2H, 2W); not differentiable."""
+        x, qkv = F.embedding(codes, tables.embedded) + self.positions, None
+        if tables.codes_qkv is not None and len(codes):  # torch warns of the deviation of nothing
+            variance = x.var(dim=-1, unbiased=False, keepdim=True)
+            scale = (variance + self.transformer.layers[0].norm1.eps).rsqrt_()
+            qkv = F.embedding(codes, tables.codes_qkv).add_(tables.positions_qkv).mul_(scale).add_(tables.qkv_bias)
+        return self._map_of(self.transformer(x, qkv))
+
+    def _map_of(self, x: Tensor) -> Tensor:
+        return self.to_map(x.movedim(1, 2).unflatten(2, self.grid))
+
+
+@dataclass(frozen=True)
+class CodeTables:
+    """Outputs of the conversion's first layers for each code and each position, to be looked up in a frozen network.
+
+    The first block's norm subtracts the mean of code plus position, which is the sum of their means, and a linear layer
+    of a sum is the sum of its parts: of norm and layer only the division by the deviation is left to do.
+
+    Attributes:
+        embedded: Embedded codes, (K, C).
+        codes_qkv: Their part in the first block's queries, keys and values, (K, Q), before that division; or None.
+        positions_qkv: The positions' part, (1, H W, Q).
+        qkv_bias: Added after the division, (Q,).
+    """
+
+    embedded: Tensor
+    codes_qkv: Tensor | None = None
+    positions_qkv: Tensor | None = None
+    qkv_bias: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> "CodeTables":
+        """Return tables for a network of another type; in a shorter one the sum of parts is rounded too often."""
+        return self if dtype == self.embedded.dtype else CodeTables(self.embedded.to(dtype))
+
+
+class MapReversal(_GridTransformer):
+    """g: a map of 2 x 2 positions per token to scores over the codebook, or to the tokens' values.
+
+    Args:
+        map_dims: Channels of the map, M.
+        out_dims: Codes K, or values D that are regressed.
+        grid: Rows and columns of tokens, h and w.
+        dims: Width C.
+        **stack: The rest of `TanhTransformer`'s options.
+    """
+
+    def __init__(self, map_dims: int, out_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
+        super().__init__(grid, dims, **stack)
+        self.from_map = nn.Conv2d(map_dims, dims, _MAP_STRIDE, stride=_MAP_STRIDE)
+        self.head = nn.Linear(dims, out_dims)
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Map (B, M, 2h, 2w) to the inputs of `head`, row by row, (B, h w, C)."""
+        return self.transformer(self.from_map(maps).flatten(2).movedim(1, 2) + self.positions)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (B, M, 2h, 2w) to logits or values, (B, h, w, K or D)."""
+        return self.head(self.features(maps)).unflatten(1, self.grid)
 
 
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
@@ -356,7 +351,3 @@ def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"{name} must be one positive number of tokens or two (rows, columns), got {value}")
     return sides
-
-
-def _by(sides: tuple[int, ...]) -> str:
-    return " x ".join(map(str, sides))

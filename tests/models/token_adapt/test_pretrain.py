@@ -84,7 +84,7 @@ class PixelMap(nn.Module):
         super().__init__()
         self.register_buffer("table", codebook)
         self.weight = nn.Parameter(torch.zeros(1))
-        for name in ("grid", "out_grid", "map_places", "out_map_places", "codebook_size", "code_dim"):
+        for name in ("grid", "out_grid", "map_grid", "out_map_grid", "codebook_size", "code_dim"):
             setattr(self, name, getattr(network, name))
 
     def convert(self, embeddings: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class TestPairs:
         assert torch.equal(targets[~flipped], codes[~flipped])
 
     def test_boxes_are_of_the_image_whatever_its_pixels(self, build: Callable) -> None:
-        # 4 x 4 pixels a token: the map, for which boxes are drawn, has half as many places.
+        # 4 x 4 pixels per token: the map, for which boxes are drawn, has half as many positions.
         codebook = greys()[:, :1].expand(K, 16).clone()
         tokenizer = kmeans(codebook, image_size=4 * GRID, patch_size=4)
         middle = dict(type="seitpp.BatchRandomResizedCrop", size=4)
@@ -282,9 +282,9 @@ class TestStoredPairs:
             build([FLIP]).loss_of_stored_pairs(random_tokens(2), random_tokens(2), [{"angle": torch.zeros(2)}])
 
 
-def scores_of(model: TokenAdaptPretrain, images: Tensor, places: list[int] | None = None) -> Tensor:
-    places = list(range(len(images))) if places is None else places
-    samples = [DataSample(metainfo={"sample_idx": place}) for place in places]
+def scores_of(model: TokenAdaptPretrain, images: Tensor, indices: list[int] | None = None) -> Tensor:
+    indices = list(range(len(images))) if indices is None else indices
+    samples = [DataSample(metainfo={"sample_idx": index}) for index in indices]
     return torch.stack([sample.token_adapt_scores for sample in model(images, samples, mode="predict")])
 
 
@@ -483,7 +483,7 @@ class TestRefusals:
     def test_chain_that_ends_at_another_size(
         self, build: Callable, augments: list[dict], network: dict, found: str
     ) -> None:
-        with pytest.raises(ValueError, match=rf"augments take TokenAdapt's map of \(8, 8\) places to {found}, and its"):
+        with pytest.raises(ValueError, match=rf"take TokenAdapt's map of \(8, 8\) positions to {found}, and its"):
             build(augments, network=network)
 
     def test_chain_of_validation_that_ends_at_another_size(self, build: Callable) -> None:
@@ -536,24 +536,30 @@ def other_codebook(cfg: Config) -> None:
     cfg.model.tokenizer.checkpoint = None  # random weights
 
 
-@pytest.mark.parametrize(("edit", "key"), [(other_strength, "augments"), (other_codebook, "codebook_sha256")])
-def test_run_on_pairs_of_another_model_is_refused(refusal: Callable, edit: Callable, key: str) -> None:
+@pytest.mark.parametrize(
+    ("edit", "found"),
+    [
+        (other_strength, "were made with augments"),
+        (other_codebook, "and the model belong to different tokenizers: codebook_sha256"),
+    ],
+)
+def test_run_on_pairs_of_another_model_is_refused(refusal: Callable, edit: Callable, found: str) -> None:
     message = refusal(edit)
-    assert f"token-pairs were made with {key} " in message
-    assert "train with the config that made them" in message
+    assert "the pairs in " in message and f"token-pairs {found} " in message
+    assert "Train with the config that made them" in message
 
 
 def test_own_pairs_are_accepted_and_images_tell_nothing(build: Callable) -> None:
     model = build()
-    model.prepare_training(model.pair_facts(), "own")
+    model.prepare_training(model.pair_metadata(), "own")
     model.prepare_training({"classes": None}, "images")
 
 
 def test_pairs_of_other_options_of_a_tokenizer_without_codebook_are_refused(build: Callable) -> None:
     model = build([FLIP], DCT, VALUES)
-    facts = model.pair_facts()
+    facts = model.pair_metadata()
     model.prepare_training(facts, "own")
-    with pytest.raises(ValueError, match=r"the pairs in other were made with tokenizer .*'quality': 90"):
+    with pytest.raises(ValueError, match=r"the pairs in other and the model .*: quality 90 and 50"):
         model.prepare_training({**facts, "tokenizer": {**facts["tokenizer"], "quality": 90}}, "other")
 
 

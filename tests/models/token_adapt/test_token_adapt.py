@@ -30,10 +30,10 @@ def maps() -> torch.Tensor:
     return torch.randn(2, D, 6, 10, generator=torch.Generator().manual_seed(2))
 
 
-def test_a_map_has_two_by_two_places_a_token(embeddings: torch.Tensor) -> None:
+def test_a_map_has_two_by_two_positions_per_token(embeddings: torch.Tensor) -> None:
     model = build()
-    assert model.convert(embeddings).shape == (2, D, *model.map_places) == (2, D, 8, 12)
-    assert model.out_map_places == (6, 10) and model.map_stride == 2
+    assert model.convert(embeddings).shape == (2, D, *model.map_grid) == (2, D, 8, 12)
+    assert model.out_map_grid == (6, 10) and model.map_stride == 2
 
 
 def test_channels_of_the_map_may_be_other_than_those_of_a_code(embeddings: torch.Tensor) -> None:
@@ -42,8 +42,8 @@ def test_channels_of_the_map_may_be_other_than_those_of_a_code(embeddings: torch
     assert maps.shape == (2, 5, 8, 12) and model.reverse(maps).shape == (2, 4, 6, K)
 
 
-def test_a_token_has_its_own_places_of_the_map(embeddings: torch.Tensor) -> None:
-    """Without attention and MLP, what a token holds reaches its 2 x 2 places alone; so it does on the way back."""
+def test_a_token_has_its_own_positions_of_the_map(embeddings: torch.Tensor) -> None:
+    """Without attention and MLP, what a token holds reaches its 2 x 2 positions alone; so it does on the way back."""
     model = build(out_grid=(4, 6))
     for part in (model.conversion, model.reversal):
         for layer in part.transformer.layers:
@@ -161,8 +161,8 @@ def test_only_a_regression_keeps_moments() -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 7, 4, 6), r"converts 6 values a token, but was given \(2, 7, 4, 6\); set token_adapt.code_dim"),
-        ((2, D, 24), r"converts 6 values a token, but was given \(2, 6, 24\)"),
+        ((2, 7, 4, 6), r"converts 6 values per token, but was given \(2, 7, 4, 6\); set token_adapt.code_dim"),
+        ((2, D, 24), r"converts 6 values per token, but was given \(2, 6, 24\)"),
         ((2, D, 6, 4), "converts grids of 4 x 6 tokens, but was given 6 x 4; set token_adapt.grid"),
     ],
 )
@@ -188,7 +188,10 @@ def test_codes_of_another_grid_are_refused() -> None:
     ("shape", "message"),
     [
         ((2, 7, 6, 10), "reverses maps of 6 channels, but was given .* set token_adapt.map_dims"),
-        ((2, D, 8, 12), r"maps of 6 x 10 places \(3 x 5 tokens\), but was given 8 x 12; set token_adapt.out_grid, or"),
+        (
+            (2, D, 8, 12),
+            r"maps of 6 x 10 positions \(3 x 5 tokens\), but was given 8 x 12; set token_adapt.out_grid",
+        ),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(method: str, shape: tuple[int, ...], message: str) -> None:

@@ -97,8 +97,8 @@ def test_reversed_codes_are_the_most_likely(reversing: TokenAdapt) -> None:
 
 def test_conversion_crop_and_reversal_give_the_codes(converting: TokenAdapt, reversing: TokenAdapt) -> None:
     maps = converted(converting, load_golden(CONVERSION))
-    top, left = [(full - out) // 2 for full, out in zip(converting.map_places, reversing.out_map_places, strict=True)]
-    rows, columns = reversing.out_map_places
+    top, left = [(full - out) // 2 for full, out in zip(converting.map_grid, reversing.out_map_grid, strict=True)]
+    rows, columns = reversing.out_map_grid
     codes = reversing.reverse_codes(maps[..., top : top + rows, left : left + columns])
     assert np.array_equal(codes, load_golden(REVERSE)["out/e2e_codes"])
 
