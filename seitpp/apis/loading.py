@@ -12,9 +12,8 @@ from torch import nn
 
 from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
-from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.io.checkpoint import check_parts, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.io.config_file import read_config
-from seitpp.io.mmengine_loading import check_parts
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid

@@ -1,37 +1,60 @@
 """Checkpoint files as data: tensors and plain types only, and names and shapes that are checked, not guessed.
 
-Importing this module also makes mmengine's loader read so. That one loads what fits and logs the rest; here a mismatch
-is an error that lists the names.
+Importing this module also makes mmengine's loader read so, whoever calls it: a run's `load_from` and `resume`,
+`init_cfg`, the inferencers of other projects. By itself it reads with a list of functions that lets a file reach any
+other, unpickles what that refuses, loads the weights that fit and logs the rest.
 """
 
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import urlparse
 
 import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
 from seitpp.io.files import written_whole
-from seitpp.io.mmengine_loading import use_safe_loading
-from seitpp.io.safetensors_file import SAFETENSORS_SUFFIX, load_safetensors
-from seitpp.io.text import shorten
+from seitpp.io.text import shorten, shown
 from seitpp.io.torch_file import load_torch_file
-from seitpp.io.untrusted import check_regular_file
+from seitpp.io.untrusted import check_regular_file, parsing
 
+SAFETENSORS_SUFFIX = ".safetensors"
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
+# Types of what mmengine and the hooks take out of a checkpoint without looking, by dotted key.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "meta": dict,
+    "meta.epoch": int,
+    "meta.iter": int,
+    "meta.seed": int,
+    "meta.samples_per_step": int,
+    "meta.world_size": int,
+    "meta.accumulative_counts": int,
+    "meta.dataset_meta": dict,
+    "meta.dataset_meta.classes": (list, tuple),
+    "state_dict": dict,
+    "ema_state_dict": dict,
+    "optimizer": dict,
+    "param_schedulers": (list, dict),
+    "message_hub": dict,
+    "message_hub.log_scalars": dict,
+    "message_hub.runtime_info": dict,
+    "message_hub.resumed_keys": dict,
+}
 
-use_safe_loading()
+
+# Reading
 
 
-def forbid_pickled_code() -> None:
-    """Make every later `torch.load` of this process accept tensors and plain types only."""
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-
-
-def load_checkpoint_file(path: str | Path) -> Any:
+def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     """Read a torch or safetensors checkpoint without running anything in it.
+
+    Args:
+        path: The file.
+        device: Where the tensors go; the CPU by default.
 
     Returns:
         What the file holds; of a `.safetensors` file its text metadata as `meta` and its tensors as `state_dict`.
@@ -42,14 +65,119 @@ def load_checkpoint_file(path: str | Path) -> Any:
             No code in it is run.
     """
     path = check_regular_file(path, "checkpoint")
-    return load_safetensors(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path)
+    return (
+        _load_safetensors(path, device) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path, device=device)
+    )
+
+
+def _load_safetensors(path: Path, device: Any) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    device = "cpu" if device is None else str(device)
+    try:
+        with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, "pt", device) as file:
+            meta = dict(file.metadata() or {})
+            return {"meta": meta, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
+
+
+def check_parts(content: dict, source: str | Path) -> None:
+    """Refuse parts of other types than those that mmengine and the hooks take them for."""
+    for place, kinds in _TYPES.items():
+        value: Any = content
+        for key in place.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, kinds):
+            expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise ValueError(f"checkpoint {source}: {place} is {shown(value)}, expected {expected}")
+    texts = {name: content.get(name) for name in ("state_dict", "ema_state_dict")}
+    texts["meta.dataset_meta.classes"] = ((content.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    for place, names in texts.items():
+        if strange := [name for name in names or () if not isinstance(name, str)]:
+            raise ValueError(f"checkpoint {source}: {place} has the name {shown(strange[0])}, expected text")
+
+
+# mmengine's loader
+
+
+def forbid_pickled_code() -> None:
+    """Make every later `torch.load` of this process accept tensors and plain types only."""
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+
+
+def _load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: Any = None) -> Any:
+    """Read a checkpoint as `mmengine.runner.checkpoint` asks for it.
+
+    `meta["config"]`, which mmengine runs as Python when it resumes, is left out.
+
+    Args:
+        file: A path, or an open file.
+        map_location: A device; where it is anything else the tensors stay on the CPU.
+        weights_only: Not used; it is always so.
+    """
+    device = map_location if isinstance(map_location, str | torch.device) else None
+    is_path = isinstance(file, str | Path)
+    content = load_checkpoint_file(file, device) if is_path else load_torch_file(file, device=device)
+    if isinstance(content, dict):
+        check_parts(content, file if is_path else "from an open file")
+        (content.get("meta") or {}).pop("config", None)
+    return content
+
+
+def _load_from_local(filename: str, map_location: Any) -> Any:
+    return _load(Path(filename).expanduser(), map_location)
+
+
+def _load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+    check_hash: bool = False,
+    file_name: str | None = None,
+) -> Any:
+    """Download a checkpoint where `torch.hub` would keep it, unless it is there, and read it.
+
+    Arguments are those of `torch.hub.load_state_dict_from_url`.
+    """
+    folder = Path(model_dir) if model_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
+    target = folder / (file_name or Path(urlparse(url).path).name)
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        match = torch.hub.HASH_REGEX.search(target.name) if check_hash else None
+        torch.hub.download_url_to_file(url, str(target), match[1] if match else None, progress=progress)
+    return _load(target, map_location)
+
+
+def _history_attribute(owner: Any, name: str) -> Any:
+    """Return a public method of mmengine's log history, which is all that its pickles need of `getattr`."""
+    if owner is not HistoryBuffer or not isinstance(name, str) or name.startswith("_"):
+        raise ValueError("a checkpoint asks for an attribute of something else than a log history; it was refused")
+    return getattr(HistoryBuffer, name)
+
+
+# Original mmengine, which this distribution of it took over, has no such list.
+_list_of_mmengine = getattr(mmengine_checkpoint, "get_torch_safe_globals", list)
+
+
+def _safe_globals() -> list:
+    """Return mmengine's list for `torch.load(weights_only=True)`, with `_history_attribute` in place of `getattr`."""
+    return [entry for entry in _list_of_mmengine() if entry is not getattr] + [(_history_attribute, "builtins.getattr")]
+
+
+mmengine_checkpoint.CheckpointLoader.register_scheme(prefixes="", loader=_load_from_local, force=True)
+mmengine_checkpoint.get_torch_safe_globals = _safe_globals
+mmengine_checkpoint.load_from_local = _load_from_local
+mmengine_checkpoint.load_url = _load_url
+mmengine_checkpoint._safe_torch_load = _load
+
+
+# Writing
 
 
 def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
-    """Write weights and facts about them as `{"meta", "state_dict"}`, or as `.safetensors` by the suffix.
-
-    Only tensors and text enter the file; it is written aside, then renamed.
-    """
+    """Write weights and their metadata as `{"meta", "state_dict"}`, or as safetensors by the suffix."""
     path, weights = Path(path), standalone(weights)
     if path.suffix != SAFETENSORS_SUFFIX:
         save_torch(path, {"meta": dict(meta), "state_dict": weights})
@@ -61,7 +189,7 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[
 
 
 def save_torch(path: str | Path, content: Any) -> None:
-    """Write what `torch.save` writes, aside, then renamed.
+    """Write what `torch.save` writes, under another name that is changed at the end.
 
     Raises:
         OSError: The file cannot be written, for one because the disk is full; with its name.
@@ -77,12 +205,15 @@ def save_torch(path: str | Path, content: Any) -> None:
 
 
 def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous copies on the CPU: a view would drag its whole storage into a file."""
+    """Return contiguous copies on the CPU: a view would drag its whole storage into a file."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
 
 
+# Checking weights
+
+
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint: the dict itself, or what it keeps under `state_dict`, `model` or `module`."""
+    """Return the weights in a checkpoint: the dict itself, or what it keeps under `state_dict`, `model` or `module`."""
     for key in _STATE_DICT_KEYS if isinstance(checkpoint, Mapping) else ():
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
@@ -152,7 +283,7 @@ def check_state_dict(
         source: The checkpoint's path, for the message.
         may_miss: Names that the checkpoint need not hold.
         may_exceed: Names that the checkpoint may hold and the model lack.
-        resizable: Names whose number of places (the second dimension) may differ: position tables, resized on loading.
+        resizable: Names of position tables, resized on loading: their number of positions (dimension 1) may differ.
 
     Raises:
         ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.

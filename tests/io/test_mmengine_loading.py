@@ -18,7 +18,7 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seitpp.io import mmengine_loading
+import seitpp.io.checkpoint  # noqa: F401 (makes mmengine read so)
 from seitpp.io.torch_file import load_torch_file
 
 
@@ -270,9 +270,9 @@ def test_parts_that_are_missing_or_none_pass(tmp_path: Path) -> None:
 @pytest.mark.parametrize("map_location", [None, "cpu", torch.device("cpu"), lambda storage, location: storage])
 def test_every_kind_of_place_is_taken(map_location: Any, tmp_path: Path) -> None:
     torch.save({"a": torch.arange(3.0)}, tmp_path / "a.pth")
-    assert torch.equal(mmengine_loading.load(tmp_path / "a.pth", map_location)["a"], torch.arange(3.0))
+    assert torch.equal(mmengine_checkpoint._safe_torch_load(tmp_path / "a.pth", map_location)["a"], torch.arange(3.0))
     with (tmp_path / "a.pth").open("rb") as file:
-        assert torch.equal(mmengine_loading.load(file, map_location)["a"], torch.arange(3.0))
+        assert torch.equal(mmengine_checkpoint._safe_torch_load(file, map_location)["a"], torch.arange(3.0))
 
 
 def test_address_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,18 +288,28 @@ def test_address_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         found = CheckpointLoader.load_checkpoint("https://example.invalid/x/net-0123abcd.pth", map_location="cpu")
         assert torch.equal(found["a"], torch.arange(3.0))
     assert calls == [("https://example.invalid/x/net-0123abcd.pth", None)]
-    mmengine_loading.load_url("https://example.invalid/y-0123abcd.pth", check_hash=True)
+    mmengine_checkpoint.load_url("https://example.invalid/y-0123abcd.pth", check_hash=True)
     assert calls[1] == ("https://example.invalid/y-0123abcd.pth", "0123abcd")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "part",
-    ["models", "tokenizers", "datasets", "augment", "evaluation", "engine", "apis", "visualization", "converters"],
+    [
+        "models",
+        "tokenizers",
+        "datasets",
+        "augment",
+        "evaluation",
+        "engine",
+        "apis",
+        "visualization.augmentations",
+        "converters",
+    ],
 )
 def test_every_part_brings_the_safe_loader(part: str) -> None:
     code = (
         f"import seitpp.{part}\nfrom mmengine.runner import checkpoint as c, CheckpointLoader as l\n"
-        "assert c._safe_torch_load.__module__ == l._schemes[''].__module__ == 'seitpp.io.mmengine_loading'"
+        "assert c._safe_torch_load.__module__ == l._schemes[''].__module__ == 'seitpp.io.checkpoint'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
