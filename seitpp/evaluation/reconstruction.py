@@ -28,8 +28,9 @@ class _Sample(NamedTuple):
 def image_ssim(reconstructed: Tensor, images: Tensor, data_range: float) -> Tensor:
     """Return the structural similarity of each image, (B,), at most 1 (Wang et al. 2004).
 
-    Images (B, C, H, W) have sides of 11 pixels or more. Gaussian window of 11 pixels and deviation 1.5 around each pixel of each colour channel, images mirrored at their
-    borders; as torchmetrics does. Values must begin at 0: the measure is not the same after a shift.
+    Images (B, C, H, W) have sides of 11 pixels or more. As in torchmetrics, a Gaussian window of 11 pixels and
+    deviation 1.5 lies around each pixel of each colour channel, and images are mirrored at their borders. Values must
+    begin at 0: the measure is not the same after a shift.
     """
     if min(images.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of 11 x 11 pixels or more, got {tuple(images.shape[-2:])}")
