@@ -1,8 +1,8 @@
-"""Files that are read at any place, must not change meanwhile, and stay open only while there is room.
+"""Files that are read at any offset, must not change meanwhile, and stay open only while there is room.
 
 A store may have more shards than a process may have open files (`ulimit -n`, often 1,024). All readers of a process
 share one bound; the file that was opened first is closed first. A file that is read again while it is open is mapped
-into memory, which saves a system call for each piece; of so many that each read opens others, none is.
+into memory, which saves a system call per piece. Where each read opens other files, none is mapped.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class FileIdentity(NamedTuple):
 
 
 def file_identity(file: int | str | Path) -> FileIdentity:
-    """The identity of a file that is open, or that lies at a path."""
+    """Return the identity of a file that is open, or that lies at a path."""
     found = os.stat(file)
     return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -86,7 +86,7 @@ class StableFile:
         return {**self.__dict__, "_opened": None}
 
     def open(self) -> OpenFile:
-        """The open file, after comparing it with what it was.
+        """Return the open file, after comparing it with what it was.
 
         Raises:
             FileNotFoundError: It is gone.
@@ -109,7 +109,7 @@ class StableFile:
             _OPENED.append(weakref.ref(self))
         found = file_identity(opened.number)
         if found != self.identity:
-            if found.num_bytes != self.identity.num_bytes or self._sha256(opened) != self.sha256:
+            if found.num_bytes != self.identity.num_bytes or self.found_sha256(opened) != self.sha256:
                 self.close()
                 raise self.changed(found.num_bytes)
             self.identity = found
@@ -117,7 +117,7 @@ class StableFile:
         return opened
 
     def changed(self, num_bytes: int) -> ValueError:
-        """The error of a file that has `num_bytes` now and is not what it was."""
+        """Return the error of a file that has `num_bytes` now and is not what it was."""
         return ValueError(
             f"{self.path} has changed since the store was opened ({self.identity.num_bytes} bytes then, {num_bytes} "
             "now): open the store again, and write stores under new names"
@@ -128,24 +128,19 @@ class StableFile:
         self._opened = None
 
     def read(self, offset: int, num_bytes: int) -> bytearray:
-        """Some bytes of the file; raises as `open` does."""
+        """Return some bytes of the file; raises as `open` does."""
         return read_pieces([self], [0], [offset], [num_bytes])
 
-    def blocks(self) -> Iterator[bytes]:
-        """The whole content, 8 MiB at a time."""
-        return self._blocks(self.open())
-
-    def found_sha256(self) -> str:
-        """Hash of the content."""
-        return self._sha256(self.open())
-
-    def _sha256(self, opened: OpenFile) -> str:
+    def found_sha256(self, opened: OpenFile | None = None) -> str:
+        """Return the hash of the content."""
         digest = hashlib.sha256()
-        for block in self._blocks(opened):
+        for block in self.blocks(opened):
             digest.update(block)
         return digest.hexdigest()
 
-    def _blocks(self, opened: OpenFile) -> Iterator[bytes]:
+    def blocks(self, opened: OpenFile | None = None) -> Iterator[bytes]:
+        """Yield the whole content, 8 MiB at a time."""
+        opened = opened or self.open()
         for start in range(0, self.identity.num_bytes, _BLOCK_BYTES):
             wanted = min(_BLOCK_BYTES, self.identity.num_bytes - start)
             block = os.pread(opened.number, wanted, start)
@@ -177,7 +172,10 @@ def read_pieces(
 
 
 def with_files_open(
-    files: Sequence[StableFile], numbers: Sequence[int], read: Callable[[OpenFiles, slice], Result]
+    files: Sequence[StableFile],
+    numbers: Sequence[int],
+    read: Callable[[OpenFiles, slice], Result],
+    part: slice | None = None,
 ) -> list[Result]:
     """Call `read` while the files that it needs are open and compared with what they were.
 
@@ -186,6 +184,7 @@ def with_files_open(
         numbers: For each piece to read the number of its file.
         read: Called with the open files by number and the part of `numbers` that it is for: all, or one part after the
             other where so many files cannot be open together.
+        part: Those of `numbers` to read, all by default.
 
     Returns:
         What `read` returned for each part.
@@ -193,31 +192,21 @@ def with_files_open(
     Raises:
         FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
-    return _with_part_open(files, numbers, read, 0, len(numbers))
-
-
-def _with_part_open(
-    files: Sequence[StableFile],
-    numbers: Sequence[int],
-    read: Callable[[OpenFiles, slice], Result],
-    start: int,
-    stop: int,
-) -> list[Result]:
-    """`with_files_open` for a part."""
-    distinct = set(numbers[start:stop])
+    part = part or slice(0, len(numbers))
+    distinct = set(numbers[part])
     if len(distinct) <= most_open():
         waits = _WAITS if len(distinct) == 1 and threading.active_count() > 1 else 0
         for left in range(waits, -1, -1):
             try:
-                return [read({number: files[number].open() for number in distinct}, slice(start, stop))]
+                return [read({number: files[number].open() for number in distinct}, part)]
             except OSError as error:
                 if error.errno != errno.EMFILE or (len(distinct) == 1 and not left):
                     raise
             if left:  # other threads hold the files that they read until they have
                 time.sleep(_WAIT_SECONDS)
-    middle = (start + stop) // 2
-    halves = (start, middle), (middle, stop)
-    return [result for half in halves for result in _with_part_open(files, numbers, read, *half)]
+    middle = (part.start + part.stop) // 2
+    halves = slice(part.start, middle), slice(middle, part.stop)
+    return [result for half in halves for result in with_files_open(files, numbers, read, half)]
 
 
 def read_opened(
@@ -286,7 +275,7 @@ def open_regular(path: str | Path, what: str) -> OpenFile:
 
 
 def most_open() -> int:
-    """Files that readers of a process may keep open together, at most 1,024.
+    """Return how many files the readers of a process may keep open together, at most 1,024.
 
     With the map that one may have, a file takes two descriptors; a quarter of what the process may have is left to
     others.
