@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.images.decoding import MAX_PIXELS
-from seitpp.ingest import TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
-from seitpp.ingest.processes import Processes
+from seitpp.ingest import Processes, TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
 from seitpp.ingest.report import TokenizeReport, left_out_message
 from seitpp.ingest.sources.base import described_endings
 from seitpp.io.checkpoint import forbid_pickled_code
@@ -170,7 +169,7 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
             print(f"warning: {warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":
-        from seitpp.ingest.ray_executor import ray_executor
+        from seitpp.ingest.ray import ray_executor
 
         # The machine that starts the run may be one without a GPU.
         on_gpu = float(job.device.startswith("cuda"))

@@ -1,14 +1,15 @@
-"""Images on disk to a token store: sources, decoding, encoding in any number of processes, merging, reporting."""
+"""Images to a token store: sources, decoding, encoding in any number of processes, committing, reporting."""
 
+from seitpp.ingest.commit import Totals, clean
 from seitpp.ingest.job import Plan, TokenizeJob
-from seitpp.ingest.merging import Totals, clean
 from seitpp.ingest.report import TokenizeReport, make_report, report_folder
-from seitpp.ingest.run import make_plan, tokenize
+from seitpp.ingest.run import Processes, make_plan, tokenize
 from seitpp.ingest.sources import ImageSource, open_image_source
 
 __all__ = [
     "ImageSource",
     "Plan",
+    "Processes",
     "TokenizeJob",
     "TokenizeReport",
     "Totals",

@@ -1,73 +1,73 @@
 """Tokenizers without a network are fitted to a sample of the images they are to tokenise."""
 
+import contextlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from seitpp.ingest import merging
-from seitpp.ingest.job import TokenizeJob, source_facts
+from seitpp.ingest import commit
+from seitpp.ingest.job import TokenizeJob, source_metadata
 from seitpp.ingest.loading import Fitting, load_batches
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.processes import Processes
 from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.worker import first_reasons, unreadable_error
 from seitpp.io.untrusted import parse_npy, parse_npz, whole_number
 from seitpp.storage.format import CODEBOOK_FILE, canonical_json
-from seitpp.tokenizers.base import Tokenizer
 
 _FITTED = f"{STAGING}/fitted_codebook.npz"
 
 
-def fitted_codebook(job: TokenizeJob, source: ImageSource, processes: Processes) -> np.ndarray | None:
-    """The codebook of a tokenizer whose config has a `fit` entry, fitted once by the first process and kept.
+def fit_codebook(job: TokenizeJob, source: ImageSource) -> None:
+    """Fit a tokenizer whose config has a `fit` entry, and keep the codebook for `fitted_codebook`; once per run.
 
     Args:
         job: The run. `tokenizer["fit"]` holds `codebook_size`, `num_images` (default 1,000, evenly spread over the
             source) and `seed`.
         source: The images.
-        processes: This process among those of the run.
-
-    Returns:
-        (K, D), float32; None if the tokenizer is not fitted.
 
     Raises:
         ValueError: Another run's store lies there, or the tokenizer cannot be fitted to these images.
     """
     if "fit" not in job.tokenizer:
+        return
+    metadata = _metadata(job, source)
+    commit.refuse_other_store(job.out, metadata)
+    if fitted_codebook(job, source) is None:
+        file, codebook = io.BytesIO(), _fit(job, source)
+        np.savez(file, codebook=codebook, facts=np.array(canonical_json(metadata).decode()))
+        OutputFolder(job.out).write(_FITTED, file.getvalue())
+
+
+def fitted_codebook(job: TokenizeJob, source: ImageSource) -> np.ndarray | None:
+    """Return the codebook that `fit_codebook` kept, (K, D), float32: put aside, or in the store that was begun.
+
+    None if the config has no `fit` entry, or nothing was kept for this fit.
+    """
+    if "fit" not in job.tokenizer:
         return None
-    output, tokenizer = OutputFolder(job.out), job.build_tokenizer()
-    facts = {"tokenizer": tokenizer.describe(), "source": source_facts(job, source)}
-    if processes.is_first:
-        merging.refuse_other_store(job.out, facts)
-        if _kept(output, facts) is None:
-            file = io.BytesIO()
-            np.savez(file, codebook=_fit(job, source, tokenizer), facts=np.array(canonical_json(facts).decode()))
-            output.write(_FITTED, file.getvalue())
-    processes.wait()
-    return _kept(output, facts)
-
-
-def _kept(output: OutputFolder, facts: dict[str, Any]) -> np.ndarray | None:
-    """The codebook that an earlier run of the same kind fitted: put aside, or in the store that it began."""
+    output = OutputFolder(job.out)
     if (content := output.read(_FITTED)) is not None:
-        try:
+        with contextlib.suppress(ValueError):  # damaged: as if it had not been put aside
             arrays = parse_npz(content, f"{output.path}/{_FITTED}", at_most=2**32)
-            if str(arrays.get("facts")) == canonical_json(facts).decode() and "codebook" in arrays:
+            expected = canonical_json(_metadata(job, source)).decode()
+            if str(arrays.get("facts")) == expected and "codebook" in arrays:
                 return arrays["codebook"]
-        except ValueError:
-            pass  # damaged: as if it had not been put aside
-    if output.names() and merging.read_header(output) is not None:
+    if output.names() and commit.read_header(output) is not None:
         content = output.read(CODEBOOK_FILE)
         return None if content is None else parse_npy(content, f"{output.path}/{CODEBOOK_FILE}")
     return None
 
 
-def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndarray:
-    options = dict(job.tokenizer["fit"])
+def _metadata(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
+    """Return what must be the same for a codebook to be used again."""
+    return {"tokenizer": job.build_tokenizer().describe(), "source": source_metadata(job, source)}
+
+
+def _fit(job: TokenizeJob, source: ImageSource) -> np.ndarray:
+    tokenizer, options = job.build_tokenizer(), dict(job.tokenizer["fit"])
     for name in ("num_images", "codebook_size", "seed"):
         if name in options:
             whole_number(options[name], f"the tokenizer's fit.{name}", 0 if name == "seed" else 1, 2**31)
@@ -88,7 +88,7 @@ def _fit(job: TokenizeJob, source: ImageSource, tokenizer: Tokenizer) -> np.ndar
         return tokenizer.to("cpu").fit(images, **options).codebook.numpy()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """One thread: several add up in an order that differs from run to run, and so would the codebook."""
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
@@ -103,6 +103,6 @@ def _one_thread() -> Iterator[None]:
 
 
 def spread(total: int, count: int) -> list[int]:
-    """At most `count` numbers, evenly spread over 0..total-1."""
+    """Return at most `count` numbers, evenly spread over 0..total-1."""
     count = min(count, total)
-    return [place * total // count for place in range(count)]
+    return [index * total // count for index in range(count)]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from seitpp.ingest.loading import Fitting
+from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.io.command_line import error_line
 from seitpp.registry import TOKENIZERS
@@ -35,9 +36,9 @@ class TokenizeJob:
         num_workers: Processes that decode images, for each process that encodes.
         device: Where to encode.
         skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
-        retry_left_out: Whether a finished store's shards that an image was left out of are made again.
+        retry_left_out: Whether shards of a finished store that an image was left out of are made again.
         label_size: Height and width of label maps; None for those of the tokenizer's images, (0, 0) for their own.
-        save_seconds: How often the codes of an unfinished shard are put aside.
+        save_seconds: Seconds after which the codes of an unfinished shard are put aside.
     """
 
     tokenizer: dict[str, Any]
@@ -67,10 +68,10 @@ class TokenizeJob:
         return open_image_source(**self.source)
 
     def build_tokenizer(self, codebook: Any = None) -> Tokenizer:
-        """Build the tokenizer on the job's device, frozen; `codebook` is that of one fitted before.
+        """Build the tokenizer on the job's device, frozen, with the `codebook` of one fitted before if it is given.
 
         Raises:
-            ValueError: The config names no tokenizer that there is, or has options that it does not take.
+            ValueError: The config names an unknown tokenizer, or has options that it does not take.
         """
         config = {key: value for key, value in self.tokenizer.items() if key != "fit"}
         if codebook is not None:
@@ -91,7 +92,7 @@ class ShardPlan:
     stop: int
 
     def batches(self, batch_size: int, done: int = 0) -> Iterator[range]:
-        """Image numbers of each batch after the first `done` images, which are whole batches."""
+        """Yield the image numbers of each batch after the first `done` images, which are whole batches."""
         for start in range(self.start + done, self.stop, batch_size):
             yield range(start, min(start + batch_size, self.stop))
 
@@ -103,6 +104,11 @@ class Plan:
     job: TokenizeJob
     source: ImageSource
     tokenizer: Tokenizer
+
+    @cached_property
+    def output(self) -> OutputFolder:
+        """The folder of the store."""
+        return OutputFolder(self.job.out)
 
     @cached_property
     def fitting(self) -> Fitting:
@@ -120,9 +126,9 @@ class Plan:
         if source.labels is not None:
             num_classes = len(source.classes) if source.classes else int(source.labels.max()) + 1
             label_dtype = smallest_label_dtype(num_classes)
-        facts = source_facts(self.job, source)
+        metadata = source_metadata(self.job, source)
         if source.annotated:
-            facts["label_maps"] = {
+            metadata["label_maps"] = {
                 "size": "kept" if self.fitting.label_size is None else list(self.fitting.label_size),
                 "reduce_zero_label": source.reduce_zero_label,
             }
@@ -138,7 +144,7 @@ class Plan:
             label_kind=source.label_kind,
             classes=source.classes,
             label_dtype=label_dtype,
-            source=facts,
+            source=metadata,
             channels=tokenizer.channels,
             minimum=tokenizer.minimum,
             code_table=getattr(tokenizer, "code_table", None),
@@ -158,7 +164,7 @@ class Plan:
         ]
 
 
-def source_facts(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
-    """What a store records of the images and of how a tokenizer was fitted to them."""
-    facts = source.describe()
-    return {**facts, "tokenizer_fit": dict(job.tokenizer["fit"])} if "fit" in job.tokenizer else facts
+def source_metadata(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
+    """Return what a store records of the images and of how a tokenizer was fitted to them."""
+    fit = {"tokenizer_fit": dict(job.tokenizer["fit"])} if "fit" in job.tokenizer else {}
+    return {**source.describe(), **fit}

@@ -1,154 +1,150 @@
-"""Where a run writes: a folder of this machine, or, for a URL, of an object storage through fsspec."""
+"""Where a run writes: a folder of this machine, or, by a URL, of an object storage, through fsspec."""
 
+import contextlib
 import errno
 import os
+import posixpath
+import re
 import shutil
 import uuid
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from seitpp.ingest.sources.files import file_system, is_url
+from seitpp.ingest.sources.files import file_system, local_path
+from seitpp.io.files import remove_unfinished, written_whole
+from seitpp.io.locks import FolderLock
 from seitpp.io.untrusted import check_regular_file
-from seitpp.storage import format as store_format
 
 STAGING = ".tokenize"
 """Folder inside an unfinished store that holds what a killed run needs to continue."""
 
-_TEMPORARY = f"{STAGING}/tmp"
-_LOCAL_URLS = ("file://", "local://")
+# Processes of a run that was killed may live some seconds longer.
+PATIENCE_SECONDS = 15.0
+_NO_LOCKS = (None, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)  # error numbers of file systems without locks
+_PASSING = re.compile(r"\..*\.tmp[0-9a-f]{32}")  # what is being written
+_held: dict[tuple[int, str], FolderLock] = {}  # by process and folder
 
 
 class OutputFolder:
     """A folder whose files appear whole or not at all.
 
-    Locally they are written under a temporary name in `STAGING`, another one in each process, flushed and renamed;
-    object storages show an object when it is complete.
+    Object storages show an object when it is complete; locally, files are written aside, flushed and renamed.
 
     Args:
         path: The folder, which need not exist.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = str(path)
-        if self.path.startswith(_LOCAL_URLS):
-            self.path = file_system(self.path)[1]
-        self.is_local = not is_url(self.path)
+        self.path = local_path(str(path)) or str(path)
+        self._system, self._root = file_system(self.path)
+        self.is_local = local_path(self.path) is not None
+
+    def lock(self, alone: bool) -> None:
+        """Keep other runs out until `unlock`, or until this process ends; does nothing where this process does so.
+
+        Object storages, and file systems without locks, are not guarded.
+
+        Args:
+            alone: True for the first process of a run, which no other process may be beside; the others of the same
+                run leave a lock of their own each, for which the first process of the next run waits.
+
+        Raises:
+            BlockingIOError: Another run is at work there.
+        """
+        folder, key = Path(self.path, STAGING), (os.getpid(), os.path.abspath(self.path))
+        if not self.is_local or (key in _held and _held[key].path.exists()):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            name = "run.lock" if alone else f"{uuid.uuid4().hex}.lock"
+            _held[key] = FolderLock(folder, "store", PATIENCE_SECONDS, name)
+            for left in folder.glob("*.lock") if alone else ():
+                if left.name != name:
+                    FolderLock(folder, "store", PATIENCE_SECONDS, left.name).release()
+        except BlockingIOError:
+            self.unlock()
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+
+    def unlock(self) -> None:
+        """Let other runs in, where this process kept them out."""
+        if (lock := _held.pop((os.getpid(), os.path.abspath(self.path)), None)) is not None:
+            lock.release()
 
     def write(self, name: str, content: bytes) -> None:
         """Put a file in place.
 
         Raises:
             OSError: It cannot be written, as on a full disk; what lay under the name before is still there.
-            ValueError: No ordinary file lies under the name.
+            ValueError: What lies under the name is not an ordinary file.
         """
         if not self.is_local:
-            system, inner = self._remote(name)
-            system.makedirs(str(PurePosixPath(inner).parent), exist_ok=True)
-            system.pipe_file(inner, content)
+            self._system.makedirs(posixpath.dirname(self._inner(name)), exist_ok=True)
+            self._system.pipe_file(self._inner(name), content)
             return
         target = Path(self.path, name)
         if target.exists():
             check_regular_file(target, "file")  # a pipe would wait for its reader
-        if target.is_symlink():  # which stays
-            store_format.atomic_write(target, [content])
-            return
-        temporary = Path(self.path, _TEMPORARY, f"{target.name}.{uuid.uuid4().hex}")
         try:
-            for folder in (target.parent, temporary.parent):
-                folder.mkdir(parents=True, exist_ok=True)
-            _write_through(temporary, content)
-            os.replace(temporary, target)
-            _flush_folder(target.parent)  # the rename itself must survive a crash too
+            with written_whole(target) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise OSError(
                 error.errno,
-                f"{target} cannot be written: {error.strerror}. What was finished before is kept; make room and run "
-                "the same command again to continue",
+                f"{target} cannot be written: {reason}. What was finished before is kept; make room and run the same "
+                "command again to continue",
             ) from error
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file, or None if there is none.
+        """Return the content of a file, or None if there is none.
 
         Raises:
-            ValueError: It is no ordinary file.
+            ValueError: It is not an ordinary file.
         """
         try:
             if self.is_local:
-                return check_regular_file(Path(self.path, name), "file").read_bytes()
-            system, inner = self._remote(name)
-            return system.cat_file(inner)
+                check_regular_file(self._inner(name), "file")
+            return self._system.cat_file(self._inner(name))
         except FileNotFoundError:
             return None
 
     def names(self, folder: str = "") -> list[str]:
-        """Names of the files and folders in a folder, sorted; none if it does not exist."""
+        """Return the names of the files and folders in a folder, sorted; none if it does not exist."""
         try:
             if self.is_local:
-                return sorted(path.name for path in Path(self.path, folder).iterdir())
-            system, inner = self._remote(folder)
-            system.invalidate_cache()  # other processes write here too
-            return sorted(PurePosixPath(name.rstrip("/")).name for name in system.ls(inner, detail=False))
+                paths = os.listdir(self._inner(folder))
+            else:
+                self._system.invalidate_cache()  # other processes write here too
+                paths = self._system.ls(self._inner(folder), detail=False)
         except FileNotFoundError:
             return []
+        names = sorted(posixpath.basename(path.rstrip("/")) for path in paths)
+        return [name for name in names if not _PASSING.fullmatch(name)]
 
     def move(self, name: str, target: str) -> None:
         """Rename a file within the folder."""
-        if self.is_local:
-            Path(self.path, target).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.replace(Path(self.path, name), Path(self.path, target))
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                # The target's folder is a link to another file system.
-                store_format.atomic_write(Path(self.path, target), [Path(self.path, name).read_bytes()])
-                Path(self.path, name).unlink()
-            return
-        system, inner = self._remote(name)
-        _, inner_target = self._remote(target)
-        system.makedirs(str(PurePosixPath(inner_target).parent), exist_ok=True)
-        system.mv(inner, inner_target)
+        self._system.makedirs(posixpath.dirname(self._inner(target)), exist_ok=True)
+        self._system.mv(self._inner(name), self._inner(target))
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
-        if self.is_local:
-            Path(self.path, name).unlink(missing_ok=True)
-            return
-        system, inner = self._remote(name)
-        if system.exists(inner):
-            system.rm_file(inner)
+        with contextlib.suppress(FileNotFoundError):
+            self._system.rm_file(self._inner(name))
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder with all in it, if it is there."""
         if self.is_local:
-            shutil.rmtree(Path(self.path, name), ignore_errors=True)
-            return
-        system, inner = self._remote(name)
-        if system.exists(inner):
-            system.rm(inner, recursive=True)
+            shutil.rmtree(self._inner(name), ignore_errors=True)
+        elif self._system.exists(self._inner(name)):
+            self._system.rm(self._inner(name), recursive=True)
 
     def remove_unfinished_files(self) -> None:
         """Remove what processes that were killed while they wrote have left; no other may be at work."""
-        self.remove_folder(_TEMPORARY)
+        if self.is_local:
+            for folder in ("", STAGING, f"{STAGING}/partial", f"{STAGING}/labels", "labels", "report"):
+                remove_unfinished(Path(self.path, folder))
 
-    def _remote(self, name: str) -> tuple[Any, str]:
-        system, inner = file_system(self.path)
-        return system, f"{inner.rstrip('/')}/{name}".rstrip("/")
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(path: Path) -> None:
-    if os.name != "posix":
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    def _inner(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}".rstrip("/")

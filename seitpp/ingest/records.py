@@ -1,18 +1,33 @@
-"""What a finished shard leaves for the merging of a run: its entry in the header, and what became of its images.
+"""What finished shards leave for the end of a run, and what became of them since: sound, damaged or gone.
 
-A record is read by another run, after a kill or days later; it has a checksum, and a damaged one counts as none.
+A record holds the shard's entry for the header, and which of its images could be read. It is read by another run, after
+a kill or days later; it has a checksum, and a damaged one counts as none.
 """
 
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seitpp.ingest.job import ShardPlan
+from seitpp.ingest.job import Plan, ShardPlan
+from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.io.untrusted import entry, parse_json_object, shown, whole_number
 from seitpp.storage import format as store_format
+from seitpp.storage.label_files import label_file
+from seitpp.storage.settings import shard_entry
 
 _NONE = type(None)
 _MOST_BYTES = 2**63
+
+
+def record_name(number: int) -> str:
+    """Return the file that says that a shard is finished."""
+    return f"{STAGING}/{store_format.shard_name(number).removesuffix('.bin')}.json"
+
+
+def label_map_name(number: int) -> str:
+    """Return the file that keeps the label map of an image until samples are numbered."""
+    return f"{STAGING}/labels/{number:08d}.png"
 
 
 @dataclass(frozen=True)
@@ -34,12 +49,12 @@ class ShardRecord:
     label_maps: list[int] | None = None
 
     def pack(self) -> bytes:
-        """The bytes of its file."""
+        """Return the bytes of its file."""
         return store_format.header_bytes(asdict(self))
 
     @classmethod
     def parse(cls, content: bytes, source: str | Path, shard: ShardPlan, annotated: bool) -> "ShardRecord":
-        """The record in the bytes of a file.
+        """Read the bytes of a record's file.
 
         Args:
             content: The bytes.
@@ -70,17 +85,62 @@ class ShardRecord:
         return cls(header_entry, num_images, source_bytes, unreadable, checksums)
 
     def readable(self, shard: ShardPlan) -> list[int]:
-        """Numbers of the images that were read."""
+        """Return the numbers of the images that were read."""
         left_out = {number for number, _, _ in self.unreadable}
         return [number for number in range(shard.start, shard.stop) if number not in left_out]
 
 
 def _failure(value: Any, shard: ShardPlan, source: str | Path) -> tuple[int, str, str]:
-    """One of `unreadable`."""
-    if not isinstance(value, list) or len(value) != 3:
+    """Check one entry of `unreadable`; a name may be no text that can be written."""
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(text, str) for text in value[1:]):
         raise ValueError(f"{source}: unreadable has {shown(value)}, expected number, name and reason")
     number = whole_number(value[0], f"{source}: number of an image", shard.start, shard.stop - 1)
-    for part in value[1:]:  # the name of a file may be no text that can be written
-        if not isinstance(part, str):
-            raise ValueError(f"{source}: unreadable has {shown(value)}, expected number, name and reason")
     return number, value[1], value[2]
+
+
+def read_records(plan: Plan, output: OutputFolder) -> tuple[dict[int, ShardRecord], dict[int, str]]:
+    """Return the records of finished shards by number, and for those that are damaged what is wrong."""
+    records, problems = {}, {}
+    for shard in plan.shards:
+        name = record_name(shard.number)
+        if (content := output.read(name)) is None:
+            continue
+        try:
+            records[shard.number] = ShardRecord.parse(content, f"{output.path}/{name}", shard, plan.source.annotated)
+        except ValueError as error:
+            problems[shard.number] = str(error)
+    return records, problems
+
+
+def shard_problem(output: OutputFolder, record: ShardRecord) -> str | None:
+    """Return what is wrong with the file of a finished shard, naming it; None if it is as it was written."""
+    if record.entry is None:
+        return None
+    name = f"{output.path}/{record.entry['file']}"
+    content = output.read(record.entry["file"])
+    if content is None:
+        return f"{name} is missing"
+    found = shard_entry(record.entry["file"], content, record.entry["num_samples"])
+    if found["num_bytes"] != record.entry.get("num_bytes"):
+        return f"{name} has {len(content)} bytes, expected {record.entry.get('num_bytes')}"
+    return None if found == record.entry else f"{name} does not match its SHA-256"
+
+
+def label_map_problems(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
+    """Return, for shards with a label map that is missing or is not the one that was written, the first such."""
+    if not plan.source.annotated:
+        return {}
+    problems: dict[int, str] = {}
+    # A label map is put aside under its image's number, then moved to its sample's.
+    waiting, moved = set(output.names(f"{STAGING}/labels")), set(output.names(store_format.LABEL_MAPS))
+    sample = 0
+    for number, record in records.items():
+        for image, checksum in zip(record.readable(plan.shards[number]), record.label_maps or (), strict=True):
+            names = {label_map_name(image): waiting, label_file(sample): moved}
+            name = next((name for name, folder in names.items() if name.rpartition("/")[2] in folder), None)
+            # Object storages check what they keep, and would be asked for each file by itself.
+            content = output.read(name) if name is not None and output.is_local else None
+            if name is None or (content is not None and zlib.crc32(content) != checksum):
+                problems.setdefault(number, f"{output.path}/{name or label_map_name(image)}")
+            sample += 1
+    return problems

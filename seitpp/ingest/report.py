@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from seitpp.images.label_maps import label_histogram
+from seitpp.ingest.commit import Totals, keep_records, num_left_out, read_header
 from seitpp.ingest.fitting import spread
 from seitpp.ingest.job import Plan
 from seitpp.ingest.loading import ImageBatches
-from seitpp.ingest.merging import Totals, keep_records, num_left_out, read_header
 from seitpp.ingest.output import OutputFolder
 from seitpp.io.checkpoint import shorten
 from seitpp.storage import StoreReader, store_stats

@@ -1,14 +1,20 @@
-"""Images to a store, in one process or many: prepare, write shards, merge."""
+"""Images to a store, in one process or many: prepare, write shards, commit."""
 
-from collections.abc import Callable
-from contextlib import suppress
+import datetime
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from time import monotonic
 
-from seitpp.ingest import merging, run_lock
-from seitpp.ingest.fitting import fitted_codebook
+import torch
+import torch.distributed as dist
+
+from seitpp.ingest import commit
+from seitpp.ingest.commit import Totals
+from seitpp.ingest.fitting import fit_codebook, fitted_codebook
 from seitpp.ingest.job import Plan, ShardPlan, TokenizeJob
-from seitpp.ingest.merging import Totals
-from seitpp.ingest.processes import Processes
+from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.worker import ShardWorker
 
 Executor = Callable[[Plan, list[ShardPlan], "Progress"], None]
@@ -17,6 +23,66 @@ Progress = Callable[[int, int], None]
 """Called with images done and their total, of this process."""
 
 _PUBLISH_SECONDS = 60
+# Ranks wait for the slowest one, which may have many hours of images more.
+_PATIENCE = datetime.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of its run.
+
+    Args:
+        rank: Number of this process.
+        world_size: Number of processes.
+        local_rank: Number of this process on its machine.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def join(cls) -> "Processes":
+        """Join the processes that `torchrun` announces in the environment; this one alone if there is no launcher.
+
+        Call it inside `process_group_ended`.
+        """
+        given = {"rank": "RANK", "world_size": "WORLD_SIZE", "local_rank": "LOCAL_RANK"}
+        processes = cls(**{name: int(os.environ[key]) for name, key in given.items() if key in os.environ})
+        if processes.world_size > 1 and not dist.is_initialized():
+            dist.init_process_group("gloo", timeout=_PATIENCE)
+        return processes
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process prepares, commits and reports."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        if self.world_size > 1:
+            with _together():
+                dist.barrier()
+
+    def share(self, numbers: Sequence[int] | None) -> list[int]:
+        """Return every n-th of the first process's numbers, other ones in each process; others pass None."""
+        if self.world_size == 1:
+            return list(numbers or ())
+        count = torch.tensor([len(numbers or ())])
+        with _together():
+            dist.broadcast(count, 0)
+            shared = torch.tensor(numbers, dtype=torch.int64) if numbers else torch.zeros(int(count), dtype=torch.int64)
+            dist.broadcast(shared, 0)
+        return shared[self.rank :: self.world_size].tolist()
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Turn what a process sees when another one is gone into an error that says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionError("another process of this run has ended before; its own message says why") from error
 
 
 def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
@@ -27,14 +93,17 @@ def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
         OSError: Something else, or another run at work, is where the output is to go.
     """
     if processes.is_first:
-        merging.refuse_foreign(job.out)
+        commit.refuse_foreign(job.out)
     source = job.open_source()
     source.refuse_inside(job.out)
     if job.label_size is not None and not source.annotated:
         raise ValueError(f"{job.source['path']} has no label maps; leave out --label-size")
-    if processes.is_first and not merging.is_finished(job.out):
-        run_lock.hold(job.out, alone=True)
-    plan = Plan(job, source, job.build_tokenizer(fitted_codebook(job, source, processes)))
+    if processes.is_first:
+        if not commit.is_finished(job.out):
+            OutputFolder(job.out).lock(alone=True)
+        fit_codebook(job, source)
+    processes.wait()
+    plan = Plan(job, source, job.build_tokenizer(fitted_codebook(job, source)))
     if source.annotated:
         _require_labels_of_the_same_part(plan)
     return plan
@@ -80,29 +149,30 @@ def tokenize(
     """
     complete, todo = False, None
     if processes.is_first:
-        complete, warnings = merging.begin(plan)
+        complete, warnings = commit.begin(plan)
         for warning in warnings:
             warn(warning)
-        todo = [] if complete else merging.pending(plan, warn)
-        if not complete:
-            run_lock.hold(plan.job.out, alone=False)
+        todo = [] if complete else commit.pending(plan, warn)
     mine = processes.share(todo)
-    if mine:
-        run_lock.hold(plan.job.out, alone=False)
     try:
-        if mine:  # on another machine, or a moment later, paths may show other images or weights
-            merging.refuse_other_store(plan.job.out, plan.settings.header())
+        if mine:
+            plan.output.lock(alone=processes.is_first)
+            # On another machine, or a moment later, paths may show other images or weights.
+            commit.refuse_other_store(plan.job.out, plan.settings.header())
         (executor or _here(processes))(plan, [plan.shards[number] for number in mine], progress)
         processes.wait()
     except BaseException:
         with suppress(Exception):  # the first error is the one to tell
-            merging.publish(plan)
+            commit.publish(plan)
         raise
-    return merging.finish(plan) if processes.is_first and not complete else None
+    finally:
+        if not processes.is_first:
+            plan.output.unlock()
+    return commit.finish(plan) if processes.is_first and not complete else None
 
 
 def _here(processes: Processes) -> Executor:
-    """The executor of a process that writes its shards itself."""
+    """Return the executor of a process that writes its shards itself."""
 
     def execute(plan: Plan, shards: list[ShardPlan], progress: Progress) -> None:
         done, total = 0, sum(shard.stop - shard.start for shard in shards)
@@ -113,7 +183,7 @@ def _here(processes: Processes) -> Executor:
             done += count
             progress(done, total)
             if processes.is_first and monotonic() - published >= _PUBLISH_SECONDS:
-                merging.publish(plan)
+                commit.publish(plan)
                 published = monotonic()
 
         ShardWorker(plan).run(shards, advance)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from seitpp.ingest.job import Plan, ShardPlan
 from seitpp.ingest.loading import LoadedBatch, load_batches
-from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.records import ShardRecord
+from seitpp.ingest.output import STAGING
+from seitpp.ingest.records import ShardRecord, label_map_name, record_name
 from seitpp.io.untrusted import parse_json_object, parse_npz, parsing, whole_number
 from seitpp.storage.codecs import value_dtype
 from seitpp.storage.format import shard_name
@@ -30,19 +30,9 @@ Progress = Callable[[int], None]
 """Called with the number of images done since the last call."""
 
 
-def record_name(number: int) -> str:
-    """File that says that a shard is finished."""
-    return f"{STAGING}/{shard_name(number).removesuffix('.bin')}.json"
-
-
 def partial_name(number: int, first: int) -> str:
-    """File with codes of an unfinished shard, from its `first` image on."""
+    """Return the file with codes of an unfinished shard, from its `first` image on."""
     return f"{STAGING}/partial/{shard_name(number).removesuffix('.bin')}-{first:08d}.npz"
-
-
-def label_map_name(number: int) -> str:
-    """File that keeps the label map of an image until samples are numbered."""
-    return f"{STAGING}/labels/{number:08d}.png"
 
 
 @dataclass
@@ -50,13 +40,13 @@ class ShardState:
     """What is known of the images of an unfinished shard, in their order.
 
     Attributes:
-        tokens: Tokens of each image, read or not, one array a batch.
-        readable: Whether each could be read, one array a batch.
+        tokens: Tokens of each image, read or not, one array per batch.
+        readable: Whether each could be read, one array per batch.
         source_bytes: Bytes that the readable ones take in the source.
         failures: Number, name and reason of each that could not be read.
         label_maps: CRC-32 of each image's label map, 0 where it has none; one array per batch.
         saved: Batches that are put aside.
-        files: Where they are.
+        files: The files that they are in.
     """
 
     tokens: list[np.ndarray] = field(default_factory=list)
@@ -81,22 +71,17 @@ class ShardState:
         maps = batch.label_maps or [None] * len(batch.readable)
         self.label_maps.append(np.array([0 if one is None else zlib.crc32(one) for one in maps], np.uint32))
 
-    def samples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of the readable images, and the places in the shard of those images."""
-        kept = np.flatnonzero(np.concatenate(self.readable))
-        return np.concatenate([tokens[fine] for tokens, fine in zip(self.tokens, self.readable, strict=True)]), kept
-
     def pack(self) -> bytes:
-        """What is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
-        facts = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
+        """Return what is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
+        metadata = json.dumps({"source_bytes": self.source_bytes, "failures": self.failures})
         parts = (self.tokens, self.readable, self.label_maps)
         tokens, readable, label_maps = (np.concatenate(part[self.saved :]) for part in parts)
         file = io.BytesIO()
-        np.savez(file, tokens=tokens, readable=readable, label_maps=label_maps, facts=np.array(facts))
+        np.savez(file, tokens=tokens, readable=readable, label_maps=label_maps, facts=np.array(metadata))
         return file.getvalue()
 
     def take_back(self, name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype, most: int) -> None:
-        """Add what `pack` put into the file `name`.
+        """Add what `pack` put into a file.
 
         Args:
             name: The file.
@@ -111,14 +96,14 @@ class ShardState:
         arrays = parse_npz(content, name, at_most=2**32)
         with parsing(name, "what this run put aside"):
             tokens, readable, label_maps = (arrays[key] for key in ("tokens", "readable", "label_maps"))
-            facts = parse_json_object(str(arrays["facts"]), name)
+            metadata = parse_json_object(str(arrays["facts"]), name)
             count = len(readable)
             expected = ((count, *shape), dtype, (count,), np.bool_, (count,), np.uint32)
             found = (tokens.shape, tokens.dtype, readable.shape, readable.dtype, label_maps.shape, label_maps.dtype)
             if found != expected or not 1 <= count <= most:
                 raise ValueError(f"it holds {found}")
-            source_bytes = whole_number(facts["source_bytes"], "source_bytes", 0, 2**63)
-            failures = [(int(number), str(which), str(reason)) for number, which, reason in facts["failures"]]
+            source_bytes = whole_number(metadata["source_bytes"], "source_bytes", 0, 2**63)
+            failures = [(int(number), str(which), str(reason)) for number, which, reason in metadata["failures"]]
         self.tokens.append(tokens)
         self.readable.append(readable)
         self.label_maps.append(label_maps)
@@ -136,7 +121,7 @@ class ShardWorker:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.job = plan, plan.job
-        self.output = OutputFolder(plan.job.out)
+        self.output = plan.output
         self._dtype = value_dtype(plan.tokenizer.codebook_size, plan.tokenizer.minimum)
 
     def run(self, shards: Sequence[ShardPlan], progress: Progress | None = None) -> None:
@@ -147,7 +132,11 @@ class ShardWorker:
             OSError: The store cannot be written.
         """
         states = {shard.number: self._load_state(shard) for shard in shards}
-        todo = [(shard, numbers) for shard in shards for numbers in self._batches(shard, states[shard.number])]
+        todo = [
+            (shard, numbers)
+            for shard in shards
+            for numbers in shard.batches(self.job.batch_size, states[shard.number].done)
+        ]
         if progress is not None:
             progress(sum(state.done for state in states.values()))
         for shard in shards:
@@ -156,12 +145,14 @@ class ShardWorker:
             self.plan.source, self.plan.fitting, [numbers for _, numbers in todo], self.job.num_workers
         )
         saved = time.monotonic()
-        for (shard, _), (batch, tokens) in zip(todo, self._encode(batches), strict=True):
+        for (shard, numbers), (batch, tokens) in zip(todo, self._encode(batches), strict=True):
             state = states[shard.number]
             if batch.failures and not self.job.skip_unreadable:
                 self._save(shard, state)
                 raise unreadable_error(batch.failures)
-            self._keep_label_maps(batch, shard.start + state.done)
+            for number, label_map in zip(numbers, batch.label_maps, strict=False):  # none without annotations
+                if label_map is not None:
+                    self.output.write(label_map_name(number), label_map)
             state.add(batch, tokens.astype(self._dtype))
             if progress is not None:
                 progress(len(batch.readable))
@@ -171,25 +162,19 @@ class ShardWorker:
                 self._save(shard, state)
                 saved = time.monotonic()
 
-    def _batches(self, shard: ShardPlan, state: ShardState) -> Iterator[range]:
-        return shard.batches(self.job.batch_size, state.done)
-
     def _encode(self, batches: Iterator[LoadedBatch]) -> Iterator[tuple[LoadedBatch, np.ndarray]]:
-        """Tokens of each batch, one batch behind: the device works on the next while this one is dealt with."""
+        """Yield each batch with its tokens, one batch behind: the device works on the next one meanwhile."""
         waiting: tuple[LoadedBatch, Tensor] | None = None
         for batch in batches:
-            tokens = self.encode(batch.pixels)
+            tokens = encode_pixels(self.plan.tokenizer, batch.pixels, self.job.device, self.job.batch_size)
             if waiting is not None:
                 yield waiting[0], waiting[1].cpu().numpy()
             waiting = batch, tokens
         if waiting is not None:
             yield waiting[0], waiting[1].cpu().numpy()
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Tokens of images (B, C, H, W), uint8, int32 on the device."""
-        return encode_pixels(self.plan.tokenizer, pixels, self.job.device, self.job.batch_size)
-
     def _load_state(self, shard: ShardPlan) -> ShardState:
+        """Take back what an earlier run put aside, up to the first damaged file."""
         state, size = ShardState(), shard.stop - shard.start
         while (content := self.output.read(name := partial_name(shard.number, state.done))) is not None:
             try:
@@ -209,37 +194,32 @@ class ShardWorker:
             self.output.remove(name)
 
     def _save(self, shard: ShardPlan, state: ShardState) -> None:
+        """Put aside what is not yet."""
         if state.saved < len(state.tokens):
             name = partial_name(shard.number, sum(len(batch) for batch in state.readable[: state.saved]))
             self.output.write(name, state.pack())
             state.files.append(name)
             state.saved = len(state.tokens)
 
-    def _keep_label_maps(self, batch: LoadedBatch, first: int) -> None:
-        for place, label_map in enumerate(batch.label_maps):
-            if label_map is not None:
-                self.output.write(label_map_name(first + place), label_map)
-
     def _finish_if_done(self, shard: ShardPlan, states: dict[int, ShardState]) -> bool:
-        state = states[shard.number]
-        if state.done < shard.stop - shard.start:
+        """Write the shard's file, then its record, if all of its images are dealt with."""
+        state, size = states[shard.number], shard.stop - shard.start
+        if state.done < size:
             return False
-        label_maps = None
-        if self.plan.source.annotated:
-            label_maps = np.concatenate(state.label_maps)[np.concatenate(state.readable)].tolist()
-        entry = self._write_shard(shard, state)
-        record = ShardRecord(entry, shard.stop - shard.start, state.source_bytes, state.failures, label_maps)
+        readable = np.concatenate(state.readable)
+        label_maps = np.concatenate(state.label_maps)[readable].tolist() if self.plan.source.annotated else None
+        entry = self._write_shard(shard, np.concatenate(state.tokens)[readable], np.flatnonzero(readable))
+        record = ShardRecord(entry, size, state.source_bytes, state.failures, label_maps)
         self.output.write(record_name(shard.number), record.pack())
         self._forget(state)
         states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
         return True
 
-    def _write_shard(self, shard: ShardPlan, state: ShardState) -> dict[str, Any] | None:
-        """Write the shard's file and return its entry for the header; None if none of its images could be read."""
-        tokens, places = state.samples()
+    def _write_shard(self, shard: ShardPlan, tokens: np.ndarray, images: np.ndarray) -> dict[str, Any] | None:
+        """Write the tokens of some of a shard's images; return the entry for the header, None if there are none."""
         if not len(tokens):
             return None
-        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.start + places]
+        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.start + images]
         name = shard_name(shard.number)
         content = self.plan.settings.encode_shard(tokens, labels)
         self.output.write(name, content)
@@ -247,7 +227,7 @@ class ShardWorker:
 
 
 def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:
-    """The error that ends a run at an image that cannot be read."""
+    """Return the error that ends a run at an image that cannot be read."""
     _, name, reason = failures[0]
     return ValueError(
         f"{name} cannot be read: {reason}. Repair or remove it, or pass --on-error skip to leave such images out; what "
@@ -256,5 +236,5 @@ def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:
 
 
 def first_reasons(failures: Sequence[Sequence[Any]]) -> str:
-    """Names and reasons of the first images that cannot be read."""
+    """Return names and reasons of the first images that cannot be read."""
     return "; ".join(f"{name}: {reason}" for _, name, reason in failures[:3])

@@ -16,8 +16,8 @@ from subjects import Content, Subject, covers_everything, covers_nothing, read_s
 from seitpp.benchmarking.synthetic import make_codebook, make_images, make_release, make_store, make_tokens
 from seitpp.converters import read_published
 from seitpp.images.decoding import decode_image
-from seitpp.ingest import TokenizeJob, make_plan, run_lock, tokenize
-from seitpp.ingest.processes import Processes
+from seitpp.ingest import Processes, TokenizeJob, make_plan, tokenize
+from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.sources import open_image_source
 from seitpp.storage import (
     SeitRelease,
@@ -150,7 +150,7 @@ def _tokenize(folder: Path, progress: Callable[[int, int], None] = lambda _done,
     try:
         tokenize(make_plan(_job(folder), processes), processes, progress, warn=lambda _line: None)
     finally:
-        run_lock.release(str(folder))  # as the end of a process does
+        OutputFolder(str(folder)).unlock()  # as the end of a process does
 
 
 def _resume_run(folder: Path) -> Content:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seitpp.ingest import Plan, TokenizeJob, Totals, clean, make_plan, make_report, merging, tokenize
-from seitpp.ingest.processes import Processes
+from seitpp.ingest import Plan, Processes, TokenizeJob, Totals, clean, commit, make_plan, make_report, tokenize
 from seitpp.ingest.worker import ShardWorker
 
 CODEBOOK = np.random.default_rng(0).random((16, 192), np.float32)
@@ -96,7 +95,7 @@ def put_aside() -> Callable[[TokenizeJob], list[Path]]:
 
     def run(job: TokenizeJob) -> list[Path]:
         plan = make_plan(job, Processes())
-        merging.begin(plan)
+        commit.begin(plan)
         seen: list[int] = []
 
         def stop_after_six(count: int) -> None:

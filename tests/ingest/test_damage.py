@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seitpp.ingest import make_plan, merging, run_lock, tokenize
+from seitpp.ingest import Processes, commit, make_plan, tokenize
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.processes import Processes
 from seitpp.storage import StoreReader
 from seitpp.storage.format import header_bytes
 
@@ -147,7 +146,7 @@ def test_damaged_label_map_is_made_again(
             def killed(*_: object) -> None:
                 raise KeyboardInterrupt
 
-            patch.setattr(merging, "finish", killed)
+            patch.setattr(commit, "finish", killed)
             with pytest.raises(KeyboardInterrupt):
                 begun(job)
         else:
@@ -172,14 +171,14 @@ def test_what_goes_away_while_a_run_is_at_work_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
-    finish = merging.finish
+    finish = commit.finish
 
     def finish_later(plan: object) -> object:
         (tmp_path / "store" / name).unlink()
         return finish(plan)
 
     with monkeypatch.context() as patch:
-        patch.setattr(merging, "finish", finish_later)
+        patch.setattr(commit, "finish", finish_later)
         with pytest.raises(ValueError, match=rf"{name} is missing: damaged or removed .* Run the same command again"):
             run_job(job)
     assert not StoreReader(tmp_path / "store", allow_incomplete=True).header["complete"]
@@ -214,16 +213,16 @@ def test_links_in_the_output_stay(
     pair_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere" / "labels").mkdir(parents=True)
-    replace_file = os.replace
+    rename = os.rename
 
     def across(source: Path, target: Path) -> None:  # as if `elsewhere` were another file system
         if Path(target).parent.is_symlink() and STAGING in str(source):
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        replace_file(source, target)
+        rename(source, target)
 
-    monkeypatch.setattr(os, "replace", across)
+    monkeypatch.setattr(os, "rename", across)
     job = make_job(pair_folder(tmp_path / "ade", count=3, split="val"), tmp_path / "store", split="val")
-    merging.begin(make_plan(job, Processes()))
+    commit.begin(make_plan(job, Processes()))
     (tmp_path / "store" / "labels").symlink_to(tmp_path / "elsewhere" / "labels")
     begun(job)
     (tmp_path / "store" / "header.json").rename(tmp_path / "elsewhere" / "header.json")
@@ -260,13 +259,14 @@ def test_a_record_that_names_no_file_counts_as_none(
 
 
 def test_a_lock_that_cannot_be_opened_is_named_again_and_again(tmp_path: Path) -> None:
-    run_lock.hold(str(tmp_path), alone=True)
-    lock = tmp_path / STAGING / "lock"
-    lock.unlink()
+    output = OutputFolder(str(tmp_path))
+    output.lock(alone=True)
+    lock = tmp_path / STAGING / "run.lock"
+    output.unlock()
     lock.mkdir()
     for _ in range(2):
-        with pytest.raises(IsADirectoryError, match="lock"):
-            run_lock.hold(str(tmp_path), alone=True)
+        with pytest.raises(IsADirectoryError, match="the store cannot be locked for writing: Is a directory"):
+            output.lock(alone=True)
 
 
 def test_what_is_no_file_is_not_written_to(tmp_path: Path) -> None:

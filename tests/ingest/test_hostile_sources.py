@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from seitpp.apis.inputs import ImageInputs
-from seitpp.ingest import make_plan, open_image_source, tokenize
+from seitpp.ingest import Processes, make_plan, open_image_source, tokenize
 from seitpp.ingest.loading import Fitting, ImageBatches
-from seitpp.ingest.processes import Processes
 from seitpp.ingest.sources import files
 
 FITTING = Fitting(image_size=(16, 16), resize_mode="exact", in_channels=3, stride=8)

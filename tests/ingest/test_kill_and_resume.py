@@ -18,9 +18,8 @@ from typing import Any
 
 import pytest
 
-from seitpp.ingest import TokenizeJob, make_plan, merging, output, run_lock, tokenize
+from seitpp.ingest import Processes, TokenizeJob, commit, make_plan, output, tokenize
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.processes import Processes
 from seitpp.io.process_group import process_group_ended
 from seitpp.storage import StoreReader
 
@@ -211,16 +210,16 @@ def test_full_disk_leaves_a_readable_store_that_can_be_continued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = make_job(class_folder(tmp_path / "images", per_class=6), tmp_path / "store")
-    write_through = output._write_through
+    write_bytes = Path.write_bytes
 
     def full(path: Path, content: bytes) -> None:
         if "shard-00002" in path.name:
-            path.write_bytes(content[:10])
+            write_bytes(path, content[:10])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_through(path, content)
+        write_bytes(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(output, "_write_through", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match=r"shard-00002.bin cannot be written: No space left on device. What was"):
             run_job(job)
     reader = StoreReader(tmp_path / "store", allow_incomplete=True)
@@ -279,22 +278,28 @@ def test_error_in_a_finished_store_does_not_make_it_unfinished(
     assert files_of(tmp_path / "store") == before
 
 
+@pytest.mark.parametrize("alone", [True, False])
 def test_second_run_into_the_same_folder_is_refused(
-    class_folder: Callable, make_job: Callable, run_job: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: bool,
+    class_folder: Callable,
+    make_job: Callable,
+    run_job: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
     held = get_context("fork").Event(), get_context("fork").Event()
 
     def hold() -> None:
-        run_lock.hold(job.out, alone=True)
+        OutputFolder(job.out).lock(alone)
         held[0].set()
         held[1].wait(60)
 
     child = get_context("fork").Process(target=hold)
     child.start()
     assert held[0].wait(60)
-    monkeypatch.setattr(run_lock, "_PATIENCE_SECONDS", 0.2)
-    with pytest.raises(BlockingIOError, match=r"another run is writing to .*store; wait until it has ended"):
+    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.2)
+    with pytest.raises(BlockingIOError, match=r"another writer is at work in the store .*; wait until it has ended"):
         run_job(job)
     held[1].set()
     child.join(60)
@@ -388,7 +393,7 @@ def test_process_that_sees_other_images_ends_the_run(
 ) -> None:
     job = make_job(class_folder(tmp_path / "images"), tmp_path / "store")
     plan = make_plan(job, Processes())
-    merging.begin(plan)
+    commit.begin(plan)
     (tmp_path / "images" / "ant" / "0.png").unlink()
     second = Processes(rank=1, world_size=2)
     monkeypatch.setattr(Processes, "wait", lambda self: None)

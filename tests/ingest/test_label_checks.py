@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from seitpp.images.label_maps import label_histogram, label_map_path
-from seitpp.ingest import TokenizeJob, make_plan, make_report, open_image_source, tokenize
-from seitpp.ingest.processes import Processes
+from seitpp.ingest import Processes, TokenizeJob, make_plan, make_report, open_image_source, tokenize
 from seitpp.ingest.report import TokenizeReport
 from seitpp.storage import StoreReader
 

@@ -12,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seitpp.ingest import TokenizeJob, Totals, make_plan, make_report, report_folder, tokenize
+from seitpp.ingest import Processes, TokenizeJob, Totals, make_plan, make_report, report_folder, tokenize
 from seitpp.ingest.fitting import spread
-from seitpp.ingest.processes import Processes
 from seitpp.ingest.report import unreadable_list
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import PatchKMeans

@@ -16,8 +16,7 @@ from PIL import Image
 from seitpp.apis.inputs import images_in
 from seitpp.datasets import ImageDataset
 from seitpp.images.decoding import FORMATS
-from seitpp.ingest import make_plan, make_report, open_image_source, tokenize
-from seitpp.ingest.processes import Processes
+from seitpp.ingest import Processes, make_plan, make_report, open_image_source, tokenize
 
 OTHERS = ["notes.PDF", "b.pdf", "README", "c.eps"]
 COUNTED = {".pdf": 2, "(none)": 1, ".eps": 1}

@@ -1,4 +1,4 @@
-"""Shards written by Ray Data on a cluster: the same worker, with Ray's scheduling and retries.
+"""Shards written by Ray Data on a cluster: by the same worker, with Ray's scheduling and retries.
 
 Ray is optional: `pip install "ray[data]"`. The source and the store must be reachable from every node, on a shared file
 system or by URLs.
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.ingest import merging, run_lock
+from seitpp.ingest import commit
 from seitpp.ingest.job import Plan, ShardPlan, TokenizeJob
 from seitpp.ingest.run import Executor, Progress
 from seitpp.ingest.sources.files import is_url
@@ -21,7 +21,7 @@ from seitpp.ingest.worker import ShardWorker
 
 
 class RayShardWorker:
-    """Writes one shard a call; Ray keeps one instance in each of its processes.
+    """Writes one shard per call; Ray keeps one instance in each of its processes.
 
     Args:
         job: The run.
@@ -29,9 +29,8 @@ class RayShardWorker:
     """
 
     def __init__(self, job: TokenizeJob, codebook: np.ndarray | None) -> None:
-        run_lock.hold(job.out, alone=False)
-        source = job.open_source()
-        self.worker = ShardWorker(Plan(job, source, job.build_tokenizer(codebook)))
+        self.worker = ShardWorker(Plan(job, job.open_source(), job.build_tokenizer(codebook)))
+        self.worker.output.lock(alone=False)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Write the shard `row["shard"]`; what an earlier attempt put aside is used.
@@ -41,7 +40,7 @@ class RayShardWorker:
         shard = self.worker.plan.shards[row["shard"]]
         result = {"shard": row["shard"], "num_images": shard.stop - shard.start, "error": "", "of_system": False}
         try:
-            merging.refuse_other_store(self.worker.job.out, self.worker.plan.settings.header())
+            commit.refuse_other_store(self.worker.job.out, self.worker.plan.settings.header())
             self.worker.run([shard])
         except (ValueError, OSError) as error:
             result.update(error=str(error) or repr(error), of_system=isinstance(error, OSError))
@@ -49,9 +48,9 @@ class RayShardWorker:
 
 
 def ray_executor(num_workers: int, num_gpus: float) -> Executor:
-    """An executor that hands shards to a Ray cluster; starts a local one if none is running.
+    """Return an executor that hands shards to a Ray cluster; it starts a local one if none is running.
 
-    Ray starts a process that died again, and the shard goes on from what the process had put aside.
+    Ray starts a process that died again, and the shard goes on from what that process had put aside.
 
     Args:
         num_workers: Processes that encode at the same time.
@@ -83,7 +82,7 @@ def ray_executor(num_workers: int, num_gpus: float) -> Executor:
 
 
 def _absolute(job: TokenizeJob) -> TokenizeJob:
-    """The job for processes with another working folder."""
+    """Return the job for processes with another working folder."""
 
     def absolute(path: str | None) -> str | None:
         return path if path is None or is_url(path) else os.path.abspath(path)
@@ -95,7 +94,7 @@ def _absolute(job: TokenizeJob) -> TokenizeJob:
 
 @contextmanager
 def _cluster() -> Iterator[Any]:
-    """Ray, connected to a running cluster or to one started for this run, with its own bars off."""
+    """Yield Ray, connected to a running cluster or to one started for this run, with its own bars off."""
     try:
         import ray
         import ray.data

@@ -1,26 +1,33 @@
 """The beginning and the end of a run: a header that says what is being written, and one that lists all shards.
 
 An unfinished store has a header that lists the shards finished so far, so that it can be read; and a folder `.tokenize`
-with a record for each of them. Merging turns the records into the final header. A store is finished when its header
+with a record for each of them. `finish` turns the records into the final header. A store is finished when its header
 says so and the run's own file, the first that `clean` removes, is gone.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seitpp.ingest import run_lock
-from seitpp.ingest.damage import LABELS, label_map_problems, read_records, require_shards, shard_problem
 from seitpp.ingest.job import Plan
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.records import ShardRecord
-from seitpp.ingest.worker import first_reasons, label_map_name, record_name, unreadable_error
+from seitpp.ingest.records import (
+    ShardRecord,
+    label_map_name,
+    label_map_problems,
+    read_records,
+    record_name,
+    shard_problem,
+)
+from seitpp.ingest.worker import first_reasons, unreadable_error
 from seitpp.io.untrusted import parse_json, parse_json_object
 from seitpp.storage import format as store_format
 from seitpp.storage.label_files import label_file, pack_checksums
+from seitpp.storage.shard_file import open_shards
 
 _RUN_FILE = f"{STAGING}/run.json"
 _KEPT_RECORDS = "report/shards.json"
@@ -70,11 +77,11 @@ def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
 
     Args:
         out: Folder of the store.
-        expected: Entries of this run's header. Of `source` those are compared that are given: facts are added at the
+        expected: Entries of this run's header. Of `source` those are compared that are given: counts are added at the
             end.
 
     Raises:
-        ValueError: There is such a store; with the first entry that differs.
+        ValueError: There is such a store; names the first entry that differs.
     """
     header = read_header(OutputFolder(out))
     for key, value in expected.items() if header is not None else ():
@@ -101,20 +108,24 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
         ValueError: Another run's store lies there: another source, tokenizer or setting; or a finished one that lacks
             a shard or part of one.
     """
-    output, expected = OutputFolder(plan.job.out), plan.settings.header()
+    output, expected = plan.output, plan.settings.header()
     refuse_other_store(plan.job.out, expected)
     header = read_header(output)
     if is_finished(plan.job.out):
         if output.is_local:
-            require_shards(output)
+            _require_shards(output)
         output.remove_folder(STAGING)  # left by a run that was killed while it cleaned
-        if not num_left_out(header) or not plan.job.retry_left_out:
-            _require_none_left_out(plan, header)
+        if not (number := num_left_out(header)) or not plan.job.retry_left_out:
+            if number and not plan.job.skip_unreadable:
+                raise ValueError(
+                    f"{plan.job.out} is complete, but {number} images were left out of it, with the reasons: "
+                    f"{plan.job.out}/report/unreadable.txt. Mend them, then pass --retry-left-out to read them again"
+                )
             return True, []
-        run_lock.hold(plan.job.out, alone=True)
+        output.lock(alone=True)
         _restore_records(output)
     output.remove_unfinished_files()
-    warnings = _compare_run(plan, output, header)
+    warnings = _compare_run(plan, header)
     if header is not None and header.get("complete"):  # killed before the report was written
         return False, warnings
     for name, content in plan.settings.files().items():
@@ -125,29 +136,30 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
 
 
 def num_left_out(header: dict[str, Any] | None) -> int:
-    """Images that were left out of a finished store, as its header says."""
+    """Return how many images were left out of a finished store, as its header says."""
     found = ((header or {}).get("source") or {}).get("num_unreadable")
     return found if isinstance(found, int) else 0
 
 
-def _require_none_left_out(plan: Plan, header: dict[str, Any] | None) -> None:
-    """Refuse a finished store that images were left out of, where the job is to leave none out."""
-    if not plan.job.skip_unreadable and (number := num_left_out(header)):
+def _require_shards(output: OutputFolder) -> None:
+    """Raise `ValueError` unless the shards of a finished store are there, in their sizes."""
+    try:
+        open_shards(Path(output.path), store_format.read_header(Path(output.path)))
+    except ValueError as error:
         raise ValueError(
-            f"{plan.job.out} is complete, but {number} images were left out of it, with the reasons: "
-            f"{plan.job.out}/report/unreadable.txt. Mend them, then pass --retry-left-out to read them again"
-        )
+            f"{error}. The store was complete and has been damaged since: restore it, or delete {output.path} and run "
+            "the same command again"
+        ) from error
 
 
 def keep_records(plan: Plan, totals: Totals) -> None:
     """Keep the records of shards with the report, for a run that reads images again; nothing if none was left out."""
-    output = OutputFolder(plan.job.out)
     if not totals.unreadable:
-        output.remove(_KEPT_RECORDS)
+        plan.output.remove(_KEPT_RECORDS)
         return
     names = [record_name(shard.number) for shard in plan.shards]
-    contents = {name: (output.read(name) or b"").decode() for name in names}
-    output.write(_KEPT_RECORDS, json.dumps(contents).encode())
+    contents = {name: (plan.output.read(name) or b"").decode() for name in names}
+    plan.output.write(_KEPT_RECORDS, json.dumps(contents).encode())
 
 
 def _restore_records(output: OutputFolder) -> None:
@@ -170,16 +182,16 @@ def _restore_records(output: OutputFolder) -> None:
 
 
 def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
-    """Numbers of the shards that have no record yet, or were damaged since they were written.
+    """Return the numbers of the shards that have no record yet, or were damaged since they were written.
 
-    Those of which an image was left out count as unfinished for a job that skips none, or is to try these again: it
-    may be there by now.
+    Shards that an image was left out of count as unfinished for a job that skips none, or is to read those again: the
+    image may be there by now.
 
     Args:
         plan: The run.
         warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
     """
-    output = OutputFolder(plan.job.out)
+    output = plan.output
     records, problems = read_records(plan, output)
     for number, record in records.items():
         if problem := shard_problem(output, record):
@@ -189,33 +201,34 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
         warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
     again = plan.job.retry_left_out or not plan.job.skip_unreadable
     left_out = (key for key, record in records.items() if again and record.unreadable)
-    _make_again(plan, output, records, {*problems, *left_out})
+    _make_again(plan, records, {*problems, *left_out})
     finished = set(output.names(STAGING))
     return [shard.number for shard in plan.shards if record_name(shard.number).rpartition("/")[2] not in finished]
 
 
-def _make_again(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord], lacking: set[int]) -> None:
+def _make_again(plan: Plan, records: dict[int, ShardRecord], lacking: set[int]) -> None:
     """Drop the records of the shards `lacking`, and what depends on how many images they left out."""
+    output = plan.output
     if not lacking:
         return
     # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
-    numbered = bool(output.names(LABELS))
+    numbered = bool(output.names(store_format.LABEL_MAPS))
     kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
     _write_header(output, plan.settings.header(), _entries(kept), complete=False)
     if numbered:
         for number in records.keys() - lacking:
             output.remove(record_name(number))
-        output.remove_folder(LABELS)
+        output.remove_folder(store_format.LABEL_MAPS)
     for number in lacking:  # last, since they lead here after a kill
         output.remove(record_name(number))
 
 
 def publish(plan: Plan) -> None:
     """Let the header of an unfinished store list the shards that are there, so that they can be read."""
-    output = OutputFolder(plan.job.out)
-    header = read_header(output)
+    header = read_header(plan.output)
     if header is not None and not header.get("complete"):
-        _write_header(output, plan.settings.header(), _entries(read_records(plan, output)[0]), complete=False)
+        entries = _entries(read_records(plan, plan.output)[0])
+        _write_header(plan.output, plan.settings.header(), entries, complete=False)
 
 
 def finish(plan: Plan) -> Totals:
@@ -225,7 +238,7 @@ def finish(plan: Plan) -> Totals:
         ValueError: An image was left out though the job skips none, or none could be read; or a shard or a label map
             is not there any more.
     """
-    output = OutputFolder(plan.job.out)
+    output = plan.output
     records, problems = read_records(plan, output)
     files = set(output.names())
     for shard in plan.shards:
@@ -234,7 +247,7 @@ def finish(plan: Plan) -> Totals:
         elif (entry := records[shard.number].entry) is not None and entry["file"] not in files:
             problems[shard.number] = f"{output.path}/{entry['file']} is missing"
     if problems := problems or label_map_problems(plan, output, records):
-        _make_again(plan, output, records, set(problems))
+        _make_again(plan, records, set(problems))
         raise ValueError(
             f"{'; '.join(list(problems.values())[:3])}: damaged or removed by something else while this run was at "
             "work. Run the same command again to make what is lacking"
@@ -249,7 +262,7 @@ def finish(plan: Plan) -> Totals:
     header = plan.settings.header()
     header["source"] = {**header["source"], "num_unreadable": len(unreadable)}
     if plan.source.annotated:
-        header["label_maps"] = _number_label_maps(plan, output, records)
+        header["label_maps"] = _number_label_maps(plan, records)
     _write_header(output, header, entries, complete=True)
     return Totals(num_samples, sum(record.source_bytes for record in records.values()), unreadable)
 
@@ -259,11 +272,11 @@ def clean(out: str) -> None:
     output = OutputFolder(out)
     output.remove(_RUN_FILE)  # from here on the store is finished
     output.remove_folder(STAGING)
-    run_lock.release(out)
+    output.unlock()
 
 
 def read_header(output: OutputFolder) -> dict[str, Any] | None:
-    """The header of a store, finished or not; None if there is none, or a damaged one of a run that goes on.
+    """Return the header of a store, finished or not; None if there is none, or a damaged one of a run that goes on.
 
     Raises:
         NotAStoreError: It is no header of a token store.
@@ -283,7 +296,7 @@ def read_header(output: OutputFolder) -> dict[str, Any] | None:
 
 
 def _first_difference(name: str, found: Any, expected: Any) -> tuple[str, Any, Any]:
-    """Descend to the first entry in which two values differ; what says most comes first, hashes come last."""
+    """Return name and values of the first entry in which two values differ; kinds come first, hashes come last."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted({**found, **expected}, key=lambda key: ("sha256" in key, key not in ("type", "kind"))):
             if found.get(key) != expected.get(key):
@@ -296,12 +309,13 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _compare_run(plan: Plan, output: OutputFolder, header: dict[str, Any] | None) -> list[str]:
-    """Record settings that do not show in the header; warn of those that changed since the run began.
+def _compare_run(plan: Plan, header: dict[str, Any] | None) -> list[str]:
+    """Record settings that do not show in the header; return warnings of those that changed since the run began.
 
     Raises:
         ValueError: There is no header to compare with, and the run was begun with other settings.
     """
+    output = plan.output
     settings = store_format.sha256_hex(store_format.canonical_json(plan.settings.header()))
     now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
     content = output.read(_RUN_FILE)
@@ -345,12 +359,13 @@ def _write_header(
     output.write(store_format.HEADER_FILE, store_format.header_bytes(content))
 
 
-def _number_label_maps(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[str, Any]:
-    """Move label maps from their image's number to their sample's; goes on where a killed run stopped.
+def _number_label_maps(plan: Plan, records: dict[int, ShardRecord]) -> dict[str, Any]:
+    """Move label maps from their image's number to their sample's; go on where a killed run stopped.
 
     Returns:
         The header's entry of their checksums.
     """
+    output = plan.output
     waiting = set(output.names(f"{STAGING}/labels"))
     readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]
     for sample, image in enumerate(readable):

@@ -11,9 +11,8 @@ from types import ModuleType
 
 import pytest
 
-from seitpp.ingest import TokenizeJob, clean, make_plan, make_report, tokenize
-from seitpp.ingest.processes import Processes
-from seitpp.ingest.ray_executor import RayShardWorker, _absolute, ray_executor
+from seitpp.ingest import Processes, TokenizeJob, clean, make_plan, make_report, tokenize
+from seitpp.ingest.ray import RayShardWorker, _absolute, ray_executor
 
 slow = pytest.mark.slow
 

@@ -15,9 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from seitpp.ingest import TokenizeJob, make_plan, merging, tokenize
+from seitpp.ingest import Processes, TokenizeJob, commit, make_plan, tokenize
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.ingest.processes import Processes
 from seitpp.ingest.sources import ImageSource
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import CodeTable, StoreReader, copy_store
@@ -436,7 +435,7 @@ def test_unfinished_store_can_be_read_up_to_there(class_folder: Callable, make_j
     seen: list[int] = []
 
     def look(done: int, total: int) -> None:
-        merging.publish(plan)
+        commit.publish(plan)
         header = json.loads((tmp_path / "store" / "header.json").read_bytes())
         assert total == 8 and not header["complete"]
         seen.append(header["num_samples"])
@@ -444,7 +443,7 @@ def test_unfinished_store_can_be_read_up_to_there(class_folder: Callable, make_j
     tokenize(plan, Processes(), look, print)
     assert seen == sorted(seen) and {0, 4} <= set(seen)
     reader = StoreReader(tmp_path / "store")
-    merging.publish(plan)  # too late
+    commit.publish(plan)  # too late
     assert StoreReader(tmp_path / "store").header == reader.header
 
 
