@@ -56,7 +56,7 @@ class Fitting:
         reduce_zero_label: bool,
         num_classes: int | None = None,
     ) -> "Fitting":
-        """What `tokenizer` wants."""
+        """Return what `tokenizer` wants."""
         return cls(
             (int(tokenizer.image_size[0]), int(tokenizer.image_size[1])),
             tokenizer.resize_mode,
@@ -125,7 +125,7 @@ class ImageBatches(Dataset):
         return batch
 
     def _fit(self, image: Image.Image) -> np.ndarray:
-        """Pixels (C, H, W) that the tokenizer takes."""
+        """Return the pixels (C, H, W) that the tokenizer takes."""
         check_not_smaller_than_patch(image, self.fitting.stride)
         fitting = self.fitting
         return pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))

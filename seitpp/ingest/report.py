@@ -1,4 +1,4 @@
-"""What a finished run tells: how well codes are used, what an image costs, how good it looks when it comes back."""
+"""The report of a finished run: how well codes are used, what an image costs, how good it looks when it comes back."""
 
 import io
 import json
@@ -33,7 +33,7 @@ _LEAST_SAME = 0.9  # near ties change single codes, on another device or with an
 
 @dataclass(frozen=True)
 class TokenizeReport:
-    """Facts about a finished store; fields that were not measured are None.
+    """Measurements of a finished store; fields that were not measured are None.
 
     Attributes:
         num_samples: Images in the store.
@@ -44,7 +44,7 @@ class TokenizeReport:
         share_of_source: Bytes of the store over bytes of the source.
         codes_used: Codes that occur.
         codebook_size: Codes that there are.
-        entropy_bits: Bits a code, order 0.
+        entropy_bits: Bits per code, order 0.
         sample_images: Images that the following fields were measured on, evenly spread over the store.
         psnr_db: Peak signal-to-noise ratio of decoded against original 8-bit images, mean over the sample.
         psnr_db_min: The smallest one.
@@ -78,7 +78,7 @@ class TokenizeReport:
     changed_images: list[str] | None = None
 
     def warnings(self) -> list[str]:
-        """What a person should look at, a line each."""
+        """Say what a person should look at, one line each."""
         lines = []
         if self.changed_images:
             lines.append(
@@ -103,11 +103,10 @@ class TokenizeReport:
 def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     """Measure a finished store and write `report/` into it: `report.json`, `unreadable.txt`, `reconstructions.png`.
 
-    `shards.json` is there for a later run that is to read images again which were left out, if any were.
-
-    A store that is not on this machine is not read again; what would need that is None.
+    If images were left out, `shards.json` is written, too, for a later run that is to read them again. A store that is
+    not on this machine is not read again; what would need that is None.
     """
-    output = OutputFolder(plan.job.out)
+    output = plan.output
     reader = StoreReader(output.path) if output.is_local else None
     stats = None if reader is None else store_stats(reader)
     samples, names, pixels = _sample(plan, totals)
@@ -130,10 +129,10 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
         psnr_db=None if psnr is None else float(psnr.mean()),
         psnr_db_min=None if psnr is None else float(psnr.min()),
         codes_reproduced=None if same is None else float(same.mean()),
-        changed_images=None if same is None else [names[place] for place in np.flatnonzero(same < _LEAST_SAME)],
+        changed_images=None if same is None else [names[index] for index in np.flatnonzero(same < _LEAST_SAME)],
         codes_changed_by_precision=_changed_by_precision(plan, pixels),
         skipped_files=dict(plan.source.skipped),
-        **_label_map_facts(reader if plan.source.annotated else None),
+        **_label_map_shares(reader if plan.source.annotated else None),
     )
     output.write("report/report.json", json.dumps(asdict(report), indent=1).encode() + b"\n")
     output.write("report/unreadable.txt", unreadable_list(totals))
@@ -143,8 +142,8 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     return report
 
 
-def _label_map_facts(reader: StoreReader | None) -> dict[str, Any]:
-    """How pixels are shared among the classes of a store's label maps; nothing without a store that has any."""
+def _label_map_shares(reader: StoreReader | None) -> dict[str, Any]:
+    """Return how pixels are shared among the classes of a store's label maps; nothing without a store."""
     if reader is None:
         return {}
     histogram = label_histogram(reader)
@@ -165,7 +164,7 @@ def _classes_without_pixels(histogram: Mapping[str, Any]) -> list[str]:
 
 
 def unreadable_list(totals: Totals) -> bytes:
-    """Name, tab and reason of each image that was left out, one a line.
+    """Write name, tab and reason of each image that was left out, one per line.
 
     Names are those of the file system, with blanks for tabs and line breaks.
     """
@@ -177,7 +176,7 @@ def unreadable_list(totals: Totals) -> bytes:
 
 
 def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
-    """Numbers in the store of evenly spread images, their names, and their pixels (n, C, H, W), uint8."""
+    """Return the indices in the store of evenly spread images, their names, and their pixels (n, C, H, W), uint8."""
     left_out = {number for number, _, _ in totals.unreadable}
     kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
     samples = spread(len(kept), _SAMPLE_IMAGES)
@@ -185,9 +184,10 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
     if not batch.readable.any():
         _, name, reason = batch.failures[0]
         raise OSError(f"{name} cannot be read any more: {reason}. All samples are written; run again for the report")
-    again = np.flatnonzero(batch.readable)  # one that went away since the run says nothing about the tokens
-    names = [plan.source.names[kept[samples[place]]] for place in again]
-    return [samples[place] for place in again], names, batch.pixels[torch.from_numpy(batch.readable)]
+    # An image that went away since the run says nothing about the tokens.
+    samples = [samples[index] for index in np.flatnonzero(batch.readable)]
+    names = [plan.source.names[kept[sample]] for sample in samples]
+    return samples, names, batch.pixels[torch.from_numpy(batch.readable)]
 
 
 def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
@@ -199,8 +199,8 @@ def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
 
 @torch.inference_mode()
 def _decode(tokenizer: Tokenizer, tokens: Tensor, device: str) -> Tensor | None:
-    """Images of tokens (n, C, H, W), uint8; None if the tokenizer has no decoder."""
-    if not getattr(tokenizer, "can_decode", True):
+    """Return the images of tokens (n, C, H, W), uint8; None if the tokenizer has no decoder."""
+    if not tokenizer.can_decode:
         return None
     chunks = tokens.long().split(_PICTURE_IMAGES)
     return torch.cat([tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu() for chunk in chunks])
@@ -216,7 +216,7 @@ def _changed_by_precision(plan: Plan, pixels: Tensor) -> float | None:
 
 
 def left_out_message(out: str) -> str | None:
-    """Which images were left out of a finished store, and how to read them again; None if none were."""
+    """Say which images were left out of a finished store, and how to read them again; None if none were."""
     output = OutputFolder(out)
     if not (number := num_left_out(read_header(output))):
         return None
@@ -230,6 +230,6 @@ def left_out_message(out: str) -> str | None:
 
 
 def report_folder(out: str) -> str:
-    """Where the report of a store lies."""
+    """Return the folder that the report of a store lies in."""
     output = OutputFolder(out)
     return str(Path(output.path) / "report") if output.is_local else f"{out.rstrip('/')}/report"
