@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.augment.base import SpatialTransform, check_probability
+from seitpp.augment.base import Device, Generator, Grid, SpatialTransform, check_probability
 from seitpp.registry import TRANSFORMS
 
 # Stays a library's kernel where the rest of an affine map is compiled: on a CPU, inductor's takes twice as long.
@@ -163,9 +163,7 @@ class BatchRandomFlip(SpatialTransform):
         super().__init__(per_sample)
         self.prob = check_probability("prob", prob)
 
-    def draw(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
-    ) -> Flips:
+    def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Flips:
         """Draw which samples to mirror."""
         return Flips(torch.rand(batch_size, generator=generator, device=device) < self.prob)
 
@@ -227,9 +225,7 @@ class BatchRandomAffine(SpatialTransform):
         self.part_prob, self.prob = check_probability("part_prob", part_prob), check_probability("prob", prob)
         self.fill, self.interpolation, self.ignore_index = fill, interpolation, ignore_index
 
-    def draw(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
-    ) -> Affines:
+    def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Affines:
         """Draw the six parts of every sample."""
         values, acts = torch.rand(2, 6, batch_size, generator=generator, device=device)
         moved = torch.rand(batch_size, generator=generator, device=device) < self.prob

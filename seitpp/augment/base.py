@@ -22,6 +22,9 @@ from seitpp.registry import TRANSFORMS
 from seitpp.structures.batch import PER_SAMPLE_KEYS
 from seitpp.tokenizers.codebook import NEAREST_CODES
 
+Grid = tuple[int, int]  # rows and columns
+Device = torch.device | str
+Generator = torch.Generator | None
 ROUNDING = 1e-6  # of probabilities that are written as decimal fractions
 
 
@@ -80,13 +83,7 @@ class BatchTransform(Augmentation):
     mixes: bool = False
 
     @abstractmethod
-    def sample(
-        self,
-        batch_size: int,
-        grid: tuple[int, int],
-        device: torch.device | str = "cpu",
-        generator: torch.Generator | None = None,
-    ) -> Any:
+    def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> Any:
         """Draw the parameters of a batch, all at once.
 
         Args:
@@ -126,7 +123,7 @@ class BatchTransform(Augmentation):
         """Transform codes (B, H, W): as they are if `on_codes`, else through their embeddings."""
         return self.apply(codes if self.on_codes else as_embeddings(codes, codebook, type(self).__name__), params)
 
-    def out_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+    def out_grid(self, grid: Grid) -> Grid:
         """Return the rows and columns that a map of `grid` has after the transform."""
         return grid
 
@@ -156,18 +153,10 @@ class SpatialTransform(BatchTransform):
         self.per_sample = per_sample
 
     @abstractmethod
-    def draw(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
-    ) -> Any:
+    def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Any:
         """Draw for each of `batch_size` samples; see `sample`."""
 
-    def sample(
-        self,
-        batch_size: int,
-        grid: tuple[int, int],
-        device: torch.device | str = "cpu",
-        generator: torch.Generator | None = None,
-    ) -> Any:
+    def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> Any:
         """Draw for a batch; see `BatchTransform`."""
         if self.per_sample:
             return self.draw(batch_size, grid, device, generator)

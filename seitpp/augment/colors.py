@@ -7,14 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import Augmentation, BatchTransform, as_embeddings, check_probability
+from seitpp.augment.base import Augmentation, BatchTransform, Device, Generator, Grid, as_embeddings, check_probability
 from seitpp.augment.mixing import check_partner, draw_partners
 from seitpp.registry import TRANSFORMS
 
 
-def draw_samples(
-    batch_size: int, prob: float, device: torch.device | str = "cpu", generator: torch.Generator | None = None
-) -> Tensor:
+def draw_samples(batch_size: int, prob: float, device: Device = "cpu", generator: Generator = None) -> Tensor:
     """Draw which samples of a batch to change: the first `prob` of a random order, as the reference does.
 
     Their number is known to the host, so that a device is never waited for: B * prob where that is whole; else one of
@@ -160,13 +158,7 @@ class ColorAdapt(BatchTransform):
         self.partner = check_partner(partner)
         self.eps = eps
 
-    def sample(
-        self,
-        batch_size: int,
-        grid: tuple[int, int],
-        device: torch.device | str = "cpu",
-        generator: torch.Generator | None = None,
-    ) -> ColorPartners:
+    def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> ColorPartners:
         """Draw the samples that change, and their partners; see the base class."""
         own = torch.arange(batch_size, device=device)
         samples = draw_samples(batch_size, self.prob, device, generator)

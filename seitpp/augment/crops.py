@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.augment.base import SpatialTransform
+from seitpp.augment.base import Device, Generator, Grid, SpatialTransform
 from seitpp.registry import TRANSFORMS
 
 # Keys' cubic kernel with a = -0.75, the constant that torch and OpenCV use for bicubic interpolation.
@@ -34,16 +34,16 @@ class CropBoxes:
     """
 
     boxes: Tensor
-    grid: tuple[int, int]
+    grid: Grid
 
 
 def sample_crop_boxes(
     batch_size: int,
-    grid: tuple[int, int],
+    grid: Grid,
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-    generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
+    generator: Generator = None,
+    device: Device = "cpu",
 ) -> Tensor:
     """Draw one random-resized-crop box per sample, all at once.
 
@@ -65,7 +65,7 @@ def sample_crop_boxes(
 
 
 def crop_boxes_from_draws(
-    area: Tensor, log_ratio: Tensor, top: Tensor, left: Tensor, grid: tuple[int, int], ratio: tuple[float, float]
+    area: Tensor, log_ratio: Tensor, top: Tensor, left: Tensor, grid: Grid, ratio: tuple[float, float]
 ) -> Tensor:
     """Return the boxes that draws stand for: the first try that fits the map, else a centred crop.
 
@@ -98,7 +98,7 @@ def crop_boxes_from_draws(
     )
 
 
-def _centred_box(grid: tuple[int, int], ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+def _centred_box(grid: Grid, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
     rows, columns = grid
     height, width = rows, columns
     if columns / rows < ratio[0]:
@@ -149,7 +149,7 @@ def crop_resize_codes(
     codes: Tensor,
     codebook: Tensor,
     boxes: Tensor,
-    size: tuple[int, int],
+    size: Grid,
     weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
     """Crop the embeddings of each code grid by its own box and resize them with bicubic interpolation.
@@ -174,8 +174,8 @@ def crop_resize_codes(
 def crop_resize(
     maps: Tensor,
     boxes: Tensor,
-    size: tuple[int, int],
-    grid: tuple[int, int] | None = None,
+    size: Grid,
+    grid: Grid | None = None,
     weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
     """Crop each map (B, D, H, W) by its own box and resize it with bicubic interpolation, to (B, D, *size).
@@ -197,7 +197,7 @@ def _crop_resize(
     shape: Sequence[int],
     like: Tensor,
     boxes: Tensor,
-    size: tuple[int, int],
+    size: Grid,
     grid: Sequence[int],
     weights: Callable[..., Tensor],
 ) -> Tensor:
@@ -232,7 +232,7 @@ def _crop_resize(
         return out.view(batch, *size, channels)
 
 
-def crop_labels(labels: Tensor, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int] | None = None) -> Tensor:
+def crop_labels(labels: Tensor, boxes: Tensor, size: Grid, grid: Grid | None = None) -> Tensor:
     """Crop each label map (B, h, w) by its own box and resize it, each position taking the label under its centre.
 
     Args:
@@ -271,11 +271,11 @@ class _SizedCrop(SpatialTransform):
         if len(self.size) != 2 or not all(isinstance(side, int) and side > 0 for side in self.size):
             raise ValueError(f"size must be one or two whole numbers of positions above 0, got {size}")
 
-    def out_grid(self, grid: tuple[int, int]) -> tuple[int, int]:
+    def out_grid(self, grid: Grid) -> Grid:
         """Return the size, whatever the map."""
         return self.size
 
-    def size_on(self, maps: Tensor, grid: tuple[int, int]) -> tuple[int, int]:
+    def size_on(self, maps: Tensor, grid: Grid) -> Grid:
         """Return the size of the result for maps (B, ..., H, W), when the crop was drawn for maps of `grid`.
 
         Raises:
@@ -319,9 +319,7 @@ class BatchRandomResizedCrop(_SizedCrop):
             raise ValueError(f"ratio must satisfy 0 < low <= high, got {tuple(ratio)}")
         self.scale, self.ratio = tuple(scale), tuple(ratio)
 
-    def draw(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
-    ) -> CropBoxes:
+    def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> CropBoxes:
         """Draw a box per sample, on the grid."""
         return CropBoxes(sample_crop_boxes(batch_size, grid, self.scale, self.ratio, generator, device), grid)
 
@@ -371,16 +369,14 @@ class BatchCenterCrop(_SizedCrop):
     def __init__(self, size: int | Sequence[int]) -> None:
         super().__init__(size)
 
-    def draw(
-        self, batch_size: int, grid: tuple[int, int], device: torch.device | str, generator: torch.Generator | None
-    ) -> CropBoxes:
+    def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> CropBoxes:
         """Return the centred box; raise `ValueError` if it does not fit."""
         box = torch.zeros(batch_size, 4, dtype=torch.int64, device=device)
         for column, value in enumerate(self._box(grid)):  # number by number: a copy to the device would wait for it
             box[:, column] = value
         return CropBoxes(box, grid)
 
-    def _box(self, grid: tuple[int, int]) -> tuple[int, int, int, int]:
+    def _box(self, grid: Grid) -> tuple[int, int, int, int]:
         (rows, columns), (height, width) = grid, self.size
         if rows < height or columns < width:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import BatchTransform, check_probability
+from seitpp.augment.base import BatchTransform, Device, Generator, Grid, check_probability
 from seitpp.registry import TRANSFORMS
 
 
@@ -36,7 +36,7 @@ class CutBoxes:
     """
 
     boxes: Tensor
-    grid: tuple[int, int]
+    grid: Grid
     partner: Tensor
 
     @property
@@ -53,9 +53,7 @@ def check_partner(partner: str) -> str:
     return partner
 
 
-def draw_partners(
-    partner: str, batch_size: int, device: torch.device | str, generator: torch.Generator | None
-) -> Tensor:
+def draw_partners(partner: str, batch_size: int, device: Device, generator: Generator) -> Tensor:
     """Draw the partner of each sample, (B,), int64: sample B - 1 - i for sample i, or a random order of the batch."""
     if partner == "random":
         return torch.randperm(batch_size, generator=generator, device=device)
@@ -83,7 +81,7 @@ class MixingTransform(BatchTransform):
         """Soft targets (B, classes), mixed by the shares of the inputs."""
         return torch.lerp(scores[params.partner], scores, params.weight.to(scores.dtype)[:, None])
 
-    def _draw_shares(self, draws: int, device: torch.device | str, generator: torch.Generator | None) -> Tensor:
+    def _draw_shares(self, draws: int, device: Device, generator: Generator) -> Tensor:
         """Draw from Beta(alpha, alpha), (draws,): the first of two values of a Dirichlet distribution."""
         concentration = torch.full((draws, 2), float(self.alpha), device=device)
         # What torch.distributions.Beta draws from, too; that one takes no generator.
@@ -113,13 +111,7 @@ class BatchMixup(MixingTransform):
         super().__init__(alpha, partner, per_sample)
         self.prob = check_probability("prob", prob)
 
-    def sample(
-        self,
-        batch_size: int,
-        grid: tuple[int, int],
-        device: torch.device | str = "cpu",
-        generator: torch.Generator | None = None,
-    ) -> MixWeights:
+    def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> MixWeights:
         """Draw the shares and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         weight = self._draw_shares(draws, device, generator)
@@ -163,13 +155,7 @@ class BatchCutMix(MixingTransform):
     ) -> None:
         super().__init__(alpha, partner, per_sample)
 
-    def sample(
-        self,
-        batch_size: int,
-        grid: tuple[int, int],
-        device: torch.device | str = "cpu",
-        generator: torch.Generator | None = None,
-    ) -> CutBoxes:
+    def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> CutBoxes:
         """Draw the boxes and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         shares = self._draw_shares(draws, device, generator)
@@ -187,7 +173,7 @@ class BatchCutMix(MixingTransform):
         return self.apply(labels, params)
 
 
-def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid: tuple[int, int]) -> Tensor:
+def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid: Grid) -> Tensor:
     """Return the boxes that draws stand for (Yun et al., 2019, Sec. 3.1), in whole positions.
 
     Args:
@@ -209,7 +195,7 @@ def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid
     return torch.stack([top, left, bottom - top, right - left], dim=1)
 
 
-def pasted_positions(params: CutBoxes, shape: tuple[int, int]) -> Tensor:
+def pasted_positions(params: CutBoxes, shape: Grid) -> Tensor:
     """Mark the positions of maps of any resolution whose centre lies in their sample's box, (B, *shape), bool."""
     rows, columns = (
         _inside(params.boxes[:, axis], params.boxes[:, axis + 2], shape[axis], params.grid[axis]) for axis in range(2)

@@ -47,8 +47,8 @@ class PixelAugment(Augmentation):
     """
 
     def __init__(self, tokenizer: dict | str | Path | nn.Module, augments: Sequence[dict] = ()) -> None:
-        self._tokenizer = FrozenTokenizer(tokenizer)
-        self._is_checked = False
+        self._tokenizer = FrozenTokenizer(tokenizer, _check_kind)
+        self._is_checked = False  # against the data
         self.augments = self.children = [TRANSFORMS.build(cfg) for cfg in augments]
         for part in walk(self.children):
             if type(part).__name__ in _ON_TOKENS:
@@ -83,9 +83,8 @@ class PixelAugment(Augmentation):
                 f"{where} holds tokens without a spatial grid: none of them stands for a part of the image, so that a "
                 "crop has no tokens of its own. Leave PixelAugment out, or use another tokenizer"
             )
-        tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
         try:
-            _check_kind(tokenizer)
+            tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
             if codebook is not None or "channels" in metadata:
                 _check_codebook(tokenizer, codebook, metadata.get("channels"), "the data")
             _check_options(tokenizer, metadata.get("tokenizer"))
@@ -110,7 +109,6 @@ class PixelAugment(Augmentation):
         inputs, codebook = results["inputs"], results.get("codebook")
         tokenizer = self._tokenizer.on(inputs.device)
         if not self._is_checked:  # once: hashing waits for the device
-            _check_kind(tokenizer)
             has_values = tokenizer.codebook is None and codebook is None and inputs.is_floating_point()
             _check_codebook(tokenizer, codebook, inputs.shape[1] if has_values else None, "the batch")
             self._is_checked = True
@@ -123,13 +121,23 @@ class PixelAugment(Augmentation):
             return results["inputs"]
 
         with network_precision(inputs.device.type, "float32"):
-            tokens = reencoded(tokenizer, _tokens(tokenizer, inputs, codebook, results.get("distance")), augment)
+            tokens = nearest_tokens(tokenizer, inputs, codebook, results.get("distance"))
+            tokens = reencoded(tokenizer, tokens, augment)
         results["inputs"] = tokens if tokenizer.codebook is not None else tokens.movedim(-1, 1).float()
         return results
 
 
-def _tokens(tokenizer: Any, inputs: Tensor, codebook: Tensor | None, distance: str | None) -> Tensor:
-    """Inputs of a batch as the tokenizer decodes them: codes (B, H, W), or integers (B, H, W, channels)."""
+def nearest_tokens(
+    tokenizer: Any, inputs: Tensor, codebook: Tensor | None = None, distance: str | None = None
+) -> Tensor:
+    """Return the tokens of codes or maps, as the tokenizer decodes them: (B, H, W) or integers (B, H, W, channels).
+
+    Args:
+        tokenizer: The tokenizer.
+        inputs: Codes, or maps (B, D, H, W).
+        codebook: (K, D); by default the tokenizer's.
+        distance: By which codes are near; by default the tokenizer's.
+    """
     if not inputs.is_floating_point():
         return inputs.long()
     values = inputs.movedim(1, -1)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seitpp.augment.base import ROUNDING, Augmentation, check_probability
+from seitpp.augment.base import ROUNDING, Augmentation, Device, Generator, check_probability
 from seitpp.registry import TRANSFORMS
 from seitpp.storage import StoreReader, load_synonyms
 
@@ -22,8 +22,8 @@ def sample_swaps(
     grid: tuple[int, int],
     prob: float = 0.25,
     max_size: float = 0.25,
-    generator: torch.Generator | None = None,
-    device: torch.device | str = "cpu",
+    generator: Generator = None,
+    device: Device = "cpu",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw which two blocks each sample swaps, all samples at once.
 

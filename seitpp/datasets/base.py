@@ -48,19 +48,40 @@ class BatchedDataset(BaseDataset):
     """mmengine's `BaseDataset` over a `__getitems__` of the subclass, which also names its data in `store_path`.
 
     Args:
+        metainfo: Overrides of what the data say of themselves, such as `classes`.
+        data_root: Folder that paths are relative to.
+        indices: The first n samples (last n if negative), or their indices.
+        test_mode: mmengine's; changes nothing here.
+        lazy_init: Whether to put off opening the files until `full_init`.
         pipeline: For mmpretrain's tools, which pass an empty one; must have no steps.
-        **options: Of `BaseDataset`.
     """
 
     store_path: str
 
-    def __init__(self, pipeline: Sequence[dict] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        metainfo: dict | None = None,
+        data_root: str = "",
+        indices: int | Sequence[int] | None = None,
+        test_mode: bool = False,
+        lazy_init: bool = False,
+        pipeline: Sequence[dict] | None = None,
+    ) -> None:
         if pipeline:
             raise ValueError(
                 f"pipeline has {len(pipeline)} steps, and this data set fetches whole batches; leave it out, and name "
                 "augmentations in data_preprocessor.augments"
             )
-        super().__init__(data_prefix={}, serialize_data=False, **options)
+        super().__init__(
+            metainfo=metainfo,
+            data_root=data_root,
+            data_prefix={},
+            indices=indices,
+            serialize_data=False,
+            test_mode=test_mode,
+            lazy_init=lazy_init,
+        )
 
     @property
     def CLASSES(self) -> list[str] | None:

@@ -46,11 +46,7 @@ class ImageDataset(BatchedDataset):
         classes_file: Class names, one per line, in the order of their indices; by default folders, sorted.
         unlabelled: Whether to leave labels out.
         max_pixels: Most pixels that an image may have.
-        metainfo: Overrides, such as `classes`.
-        indices: mmengine's: the first n samples (last n if negative), or their indices.
-        test_mode: mmengine's; changes nothing here.
-        lazy_init: Whether to put off opening the source until `full_init`.
-        pipeline: For tools that pass an empty one; must have no steps.
+        **options: Of `BatchedDataset`: `metainfo`, `indices`, `lazy_init` and so on.
     """
 
     def __init__(
@@ -63,11 +59,7 @@ class ImageDataset(BatchedDataset):
         classes_file: str | None = None,
         unlabelled: bool = False,
         max_pixels: int = MAX_PIXELS,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        test_mode: bool = False,
-        lazy_init: bool = False,
-        pipeline: Sequence[dict] | None = None,
+        **options: Any,
     ) -> None:
         self.source_options = {
             "path": join(data_root, str(source)),
@@ -78,14 +70,7 @@ class ImageDataset(BatchedDataset):
             "max_pixels": max_pixels,
         }
         self.tokenizer_config = tokenizer
-        super().__init__(
-            pipeline,
-            metainfo=metainfo,
-            data_root=data_root,
-            indices=indices,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-        )
+        super().__init__(data_root=data_root, **options)
 
     def load_data_list(self) -> list[int]:
         """Open the images, complete `metainfo`, and list their indices in the source."""

@@ -60,13 +60,9 @@ class TokenDataset(BatchedDataset):
             has as many iterations as on all data (the paper keeps the number of iterations when data shrink).
         with_labels: Whether batches carry labels. If not, labels are not read at all, and a subset is drawn from all
             samples alike unless it says `class_balanced=True`; self-supervised training needs none.
-        metainfo: Overrides, such as `classes`.
-        indices: mmengine's: the first n samples (last n if negative), or their indices.
-        test_mode: mmengine's; changes nothing here.
-        lazy_init: Whether to put off opening the files until `full_init`.
         device: Memory that holds the samples, bit-packed, loaded once in each process: `cpu`, `pinned` (page-locked) or
             `cuda` (no workers then); batches are made there. None reads them from disk.
-        pipeline: For tools that pass an empty one; must have no steps.
+        **options: Of `BatchedDataset`: `metainfo`, `indices`, `lazy_init` and so on.
     """
 
     def __init__(
@@ -79,12 +75,8 @@ class TokenDataset(BatchedDataset):
         subset: dict | None = None,
         keep_length: bool = False,
         with_labels: bool = True,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        test_mode: bool = False,
-        lazy_init: bool = False,
         device: str | None = None,
-        pipeline: Sequence[dict] | None = None,
+        **options: Any,
     ) -> None:
         self.store_path = osp.join(data_root, store) if data_root else store
         self.label_path = osp.join(data_root, label_file) if label_file and data_root else label_file
@@ -94,14 +86,7 @@ class TokenDataset(BatchedDataset):
         self.keep_length = keep_length
         self.with_labels = with_labels
         self.device = device
-        super().__init__(
-            pipeline,
-            metainfo=metainfo,
-            data_root=data_root,
-            indices=indices,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-        )
+        super().__init__(data_root=data_root, **options)
 
     def full_init(self) -> None:
         """Open the files, choose the samples, and complete `metainfo`."""

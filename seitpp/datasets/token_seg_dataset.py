@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,14 +45,9 @@ class TokenSegDataset(TokenDataset):
             stored in the sizes of their images; predictions are scored at this size.
         reduce_zero_label: For configs that carry mmseg's option over; must be False, since label maps are shifted
             once, when the store is made.
-        subset: Options of `choose_subset`: one of `fraction`, `count`, `budget_bytes`; `seed`.
-        keep_length: As for `TokenDataset`.
-        metainfo: Overrides, such as `classes` and `palette`; as many classes as the store has names, if it has any.
-        indices: mmengine's: the first n samples (last n if negative), or their indices.
-        test_mode: mmengine's; changes nothing here.
-        lazy_init: Whether to put off opening the files until `full_init`.
         device: For configs that carry `TokenDataset`'s option over; must be None, since label maps are read from files.
-        pipeline: For tools that pass an empty one; must have no steps.
+        **options: Of `TokenDataset`: `subset`, `keep_length`, `metainfo` (as many `classes` as the store has names, if
+            it has any, and their `palette`) and so on.
     """
 
     def __init__(
@@ -61,14 +57,8 @@ class TokenSegDataset(TokenDataset):
         preset: str | None = None,
         label_size: Sequence[int] | None = None,
         reduce_zero_label: bool = False,
-        subset: dict | None = None,
-        keep_length: bool = False,
-        metainfo: dict | None = None,
-        indices: int | Sequence[int] | None = None,
-        test_mode: bool = False,
-        lazy_init: bool = False,
         device: str | None = None,
-        pipeline: Sequence[dict] | None = None,
+        **options: Any,
     ) -> None:
         refuse_device(device, "TokenSegDataset", "label maps are decoded from files, beside which tokens cost little")
         self.preset = preset
@@ -76,17 +66,7 @@ class TokenSegDataset(TokenDataset):
         if self.label_size is not None and (len(self.label_size) != 2 or min(self.label_size) < 1):
             raise ValueError(f"label_size is {self.label_size}, expected a height and a width in pixels, or None")
         self.reduce_zero_label = reduce_zero_label
-        super().__init__(
-            store,
-            data_root=data_root,
-            subset=subset,
-            keep_length=keep_length,
-            metainfo=metainfo,
-            indices=indices,
-            test_mode=test_mode,
-            lazy_init=lazy_init,
-            pipeline=pipeline,
-        )
+        super().__init__(store, data_root=data_root, **options)
 
     def _open(self) -> StoreReader:
         """Open the store, compare its label maps with its samples, and find names and colours of the classes."""

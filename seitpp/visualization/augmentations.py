@@ -17,9 +17,9 @@ from seitpp.augment import BatchCenterCrop, BatchMixup, BatchRandomAffine, Batch
 from seitpp.augment.base import BatchTransform, embed_codes
 from seitpp.augment.colors import EmbNoise, color_adapt
 from seitpp.augment.mixing import MixWeights
+from seitpp.augment.pixel_augment import nearest_tokens
 from seitpp.models import TokenAdapt
 from seitpp.tokenizers import Tokenizer
-from seitpp.tokenizers.codebook import NEAREST_CODES
 from seitpp.tokenizers.encoding import reencoded
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
@@ -102,7 +102,7 @@ class AugmentationPictures:
         keeps_grid = transform.out_grid(self.map_grid) == self.map_grid
         cut = self._middle if keeps_grid else lambda maps: maps  # a crop has the right size already
         encoded = reencoded(self.tokenizer, self.tokens, lambda pixels: cut(transform.apply(pixels, drawn)))
-        direct = self._nearest(transform.apply(self._embeddings, drawn))
+        direct = nearest_tokens(self.tokenizer, transform.apply(self._embeddings, drawn))
         rows = [
             PictureRow("pixels augmented, re-encoded", _PIXELS, self._shown(encoded)),
             PictureRow("tokens without TokenAdapt", _DIRECT, self._shown(direct)),
@@ -132,7 +132,7 @@ class AugmentationPictures:
             ),
         ]
         return [
-            PictureRow(label, f"{what}, then the nearest codes.", self._shown(self._nearest(maps)))
+            PictureRow(label, f"{what}, then the nearest codes.", self._shown(nearest_tokens(self.tokenizer, maps)))
             for label, what, maps in rows
         ]
 
@@ -142,17 +142,10 @@ class AugmentationPictures:
             return self.tokens.movedim(-1, 1).float()
         return embed_codes(self.tokens, self.tokenizer.codebook.detach())
 
-    def _nearest(self, embeddings: Tensor) -> Tensor:
-        """Return the tokens nearest to embeddings (B, D, h, w)."""
-        rows, tokenizer = embeddings.movedim(1, -1), self.tokenizer
-        if tokenizer.codebook is not None:
-            return NEAREST_CODES[tokenizer.distance](rows, tokenizer.codebook)
-        return rows.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
-
     def _reversed(self, maps: Tensor) -> Tensor:
         """Return the tokens that TokenAdapt makes of a map."""
         if self.token_adapt.regresses:
-            return self._nearest(self.token_adapt.reverse(maps).movedim(-1, 1))
+            return nearest_tokens(self.tokenizer, self.token_adapt.reverse(maps).movedim(-1, 1))
         return self.token_adapt.reverse_codes(maps)
 
     def _shown(self, tokens: Tensor) -> Tensor:

@@ -215,6 +215,6 @@ def test_classifier_trains_on_joined_stores(
 def test_wrapper_of_mmengine_names_ours(config: Config, build_runner: Callable, folder: Path) -> None:
     config.train_dataloader.dataset = dict(type="mmengine.RepeatDataset", times=2, dataset=store(folder, "a"))
     with pytest.raises(
-        ValueError, match=r"RepeatDataset is mmengine's and tells no labels, .* use seitpp\.RepeatDataset"
+        ValueError, match=r"RepeatDataset is mmengine's and passes no labels on, .* use seitpp\.RepeatDataset"
     ):
         build_runner(config).train()
