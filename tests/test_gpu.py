@@ -18,7 +18,7 @@ from seitpp.augment import TokenAdaptAugment
 from seitpp.augment.crops import crop_resize_codes, sample_crop_boxes
 from seitpp.benchmarking.synthetic import make_store
 from seitpp.datasets import TokenDataset
-from seitpp.engine import launch
+from seitpp.engine import config_changes
 from seitpp.engine.compiling import compile_networks, why_not_compiled
 from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor, VQTokenizerTrainer
 from seitpp.registry import TOKENIZERS, TRANSFORMS
@@ -313,7 +313,7 @@ def test_a_step_never_waits_for_the_gpu(
     config = Config.fromfile(tiny(next((repository / "configs").rglob(leaf)), num_samples=8))
     config.default_hooks.logger = None
     config.optim_wrapper.clip_grad = {"max_norm": 1.0}
-    launch.use_autocast(config)
+    config_changes.use_autocast(config)
     runner = build_runner(config)
     runner.register_hook(Watch(), "VERY_HIGH")
     runner.register_hook(Unwatch(), "LOW")  # behind the guard of the weights, before checkpoints

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import MessageHub
 
 from seitpp.engine import image_testing, launch
+from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.command_line import run_tool
@@ -69,16 +69,6 @@ def image_options(args: argparse.Namespace) -> dict:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def scores_beside_average(messages: MessageHub) -> dict[str, float]:
-    """Scores of the trained weights themselves, as `NAME_origin`, where an EMA hook of mmpretrain tests those, too."""
-    scalars = messages.log_scalars.items()
-    return {
-        name.removeprefix("test/"): value.current()
-        for name, value in scalars
-        if name.startswith("test/") and name.endswith("_origin")
-    }
-
-
 def test(args: argparse.Namespace) -> None:
     """Prepare the config, build the runner, and test."""
     for source in (args.config, args.checkpoint) if args.out else ():
@@ -99,7 +89,7 @@ def test(args: argparse.Namespace) -> None:
         config.test_cfg.fp16 = True
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
     runner = launch.build_runner(config)
-    metrics = {**runner.test(), **scores_beside_average(runner.message_hub)}
+    metrics = {**runner.test(), **scores_beside_average(runner.message_hub, "test/")}
     if args.images is not None and (skipped := runner.test_dataloader.dataset.metainfo.get("skipped_files")):
         metrics["skipped_files"] = skipped
     if args.out and is_main_process():

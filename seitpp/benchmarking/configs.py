@@ -13,9 +13,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 
 from seitpp.benchmarking.synthetic import use_random_networks, with_synthetic_data
+from seitpp.engine.config_changes import fit_loaders, use_guards
 from seitpp.engine.config_checks import check_run
-from seitpp.engine.launch import use_guards
-from seitpp.engine.loaders import fit_loaders
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import positive_number

@@ -21,7 +21,7 @@ import seitpp.engine
 import seitpp.models  # noqa: F401
 from seitpp.benchmarking.plain import use_explicit_attention, use_plain_loss
 from seitpp.engine.compiling import compile_networks, why_not_compiled
-from seitpp.engine.launch import use_autocast
+from seitpp.engine.config_changes import use_autocast
 from seitpp.layers.checkpointed_layer import CheckpointedLayer
 from seitpp.registry import MODELS
 

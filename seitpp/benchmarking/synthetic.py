@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from PIL import Image
 
+from seitpp.io.config_file import dicts_in
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
@@ -330,16 +330,6 @@ def augments_named(cfg: Config, name: str) -> list[ConfigDict]:
 def tokenizers_of_pixels(cfg: Config) -> list[ConfigDict]:
     """Tokenizers through which augmentations reach the pixels; not those that a store describes."""
     return [part.tokenizer for part in augments_named(cfg, "PixelAugment") if isinstance(part.tokenizer, dict)]
-
-
-def dicts_in(node: Any) -> Iterator[dict]:
-    """Every dict in a tree of dicts and lists."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for child in node:
-            yield from dicts_in(child)
 
 
 def sides_of(value: int | tuple[int, int]) -> tuple[int, int]:

@@ -14,15 +14,13 @@ import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.io.files import written_whole
+from seitpp.io.files import remove_unfinished, written_whole
 from seitpp.registry import HOOKS
 
-# What `written_whole` was writing when the process was killed.
-_LEFTOVER = re.compile(r"\.(?:.+\.pth|last_checkpoint)\.tmp[0-9a-f]+")
 _PERIODIC = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
@@ -49,8 +47,10 @@ class WholeCheckpointHook(CheckpointHook):
         if not self._is_local:
             return
         folder = Path(self.out_dir)
-        for place in {folder, Path(runner.work_dir)}:
-            _clear_leftovers(place)
+        if is_main_process():
+            for place in {folder, Path(runner.work_dir)}:
+                for pattern in ("*.pth", "last_checkpoint"):
+                    remove_unfinished(place, pattern)
         source = runner._load_from or find_latest_checkpoint(runner.work_dir)
         goes_on_here = runner._resume and source is not None and Path(source).resolve().parent == folder.resolve()
         self._take_over_best(runner, goes_on_here)
@@ -137,7 +137,7 @@ class WholeCheckpointHook(CheckpointHook):
             return
         if "auto" in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])
-        metrics = {**metrics, **_scores_beside_average(runner)}
+        metrics = {**metrics, **scores_beside_average(runner.message_hub, "val/")}
         if unknown := [key for key in self.key_indicators if key not in metrics]:
             raise ValueError(
                 f"save_best={unknown[0]!r} of the checkpoint hook names no score of the validation, which gives "
@@ -190,20 +190,18 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-@master_only
-def _clear_leftovers(folder: Path) -> None:
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def scores_beside_average(hub: MessageHub, prefix: str) -> dict[str, float]:
+    """Return scores of the weights beside their average, which mmpretrain's EMA hook only logs, as `NAME_origin`.
 
-
-def _scores_beside_average(runner: Runner) -> dict[str, float]:
-    """Scores of the trained weights, which an EMA hook of mmpretrain writes to the log alone, as `NAME_origin`."""
-    scalars = runner.message_hub.log_scalars.items()
+    Args:
+        hub: Where they are logged.
+        prefix: `val/` or `test/`, which is left out of their names.
+    """
+    scalars = hub.log_scalars.items()
     return {
-        name.removeprefix("val/"): value.current()
+        name.removeprefix(prefix): value.current()
         for name, value in scalars
-        if name.startswith("val/") and name.endswith("_origin")
+        if name.startswith(prefix) and name.endswith("_origin")
     }
 
 

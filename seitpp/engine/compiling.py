@@ -10,7 +10,6 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.augment.base import Augmentation
+from seitpp.engine.runs import unwrapped
 from seitpp.io.checkpoint import shorten
 from seitpp.layers.tanh_transformer import TanhBlock, TanhTransformer
 from seitpp.models.mtm.mtm import MTMPretrainDecoder, MTMPretrainHead
@@ -96,7 +96,7 @@ def compile_networks(model: nn.Module, options: dict[str, Any], per_block: bool 
         Names of what is compiled.
     """
     names, kinds = [], _BLOCKS if per_block else _NETWORKS
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(model)
     for name, network in model.named_modules():
         if isinstance(network, kinds):
             _compile(network, options)

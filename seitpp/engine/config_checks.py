@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -37,11 +36,6 @@ _WHOLE = {
 }
 # Other numbers: finite, not negative.
 _NUMBERS = ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.weight_decay", "param_scheduler.warmup")
-_LAUNCHERS = {
-    "pytorch": (("RANK", "WORLD_SIZE"), "tools/dist_train.sh or torchrun"),
-    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"), "tools/slurm_train.sh or srun"),
-    "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"), "mpirun"),
-}
 
 
 def check_run(config: Config, stage: Literal["train", "test"]) -> None:
@@ -67,19 +61,6 @@ def check_run(config: Config, stage: Literal["train", "test"]) -> None:
         if value is not None and not _is_share(value):
             raise ValueError(f"{key} is {shown(value)}, expected a number that is not negative")
     _check_names(config)
-
-
-def check_launcher(launcher: str) -> None:
-    """Refuse a launcher that did not start this process.
-
-    Raises:
-        ValueError: A variable is missing that it sets, or is no number.
-    """
-    names, starter = _LAUNCHERS.get(launcher, ((), ""))
-    for name in names:
-        if not os.environ.get(name, "").isdigit():
-            found = shown(os.environ[name]) if name in os.environ else "not set"
-            raise ValueError(f"--launcher {launcher}: {name} is {found} in the environment; start it with {starter}")
 
 
 def _at(config: Config, key: str) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from seitpp.datasets import common_numbers, num_shared, origins_of
 from seitpp.engine.guards import DataGuardHook
+from seitpp.engine.runs import metadata_of, name_of, unwrapped
 from seitpp.io.checkpoint import shorten
 from seitpp.io.progress import progress_bar
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
@@ -94,8 +94,8 @@ class KNNBankHook(Hook):
         numbers = common_numbers(origins_of(dataset), origins_of(scored))
         head.leave_out_own(*(torch.from_numpy(part).to(head.bank.device) for part in numbers))
         runner.logger.warning(
-            f"{shared} samples that are scored ({_name_of(scored)}) are in the bank of neighbours, too "
-            f"({_name_of(dataset)}): none of them votes for itself, and the score is that of leaving one out. Give the "
+            f"{shared} samples that are scored ({name_of(scored)}) are in the bank of neighbours, too "
+            f"({name_of(dataset)}): none of them votes for itself, and the score is that of leaving one out. Give the "
             "bank the training data (default_hooks.bank.dataset) and the test others (test_dataloader.dataset) for a "
             "score on held-out data."
         )
@@ -105,7 +105,7 @@ class KNNBankHook(Hook):
         """The samples that vote belong to the model and to those that are scored."""
         guards = [hook for hook in runner.hooks if isinstance(hook, DataGuardHook)] or [DataGuardHook()]
         guards[0].check(runner, dataset)
-        names = [getattr(one, "metainfo", {}).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
+        names = [metadata_of(one).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
         if all(names) and (difference := class_difference(*names)):
             raise ValueError(
                 f"the test data have not the classes of the bank of neighbours: {difference}. Take the two from the "
@@ -143,14 +143,6 @@ class KNNBankHook(Hook):
                 progress(done, len(batches))
 
 
-def _name_of(dataset: Any) -> str:
-    return getattr(dataset, "store_path", type(dataset).__name__)
-
-
 def _part(name: str) -> str:
     """The part of a model that a weight belongs to, such as `backbone`."""
     return name.partition(".")[0]
-
-
-def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from seitpp.engine.runs import unwrapped
 from seitpp.io.files import written_whole
 from seitpp.registry import HOOKS
 from seitpp.visualization.pictures import reconstruction_grid
@@ -45,7 +45,7 @@ class ReconstructionImageHook(Hook):
     def _draw(self, runner: Runner, name: str, batch_idx: int, outputs: Sequence) -> None:
         if batch_idx != 0 or not is_main_process():
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         chosen = outputs[:: max(1, len(outputs) // self.count)][: self.count]
         images, reconstructed = (
             model.tokenizer.to_bytes(torch.stack([sample.get(key) for sample in chosen])).cpu()

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from seitpp.io.config_file import dicts_in
 from seitpp.storage import StoreReader
 from seitpp.storage.tokenizer_entry import known_distance
 
@@ -79,7 +80,7 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
     backbone, preprocessor = config.model.backbone, config.data_preprocessor
     if reader.channels is not None:
         takes = "network embeds" if backbone.get("codebook_size") is not None else None
-        if any("synonyms" in part for part in _dicts(preprocessor.get("augments"))):
+        if any("synonyms" in part for part in dicts_in(preprocessor.get("augments"))):
             takes = takes or "Token-EDA replaces"
         if takes is not None:
             raise ValueError(
@@ -105,7 +106,7 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
 def _set_classes(config: Config, count: int) -> None:
     config.model.head.num_classes = config.data_preprocessor.num_classes = count
     for name in ("val_evaluator", "test_evaluator"):
-        for metric in _dicts(config.get(name)):
+        for metric in dicts_in(config.get(name)):
             if "topk" in metric:  # there is no top-5 of three classes
                 metric["topk"] = tuple(k for k in metric["topk"] if k <= count)
 
@@ -126,7 +127,7 @@ def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int,
         values = reader.channels if reader.codebook is None else reader.codebook.shape[1]
         codes = None if reader.codebook is None else reader.codebook_size
         part["token_adapt"].update(codebook_size=codes, code_dim=values, grid=reader.grid, out_grid=crop)
-        for inner in _dicts(part["augments"]):
+        for inner in dicts_in(part["augments"]):
             if "size" in inner:  # in places of TokenAdapt's map, of which a token has 2 x 2
                 inner["size"] = (2 * crop[0], 2 * crop[1])
 
@@ -140,7 +141,7 @@ def _fit_pixels(part: ConfigDict, reader: StoreReader, train: Path) -> None:
             "store that tools/tokenize_images.py wrote, or a recipe without PixelAugment"
         )
     part["tokenizer"] = str(train)
-    for inner in _dicts(part["augments"]):
+    for inner in dicts_in(part["augments"]):
         if "size" in inner:
             inner["size"] = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
 
@@ -152,13 +153,6 @@ def _without_maps(node: Any) -> Iterator[ConfigDict]:
         node = [] if "token_adapt" in node or "tokenizer" in node else list(node.values())
     for child in node if isinstance(node, (list, tuple)) else ():
         yield from _without_maps(child)
-
-
-def _dicts(node: Any) -> Iterator[ConfigDict]:
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        yield from _dicts(child)
 
 
 def _by(sides: Sequence[int]) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
+from seitpp.io.config_file import dicts_in
+
 # Short names of recipes, and with them of the work folders that they train in.
 _FULL_NAMES = {"mtm_vitb": "mtm_vit-base-p16_8xb512-400e_in1k-tokens"}
 
@@ -34,7 +36,7 @@ def use_token_adapt(config: Config, checkpoint: str) -> None:
     Raises:
         ValueError: There is none.
     """
-    parts = [part for part in _dicts(config.get("data_preprocessor")) if "token_adapt" in part]
+    parts = [part for part in dicts_in(config.get("data_preprocessor")) if "token_adapt" in part]
     if not parts:
         raise ValueError(f"--token-adapt {checkpoint}: {config.filename} augments without TokenAdapt")
     for part in parts:
@@ -43,17 +45,10 @@ def use_token_adapt(config: Config, checkpoint: str) -> None:
 
 def pretrained_parts(node: Any) -> Iterator[ConfigDict]:
     """Yield each part of a model's config whose `init_cfg` names a checkpoint."""
-    for part in _dicts(node):
+    for part in dicts_in(node):
         init = part.get("init_cfg")
         if isinstance(init, dict) and str(init.get("type")).endswith("Pretrained") and init.get("checkpoint"):
             yield part
-
-
-def _dicts(node: Any) -> Iterator[ConfigDict]:
-    if isinstance(node, dict):
-        yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
-        yield from _dicts(child)
 
 
 def _renamed(name: str, names: dict[str, str]) -> str:

@@ -6,7 +6,9 @@ Configs, Python and YAML alike, are code and are run; read only those that you w
 import tempfile
 import traceback
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from mmengine.config import Config
@@ -68,3 +70,11 @@ def _close_files_of(error: Exception) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         traceback.clear_frames(error.__traceback__)
+
+
+def dicts_in(node: Any) -> Iterator[dict]:
+    """Yield every dict in a tree of dicts and lists, each before those that it holds."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        yield from dicts_in(child)

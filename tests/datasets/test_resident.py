@@ -25,7 +25,7 @@ from seitpp.datasets import (
     identity_collate,
     resident,
 )
-from seitpp.engine.loaders import fit_loaders
+from seitpp.engine.config_changes import fit_loaders
 from seitpp.models import TokenDataPreprocessor
 from seitpp.storage import CODECS, StoreReader, StoreWriter, copy_store
 from seitpp.storage import format as store_format

@@ -12,7 +12,7 @@ from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from seitpp.engine import StepEMAHook, StepTrainLoop, launch
+from seitpp.engine import StepEMAHook, StepTrainLoop, config_changes, launch
 from seitpp.io.checkpoint import load_checkpoint_file
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:Detected call of `(lr_)?scheduler\.step")
@@ -67,7 +67,7 @@ def run(tiny: Callable, mtm_leaf: Path, build_runner: Callable, tmp_path: Path) 
         edit(cfg)
         cfg.work_dir = str(tmp_path / name)
         cfg.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
-        launch.use_whole_steps(cfg, 1)
+        config_changes.use_whole_steps(cfg, 1)
         runner, count = build_runner(cfg), Count()
         runner.register_hook(count)
         runner.train()

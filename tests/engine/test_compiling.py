@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.engine import CompileHook, compiling
+from seitpp.engine import CompileHook, runs
 from seitpp.engine.compiling import compile_networks, use_compile
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models import MTM, TokenAdapt, TokenDataPreprocessor
@@ -102,7 +102,7 @@ def test_a_frozen_token_adapt_is_compiled_in_each_of_its_types(monkeypatch: pyte
     model.data_preprocessor.augments = [augment]
     wrapped = nn.Module()
     wrapped.module = model  # as DDP's
-    monkeypatch.setattr(compiling, "is_model_wrapper", lambda one: one is wrapped)
+    monkeypatch.setattr(runs, "is_model_wrapper", lambda one: one is wrapped)
     assert compile_networks(wrapped, {"backend": graphs}) == ["TokenAdaptAugment"]
     assert torch.equal(augment(dict(batch))["inputs"], plain)
     assert graphs.count == 2

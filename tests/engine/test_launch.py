@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from seitpp.engine import launch
+from seitpp.engine import checkpointing, config_changes, launch, launchers
 
 
 def config_for(batch_size: int = 64, accumulated: int | None = None, **scaling: object) -> Config:
@@ -38,14 +38,14 @@ def test_rate_follows_the_samples_of_a_step(
 ) -> None:
     scaling = {"enable": True, "base_batch_size": 256, **({} if rule is None else {"rule": rule})}
     config = config_for(batch_size, accumulated, **scaling)
-    launch.scale_lr(config, world_size)
+    config_changes.scale_lr(config, world_size)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(lr)
 
 
 def test_rate_is_scaled_once() -> None:
     config = config_for(enable=True, base_batch_size=256)
-    launch.scale_lr(config, 1)
-    launch.scale_lr(config, 1)
+    config_changes.scale_lr(config, 1)
+    config_changes.scale_lr(config, 1)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.025)
     assert config.auto_scale_lr.enable is False  # so mmengine leaves it alone as well
 
@@ -53,13 +53,13 @@ def test_rate_is_scaled_once() -> None:
 @pytest.mark.parametrize("scaling", [{}, {"enable": False, "base_batch_size": 256}])
 def test_rate_stays_without_scaling(scaling: dict) -> None:
     config = config_for(**scaling)
-    launch.scale_lr(config, 1)
+    config_changes.scale_lr(config, 1)
     assert config.optim_wrapper.optimizer.lr == 0.1
 
 
 def test_unknown_scaling_rule_is_refused() -> None:
     with pytest.raises(ValueError, match=r"auto_scale_lr\.rule must be 'linear' or 'sqrt', got 'cubic'"):
-        launch.scale_lr(config_for(enable=True, base_batch_size=256, rule="cubic"), 1)
+        config_changes.scale_lr(config_for(enable=True, base_batch_size=256, rule="cubic"), 1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_unknown_scaling_rule_is_refused() -> None:
 )
 def test_recipe_keeps_its_rate_on_eight_processes(repository: Path, name: str, lr: float) -> None:
     config = Config.fromfile(next((repository / "configs").rglob(f"{name}.py")))
-    launch.scale_lr(config, 8)
+    config_changes.scale_lr(config, 8)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(lr, rel=1e-12)
 
 
@@ -82,8 +82,8 @@ def test_recipe_keeps_its_rate_on_eight_processes(repository: Path, name: str, l
 )
 def test_world_size_comes_from_the_launcher(monkeypatch: pytest.MonkeyPatch, launcher: str, variable: str) -> None:
     monkeypatch.setenv(variable, "6")
-    assert launch.world_size_of(launcher) == 6
-    assert launch.world_size_of("none") == 1
+    assert launchers.world_size_of(launcher) == 6
+    assert launchers.world_size_of("none") == 1
 
 
 def write_checkpoint(folder: Path, name: str, noted_as: str | None = None) -> Path:
@@ -96,12 +96,12 @@ def write_checkpoint(folder: Path, name: str, noted_as: str | None = None) -> Pa
 def test_noted_checkpoint_is_the_newest(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "epoch_2.pth")
     path = write_checkpoint(tmp_path, "epoch_1.pth", noted_as=str(tmp_path / "epoch_1.pth"))
-    assert launch.newest_checkpoint(str(tmp_path)) == str(path)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_note_of_a_moved_folder_is_followed(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_3.pth", noted_as="/nowhere/run/epoch_3.pth")
-    assert launch.newest_checkpoint(str(tmp_path)) == str(path)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_copied_folder_does_not_resume_from_the_original(tmp_path: Path) -> None:
@@ -109,57 +109,57 @@ def test_copied_folder_does_not_resume_from_the_original(tmp_path: Path) -> None
     for folder in (original, copied):
         folder.mkdir()
         path = write_checkpoint(folder, "epoch_3.pth", noted_as=str(original / "epoch_3.pth"))
-    assert launch.newest_checkpoint(str(copied)) == str(path)
+    assert checkpointing.newest_checkpoint(str(copied)) == str(path)
 
 
 def test_note_of_a_checkpoint_elsewhere_is_followed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     path = write_checkpoint(tmp_path / "out", "epoch_3.pth")
     (tmp_path / "last_checkpoint").write_text(str(path))
-    assert launch.newest_checkpoint(str(tmp_path)) == str(path)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_without_a_note_the_largest_number_is_taken(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "best_accuracy_epoch_30.pth")
     write_checkpoint(tmp_path, "epoch_9.pth")
     path = write_checkpoint(tmp_path, "epoch_10.pth")
-    assert launch.newest_checkpoint(str(tmp_path)) == str(path)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_empty_note_is_ignored(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_1.pth", noted_as="")
-    assert launch.newest_checkpoint(str(tmp_path)) == str(path)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_half_written_checkpoint_that_is_not_noted_is_ignored(tmp_path: Path) -> None:
     whole = write_checkpoint(tmp_path, "epoch_1.pth")
     (tmp_path / "epoch_2.pth").write_bytes(whole.read_bytes()[:-30])
-    assert launch.newest_checkpoint(str(tmp_path)) == str(whole)
+    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(whole)
 
 
 @pytest.mark.parametrize("folder", [".", "not-there"])
 def test_nothing_to_resume_is_a_fresh_start(tmp_path: Path, folder: str) -> None:
     config = Config({"work_dir": str(tmp_path / folder), "resume": False, "load_from": None})
-    launch.set_resume(config, "auto")
+    config_changes.set_resume(config, "auto")
     assert (config.resume, config.load_from) == (False, None)
 
 
 def test_resume_takes_the_newest_checkpoint(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_1.pth")
     config = Config({"work_dir": str(tmp_path), "resume": False, "load_from": None})
-    launch.set_resume(config, "auto")
+    config_changes.set_resume(config, "auto")
     assert (config.resume, config.load_from) == (True, str(path))
 
 
 def test_resume_takes_the_named_checkpoint(tmp_path: Path) -> None:
     config = Config({"work_dir": str(tmp_path), "resume": False, "load_from": None})
-    launch.set_resume(config, "elsewhere/epoch_7.pth")
+    config_changes.set_resume(config, "elsewhere/epoch_7.pth")
     assert (config.resume, config.load_from) == (True, "elsewhere/epoch_7.pth")
 
 
 def test_without_the_option_the_config_decides(tmp_path: Path) -> None:
     config = Config({"work_dir": str(tmp_path), "resume": True, "load_from": "x.pth"})
-    launch.set_resume(config, None)
+    config_changes.set_resume(config, None)
     assert (config.resume, config.load_from) == (True, "x.pth")
 
 
@@ -213,14 +213,14 @@ def test_local_rank_of_the_launcher_comes_first(config_file: str, monkeypatch: p
 def test_accumulation_cuts_epochs_to_whole_steps(accumulated: int | None, samples: int | None) -> None:
     config = config_for(64, accumulated)
     config.train_dataloader.sampler = {"type": "mmengine.DefaultSampler", "shuffle": True}
-    launch.use_whole_steps(config, 2)
+    config_changes.use_whole_steps(config, 2)
     assert config.train_dataloader.sampler.get("samples_per_step") == samples
 
 
 def test_other_samplers_stay() -> None:
     config = config_for(64, 4)
     config.train_dataloader.sampler = {"type": "mmengine.InfiniteSampler"}
-    launch.use_whole_steps(config, 2)
+    config_changes.use_whole_steps(config, 2)
     assert config.train_dataloader.sampler.type == "mmengine.InfiniteSampler"
 
 
@@ -236,13 +236,13 @@ def test_scaling_says_what_it_lacks(change: Callable[[Config], object], match: s
     config = config_for(64, None, enable=True, base_batch_size=256)
     change(config)
     with pytest.raises(ValueError, match=match):
-        launch.scale_lr(config, 1)
+        config_changes.scale_lr(config, 1)
 
 
 def test_samples_of_a_batch_sampler_are_scaled_for() -> None:
     config = config_for(64, None, enable=True, base_batch_size=256)
     config.train_dataloader = {"batch_sampler": {"type": "BatchSampler", "batch_size": 128}}
-    launch.scale_lr(config, 1)
+    config_changes.scale_lr(config, 1)
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.05)
 
 
@@ -250,7 +250,7 @@ def test_options_of_the_wrapper_hold_without_a_gpu(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     config = Config({"launcher": "pytorch", "model_wrapper_cfg": {"find_unused_parameters": True}})
-    launch.prepare_processes(config)
+    launchers.start_processes(config)
     assert config.model_wrapper_cfg.find_unused_parameters is True
     assert config.model_wrapper_cfg.broadcast_buffers is False
     assert config.model_wrapper_cfg.type == "mmengine.MMDistributedDataParallel"
@@ -287,7 +287,7 @@ def test_resume_in_the_config_takes_the_newest_checkpoint_of_its_folder(tmp_path
         folder.mkdir()
         path = write_checkpoint(folder, "epoch_3.pth", noted_as=str(tmp_path / "original" / "epoch_3.pth"))
     config = Config({"work_dir": str(copied), "resume": True, "load_from": None})
-    launch.set_resume(config, None)
+    config_changes.set_resume(config, None)
     assert (config.resume, config.load_from) == (True, str(path))
 
 

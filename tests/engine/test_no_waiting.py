@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from helpers.shrinking import build_model
 from seitpp.augment import PixelAugment, TokenAdaptAugment
 from seitpp.engine import FiniteGuardHook, LateRuntimeInfoHook, StepEMAHook
-from seitpp.engine.launch import use_guards
+from seitpp.engine.config_changes import use_guards
 from seitpp.structures.transform_tree import walk
 
 DEVICE = torch.device("meta")  # whose tensors have no values, so that reading one is an error

@@ -15,7 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
-from seitpp.engine import AutocastOptimWrapper, StepSeedHook, launch, step_seed_hook
+from seitpp.engine import AutocastOptimWrapper, StepSeedHook, config_changes, step_seed_hook
 from seitpp.models import MTM, TokenDataPreprocessor
 from seitpp.structures.seeds import step_seed
 
@@ -140,7 +140,7 @@ def test_autocast_trains_in_bfloat16_on_the_same_codes(
     # TokenAdapt's network runs in bfloat16, too, and may decide otherwise; all other augmentation must not.
     mtm.data_preprocessor.augments = mtm.data_preprocessor.augments[0].first
     amp = copy.deepcopy(mtm)
-    launch.use_autocast(amp)
+    config_changes.use_autocast(amp)
     _, codes, types = recorded_run(mtm, build_runner, monkeypatch)
     runner, amp_codes, amp_types = recorded_run(amp, build_runner, monkeypatch)
     assert isinstance(runner.optim_wrapper, AutocastOptimWrapper)
@@ -150,7 +150,7 @@ def test_autocast_trains_in_bfloat16_on_the_same_codes(
 
 
 def test_autocast_accumulates(mtm: Config, build_runner: Callable[[Config], Runner]) -> None:
-    launch.use_autocast(mtm)
+    config_changes.use_autocast(mtm)
     mtm.optim_wrapper.accumulative_counts = 2
     runner = build_runner(mtm)
     with pytest.warns(UserWarning, match="Detected call of `scheduler.step\\(\\)` before"):
@@ -162,15 +162,15 @@ def test_autocast_accumulates(mtm: Config, build_runner: Callable[[Config], Runn
 @pytest.mark.parametrize("kind", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
 def test_autocast_replaces_only_a_plain_wrapper(kind: str) -> None:
     with pytest.raises(ValueError, match=f"--amp replaces a plain OptimWrapper, .* is a {kind}"):
-        launch.use_autocast(Config({"optim_wrapper": {"type": kind}}))
+        config_changes.use_autocast(Config({"optim_wrapper": {"type": kind}}))
     config = Config({})
     config.optim_wrapper = {"type": OptimWrapper}
-    launch.use_autocast(config)
+    config_changes.use_autocast(config)
     assert config.optim_wrapper.type == "seitpp.AutocastOptimWrapper"
 
 
 @pytest.mark.parametrize("options", [{}, {"type": "mmengine.OptimWrapper"}, {"type": "seitpp.AutocastOptimWrapper"}])
 def test_autocast_keeps_the_other_options(options: dict) -> None:
     config = Config({"optim_wrapper": {**options, "clip_grad": {"max_norm": 1.0}}})
-    launch.use_autocast(config)
+    config_changes.use_autocast(config)
     assert config.optim_wrapper == {"type": "seitpp.AutocastOptimWrapper", "clip_grad": {"max_norm": 1.0}}

@@ -13,13 +13,13 @@ from mmengine.registry import DefaultScope
 from seitpp.benchmarking.synthetic import (
     IMAGE_SIZE,
     augments_named,
-    dicts_in,
     save_state,
     sides_of,
     tokenizers_of_pixels,
     use_random_networks,
     with_synthetic_data,
 )
+from seitpp.io.config_file import dicts_in
 from seitpp.registry import MODELS
 from seitpp.token_pairs.maker import make_token_pairs
 from seitpp.tokenizers.vqgan import ARCHS

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from helpers.shrinking import build_model, shrink
 from seitpp.benchmarking.synthetic import with_synthetic_data
 from seitpp.engine import norm_statistics
-from seitpp.engine.launch import scale_lr
+from seitpp.engine.config_changes import scale_lr
 from seitpp.models import TokenViT
 
 LINEAR = "linear_mtm_vit-base-p16_8xb2048-90e_in1k-tokens"

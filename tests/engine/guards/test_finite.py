@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from seitpp.engine import FiniteGuardHook, launch
+from seitpp.engine import FiniteGuardHook, config_changes
 from seitpp.engine.guards import finite as finite_guard
 from seitpp.evaluation import MaskedCodeMetric, ReconstructionMetric, TokenAdaptMetric
 from seitpp.io.checkpoint import load_checkpoint_file
@@ -265,7 +265,7 @@ class TestScores:
 class TestLaunch:
     def test_a_config_without_it_gets_it(self) -> None:
         config = Config({"default_hooks": {"timer": {"type": "IterTimerHook"}}})
-        launch.use_guards(config)
+        config_changes.use_guards(config)
         assert config.default_hooks.finite_guard.type == "seitpp.FiniteGuardHook"
         assert config.default_hooks.timer.type == "IterTimerHook"
 
@@ -279,5 +279,5 @@ class TestLaunch:
     )
     def test_a_config_that_has_it_or_wants_none_stays(self, options: dict) -> None:
         config = Config(options)
-        launch.use_guards(config)
+        config_changes.use_guards(config)
         assert config.default_hooks.get("finite_guard") is None
