@@ -1,4 +1,4 @@
-"""Predictions of a trained classifier for images or tokens, in the manner of mmpretrain's inferencers."""
+"""Predictions of a trained classifier for images or tokens, through an inferencer like mmpretrain's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,15 +36,15 @@ InputType = str | Path | np.ndarray | Tensor | Sequence[str | Path | np.ndarray]
 class TokenClassificationInferencer(BaseInferencer):
     """Classes of images and of stored tokens.
 
-    Images are brought to the tokenizer's size, tokenised and classified as a store of them would be, with the same
-    scores. As in mmpretrain, arrays of images are BGR, as OpenCV reads them.
+    Images are resized, tokenised and classified with the same scores as a store of them. As in mmpretrain, arrays of
+    images are BGR, as OpenCV reads them.
 
     Args:
         model: A config or its path, or a classifier that is built.
         pretrained: Checkpoint, read as tensors only; needed unless `model` is built.
-        device: Where to compute; by default an accelerator if there is one, and for a built model where it is.
-        tokenizer: What makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a
-            token store that it made. Not needed for tokens, nor where the model's data preprocessor has one.
+        device: Where to compute; by default an accelerator if there is one, or where a built model is.
+        tokenizer: Makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a token
+            store that it made. Not needed for tokens, nor where the model's data preprocessor has one.
         classes: Class names; by default those of the checkpoint, else of the store that is classified.
         compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
 
@@ -93,7 +93,7 @@ class TokenClassificationInferencer(BaseInferencer):
         self.compare_grids = compare_grids
 
     def _named(self, classes: Sequence[str] | None) -> list[str] | None:
-        """Class names: the given ones, or the checkpoint's."""
+        """Return the given class names, or the checkpoint's."""
         names = getattr(self.model, "_dataset_meta", {}).get("classes") if classes is None else classes
         if names is not None and len(names) != self.num_classes:
             source = "the checkpoint names" if classes is None else "classes names"
@@ -104,12 +104,12 @@ class TokenClassificationInferencer(BaseInferencer):
 
     @property
     def num_classes(self) -> int:
-        """Classes that the model tells apart."""
+        """Number of classes of the model."""
         return self.model.head.num_classes
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """What makes tokens of images, on the model's device."""
+        """The tokenizer of images, on the model's device; None if there is none."""
         return self.model.data_preprocessor.tokenizer
 
     def __call__(
@@ -130,7 +130,7 @@ class TokenClassificationInferencer(BaseInferencer):
             batch_size: Samples at a time.
             indices: Samples of a token store, in this order; by default all.
             **kwargs: `topk`: how many classes a result lists, best first (default 5, or all that there are).
-                `show_dir`: folder for pictures, one a sample, PNG; stored tokens are decoded for them. `show`,
+                `show_dir`: folder for pictures, a PNG file per sample; stored tokens are decoded for them. `show`,
                 `wait_time`: whether to open each in a window, and for how many seconds (0: until closed). `resize`:
                 length of a picture's short edge, by default at least 224 pixels; `rescale_factor`; `draw_score`.
 
@@ -163,10 +163,10 @@ class TokenClassificationInferencer(BaseInferencer):
         return self.postprocess(predictions, pictures, return_datasamples, **finishing)
 
     def open(self, inputs: InputType, indices: Sequence[int] | None = None, pictured: bool = False) -> ClassifierInputs:
-        """What `__call__` does first: anything that can be classified as samples with names.
+        """Open anything that can be classified, as samples with names; `__call__` takes the result, too.
 
         Args:
-            inputs: See `__call__`, which takes the result, too.
+            inputs: See `__call__`.
             indices: See `__call__`.
             pictured: Whether pictures will be wanted.
         """
@@ -197,7 +197,7 @@ class TokenClassificationInferencer(BaseInferencer):
         return TokenInputs(reader, self._decoder(pictured, reader), indices)
 
     def _checked_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens with a first axis of samples, refused if the model has none such."""
+        """Return tokens with a first axis of samples; refuse those that are not the model's."""
         preprocessor = self.model.data_preprocessor
         channels, codebook = preprocessor.channels, preprocessor.codebook
         axes = ("H", "W") if channels is None else ("H", "W", str(channels))
@@ -220,7 +220,7 @@ class TokenClassificationInferencer(BaseInferencer):
             check_grid(self.model, grid, where)
 
     def _decoder(self, pictured: bool, reader: StoreReader | None = None) -> Tokenizer | None:
-        """What makes pictures of tokens: the model's tokenizer, or that of the store's header; None if not wanted."""
+        """Return what decodes tokens: the model's tokenizer or the store's; None if no picture is wanted."""
         if not pictured:
             return None
         tokenizer = self.tokenizer
@@ -235,10 +235,10 @@ class TokenClassificationInferencer(BaseInferencer):
         return tokenizer
 
     def _init_pipeline(self, cfg: Config | None) -> None:
-        """Nothing: inputs are prepared a batch at a time."""
+        """Do nothing: inputs are prepared batch by batch."""
 
     def preprocess(self, inputs: ClassifierInputs, batch_size: int = 1) -> Iterator[TokenBatch]:
-        """Batches for the model's data preprocessor."""
+        """Yield batches for the model's data preprocessor."""
         return inputs.batches(batch_size)
 
     def visualize(
@@ -252,7 +252,7 @@ class TokenClassificationInferencer(BaseInferencer):
         draw_score: bool = True,
         show_dir: str | Path | None = None,
     ) -> list[np.ndarray] | None:
-        """Draw each prediction on what its sample shows; see `__call__`.
+        """Draw each prediction on the image of its sample; see `__call__`.
 
         Returns:
             The pictures, (H, W, 3), RGB, uint8; None if they are neither shown nor written.
@@ -262,8 +262,8 @@ class TokenClassificationInferencer(BaseInferencer):
         if self.visualizer is None:
             self.visualizer = UniversalVisualizer()
         pictures = []
-        for place, sample in enumerate(preds):
-            picture = inputs.picture(place)
+        for index, sample in enumerate(preds):
+            picture = inputs.picture(index)
             enlarged = _LEGIBLE if min(picture.shape[:2]) < _LEGIBLE and rescale_factor is None else None
             drawn = self.visualizer.visualize_cls(
                 picture,
@@ -275,10 +275,10 @@ class TokenClassificationInferencer(BaseInferencer):
                 draw_score=draw_score,
                 show=show,
                 wait_time=wait_time,
-                name=inputs.names[place],
+                name=inputs.names[index],
             )
             if show_dir is not None:
-                with written_whole(inputs.picture_path(show_dir, place)) as temporary:
+                with written_whole(inputs.picture_path(show_dir, index)) as temporary:
                     Image.fromarray(drawn).save(temporary, format="png")
             pictures.append(drawn)
         if show:
@@ -292,13 +292,13 @@ class TokenClassificationInferencer(BaseInferencer):
         return_datasamples: bool = False,
         topk: int = 5,
     ) -> list[dict[str, Any]] | list[DataSample]:
-        """Results as plain dicts; see `__call__`."""
+        """Return results as plain dicts; see `__call__`."""
         if return_datasamples:
             return preds
         scores = torch.stack([sample.pred_score for sample in preds]).float().cpu()
         # Stable, so that of equal scores the lowest class comes first, as with argmax.
         best_scores, best = (part[:, :topk].tolist() for part in scores.sort(dim=1, descending=True, stable=True))
-        return [self._result(row, best[place], best_scores[place]) for place, row in enumerate(scores.numpy())]
+        return [self._result(row, best[index], best_scores[index]) for index, row in enumerate(scores.numpy())]
 
     def _result(self, scores: np.ndarray, labels: list[int], label_scores: list[float]) -> dict[str, Any]:
         ranked = [{"label": label, "score": score} for label, score in zip(labels, label_scores, strict=True)]
@@ -309,7 +309,7 @@ class TokenClassificationInferencer(BaseInferencer):
 
 
 def _check_scores(predictions: Sequence[Any], before: int) -> None:
-    """Refuse scores that are NaN or infinite, of which the best means nothing; `before` samples were classified."""
+    """Refuse scores that are NaN or infinite; `before` samples were classified before these."""
     for number, sample in enumerate(predictions, before):
         for name, value in predicted_scores(sample):
             if not value.isfinite().all():
@@ -320,7 +320,7 @@ def _check_scores(predictions: Sequence[Any], before: int) -> None:
 
 
 def _brief(inputs: InputType) -> str:
-    """An input in a message."""
+    """Return an input in words, for a message."""
     if isinstance(inputs, (str, Path)):
         return str(inputs)
     return f"a {type(inputs).__name__}"

@@ -1,4 +1,4 @@
-"""What an inferencer can be given, as batches for the data preprocessor and as pictures for people."""
+"""Inputs of an inferencer, as batches for the data preprocessor and as pictures for people."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -36,7 +36,7 @@ class ClassifierInputs(ABC):
     """Samples in order.
 
     Attributes:
-        names: What each is called, all different; pictures are named after them.
+        names: Names of the samples, all different, also of their pictures.
     """
 
     names: list[str]
@@ -45,34 +45,34 @@ class ClassifierInputs(ABC):
         return len(self.names)
 
     def batches(self, batch_size: int) -> Iterator[TokenBatch]:
-        """All samples, so many at a time, the last batch shorter."""
+        """Yield all samples in batches, the last one shorter."""
         for start in range(0, len(self), batch_size):
-            places = range(start, min(start + batch_size, len(self)))
-            yield {**self._read(places), "sample_idx": torch.tensor(places)}
+            indices = range(start, min(start + batch_size, len(self)))
+            yield {**self._read(indices), "sample_idx": torch.tensor(indices)}
 
     @abstractmethod
-    def _read(self, places: range) -> TokenBatch:
-        """`images` (B, C, H, W), uint8, or `inputs`, tokens, of some samples."""
+    def _read(self, indices: range) -> TokenBatch:
+        """Read some samples: `images` (B, C, H, W), uint8, or `inputs`, tokens."""
 
-    def size(self, place: int) -> tuple[int, int] | None:
-        """Height and width of what one sample shows; None where nothing tells."""
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Return height and width of the image of a sample; None where they are not known."""
         return None
 
-    def picture_path(self, folder: str | Path, place: int) -> Path:
-        """Where to write the picture of one sample; raises `ValueError` if that is the file that it was read from."""
-        return Path(folder, f"{self.names[place]}.png")
+    def picture_path(self, folder: str | Path, index: int) -> Path:
+        """Return where to write the picture of a sample; refuse the file that it was read from."""
+        return Path(folder, f"{self.names[index]}.png")
 
     @abstractmethod
-    def picture(self, place: int) -> np.ndarray:
-        """What one sample shows, (H, W, 3), RGB, uint8."""
+    def picture(self, index: int) -> np.ndarray:
+        """Return the image of a sample, (H, W, 3), RGB, uint8."""
 
 
 class ImageInputs(ClassifierInputs):
-    """Image files and arrays, brought to the size that a tokenizer takes, as tools/tokenize_images.py does.
+    """Image files and arrays, resized to what a tokenizer takes, as by tools/tokenize_images.py.
 
     Args:
         images: Paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
-        tokenizer: What will encode them.
+        tokenizer: Encodes them.
         max_pixels: Most pixels that a file may have.
     """
 
@@ -82,44 +82,44 @@ class ImageInputs(ClassifierInputs):
         self._images = list(images)
         self._tokenizer = tokenizer
         self._max_pixels = max_pixels
-        for place, image in enumerate(self._images):
-            _check_image(image, place)
+        for index, image in enumerate(self._images):
+            _check_image(image, index)
         self.names = _different(
-            [str(place) if isinstance(image, np.ndarray) else Path(image).stem for place, image in enumerate(images)]
+            [str(index) if isinstance(image, np.ndarray) else Path(image).stem for index, image in enumerate(images)]
         )
 
-    def _read(self, places: range) -> TokenBatch:
-        return {"images": torch.from_numpy(np.stack([self._fitted(place) for place in places]))}
+    def _read(self, indices: range) -> TokenBatch:
+        return {"images": torch.from_numpy(np.stack([self._fitted(index) for index in indices]))}
 
-    def size(self, place: int) -> tuple[int, int] | None:
-        """That of the image, where the tokenizer shows all of it; else that of the tokenizer's cut."""
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Return the size of the image, or of the part that the tokenizer cuts out."""
         if self._tokenizer.resize_mode != "exact":
             return tuple(self._tokenizer.image_size)
-        return self._open(place, 3).size[::-1]
+        return self._open(index, 3).size[::-1]
 
-    def picture_path(self, folder: str | Path, place: int) -> Path:
+    def picture_path(self, folder: str | Path, index: int) -> Path:
         """See `ClassifierInputs`."""
-        path, image = super().picture_path(folder, place), self._images[place]
+        path, image = super().picture_path(folder, index), self._images[index]
         if not isinstance(image, np.ndarray):
             check_other_file(image, path)
         return path
 
-    def picture(self, place: int) -> np.ndarray:
-        """The image as it is, not resized."""
-        return np.asarray(self._open(place, 3))
+    def picture(self, index: int) -> np.ndarray:
+        """Return the image without resizing."""
+        return np.asarray(self._open(index, 3))
 
-    def _fitted(self, place: int) -> np.ndarray:
-        """Pixels (C, H, W) that the tokenizer takes."""
-        image = self._open(place, self._tokenizer.in_channels)
+    def _fitted(self, index: int) -> np.ndarray:
+        """Return pixels (C, H, W) of the tokenizer's size."""
+        image = self._open(index, self._tokenizer.in_channels)
         try:
             check_not_smaller_than_patch(image, self._tokenizer.stride)
             tokenizer = self._tokenizer
             return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))
         except UnreadableImageError as error:
-            raise ValueError(f"image {self._called(place)} does not fit: {error}") from error
+            raise ValueError(f"image {self._called(index)} does not fit: {error}") from error
 
-    def _open(self, place: int, in_channels: int) -> Image.Image:
-        image = self._images[place]
+    def _open(self, index: int, in_channels: int) -> Image.Image:
+        image = self._images[index]
         if isinstance(image, np.ndarray):
             rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
             return to_eight_bit(Image.fromarray(rgb), in_channels)
@@ -128,17 +128,17 @@ class ImageInputs(ClassifierInputs):
         except UnreadableImageError as error:
             raise ValueError(f"image {image} cannot be read: {error}") from error
 
-    def _called(self, place: int) -> str:
-        image = self._images[place]
-        return f"{place} (an array)" if isinstance(image, np.ndarray) else str(image)
+    def _called(self, index: int) -> str:
+        image = self._images[index]
+        return f"{index} (an array)" if isinstance(image, np.ndarray) else str(image)
 
 
 class TokenInputs(ClassifierInputs):
-    """Tokens that are there already: of a store, or in a tensor.
+    """Tokens of a store or of a tensor.
 
     Args:
         tokens: The store, or integers (N, H, W) or (N, H, W, C).
-        tokenizer: What decodes them to pictures; None if they are not wanted.
+        tokenizer: Decodes them to pictures; None if none are wanted.
         indices: Samples of a store, in this order; by default all.
     """
 
@@ -147,33 +147,33 @@ class TokenInputs(ClassifierInputs):
     ) -> None:
         self._tokens, self._tokenizer = tokens, tokenizer
         is_store = isinstance(tokens, StoreReader)
-        self._places = np.arange(len(tokens)) if indices is None else check_indices(list(indices), len(tokens))
+        self._samples = np.arange(len(tokens)) if indices is None else check_indices(list(indices), len(tokens))
         prefix = f"{tokens.path.resolve().name}-" if is_store else ""
-        self.names = _different([f"{prefix}{place:0{len(str(len(tokens) - 1))}d}" for place in self._places])
+        self.names = _different([f"{prefix}{index:0{len(str(len(tokens) - 1))}d}" for index in self._samples])
 
-    def _read(self, places: range) -> TokenBatch:
-        chosen = self._places[places.start : places.stop]
+    def _read(self, indices: range) -> TokenBatch:
+        chosen = self._samples[indices.start : indices.stop]
         if isinstance(self._tokens, StoreReader):
             return {"inputs": torch.from_numpy(self._tokens.read(chosen))}
         return {"inputs": self._tokens[torch.from_numpy(chosen)]}
 
-    def picture(self, place: int) -> np.ndarray:
-        """The tokens decoded; `ValueError` without a tokenizer."""
+    def picture(self, index: int) -> np.ndarray:
+        """Return the decoded tokens."""
         if self._tokenizer is None:
             raise ValueError("tokens were opened without a tokenizer to decode them; open them for pictures")
-        tokens = self._read(range(place, place + 1))["inputs"].long()
+        tokens = self._read(range(index, index + 1))["inputs"].long()
         device = next(chain(self._tokenizer.parameters(), self._tokenizer.buffers())).device
         pixels = self._tokenizer.to_bytes(self._tokenizer.decode(tokens.to(device)))[0]
         return pixels.expand(3, -1, -1).permute(1, 2, 0).cpu().numpy()
 
 
 def is_store(path: str | Path) -> bool:
-    """Whether a folder is a token store."""
+    """Return whether a folder is a token store."""
     return Path(path, HEADER_FILE).is_file()
 
 
 def images_in(folder: str | Path) -> list[Path]:
-    """Image files of a folder, by name, without those of its sub-folders.
+    """Return the image files of a folder by name, without those of its sub-folders.
 
     Raises:
         ValueError: There are none.
@@ -183,7 +183,9 @@ def images_in(folder: str | Path) -> list[Path]:
     if files and len(files) < len(found):
         others = [path.name for path in found if path.suffix.lower() not in IMAGE_SUFFIXES]
         print_log(
-            f"{folder}: {len(others)} files are not taken for images: {shorten(others)}", "current", logging.WARNING
+            f"{folder}: {len(others)} files are not taken for images: {shorten(others)}",
+            "current",
+            logging.WARNING,
         )
     if not files:
         raise ValueError(
@@ -193,29 +195,29 @@ def images_in(folder: str | Path) -> list[Path]:
     return files
 
 
-def _check_image(image: object, place: int) -> None:
-    """Refuse what cannot be an image, before any is read."""
+def _check_image(image: object, index: int) -> None:
+    """Refuse an input that cannot be an image, before any is read."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
             raise ValueError(
-                f"image {place} is an array of {image.dtype} and shape {image.shape}; expected uint8, (H, W, 3) in the "
+                f"image {index} is an array of {image.dtype} and shape {image.shape}; expected uint8, (H, W, 3) in the "
                 "order BGR, or (H, W). Tokens are given as a tensor"
             )
         if 0 in image.shape:
-            raise ValueError(f"image {place} is an array of shape {image.shape}, without a pixel")
+            raise ValueError(f"image {index} is an array of shape {image.shape}, without a pixel")
     elif not isinstance(image, (str, Path)):
         raise ValueError(
-            f"input {place} of the list is a {type(image).__name__}; expected paths of image files, or arrays"
+            f"input {index} of the list is a {type(image).__name__}; expected paths of image files, or arrays"
         )
     elif "://" not in str(image):
         check_regular_file(image, "image")
 
 
 def _different(names: list[str]) -> list[str]:
-    """The names, with their place behind those that occurred before."""
+    """Return the names, with the index behind those that occurred before."""
     seen: set[str] = set()
     unique = []
-    for place, name in enumerate(names):
-        unique.append(name if name not in seen else f"{name}-{place}")
+    for index, name in enumerate(names):
+        unique.append(name if name not in seen else f"{name}-{index}")
         seen.add(unique[-1])
     return unique

@@ -1,9 +1,8 @@
-"""A classifier from a config and a checkpoint, for use outside mmengine's runner; what does not fit is an error."""
+"""A classifier or segmentor from a config and a checkpoint, for use outside mmengine's runner."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -19,7 +18,7 @@ from seitpp.registry import MODELS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
 
 _CODEBOOK = "data_preprocessor.codebook"
-GRID_SWITCH = "pass compare_grids=False (--any-grid)"
+_SWITCH = "pass compare_grids=False (--any-grid)"
 
 
 def load_classifier(
@@ -30,8 +29,8 @@ def load_classifier(
 ) -> nn.Module:
     """Build a classifier of tokens for prediction, on the CPU, in evaluation mode.
 
-    What only training needs is left out: augmentations with their files, and pre-trained weights. The codebook is the
-    config's where that is there, and the checkpoint's own otherwise.
+    Leaves out what only training needs: augmentations with their files, and pre-trained weights. The codebook is the
+    config's, or where its file is missing the checkpoint's.
 
     Args:
         config: A config whose model is a classifier with a `seitpp.TokenDataPreprocessor`.
@@ -48,7 +47,7 @@ def load_classifier(
         FileNotFoundError: The config, the checkpoint, or its codebook is not there.
         ValueError: The config is of another kind of model, or the weights do not fit it.
     """
-    return _loaded(config, checkpoint, tokenizer, compare_grids, check_classifier)
+    return _load(config, checkpoint, tokenizer, compare_grids, check_classifier)
 
 
 def load_segmentor(
@@ -57,35 +56,21 @@ def load_segmentor(
     tokenizer: Mapping | str | Path | None = None,
     compare_grids: bool = True,
 ) -> nn.Module:
-    """Build a segmentor of tokens for prediction; everything is as for `load_classifier`.
+    """Build a segmentor of tokens (`seitpp.TokenSegmentor`) for prediction; everything else as `load_classifier`.
 
     Augmentations stay where `test_cfg.flip` is True, whose TokenAdapt is one of them, read when it is first used.
-
-    Args:
-        config: A config whose model is a `seitpp.TokenSegmentor` with a `seitpp.TokenSegDataPreprocessor`.
-        checkpoint: See `load_classifier`.
-        tokenizer: See `load_classifier`.
-        compare_grids: See `load_classifier`.
-
-    Returns:
-        The model; see `load_classifier`.
-
-    Raises:
-        FileNotFoundError: See `load_classifier`.
-        ValueError: See `load_classifier`.
     """
-    return _loaded(config, checkpoint, tokenizer, compare_grids, check_segmentor)
+    return _load(config, checkpoint, tokenizer, compare_grids, check_segmentor)
 
 
-def _loaded(
+def _load(
     config: str | Path | Config,
     checkpoint: str | Path,
     tokenizer: Mapping | str | Path | None,
     compare_grids: bool,
     check: Callable[[nn.Module, str], None],
 ) -> nn.Module:
-    if not isinstance(config, Config):
-        config = read_config(config)
+    config = config if isinstance(config, Config) else read_config(config)
     content = load_checkpoint_file(checkpoint)
     if isinstance(content, dict):
         check_parts(content, checkpoint)
@@ -105,25 +90,24 @@ def _loaded(
         resizable=[name for name in expected if name.endswith("backbone.pos_embed")],
     )
     meta = content.get("meta") if isinstance(content, Mapping) else None
-    trained = recorded_grid(meta, checkpoint)
+    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    model._config, model._dataset_meta = config, dict(dataset_meta) if isinstance(dataset_meta, Mapping) else {}
+    model._trained_grid, model._source = recorded_grid(meta, checkpoint), str(checkpoint)
     if compare_grids:
-        source = f"checkpoint {checkpoint}"
-        check_positions(model, weights, str(checkpoint), GRID_SWITCH)
-        check_trained_on(trained, source, seen_grid(model, {}, "the config"), "the config", GRID_SWITCH)
+        check_positions(model, weights, str(checkpoint), _SWITCH)
+        given = seen_grid(model, {}, "the config")
+        check_trained_on(model._trained_grid, f"checkpoint {checkpoint}", given, "the config", _SWITCH)
     model.load_state_dict(weights)
-    model._config = config
-    model._dataset_meta = _dataset_meta(meta)
-    model._trained_grid, model._source = trained, str(checkpoint)
     if tokenizer is not None:
         give_tokenizer(model, tokenizer)
     return model.eval()
 
 
 def check_classifier(model: nn.Module, source: str) -> None:
-    """Refuse what does not tell classes apart, or takes no tokens.
+    """Refuse a model that does not tell classes apart, or takes no tokens.
 
     Raises:
-        ValueError: With what the model is instead.
+        ValueError: With the kind of model that it is instead.
     """
     if getattr(getattr(model, "head", None), "num_classes", None) is None:
         raise ValueError(
@@ -138,10 +122,10 @@ def check_classifier(model: nn.Module, source: str) -> None:
 
 
 def check_segmentor(model: nn.Module, source: str) -> None:
-    """Refuse what does not segment tokens.
+    """Refuse a model that does not segment tokens.
 
     Raises:
-        ValueError: With what the model is instead.
+        ValueError: With the kind of model that it is instead.
     """
     preprocessor = getattr(model, "data_preprocessor", None)
     if not isinstance(model, TokenSegmentor) or not isinstance(preprocessor, TokenSegDataPreprocessor):
@@ -170,7 +154,7 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
 
 
 def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> ConfigDict:
-    """The model's part of a config, without what only training needs."""
+    """Return the model's part of a config, without what only training needs."""
     if "model" not in config:
         raise ValueError(f"{config.filename or 'the config'} has no model; expected a classifier's config")
     model = copy.deepcopy(config.model)
@@ -191,20 +175,14 @@ def check_grid(model: nn.Module, grid: Sequence[int], where: str) -> None:
     """Refuse tokens of another grid than a loaded model was trained on, or its network is made for.
 
     Args:
-        model: What `load_classifier` or `load_segmentor` gave.
+        model: A model from `load_classifier` or `load_segmentor`.
         grid: Rows and columns of the tokens.
-        where: Whose they are, for messages.
+        where: Their name, for messages.
 
     Raises:
         ValueError: They differ.
     """
     given = seen_grid(model, {"grid": list(grid)}, where)
     source = f"checkpoint {getattr(model, '_source', None)}"
-    check_trained_on(getattr(model, "_trained_grid", TokenGrid()), source, given, where, GRID_SWITCH)
-    check_input_size(model, given, where, GRID_SWITCH)
-
-
-def _dataset_meta(meta: Any) -> dict[str, Any]:
-    """What a runner's checkpoint says of its training data."""
-    found = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else {}
+    check_trained_on(getattr(model, "_trained_grid", TokenGrid()), source, given, where, _SWITCH)
+    check_input_size(model, given, where, _SWITCH)

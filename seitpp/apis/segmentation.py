@@ -23,12 +23,12 @@ from seitpp.visualization.label_pictures import segmentation_picture
 class TokenSegInferencer(TokenClassificationInferencer):
     """Label maps of images and of stored tokens.
 
-    An image is brought to the tokenizer's size and tokenised as for a store; its label map has the size of the image
-    again (of the part that the tokenizer shows, where that cuts).
+    An image is resized and tokenised as for a store; its label map has the size of the image, or of the part that the
+    tokenizer cuts out.
 
     Args:
         *args: As for `TokenClassificationInferencer`, with a segmentor in place of the classifier.
-        palette: A colour, RGB, a class, for pictures; by default the checkpoint's.
+        palette: A colour per class, RGB, for pictures; by default the checkpoint's.
         **kwargs: As for `TokenClassificationInferencer`.
 
     Raises:
@@ -57,7 +57,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
 
     @property
     def num_classes(self) -> int:
-        """Classes that the model tells apart."""
+        """Number of classes of the model."""
         return self.model.decode_head.num_classes
 
     def __call__(
@@ -75,7 +75,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
             return_datasamples: Whether to return mmseg's `SegDataSample`s instead of dicts.
             batch_size: Samples at a time.
             indices: Samples of a token store, in this order; by default all.
-            **kwargs: `show_dir`: folder for pictures, one a sample, PNG: the image, and its label map over it.
+            **kwargs: `show_dir`: folder for pictures, a PNG file per sample: the image with its label map over it.
 
         Returns:
             A dict for each sample: `pred_sem_seg`, class indices (h, w), uint8 (uint16 for more than 256 classes), of
@@ -91,23 +91,23 @@ class TokenSegInferencer(TokenClassificationInferencer):
         return super().__call__(inputs, return_datasamples, batch_size, indices, **kwargs)
 
     def preprocess(self, inputs: ClassifierInputs, batch_size: int = 1) -> Iterator[TokenBatch]:
-        """Batches for the model's data preprocessor, with the sizes that predictions shall have."""
+        """Yield batches for the model's data preprocessor, with the sizes of their label maps."""
         for batch in inputs.batches(batch_size):
-            places = batch["sample_idx"].tolist()
-            sizes = [inputs.size(place) or self._decoded_size(batch) for place in places]
+            indices = batch["sample_idx"].tolist()
+            sizes = [inputs.size(index) or self._decoded_size(batch) for index in indices]
             if None not in sizes:
                 batch["data_samples"] = [
-                    SegDataSample(metainfo={"sample_idx": place, "img_shape": size, "ori_shape": size})
-                    for place, size in zip(places, sizes, strict=True)
+                    SegDataSample(metainfo={"sample_idx": index, "img_shape": size, "ori_shape": size})
+                    for index, size in zip(indices, sizes, strict=True)
                 ]
             yield batch
 
     def forward(self, inputs: TokenBatch, **kwargs: Any) -> list[SegDataSample]:
-        """Predictions of a batch, off the device, whose memory label maps of many images would fill."""
+        """Predict a batch, and free the device of its label maps."""
         return [sample.cpu() for sample in super().forward(inputs, **kwargs)]
 
     def _decoded_size(self, batch: TokenBatch) -> tuple[int, int] | None:
-        """Height and width of what tokens decode to, where the tokenizer is known."""
+        """Return height and width of the image that tokens decode to; None without a tokenizer."""
         if self.tokenizer is None:
             return None
         return tuple(side * self.tokenizer.stride for side in batch["inputs"].shape[1:3])
@@ -124,10 +124,10 @@ class TokenSegInferencer(TokenClassificationInferencer):
             return None
         names = self.classes or [str(number) for number in range(self.num_classes)]
         pictures = []
-        for place, sample in enumerate(preds):
-            image = torch.from_numpy(inputs.picture(place).copy()).permute(2, 0, 1)
+        for index, sample in enumerate(preds):
+            image = torch.from_numpy(inputs.picture(index).copy()).permute(2, 0, 1)
             drawn = segmentation_picture(image, sample.pred_sem_seg.data[0], names, self.palette)
-            with written_whole(inputs.picture_path(show_dir, place)) as temporary:
+            with written_whole(inputs.picture_path(show_dir, index)) as temporary:
                 drawn.save(temporary, format="png")
             pictures.append(np.asarray(drawn))
         return pictures
@@ -138,7 +138,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
         visualization: list[np.ndarray] | None,
         return_datasamples: bool = False,
     ) -> list[dict[str, Any]] | list[SegDataSample]:
-        """Results as plain dicts; see `__call__`."""
+        """Return results as plain dicts; see `__call__`."""
         if return_datasamples:
             return preds
         return [self._label_map(sample.pred_sem_seg.data[0].cpu().numpy()) for sample in preds]
@@ -147,12 +147,12 @@ class TokenSegInferencer(TokenClassificationInferencer):
         found, counts = np.unique(labels, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         names = {int(index): self.classes[index] if self.classes is not None else int(index) for index in found}
-        shares = {names[int(found[place])]: float(counts[place] / labels.size) for place in order}
+        shares = {names[int(found[rank])]: float(counts[rank] / labels.size) for rank in order}
         return {"pred_sem_seg": labels.astype(np.uint8 if self.num_classes <= 256 else np.uint16), "classes": shares}
 
 
 def _colours(palette: Sequence[Sequence[int]]) -> list[list[int]]:
-    """A palette, given or a checkpoint's, as plain numbers."""
+    """Return a palette, given or a checkpoint's, as plain numbers."""
     with parsing("the palette", "a list of colours, each of three integers from 0 to 255"):
         colours = [[int(value) for value in colour] for colour in palette]
         if any(len(colour) != 3 or min(colour) < 0 or max(colour) > 255 for colour in colours):

@@ -26,7 +26,7 @@ _CPU_BATCH = 8  # samples, where a CPU would take minutes for the batch of a rec
 
 
 def add_step_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the benchmarks of training steps share."""
+    """Add the options that benchmarks of training steps share."""
     parser.add_argument("config", help="a config that tools/train.py takes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=positive_number, help="CPU threads")
@@ -49,13 +49,12 @@ def add_step_arguments(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def step_config(args: argparse.Namespace) -> Iterator[Config]:
-    """The config with options applied and data that exist, as long as the context lasts; the log is silent meanwhile.
+    """Yield the config with options applied, and with data as long as the context lasts; the log is silent meanwhile.
 
-    Data that are not there are made, and so are the weights of a TokenAdapt or a tokenizer; weights of the model are
-    random in any case.
+    Makes up data that are missing, and the weights of a TokenAdapt or a tokenizer; the model's are random in any case.
 
     Args:
-        args: What `add_step_arguments` parsed.
+        args: Parsed options of `add_step_arguments`.
     """
     device = torch.device(check_device(args.device))
     if device.type == "cuda" and device.index is not None:
@@ -94,7 +93,7 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
 
 
 def _has_data(node: Any) -> bool:
-    """Whether every folder and store that a loader names is there."""
+    """Return whether every folder and store that a loader names is there."""
     if isinstance(node, dict):
         if ("store" in node or "data_root" in node) and not osp.exists(
             osp.join(node.get("data_root", ""), node.get("store", ""))

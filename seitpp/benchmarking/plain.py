@@ -1,7 +1,7 @@
-"""Training as a straightforward implementation would do it, which the benchmarks compare with.
+"""Training as a straightforward implementation does it, for the benchmarks to compare with.
 
 Attention as two products around a softmax, patches dropped and put back by boolean masks (each waits for the device to
-count them), scores and losses at every place with the visible ones multiplied by 0. Same weights, same loss.
+count them), scores and losses at every position with the visible ones multiplied by 0. Same weights, same loss.
 """
 
 import torch
@@ -21,10 +21,10 @@ def explicit_attention(query: Tensor, key: Tensor, value: Tensor, dropout_p: flo
 
 
 class PlainMTM(MTM):
-    """`MTM` with the same weights and loss, by boolean masks and with logits of all places."""
+    """`MTM` with the same weights and loss, by boolean masks and with logits of all positions."""
 
     def loss_on_masks(self, codes: Tensor, masks: Masks) -> dict[str, Tensor]:
-        """Loss of codes (B, H, W) on given masks."""
+        """Return the loss of codes (B, H, W) on given masks."""
         kept = torch.zeros_like(masks.mask).scatter_(1, masks.ids_keep, True)
         logits = self.head(self._decode(self._encode(codes, masks.mask, kept), masks.mask, kept), self.embedding_table)
         targets = patchify_codes(codes, self.head.patch_size)
@@ -32,7 +32,7 @@ class PlainMTM(MTM):
         return {"loss": (losses.mean(dim=-1) * masks.mask).sum() / masks.mask.sum()}
 
     def _encode(self, codes: Tensor, mask: Tensor, kept: Tensor) -> Tensor:
-        """The latent sequence (B, 1 + R, C)."""
+        """Return the latent sequence (B, 1 + R, C)."""
         encoder = self.backbone
         x, _ = encoder.patch_embed(encoder.embed_tokens(codes))
         x[mask] = encoder.mask_token[0, 0].to(x.dtype)
@@ -45,7 +45,7 @@ class PlainMTM(MTM):
         return encoder.ln1(x)
 
     def _decode(self, latent: Tensor, mask: Tensor, kept: Tensor) -> Tensor:
-        """All places (B, N, E)."""
+        """Return all positions (B, N, E)."""
         decoder = self.neck
         latent = decoder.decoder_embed(latent)
         patches = latent[:, :1].repeat(1, mask.shape[1], 1)

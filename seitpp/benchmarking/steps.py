@@ -30,10 +30,10 @@ _COUNTED = 8  # samples that operations are counted of
 
 
 class PhaseClock:
-    """Where the time of steps goes, by CUDA events on a GPU, which is not waited for, and by the clock on a CPU.
+    """Time of each phase of steps, by CUDA events on a GPU, which is not waited for, and by the clock on a CPU.
 
     On a GPU a phase lasts from the end of the one before on the device, so that work of the host counts as far as the
-    device waits for it. Time begins when the clock is made.
+    device waits for it. Time starts with the object.
     """
 
     def __init__(self, device: str) -> None:
@@ -51,7 +51,7 @@ class PhaseClock:
             self._marks.append((phase, time.perf_counter()))
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each phase so far; waits for the device."""
+        """Return the seconds of each phase so far; waits for the device."""
         if self._on_gpu:
             torch.cuda.synchronize()
         spent = dict.fromkeys(PHASES, 0.0)
@@ -130,7 +130,7 @@ class TrainingStep:
             self._clock.mark(phase)
 
     def run(self, steps: int) -> dict[str, float]:
-        """Train as in a run: batch, augmentation, forward, backward, optimizer; returns the seconds of each."""
+        """Train as in a run, and return the seconds of each phase."""
         self._clock = clock = PhaseClock(self._device)
         for _ in range(steps * self._batches_per_step):
             batch = next(self._batches)
@@ -141,7 +141,7 @@ class TrainingStep:
         return clock.seconds()
 
     def run_model(self, steps: int) -> None:
-        """The same on one batch that is augmented and on the device already."""
+        """Train on one batch that is augmented and on the device already."""
         for _ in range(steps * self._batches_per_step):
             self.wrapper.update_params(self._loss())
 
@@ -152,10 +152,10 @@ class TrainingStep:
         return self.model.parse_losses(losses)[0]
 
     def flops_per_image(self) -> int:
-        """Floating-point operations of forward and backward pass, two for each multiplication with its addition.
+        """Return the operations of forward and backward pass, two for each multiplication with its addition.
 
-        Attention is counted as its two products, which the fused kernels of a CPU do not report; nothing runs compiled,
-        which would not be seen, or twice, as activation checkpointing has it.
+        Counts attention as its two products, which fused kernels of a CPU do not report, without compilation, which
+        hides operations, and without what activation checkpointing repeats.
         """
         torch.manual_seed(0)  # of the ratio that MTM hides
         samples = min(_COUNTED, self._batch_size)  # whose activations fit without checkpointing
@@ -172,7 +172,7 @@ class TrainingStep:
 
 
 def build_loader(config: Config) -> DataLoader:
-    """The training data of a config.
+    """Build the loader of a config's training data.
 
     Raises:
         ValueError: They do not fill a batch.
@@ -185,7 +185,7 @@ def build_loader(config: Config) -> DataLoader:
 
 
 def build_training_model(config: Config, loader: DataLoader, device: str) -> BaseModel:
-    """The model with its data preprocessor, on the device, in training mode; weights as its layers draw them."""
+    """Build the model with its data preprocessor, on the device, in training mode, with random weights."""
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         model_config = copy.deepcopy(config.model)

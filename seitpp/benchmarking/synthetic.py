@@ -63,12 +63,12 @@ def make_store(
         num_samples: Samples N; beyond 10,000 they repeat, so that a store of any size is made quickly.
         grid: Rows and columns of a token map.
         codebook_size: Number of codes K.
-        code_dim: Values a code.
+        code_dim: Values per code.
         num_classes: Classes, named `class-0` and so on; None for a store without labels.
         seed: Seed of the samples, not of the codebook.
         codebook: Code vectors (K, D); by default those of `make_codebook`.
         codec: Codec of the store.
-        channels: Integers a place of a store without a codebook, around 0; None for codes.
+        channels: Integers per position of a store without a codebook, around 0; None for codes.
         named: Whether the classes have names.
 
     Returns:
@@ -116,11 +116,11 @@ def make_seg_store(
         num_samples: Samples N.
         grid: Rows and columns of a token map.
         codebook_size: Number of codes K.
-        code_dim: Values a code.
+        code_dim: Values per code.
         num_classes: Classes, named `class-0` and so on.
         seed: Seed of the samples, not of the codebook.
-        scale: Pixels of a label map a token, in each direction.
-        tokenizer: What the header says of it; by default nothing that could be built.
+        scale: Pixels of a label map per token, in each direction.
+        tokenizer: Its entry in the header; by default one that cannot be built.
 
     Returns:
         The folder.
@@ -162,7 +162,7 @@ def make_release(
         num_samples: Samples N.
         grid: Rows and columns of a token map.
         codebook_size: Number of codes K, at most 510.
-        code_dim: Values a code.
+        code_dim: Values per code.
         num_classes: Classes; None for no label file.
         seed: Seed of the samples, not of the codebook.
 

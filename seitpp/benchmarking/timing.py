@@ -22,7 +22,7 @@ from seitpp.io.files import written_whole
 
 
 def wait_for(device: str) -> None:
-    """Wait until a GPU has done what it was given; nothing to wait for on a CPU."""
+    """Wait until a GPU has finished; a CPU has nothing to wait for."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -34,14 +34,14 @@ def measure(
     warmup: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Median seconds of each candidate, which take turns.
+    """Return the median seconds of each candidate; they take turns.
 
     Args:
         runs: The candidates by name.
-        rounds: Turns that count.
+        rounds: Turns that are timed.
         device: Where they run; a turn ends when the device is done.
-        warmup: Turns before, which do not count.
-        clock: Seconds; `time.process_time` leaves out what other programs of a busy machine take.
+        warmup: Turns before those.
+        clock: Seconds; `time.process_time` leaves out other programs of a busy machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(warmup + rounds):
@@ -56,7 +56,7 @@ def measure(
 
 
 def matrix_product(device: str, dtype: torch.dtype) -> tuple[Callable[[], None], int]:
-    """A call of square matrix products, whose rate a network can at most reach, and the operations that it takes.
+    """Return a call of square matrix products, whose rate bounds that of a network, and its operations.
 
     Args:
         device: Where to multiply: ten times 8,192 rows on a GPU, once 1,024 on a CPU.
@@ -73,7 +73,7 @@ def matrix_product(device: str, dtype: torch.dtype) -> tuple[Callable[[], None],
 
 
 def hardware(device: str = "cpu") -> dict[str, Any]:
-    """What a figure depends on besides the code: processor, GPU, threads, versions."""
+    """Return what a figure depends on besides the code: processor, GPU, threads, versions."""
     machine: dict[str, Any] = {"device": device, "cpu": _cpu_name(), "cores": os.cpu_count()}
     if torch.device(device).type == "cuda":
         properties = torch.cuda.get_device_properties(device)
@@ -97,13 +97,13 @@ def _cpu_name() -> str:
 
 
 def hardware_line(machine: Mapping[str, Any]) -> str:
-    """What `hardware` found, in a line to stand below a table."""
+    """Return the result of `hardware` as a line below a table."""
     gpu = f"{machine['gpu']} ({machine['gpu_memory_GB']} GB), CUDA {machine['cuda']}; " if "gpu" in machine else ""
     return f"{gpu}{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}"
 
 
 def add_out_argument(parser: argparse.ArgumentParser) -> None:
-    """`--out FILE`, the same in every benchmark; `--json` is its older name."""
+    """Add `--out FILE`, the same in every benchmark; `--json` is its older name."""
     parser.add_argument("--out", "--json", type=Path, metavar="FILE", help="write the figures to this file, as JSON")
 
 
@@ -115,7 +115,7 @@ def show(
     Args:
         tables: Those without a row are left out.
         figures: What the JSON file holds, beside `settings` and `hardware`.
-        settings: What was measured, in a line.
+        settings: What was measured, in one line.
         out: The JSON file; None writes none.
         device: Where it ran.
     """

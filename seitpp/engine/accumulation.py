@@ -1,4 +1,4 @@
-"""Accumulated batches: a step is what everything else counts, where several batches make one."""
+"""Accumulated batches: how many make an optimizer step, and a loop that counts steps."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,12 +12,12 @@ from seitpp.registry import LOOPS
 
 
 def accumulated_batches(runner: Runner) -> int:
-    """Iterations of the loop that make one optimizer step."""
+    """Return the iterations of the loop that make one optimizer step."""
     return 1 if isinstance(getattr(runner, "_train_loop", None), StepTrainLoop) else batches_per_step(runner)
 
 
 def has_stepped(runner: Runner) -> bool:
-    """Whether the optimizer made a step in the iteration that has just ended."""
+    """Return whether the optimizer made a step in the iteration that has just ended."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict) and not isinstance(wrapper, JointOptimWrapper):
         return any(one.should_update() for one in wrapper.values())
@@ -25,7 +25,7 @@ def has_stepped(runner: Runner) -> bool:
 
 
 def batches_per_step(runner: Runner) -> int:
-    """Batches that the optimizer wrapper adds up."""
+    """Return the number of batches whose gradients the optimizer wrapper adds up."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict) and not isinstance(wrapper, JointOptimWrapper):
         return max(one._accumulative_counts for one in wrapper.values())
@@ -58,7 +58,7 @@ class StepTrainLoop(IterBasedTrainLoop):
     """
 
     def run(self) -> torch.nn.Module:
-        """Train; the optimizer wrapper, which counts batches, learns how many there are."""
+        """Train; tell the optimizer wrapper, which counts batches, how many there are."""
         size = batches_per_step(self.runner)
         self.dataloader_iterator = _Grouped(self.dataloader_iterator, size)
         self.runner.optim_wrapper.initialize_count_status(self.runner.model, self._iter * size, self._max_iters * size)
@@ -74,5 +74,5 @@ class StepTrainLoop(IterBasedTrainLoop):
 
 
 def _mean_of(outputs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Means of logged terms over the batches of a step."""
+    """Return the means of logged terms over the batches of a step."""
     return {name: sum(one[name] for one in outputs) / len(outputs) for name in outputs[0]}

@@ -45,7 +45,7 @@ class JointOptimWrapper(OptimWrapperDict):
         return self._leader._accumulative_counts
 
     def should_update(self) -> bool:
-        """Whether the batch that was just back-propagated ended a step."""
+        """Return whether the batch that was just back-propagated ended a step."""
         return self._leader.should_update()
 
     @contextmanager
@@ -96,7 +96,7 @@ class AdversarialOptimWrapperConstructor:
         self._paramwise = paramwise_cfg
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The wrapper of a model, which may be wrapped for DDP."""
+        """Build the wrapper of a model, which may be wrapped for DDP."""
         model = getattr(model, "module", model)
         if getattr(model, "adversarial", None) is None:
             return self._build("generator", model)

@@ -18,12 +18,12 @@ class StepEMAHook(EMAHook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Begin with the weights as they are; the count stays on the CPU, where each step asks for it."""
+        """Begin with the weights as they are; keep the count on the CPU, where each step asks for it."""
         super().before_run(runner)
         self.ema_model.steps = self.ema_model.steps.cpu()
 
     def before_train(self, runner: Runner) -> None:
-        """Begin an average anew, where a run only starts from another one's weights; the count belongs to that one."""
+        """Count anew where a run only starts from the weights of another one."""
         super().before_train(runner)
         if not runner._resume:
             self.ema_model.steps.zero_()
@@ -31,7 +31,7 @@ class StepEMAHook(EMAHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Average after a step; between two steps the weights stay, and so does their average."""
+        """Average after each optimizer step."""
         if has_stepped(runner):
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
 

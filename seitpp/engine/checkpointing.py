@@ -26,14 +26,14 @@ _PERIODIC = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, with which a kill or a full disk at any moment leaves a checkpoint to go on from.
+    """mmengine's `CheckpointHook`, made safe: a kill or a full disk at any moment leaves a checkpoint to resume from.
 
     A checkpoint is written under another name, flushed to the disk and renamed; what it replaces is removed after
     that, so that for a moment there is one more than `max_keep_ckpts`. Only files in the run's own folder are removed,
     and only those of this run: a run that goes on in a copy of its folder, or from a checkpoint elsewhere, leaves
     the old folder as it is. `save_best` may also name a score of the weights beside their average, NAME_origin.
 
-    Where checkpoints go to another place than a folder (a URL), mmengine writes them in its way.
+    Checkpoints that go to a URL instead of a folder are written by mmengine.
 
     Args:
         **kwargs: As for `mmengine.CheckpointHook`.
@@ -48,9 +48,9 @@ class WholeCheckpointHook(CheckpointHook):
             return
         folder = Path(self.out_dir)
         if is_main_process():
-            for place in {folder, Path(runner.work_dir)}:
+            for one in {folder, Path(runner.work_dir)}:
                 for pattern in ("*.pth", "last_checkpoint"):
-                    remove_unfinished(place, pattern)
+                    remove_unfinished(one, pattern)
         source = runner._load_from or find_latest_checkpoint(runner.work_dir)
         goes_on_here = runner._resume and source is not None and Path(source).resolve().parent == folder.resolve()
         self._take_over_best(runner, goes_on_here)
@@ -206,10 +206,10 @@ def scores_beside_average(hub: MessageHub, prefix: str) -> dict[str, float]:
 
 
 def newest_checkpoint(work_dir: str) -> str | None:
-    """The last checkpoint of a run that is whole; None where there is none yet.
+    """Return the last whole checkpoint of a run; None where there is none yet.
 
-    mmengine notes it with an absolute path, which no longer holds when the folder was moved or copied. A checkpoint
-    that was damaged since is passed over, for the newest one that is not.
+    mmengine notes it with an absolute path, which is wrong once the folder was moved or copied. Damaged checkpoints are
+    passed over.
 
     Raises:
         ValueError: The run has noted a checkpoint, and all that are there are damaged.
@@ -232,7 +232,7 @@ def newest_checkpoint(work_dir: str) -> str | None:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Checkpoints from the newest to the oldest, without repeats: the noted one, then those that the names tell."""
+    """Yield checkpoints, each once: the noted one, then the others by the numbers in their names, newest first."""
     note = folder / "last_checkpoint"
     noted = Path(note.read_bytes().decode(errors="replace").strip()) if note.is_file() else Path()
     paths = [folder / noted.name, noted]
@@ -246,7 +246,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a torch file is a zip archive all of whose parts have their checksums."""
+    """Return whether a torch file is a zip archive whose parts all have their checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

@@ -1,4 +1,4 @@
-"""What a config must have to be run, checked before anything is built: its parts, numbers and names."""
+"""Checks of a config before anything is built of it: its parts, numbers and names."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ _PARTS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
-# Whole numbers by their place in a config, with the least that each may be.
+# Whole numbers by their dotted key, with the least that each may be.
 _WHOLE = {
     "train_dataloader.batch_size": 1,
     "train_dataloader.num_workers": 0,
@@ -39,10 +39,10 @@ _NUMBERS = ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.weight_decay"
 
 
 def check_run(config: Config, stage: Literal["train", "test"]) -> None:
-    """Refuse a config that cannot be trained, or tested, for what it lacks or for its numbers.
+    """Refuse a config that lacks what training or testing needs, or has impossible numbers.
 
     Raises:
-        ValueError: With what is wrong, and what was expected.
+        ValueError: With the entry, its value, and what was expected.
     """
     name = config.filename or "the config"
     model = config.get("model")
@@ -64,7 +64,7 @@ def check_run(config: Config, stage: Literal["train", "test"]) -> None:
 
 
 def _at(config: Config, key: str) -> Any:
-    """The entry at a dotted key; None where it is not there."""
+    """Return the entry at a dotted key; None where there is none."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, (Mapping, Config)) else None
@@ -76,7 +76,7 @@ def _is_share(value: Any) -> bool:
 
 
 def _check_names(config: Config) -> None:
-    """Names that mmengine looks up without a word of what they are."""
+    """Refuse names that mmengine looks up with an error that does not say what they are."""
     level = config.get("log_level", "INFO")
     if isinstance(level, str) and not isinstance(logging.getLevelName(level), int):
         raise ValueError(f"log_level is {level!r}, expected DEBUG, INFO, WARNING or ERROR")
@@ -94,7 +94,7 @@ def _check_names(config: Config) -> None:
 
 
 def name_and_scope(part: Any) -> tuple[str, str]:
-    """Name and package of the class that a part of a config names as text or gives as the class itself."""
+    """Return name and package of the class of a part of a config, whose type is text or the class itself."""
     kind = part.get("type", "") if isinstance(part, dict) else ""
     path = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
     return path.split(".")[-1], path.split(".")[0] if "." in path else ""

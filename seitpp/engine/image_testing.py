@@ -10,7 +10,10 @@ from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader, is_release
 
-_EXAMPLE = "configs/tokenizers/seit_vitvqgan.py for the tokens of the SeiT release"
+_REMEDY = (
+    "pass --tokenizer with the config of the one that did (configs/tokenizers/seit_vitvqgan.py for the tokens of the "
+    "SeiT release) or with a store that it made"
+)
 # As many as tools/tokenize_images.py encodes at once: on a GPU another number may turn a tie between two codes.
 BATCH_SIZE = 64
 _GUARDS = {
@@ -37,18 +40,18 @@ def use_images(
     config that lacks them.
 
     Args:
-        config: A config whose data preprocessor is a `TokenDataPreprocessor`, any classifier's for one.
+        config: A config whose data preprocessor is a `TokenDataPreprocessor`, such as any classifier's.
         source: What `open_image_source` opens.
         split: Sub-folder of that name, or the split of a config.
         root: Folder of the paths in a list.
-        classes_file: Class names, one a line, in the order of their indices.
+        classes_file: Class names, one per line, in the order of their indices.
         tokenizer: A file of configs/tokenizers/, or a token store; by default that of the config's test data.
         max_pixels: Most pixels that an image may have.
         num_workers: Processes that decode images.
-        batch_size: Images of a batch.
+        batch_size: Images per batch.
 
     Raises:
-        FileNotFoundError: The tokenizer's file or store is not there.
+        FileNotFoundError: The tokenizer's file or store is missing.
         ValueError: The config is not tested, has another data preprocessor, or its tokenizer cannot be built.
     """
     loader = config.get("test_dataloader")
@@ -56,11 +59,15 @@ def use_images(
         raise ValueError(f"{config.filename} has no test_dataloader, so there is no test to be done on images")
     if num_workers < 0 or batch_size < 1:
         raise ValueError(f"--workers {num_workers} --batch-size {batch_size}: expected at least 0 and 1")
-    preprocessor = _token_preprocessor(config)
+    preprocessor = config.model.get("data_preprocessor") or config.get("data_preprocessor") or {}
+    if str(preprocessor.get("type")).split(".")[-1] != "TokenDataPreprocessor":
+        raise ValueError(
+            f"{config.filename} has the data preprocessor {preprocessor.get('type')}; images are tokenised by a "
+            "seitpp.TokenDataPreprocessor, such as a classifier of tokens has"
+        )
     made_by = _tokenizer_of(loader.dataset) if tokenizer is None else read_tokenizer(tokenizer)
     preprocessor.tokenizer = made_by
-    hooks = config.get("default_hooks") or {}
-    config.default_hooks = {**_GUARDS, **hooks}
+    config.default_hooks = {**_GUARDS, **(config.get("default_hooks") or {})}
     config.test_dataloader = ConfigDict(
         batch_size=batch_size,
         num_workers=num_workers,
@@ -80,19 +87,8 @@ def use_images(
     )
 
 
-def _token_preprocessor(config: Config) -> ConfigDict:
-    """The data preprocessor's part of the config, where mmengine's runner looks for it."""
-    part = config.model.get("data_preprocessor") or config.get("data_preprocessor") or {}
-    if str(part.get("type")).split(".")[-1] != "TokenDataPreprocessor":
-        raise ValueError(
-            f"{config.filename} has the data preprocessor {part.get('type')}; images are tokenised by a "
-            "seitpp.TokenDataPreprocessor, such as a classifier of tokens has"
-        )
-    return part
-
-
 def read_tokenizer(path: str) -> dict[str, Any] | str:
-    """What `--tokenizer` names: the config in a file of configs/tokenizers/, or the path of a token store as it is.
+    """Read the config in a file of configs/tokenizers/, or return the path of a token store as it is.
 
     Raises:
         FileNotFoundError: Nothing lies at the path.
@@ -108,25 +104,24 @@ def read_tokenizer(path: str) -> dict[str, Any] | str:
     config = read_config(path)
     if "tokenizer" not in config:
         raise ValueError(f"{path} has no 'tokenizer'; expected a file of configs/tokenizers/")
-    tokenizer = config.tokenizer.to_dict()
-    if "fit" in tokenizer:
+    if "fit" in config.tokenizer:
         raise ValueError(
             f"the tokenizer of {path} is fitted to images, and to others it would be another one; give the token store "
             "that it made for training"
         )
-    return tokenizer
+    return config.tokenizer.to_dict()
 
 
 def _tokenizer_of(dataset: ConfigDict) -> str:
-    """The test store, whose header says which tokenizer made it."""
+    """Return the path of the test store, whose header says which tokenizer made it."""
     if "store" not in dataset:
-        raise ValueError(f"the config's test data are a {dataset.get('type')} and no token store; {_remedy()}")
+        raise ValueError(f"the config's test data are a {dataset.get('type')} and no token store; {_REMEDY}")
     path = osp.join(dataset.get("data_root") or "", dataset.store)
     if is_release(path):
-        raise ValueError(f"{path} is a file of the release and does not say which tokenizer made it; {_remedy()}")
+        raise ValueError(f"{path} is a file of the release and does not say which tokenizer made it; {_REMEDY}")
     if not Path(path).is_dir():
         raise FileNotFoundError(
-            f"the config's test store {path}, which would name the tokenizer, is missing; {_remedy()}"
+            f"the config's test store {path}, which would name the tokenizer, is missing; {_REMEDY}"
         )
     _check_store(path)
     return path
@@ -134,19 +129,15 @@ def _tokenizer_of(dataset: ConfigDict) -> str:
 
 def _check_store(path: str) -> None:
     """Refuse a store from which its tokenizer cannot be built."""
-    facts = StoreReader(path).header["tokenizer"]
-    if "type" not in facts:
+    made_by = StoreReader(path).header["tokenizer"]
+    if "type" not in made_by:
         raise ValueError(
             f"{path} was imported or written by other means: its header names the tokenizer "
-            f"{facts.get('name', 'without a name')!r} and not how to build it; {_remedy()}"
+            f"{made_by.get('name', 'without a name')!r} and not how to build it; {_REMEDY}"
         )
-    weights = facts.get("checkpoint")
-    if "weights_sha256" in facts and (weights is None or not osp.isfile(weights)):
+    weights = made_by.get("checkpoint")
+    if "weights_sha256" in made_by and (weights is None or not osp.isfile(weights)):
         raise ValueError(
-            f"{path} was made by a {facts['type']} with the weights {weights or 'of no file'}, which are not here; "
-            f"{_remedy()}"
+            f"{path} was made by a {made_by['type']} with the weights {weights or 'of no file'}, which are not here; "
+            f"{_REMEDY}"
         )
-
-
-def _remedy() -> str:
-    return f"pass --tokenizer with the config of the one that did ({_EXAMPLE}) or with a store that it made"

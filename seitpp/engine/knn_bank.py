@@ -1,4 +1,4 @@
-"""The hook that makes a nearest-neighbour classifier of a trained encoder: its weights, and the bank that votes."""
+"""The hook that makes a nearest-neighbour classifier of a trained encoder."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -25,14 +25,14 @@ from seitpp.structures.class_names import class_difference
 class KNNBankHook(Hook):
     """Fill the bank of a classifier with a `seitpp.KNNHead` before it is tested.
 
-    Of the checkpoint the parts that the model has are kept: the encoder of an MTM, of a classifier, of a segmentor.
-    What is left out the log tells. The bank holds the features of a whole data set, each process computing its part:
-    batches are the same samples whatever the number of processes, and so are their features.
+    Loads those parts of the checkpoint that the model has, such as the encoder of an MTM, a classifier or a segmentor,
+    and logs the parts that it leaves out. The bank holds the features of a whole data set; each process computes a part
+    of it, in batches that do not depend on the number of processes.
 
     Args:
         dataset: Config of the labelled data set whose samples vote.
         batch_size: Samples that are encoded at a time.
-        collate_fn: Config of what makes a batch of samples.
+        collate_fn: Config of the function that makes a batch of samples.
         num_workers: Processes that load; none for token stores, where a batch is one fetch.
     """
 
@@ -47,7 +47,7 @@ class KNNBankHook(Hook):
         self.num_workers = num_workers
 
     def before_run(self, runner: Runner) -> None:
-        """Refuse models that no bank can be given to."""
+        """Refuse models without a `KNNHead`."""
         model = unwrapped(runner.model)
         if not hasattr(getattr(model, "head", None), "set_bank") or not hasattr(model, "backbone"):
             raise ValueError(
@@ -57,7 +57,7 @@ class KNNBankHook(Hook):
             )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep of the checkpoint's weights those of the parts that the model has."""
+        """Keep the weights of the parts that the model has."""
         if "state_dict" not in checkpoint:
             return  # refused by `CheckpointGuardHook`
         model = unwrapped(runner.model)
@@ -86,7 +86,7 @@ class KNNBankHook(Hook):
 
     @staticmethod
     def _leave_out_own(runner: Runner, head: torch.nn.Module, dataset: Any) -> None:
-        """Where bank and test data share stored samples, none of them votes for itself."""
+        """Let no stored sample vote for itself where bank and test data share some."""
         scored = runner.test_loop.dataloader.dataset
         shared = num_shared(origins_of(dataset), origins_of(scored))
         if not shared:
@@ -102,7 +102,7 @@ class KNNBankHook(Hook):
 
     @staticmethod
     def _check(runner: Runner, dataset: Any) -> None:
-        """The samples that vote belong to the model and to those that are scored."""
+        """Check that the samples that vote belong to the model and to those that are scored."""
         guards = [hook for hook in runner.hooks if isinstance(hook, DataGuardHook)] or [DataGuardHook()]
         guards[0].check(runner, dataset)
         names = [metadata_of(one).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
@@ -113,7 +113,7 @@ class KNNBankHook(Hook):
             )
 
     def _encode(self, model: torch.nn.Module, dataset: Any) -> tuple[Tensor, Tensor]:
-        """Features (M, D) and labels (M,) of the whole data set, on the model's device, the same on every process."""
+        """Return features (M, D) and labels (M,) of the whole data set, on the device, the same on every process."""
         device, width = model.data_preprocessor.device, model.head.in_channels
         batches = [range(len(dataset))[start:][: self.batch_size] for start in range(0, len(dataset), self.batch_size)]
         # Whole batches in a row for each process, so that only the last samples of all can be missing from a part.
@@ -121,13 +121,13 @@ class KNNBankHook(Hook):
         mine = batches[get_rank() * share :][:share]
         features = torch.zeros(share * self.batch_size, width, device=device)
         labels = torch.zeros(len(features), dtype=torch.int64, device=device)
-        place = 0
+        start = 0
         for batch in self._load(dataset, mine):
-            end = place + len(batch["gt_label"])
+            end = start + len(batch["gt_label"])
             data = model.data_preprocessor(batch, False)
-            features[place:end] = model.head.features_of(model.extract_feat(data["inputs"]))
-            labels[place:end] = batch["gt_label"].to(device)
-            place = end
+            features[start:end] = model.head.features_of(model.extract_feat(data["inputs"]))
+            labels[start:end] = batch["gt_label"].to(device)
+            start = end
         return tuple(torch.cat(all_gather(part))[: len(dataset)] for part in (features, labels))
 
     def _load(self, dataset: Any, batches: list[range]) -> Iterator[dict]:
@@ -144,5 +144,5 @@ class KNNBankHook(Hook):
 
 
 def _part(name: str) -> str:
-    """The part of a model that a weight belongs to, such as `backbone`."""
+    """Return the part of a model that a weight belongs to, such as `backbone`."""
     return name.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Numbers for the log that stay on the device until someone reads them, so that no step waits for the device."""
+"""Logged numbers that stay on the device until they are read, so that no step waits for the device."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ _MOST_WAITING = 1000  # numbers, each of which takes 512 bytes on a GPU
 
 
 def is_cheap_to_read(value: Tensor) -> bool:
-    """Whether a number is at hand, and need not be waited for."""
+    """Return whether reading a number waits for no device."""
     return value.device.type == "cpu"
 
 
 class LateHistory(HistoryBuffer):
-    """A history whose last values may still be on the device; whatever reads it reads them all at once.
+    """A history whose last values may still be on the device, from where they are read all at once.
 
     Copies, as in checkpoints, are mmengine's plain histories.
 
     Args:
-        before: What was recorded so far.
+        before: The values recorded so far.
     """
 
     def __init__(self, before: HistoryBuffer) -> None:
@@ -33,7 +33,7 @@ class LateHistory(HistoryBuffer):
         super().__init__(*before.data, max_length=before.max_length)
 
     def append(self, value: Tensor) -> None:
-        """Add a tensor of one number without reading it, unless very many wait for a log that is seldom written."""
+        """Add a tensor of one number without reading it, unless very many wait already."""
         self._waiting.append(value.detach().reshape(()).float())
         if len(self._waiting) >= _MOST_WAITING:
             self._read()
@@ -68,7 +68,7 @@ class LateHistory(HistoryBuffer):
 
 
 def log_scalar(hub: MessageHub, key: str, value: Any) -> None:
-    """`MessageHub.update_scalar` that does not wait for a tensor on a device."""
+    """Log a number like `MessageHub.update_scalar`, without waiting for a device."""
     if not isinstance(value, Tensor) or is_cheap_to_read(value):
         hub.update_scalar(key, value)
         return

@@ -17,9 +17,8 @@ class SyncNormStatisticsHook(Hook):
 
     At the end of an epoch, and in a run by iteration before each validation.
 
-    Each process updates them by its own batches; unless they are averaged, a validation scores as many models as there
-    are processes, and a checkpoint holds that of the first. mmengine's `SyncBuffersHook` averages every buffer, and
-    with it rounds the codebook, which belongs to the tokens bit for bit.
+    Each process updates them by its own batches; without averaging, each would score a model of its own. mmengine's
+    `SyncBuffersHook` averages every buffer, and so would round the codebook, which must stay equal to the bit.
     """
 
     def after_train_iter(
@@ -38,10 +37,9 @@ class SyncNormStatisticsHook(Hook):
 
 
 def explain_single_values(model: nn.Module) -> None:
-    """Let a model's batch normalisation say what to do where training gives it one value per channel.
+    """Let a model's batch normalisation say what to do where training gives it a single value per channel.
 
-    That is a batch of one sample whose map has one position, as UPerNet's pooling to 1 x 1 makes, and its variance is
-    none. Only shapes are looked at.
+    A batch of one sample whose map has one position, as of UPerNet's pooling to 1 x 1, has no variance.
     """
     for name, module in model.named_modules():
         # Over several processes `SyncBatchNorm` has the values of all.

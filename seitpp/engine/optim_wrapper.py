@@ -1,4 +1,4 @@
-"""Optimizer wrappers that wait for no device and start on any: bfloat16, clipping, fused optimizers."""
+"""Optimizer wrappers that run on any device and wait for none: bfloat16, clipping, fused optimizers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +60,7 @@ def check_fused(config: Config) -> None:
 
 
 def _why_not_fused(kind: str, device: str) -> str | None:
-    """What torch says of a fused optimizer of one weight on a device; None if it takes it, or the class is not its."""
+    """Return torch's error about a fused optimizer on a device; None if there is none, or the class is not torch's."""
     optimizer = getattr(torch.optim, kind, None)
     if optimizer is None:
         return None

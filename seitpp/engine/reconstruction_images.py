@@ -1,4 +1,4 @@
-"""A hook that draws what a tokenizer makes of the first validation images, since people would rather look."""
+"""A hook that draws reconstructions of the first validation images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ from seitpp.visualization.pictures import reconstruction_grid
 class ReconstructionImageHook(Hook):
     """Writes `WORK_DIR/reconstructions/epoch_N.png` at each validation, and `test.png` at a test.
 
-    The upper row are images of the first batch, evenly spaced; the lower row are their reconstructions. A run by
+    The upper row shows images of the first batch, evenly spaced, the lower row their reconstructions. A run by
     iteration writes `iter_N.png`.
 
     Args:
-        count: Images, at most those of the batch.
+        count: Number of images, at most those of the batch.
     """
 
     def __init__(self, count: int = 8) -> None:

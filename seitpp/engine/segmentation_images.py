@@ -17,12 +17,12 @@ from seitpp.visualization.label_pictures import segmentation_picture
 
 @HOOKS.register_module()
 class SegmentationImageHook(Hook):
-    """Writes a PNG a test sample: its tokens decoded, the truth over them, the prediction over them.
+    """Writes a PNG file per test sample: its tokens decoded, the truth over them, the prediction over them.
 
     Args:
         folder: Where to write; files are named after the samples of the store.
-        count: Samples at most of each process; None for all.
-        tokenizer: Config of what decodes the tokens; by default what the header of the test store describes.
+        count: Most samples per process; None for all.
+        tokenizer: Config of the tokenizer that decodes; by default that in the header of the test store.
     """
 
     def __init__(self, folder: str, count: int | None = None, tokenizer: dict | None = None) -> None:
@@ -51,21 +51,21 @@ class SegmentationImageHook(Hook):
         chosen = list(outputs)[: max(0, left)]
         if not chosen:
             return
-        facts = runner.test_loop.dataloader.dataset.metainfo
+        metadata = runner.test_loop.dataloader.dataset.metainfo
         for image, sample in zip(self._decoded(data_batch["inputs"][: len(chosen)]), chosen, strict=True):
             truth = sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None
             picture = segmentation_picture(
-                image, sample.pred_sem_seg.data[0], facts["classes"], facts["palette"], truth
+                image, sample.pred_sem_seg.data[0], metadata["classes"], metadata["palette"], truth
             )
             with written_whole(self.folder / f"{Path(sample.img_path).name}.png") as temporary:
                 picture.save(temporary, format="png")
         self._written += len(chosen)
 
     def after_test(self, runner: Runner) -> None:
-        """Say where the pictures are."""
+        """Log where the pictures are."""
         runner.logger.info(f"Tokens, truth and prediction of {self._written} samples: {self.folder}")
 
     def _decoded(self, tokens: Tensor) -> Tensor:
-        """Pixels (B, C, H, W), uint8, of codes (B, H, W)."""
+        """Return pixels (B, C, H, W), uint8, of codes (B, H, W)."""
         tokenizer = self._tokenizer.on(self._device)
         return tokenizer.to_bytes(tokenizer.decode(tokens.long().to(self._device)))

@@ -25,7 +25,7 @@ _WHOLE = {
 
 
 def check_sharding(config: Config) -> None:
-    """Let a config of sharded training run without a launcher, where there is nothing to shard over.
+    """Take sharding out of a config that runs without a launcher, where there is nothing to shard over.
 
     Raises:
         ValueError: It averages weights, of which no process holds all.
@@ -89,16 +89,16 @@ class BlockFSDPStrategy(FSDPStrategy):
         return super().prepare(model, optim_wrapper=optim_wrapper, **kwargs)
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper, model: nn.Module | None = None) -> OptimWrapper:
-        """The one that `prepare` built."""
+        """Return the wrapper that `prepare` built."""
         return optim_wrapper
 
     def _names(self) -> list[str]:
-        """Names of the optimizer's weights in the order of its groups, as its state counts them."""
+        """Return the names of the optimizer's weights in the order of its groups, as its state numbers them."""
         groups = self.optim_wrapper.optimizer.param_groups
         return [self.id_to_name[id(weight)] for group in groups for weight in group["params"]]
 
     def optim_state_dict(self) -> dict:
-        """State of the unsharded optimizer, as a run without sharding writes it."""
+        """Return the state of the whole optimizer, as a run without sharding writes it."""
         numbers, optimizer = {name: number for number, name in enumerate(self._names())}, self.optim_wrapper.optimizer
         whole: dict[int, dict[str, Any]] = {number: {} for number in numbers.values()}
         own = optimizer.state_dict()
@@ -111,7 +111,7 @@ class BlockFSDPStrategy(FSDPStrategy):
         return {**self.optim_wrapper.state_dict(), "state": {key: value for key, value in whole.items() if value}}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Take each process's share of the state of an unsharded optimizer."""
+        """Load each process's share of the state of a whole optimizer."""
         names, optimizer = self._names(), self.optim_wrapper.optimizer
         named = {
             **{key: value for key, value in state_dict.items() if key != "base_param_settings"},

@@ -1,7 +1,7 @@
 """A classifier, with its tokenizer if wanted, as one file that runs without this package: ONNX or torch.export.
 
-Every file is compared with the model before it gets its name: run on batches of other sizes than the traced one, its
-tokens must be those of the tokenizer and its logits those of the classifier.
+Every file is compared with the model before it gets its name: on batches of other sizes than the traced one, its tokens
+must be those of the tokenizer and its logits those of the classifier.
 """
 
 import copy
@@ -42,7 +42,7 @@ class TokensToLogits(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits."""
+        """Return logits."""
         batch = self.model.data_preprocessor.process({"inputs": tokens}, training=False)
         return self.model(batch["inputs"], mode="tensor")
 
@@ -52,7 +52,7 @@ class ImagesToLogits(nn.Module):
 
     Args:
         tokenizer: With float32 networks; its decoder is left out.
-        classify: What its tokens go to.
+        classify: The classifier of its tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, classify: TokensToLogits) -> None:
@@ -61,21 +61,21 @@ class ImagesToLogits(nn.Module):
         self.classify = classify
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and tokens int64."""
+        """Return logits, and tokens int64."""
         tokens = encode_whole(self.tokenizer, in_range(self.tokenizer, images))
         return self.classify(tokens), tokens
 
 
 def in_range(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """Images in [0, 1] to the tokenizer's `pixel_range`."""
+    """Bring images in [0, 1] to the tokenizer's `pixel_range`."""
     low, high = tokenizer.pixel_range
     return images * (high - low) + low
 
 
 def encode_whole(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """`tokenizer.encode` as a graph for any number of images, (B, C, H, W) in `pixel_range`, in float32.
+    """Encode any number of images (B, C, H, W) in `pixel_range`, in float32, as a graph that can be exported.
 
-    The tokenizer scores codes in chunks; how many there are, and with it the batch, would be a constant of the graph.
+    `tokenizer.encode` scores codes in chunks, whose number, and with it the batch, would be a constant of the graph.
     """
     if tokenizer.codebook is None:
         return tokenizer.encode(images)
@@ -93,7 +93,7 @@ def encode_whole(tokenizer: Tokenizer, images: Tensor) -> Tensor:
 
 
 def _scoring(tokenizer: Tokenizer) -> tuple[Tensor, Tensor | None]:
-    """The linear map whose largest output is a vector's code: weight (K, D) and bias (K,)."""
+    """Return the linear map whose largest output is a vector's code: weight (K, D) and bias (K,)."""
     scores = getattr(tokenizer, "code_scores", None)
     if scores is not None:  # a network's, not the codebook's
         return scores.weight.flatten(1), scores.bias
@@ -103,10 +103,10 @@ def _scoring(tokenizer: Tokenizer) -> tuple[Tensor, Tensor | None]:
 
 
 def _encoder_of(tokenizer: Tokenizer) -> Tokenizer:
-    """A tokenizer that shares the weights of another but its decoder, which would only make files larger."""
+    """Return a tokenizer with the weights of another but its decoder, which would only make files larger."""
     if getattr(tokenizer, "precision", "float32") != "float32":
         raise ValueError(
-            f"the tokenizer computes in {tokenizer.precision}, files in float32, where some codes are others; give the "
+            f"the tokenizer computes in {tokenizer.precision} and files in float32, where some codes differ; give the "
             "config of a tokenizer with precision='float32', or export the classifier alone (--input tokens)"
         )
     encoder = copy.copy(tokenizer)
@@ -126,7 +126,7 @@ class Parity:
         num_samples: Samples compared.
         batch_sizes: In batches of these sizes.
         logits_difference: Largest absolute difference of a logit, among samples with the same tokens.
-        token_agreement: Share of places with the same token; None where tokens go in.
+        token_agreement: Share of positions with the same token; None where tokens go in.
     """
 
     path: Path
@@ -139,12 +139,12 @@ class Parity:
         """Refuse a file that computes something else.
 
         Raises:
-            ValueError: A difference is above the tolerance, or more than one place of a thousand has another token.
+            ValueError: A difference is above the tolerance, or more than one position in a thousand has another token.
         """
         if self.token_agreement is not None and self.token_agreement < _LEAST_AGREEMENT:
             raise ValueError(
-                f"{self.path.name} gives the tokenizer's tokens at {self.token_agreement:.4%} of places, expected at "
-                f"least {_LEAST_AGREEMENT:.1%}; the file was not kept"
+                f"{self.path.name} gives the tokenizer's tokens at {self.token_agreement:.4%} of positions, expected "
+                f"at least {_LEAST_AGREEMENT:.1%}; the file was not kept"
             )
         if not self.logits_difference <= tolerance:  # nor not a number
             raise ValueError(
@@ -165,15 +165,15 @@ def export_classifier(
     tolerance: float = 1e-4,
     compare_grids: bool = True,
 ) -> list[Parity]:
-    """Export a trained classifier, compared on random input and, where the config's test store is there, on real one.
+    """Export a trained classifier, compared on random input and, if the config's test store is there, on real input.
 
     Args:
         config: See `load_classifier`.
         checkpoint: See `load_classifier`.
-        out: Path without a suffix; each format adds its own, and `.json` that of the facts.
+        out: Path without a suffix; each format adds its own, and the metadata `.json`.
         tokenizer: See `load_classifier`.
         input: What files take; by default images if a tokenizer is known, else tokens.
-        formats: What to write.
+        formats: Formats to write.
         batch_size: Samples that a file takes at once; None for any number.
         tolerance: Largest difference of a logit.
         compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
@@ -212,7 +212,7 @@ def export_classifier(
 
 
 def _test_data(config: Config) -> TokenDataset | None:
-    """The tokens that a config is tested on, if they are here."""
+    """Return the tokens that a config is tested on, if they are here."""
     options = (config.get("test_dataloader") or {}).get("dataset") or {}
     if str(options.get("type")).split(".")[-1] != TokenDataset.__name__:
         return None
@@ -225,7 +225,7 @@ def _test_data(config: Config) -> TokenDataset | None:
 
 
 def _token_shape(model: nn.Module, tokenizer: Tokenizer | None) -> tuple[int, ...]:
-    """Shape of a sample's tokens: the tokenizer's, or without one what is left of them after the centre crop."""
+    """Return the shape of a sample's tokens: the tokenizer's, or without one that after the centre crop."""
     if tokenizer is not None:
         return tuple(tokenizer.sample_shape)
     channels = model.data_preprocessor.channels
@@ -234,7 +234,7 @@ def _token_shape(model: nn.Module, tokenizer: Tokenizer | None) -> tuple[int, ..
 
 
 def _decoded(tokenizer: Tokenizer, tokens: Tensor | None) -> Tensor | None:
-    """Images of tokens, in [0, 1]; None if there are no tokens, or the tokenizer cannot decode."""
+    """Return images of tokens, in [0, 1]; None without tokens or without a decoder."""
     if tokens is None or not tokenizer.can_decode:
         return None
     low, high = tokenizer.pixel_range
@@ -247,7 +247,7 @@ class Exporter:
 
     Args:
         model: In evaluation mode, on the CPU.
-        tokenizer: What makes tokens of images, on the CPU; None for a file that takes tokens.
+        tokenizer: Makes tokens of images, on the CPU; None for a file that takes tokens.
         token_shape: Shape of a sample's tokens; by default the tokenizer's.
         batch_size: Samples that a file takes at once; None for any number.
         samples: Real inputs to compare on beside random ones: tokens, or images in [0, 1]; may be None.
@@ -281,38 +281,30 @@ class Exporter:
 
     @torch.no_grad()
     def export(self, out: str | Path, formats: Iterable[Format] = ("onnx",), tolerance: float = 1e-4) -> list[Parity]:
-        """Write `out` with the suffix of each format, compared with the model, and last a JSON file of facts.
+        """Write `out` with the suffix of each format, compared with the model, and last its metadata as JSON.
 
-        Args:
-            out: Path without a suffix.
-            formats: What to write.
-            tolerance: Largest difference of a logit.
-
-        Returns:
-            How each file compares.
-
-        Raises:
-            ModuleNotFoundError: A package for ONNX is not installed.
-            ValueError: The model cannot be exported, or a file computes something else; that file is not kept.
+        Arguments, result and errors are those of `export_classifier`.
         """
-        program, facts = self._traced(self._module().eval()), self.facts()
+        classify = TokensToLogits(self.model)
+        module = classify if self.tokenizer is None else ImagesToLogits(self.tokenizer, classify)
+        program, metadata = self._traced(module.eval()), self.metadata()
         parities = []
         for name in formats:
             write, load = WRITERS[name]
             path = Path(f"{out}{SUFFIXES[name]}")
             with written_whole(path) as temporary:
-                write(program, temporary, facts, self.input)
+                write(program, temporary, metadata, self.input)
                 parity = self._compare(path, load(temporary, self.input))
                 parity.check(tolerance)
             parities.append(parity)
         with written_whole(f"{out}.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(metadata, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return parities
 
-    def facts(self) -> dict[str, Any]:
-        """What whoever runs a file needs to know; the same in the file and beside it."""
+    def metadata(self) -> dict[str, Any]:
+        """Return what users of a file need to know; it stands in the file and beside it."""
         preprocessor = self.model.data_preprocessor
-        facts = {
+        metadata = {
             "input": self.input,
             "input_shape": ["batch" if self.batch_size is None else self.batch_size, *self.sample_shape],
             "input_dtype": "int64" if self.tokenizer is None else "float32",
@@ -323,21 +315,14 @@ class Exporter:
             "codebook_sha256": preprocessor.codebook_sha256,
         }
         if self.tokenizer is not None:
-            facts |= {
+            metadata |= {
                 "image_size": list(self.tokenizer.image_size),
                 "pixel_range": [0.0, 1.0],
                 "channels": "RGB" if self.tokenizer.in_channels == 3 else "grey",
                 "resize": self.tokenizer.describe_preprocessing()["resize"],
                 "tokenizer": self.tokenizer.describe(),
             }
-        return facts
-
-    def _module(self) -> nn.Module:
-        """What is traced."""
-        classify = TokensToLogits(self.model)
-        if self.tokenizer is None:
-            return classify
-        return ImagesToLogits(self.tokenizer, classify)
+        return metadata
 
     def _traced(self, module: nn.Module) -> ExportedProgram:
         example = self._random(self.batch_size or _EXAMPLES)
@@ -361,7 +346,7 @@ class Exporter:
         return torch.randint(low, high, shape, generator=generator)
 
     def _batches(self) -> list[Tensor]:
-        """What is compared: random and real inputs, in batches of other sizes than the example's where they may be."""
+        """Return inputs to compare on, random and real, in batches of other sizes than the example's where possible."""
         if self.batch_size is None:
             batches = [self._random(1, seed=1), self._random(_EXAMPLES + 1, seed=2)]
             return batches if self.samples is None else [*batches, self.samples]

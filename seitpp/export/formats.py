@@ -1,4 +1,4 @@
-"""Exported programs as files, ONNX or torch.export's `.pt2`: written with what users need to know, and run again."""
+"""Exported programs as files, ONNX or torch.export's `.pt2`: written with their metadata, and run again."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,18 +16,18 @@ Runner = Callable[[Tensor], list[Tensor]]
 
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
 OUTPUTS: dict[Input, tuple[str, ...]] = {"images": ("logits", "tokens"), "tokens": ("logits",)}
-METADATA_FILE = "seitpp.json"  # in a `.pt2`; in an ONNX file each fact is an entry of its metadata
+METADATA_FILE = "seitpp.json"  # in a `.pt2`; in an ONNX file each entry is one of its metadata
 _LARGEST_ONNX = 2**31  # bytes of a protobuf message
 
 
-def write_pt2(program: ExportedProgram, path: Path, facts: dict[str, Any], _input: Input) -> None:
-    """Write a program as torch.export's archive, with the facts as the extra file `METADATA_FILE`."""
+def write_pt2(program: ExportedProgram, path: Path, metadata: dict[str, Any], _input: Input) -> None:
+    """Write a program as torch.export's archive, with the metadata as the extra file `METADATA_FILE`."""
     with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(facts)})
+        torch.export.save(program, file, extra_files={METADATA_FILE: json.dumps(metadata)})
 
 
 def load_pt2(path: Path, _input: Input) -> Runner:
-    """What `write_pt2` wrote, as a function of a batch that gives the list of outputs."""
+    """Load a file of `write_pt2` as a function of a batch that returns the list of outputs."""
     with path.open("rb") as file:
         module = torch.export.load(file).module()
 
@@ -38,8 +38,8 @@ def load_pt2(path: Path, _input: Input) -> Runner:
     return run
 
 
-def write_onnx(program: ExportedProgram, path: Path, facts: dict[str, Any], input_name: Input) -> None:
-    """Write a program as one ONNX file, with each fact in its metadata: text as it is, everything else as JSON.
+def write_onnx(program: ExportedProgram, path: Path, metadata: dict[str, Any], input_name: Input) -> None:
+    """Write a program as one ONNX file with its metadata: text as it is, everything else as JSON.
 
     Raises:
         ModuleNotFoundError: A package is not installed; says which are needed.
@@ -54,13 +54,13 @@ def write_onnx(program: ExportedProgram, path: Path, facts: dict[str, Any], inpu
         exported = torch.onnx.export(
             program, dynamo=True, input_names=[input_name], output_names=OUTPUTS[input_name], verbose=False
         )
-        for key, value in facts.items():
+        for key, value in metadata.items():
             exported.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
         exported.save(path, external_data=False)
 
 
 def load_onnx(path: Path, input_name: Input) -> Runner:
-    """What `write_onnx` wrote, run by onnxruntime on the CPU, as a function of a batch that gives the outputs."""
+    """Load a file of `write_onnx` into onnxruntime, on the CPU, as a function of a batch that returns the outputs."""
     with _explained():
         import onnxruntime
 
@@ -70,7 +70,7 @@ def load_onnx(path: Path, input_name: Input) -> Runner:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say what to install."""
+    """Say what to install where a package is missing."""
     try:
         yield
     except ModuleNotFoundError as error:

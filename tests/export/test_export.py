@@ -212,7 +212,7 @@ def computing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[list[Tenso
     [
         (lambda out: [out[0] + 0.01, out[1]], r"out.pt2 gives logits that differ by up to 0.01 from the model's, tol"),
         (lambda out: [out[0] * np.nan, out[1]], "differ by up to nan from the model's, tolerance 0.001"),
-        (lambda out: [out[0], (out[1] + 1) % 16], r"out.pt2 gives the tokenizer's tokens at 0.0000% of places"),
+        (lambda out: [out[0], (out[1] + 1) % 16], r"out.pt2 gives the tokenizer's tokens at 0.0000% of positions"),
     ],
     ids=["logits", "nan", "tokens"],
 )
