@@ -1,9 +1,9 @@
 """How a codebook follows the encoder: first vectors from data, moving averages, and new vectors for dead codes.
 
-Moving averages instead of a gradient are van den Oord et al. 2017, appendix A.1; restarting codes that no vector
-chooses any more from the current batch is Dhariwal et al. 2020 (Jukebox), Sec. 3.2. Everything that the update
-remembers is a buffer, all ranks compute the same, and draws come from torch's global generator, which `StepSeedHook`
-seeds at each step: a resumed run goes on bit for bit.
+Moving averages instead of a gradient: van den Oord et al. 2017, appendix A.1. Codes that no vector chooses any more
+restart from the current batch: Dhariwal et al. 2020 (Jukebox), Sec. 3.2. The whole state is in buffers, all ranks
+compute the same, and draws come from torch's global generator, which `StepSeedHook` seeds at each step, so a resumed
+run continues bit for bit.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import torch
 from mmengine.dist import all_reduce, broadcast
 from torch import Tensor, nn
 
-# Codes of vectors (N, D) under a codebook (K, D): (N,), int64.
+# Maps vectors (N, D) and a codebook (K, D) to codes (N,), int64.
 NearestCodes = Callable[[Tensor, Tensor], Tensor]
 
 
 def sums_by_code(vectors: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
-    """How many vectors chose each code, and their sum, over all processes.
+    """Count the vectors that chose each code, and sum them, over all processes.
 
     Args:
         vectors: (N, D), float32.
@@ -28,7 +28,7 @@ def sums_by_code(vectors: Tensor, codes: Tensor, codebook_size: int) -> tuple[Te
     Returns:
         Counts (K,) and sums (K, D), float32.
     """
-    # One buffer, so that processes exchange once; `index_add_` on the CPU adds in a fixed order.
+    # One buffer, so that processes exchange once; on the CPU `index_add_` adds in a fixed order.
     both = vectors.new_zeros(codebook_size, vectors.shape[1] + 1)
     both.index_add_(0, codes, torch.cat((vectors, vectors.new_ones(len(vectors), 1)), dim=1))
     all_reduce(both)
@@ -36,27 +36,24 @@ def sums_by_code(vectors: Tensor, codes: Tensor, codebook_size: int) -> tuple[Te
 
 
 def draw_vectors(vectors: Tensor, count: int) -> Tensor:
-    """`count` random vectors (count, D) of a batch (N, D), the same on all ranks: those that the first one drew.
-
-    No vector is drawn twice as long as there are enough.
-    """
+    """Draw `count` vectors (count, D) of the first rank's batch (N, D); none twice while there are enough."""
     rounds = -(-count // len(vectors))
-    places = torch.cat([torch.randperm(len(vectors), device=vectors.device) for _ in range(rounds)])[:count]
-    drawn = vectors[places].contiguous()
+    rows = torch.cat([torch.randperm(len(vectors), device=vectors.device) for _ in range(rounds)])[:count]
+    drawn = vectors[rows].contiguous()
     broadcast(drawn)
     return drawn
 
 
 def kmeans(vectors: Tensor, codebook_size: int, nearest: NearestCodes, iterations: int) -> Tensor:
-    """Lloyd's algorithm from random vectors, over the vectors of all processes.
+    """Run Lloyd's algorithm from random vectors, over the vectors of all processes.
 
     A centre that no vector chooses stays where it is.
 
     Args:
-        vectors: This process's, (N, D), float32.
+        vectors: Vectors of this process, (N, D), float32.
         codebook_size: Centres K.
-        nearest: Distance that decides.
-        iterations: How often centres move.
+        nearest: Finds the nearest centre.
+        iterations: Number of moves of all centres.
 
     Returns:
         Centres, (K, D).
@@ -76,13 +73,13 @@ class CodebookUpdate(nn.Module):
         code_dim: Values of a code D.
         rule: `gradient`: the optimizer moves codes, and this module only starts and revives them; `ema`: a code is the
             moving average of the vectors that chose it.
-        decay: Of the moving averages, a step.
-        init: First vectors from the first batch: its `kmeans` centres, or a `random` choice of its vectors; None keeps
-            those the codebook has, as for one that was trained before.
-        kmeans_iterations: Of `init="kmeans"`.
+        decay: Decay of the moving averages per step.
+        init: First vectors, from the first batch: its `kmeans` centres, or a `random` choice of its vectors; None keeps
+            the codebook's, as for one that was trained before.
+        kmeans_iterations: Iterations of `init="kmeans"`.
         revive_below: A code is dead when its moving average of use is below this share of the mean over all codes;
             0 revives none. With `gradient`, a revived code keeps its optimizer's moments.
-        revive_interval: Steps between two looks for dead codes.
+        revive_interval: Steps between two searches for dead codes.
     """
 
     def __init__(
@@ -110,9 +107,9 @@ class CodebookUpdate(nn.Module):
         self.rule, self.decay, self.init, self.kmeans_iterations = rule, decay, init, kmeans_iterations
         self.revive_below, self.revive_interval = revive_below, revive_interval
         self.register_buffer("counts", torch.ones(codebook_size))
-        # Only moving averages need the sums; a codebook that the optimizer moves has nothing to resume here.
+        # Only moving averages need the sums.
         self.register_buffer("sums", torch.zeros(codebook_size, code_dim) if rule == "ema" else None)
-        # Of the batches so far of a step that is made of several; no checkpoint falls between them.
+        # Counts and sums of the step's batches so far, where it has several; no checkpoint falls between them.
         self._pending: tuple[Tensor, Tensor] | None = None
 
     @torch.no_grad()
@@ -123,32 +120,26 @@ class CodebookUpdate(nn.Module):
 
         Args:
             codebook: (K, D), changed in place.
-            vectors: Those of the step's first batch, (N, D), float32, as they are compared with codes (of length one
+            vectors: Vectors of the step's first batch, (N, D), float32, as they are compared with codes (of length one
                 under a cosine).
-            nearest: Distance that decides.
+            nearest: Finds the nearest code.
             step: Steps made so far.
             batches: Batches per step.
         """
-        if step == 0:
-            self._start(codebook, vectors, nearest, batches)
-        elif self.revive_below and step % self.revive_interval == 0:
-            self.revive(codebook, draw_vectors(vectors, len(codebook)))
-
-    def _start(self, codebook: Tensor, vectors: Tensor, nearest: NearestCodes, batches: int) -> None:
+        if step > 0:
+            if self.revive_below and step % self.revive_interval == 0:
+                self.revive(codebook, draw_vectors(vectors, len(codebook)))
+            return
         if self.init == "kmeans":
             codebook.copy_(kmeans(vectors, len(codebook), nearest, self.kmeans_iterations))
         elif self.init == "random":
             codebook.copy_(draw_vectors(vectors, len(codebook)))
-        # As if each code had been chosen equally often: no code is dead before it had a chance.
-        self.counts.fill_(self._vectors_of_all(vectors) * batches / len(codebook))
-        if self.sums is not None:
-            self.sums.copy_(codebook * self.counts[:, None])
-
-    @staticmethod
-    def _vectors_of_all(vectors: Tensor) -> Tensor:
         total = torch.tensor(float(len(vectors)), device=vectors.device)
         all_reduce(total)
-        return total
+        # As if each code had been chosen equally often: no code is dead before it had a chance.
+        self.counts.fill_(total * batches / len(codebook))
+        if self.sums is not None:
+            self.sums.copy_(codebook * self.counts[:, None])
 
     def forget_batches(self) -> None:
         """Drop what was counted since the last step ended."""
@@ -156,7 +147,7 @@ class CodebookUpdate(nn.Module):
 
     @torch.no_grad()
     def revive(self, codebook: Tensor, candidates: Tensor) -> Tensor:
-        """Give dead codes the vectors (K, D) of their rows in `candidates`, and mean use; returns which, (K,), bool."""
+        """Set dead codes to their rows of `candidates` (K, D), with mean use; return which were dead, (K,), bool."""
         dead = self.dead()
         mean = self.counts.mean()
         codebook.copy_(torch.where(dead[:, None], candidates.to(codebook.dtype), codebook))
@@ -166,21 +157,21 @@ class CodebookUpdate(nn.Module):
         return dead
 
     def dead(self) -> Tensor:
-        """Codes whose use fell below `revive_below` of the mean, (K,), bool."""
+        """Return which codes' use fell below `revive_below` of the mean, (K,), bool."""
         return self.counts < self.revive_below * self.counts.mean()
 
     @torch.no_grad()
     def after_batch(self, codebook: Tensor, vectors: Tensor, codes: Tensor, ends_step: bool = True) -> Tensor:
-        """Count the codes that were chosen; at the end of a step move averages and, with `rule="ema"`, the codes.
+        """Count the chosen codes; at the end of a step move the averages and, with `rule="ema"`, the codes.
 
         Args:
             codebook: (K, D), changed in place.
-            vectors: The batch's, (N, D), float32.
+            vectors: Vectors of the batch, (N, D), float32.
             codes: Their codes, (N,).
-            ends_step: Whether this is the last batch of a step; of several the counts add up, as in one large batch.
+            ends_step: Whether this is the step's last batch; several batches add up as one large batch.
 
         Returns:
-            Share of all codes that the batch, of all processes, uses; a scalar in [0, 1].
+            Share of all codes that the batch of all processes uses; a scalar in [0, 1].
         """
         counts, sums = sums_by_code(vectors, codes, len(codebook))
         used = (counts > 0).float().mean()
@@ -192,7 +183,7 @@ class CodebookUpdate(nn.Module):
         self.counts.lerp_(counts, 1 - self.decay)
         if self.sums is not None:
             self.sums.lerp_(sums, 1 - self.decay)
-            # A code that none chose keeps its vector: both averages shrink alike, down to where float32 ends.
+            # A code that no vector chose stays: both averages shrink alike, down to where float32 ends.
             moved = self.sums / self.counts.clamp(min=1e-12)[:, None]
             codebook.copy_(torch.where(self.counts[:, None] > 1e-12, moved, codebook))
         return used

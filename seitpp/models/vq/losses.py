@@ -1,7 +1,7 @@
-"""The terms that a VQ tokenizer is trained with, as functions of tensors.
+"""Loss terms of a VQ tokenizer, as functions of tensors.
 
-VQ-VAE's two (van den Oord et al. 2017, eq. 3) with its straight-through gradient, and VQGAN's adversarial ones (Esser
-et al. 2021, eq. 5 to 7) in their hinge form. All are means, in float32.
+VQ-VAE's two terms (van den Oord et al. 2017, eq. 3) with its straight-through gradient, and VQGAN's adversarial terms
+(Esser et al. 2021, eq. 5 to 7) in their hinge form. All are means, in float32.
 """
 
 import torch
@@ -11,22 +11,22 @@ from torch import Tensor
 
 
 def straight_through(vectors: Tensor, quantized: Tensor) -> Tensor:
-    """The quantized vectors, with the gradient of the vectors that they stand for; any shape."""
+    """Return the quantized vectors with the gradient of the vectors that they replace; any shape."""
     return vectors + (quantized - vectors).detach()
 
 
 def commitment_loss(vectors: Tensor, quantized: Tensor) -> Tensor:
-    """Squared distance that pulls the encoder's vectors to their codes; no gradient to the codebook."""
+    """Compute the squared distance that pulls vectors to their codes; no gradient to the codebook."""
     return F.mse_loss(vectors.float(), quantized.detach().float())
 
 
 def codebook_loss(vectors: Tensor, quantized: Tensor) -> Tensor:
-    """Squared distance that pulls the codes to the vectors that chose them; no gradient to the encoder."""
+    """Compute the squared distance that pulls codes to their vectors; no gradient to the encoder."""
     return F.mse_loss(quantized.float(), vectors.detach().float())
 
 
 def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """What the discriminator minimises: zero once real scores exceed 1 and fake ones fall below -1.
+    """Compute the discriminator's loss: zero once real scores exceed 1 and fake scores fall below -1.
 
     Args:
         real_logits: Scores of patches of images, any shape.
@@ -39,16 +39,16 @@ def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor
 
 
 def hinge_generator_loss(fake_logits: Tensor) -> Tensor:
-    """What the tokenizer minimises: the negative mean score of its reconstructions."""
+    """Compute the tokenizer's adversarial loss: the negative mean score of its reconstructions."""
     return -fake_logits.float().mean()
 
 
 def adaptive_weight(
     reconstruction: Tensor, adversarial: Tensor, last_layer: Tensor, delta: float = 1e-4, largest: float = 1e4
 ) -> Tensor:
-    """Weight at which both losses move the decoder's last layer equally (Esser et al. 2021, eq. 7).
+    """Compute the weight at which both losses move the decoder's last layer equally (Esser et al. 2021, eq. 7).
 
-    With several processes the gradients are those of the mean over all, so that ranks agree.
+    Gradients are averaged over processes, so that ranks agree.
 
     Args:
         reconstruction: Scalar loss, perceptual term included.

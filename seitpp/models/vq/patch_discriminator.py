@@ -1,7 +1,4 @@
-"""A discriminator of patches, and the adversarial training of a tokenizer with it.
-
-The network is PatchGAN (Isola et al. 2017), the losses and their weight are VQGAN's (Esser et al. 2021, eq. 5 to 7).
-"""
+"""A discriminator of patches (PatchGAN, Isola et al. 2017), and VQGAN's adversarial losses (Esser et al. 2021)."""
 
 from typing import Any
 
@@ -18,14 +15,14 @@ from seitpp.registry import MODELS
 class PatchDiscriminator(BaseModule):
     """Scores overlapping patches of an image as real or reconstructed, with strided 4 x 4 convolutions.
 
-    Three layers see 70 x 70 pixels a score; two see 34 x 34, one 16 x 16.
+    A score of three layers sees 70 x 70 pixels; of two 34 x 34, of one 16 x 16.
 
     Args:
         in_channels: Colour channels C.
-        base_channels: Channels after the first layer; they double at each, up to eightfold.
+        base_channels: Channels after the first layer; they double with each layer, up to eightfold.
         num_layers: Layers that halve the resolution.
         norm_cfg: Normalisation of all layers but the first and last: `dict(type="BN")` as in the papers, with few
-            images a process `dict(type="SyncBN")` or `dict(type="GN", num_groups=8)`; None for none.
+            images per process `dict(type="SyncBN")` or `dict(type="GN", num_groups=8)`; None for none.
         init_cfg: mmengine's; by default a normal of deviation 0.02, as in the papers.
     """
 
@@ -55,21 +52,20 @@ class PatchDiscriminator(BaseModule):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (B, 1, h, w) of images (B, C, H, W); higher means real."""
+        """Score images (B, C, H, W): (B, 1, h, w); higher means real."""
         return self.layers(images)
 
 
 class AdversarialLoss(BaseModule):
-    """A discriminator, and the two losses that it and the tokenizer train with, in one pass.
+    """A discriminator, and the losses that it and the tokenizer train with, in one pass.
 
-    Neither loss has a gradient where it does not belong: the tokenizer's none in the discriminator, and the
-    discriminator's none in the tokenizer. So one backward pass serves both optimizers, and all parameters take part in
-    it, as DDP wants.
+    The tokenizer's loss has no gradient in the discriminator, nor the discriminator's in the tokenizer. So one backward
+    pass serves both optimizers, and all parameters take part in it, as DDP requires.
 
     Args:
         discriminator: Config of the network.
-        weight: Of the tokenizer's term, beside the adaptive one.
-        last_layer: Name of the weight, in the tokenizer, at which the adaptive weight is measured; None for a constant
+        weight: Weight of the tokenizer's term, beside the adaptive one.
+        last_layer: Name of the tokenizer's parameter at which the adaptive weight is measured; None for a constant
             weight.
         start_step: Steps without adversarial training at the beginning.
     """
@@ -84,17 +80,17 @@ class AdversarialLoss(BaseModule):
     def forward(
         self, images: Tensor, reconstructed: Tensor, reconstruction_loss: Tensor, last_layer: Tensor | None, step: int
     ) -> dict[str, Any]:
-        """Both losses of a batch.
+        """Compute both losses of a batch.
 
         Args:
             images: (B, C, H, W).
             reconstructed: The same shape, with gradient.
-            reconstruction_loss: Scalar, what the adaptive weight compares with.
-            last_layer: The weight that `last_layer` names.
+            reconstruction_loss: Scalar that the adaptive weight compares with.
+            last_layer: The parameter that `last_layer` names.
             step: Steps made so far.
 
         Returns:
-            `loss_adversarial` of the tokenizer, `loss_discriminator`, and `adversarial_weight`, which the former holds.
+            `loss_adversarial` of the tokenizer, `loss_discriminator`, and the former's `adversarial_weight`.
         """
         if step < self.start_step:
             # DDP waits for the gradient of every parameter.

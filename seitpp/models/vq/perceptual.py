@@ -1,7 +1,7 @@
 """Distance of images in the features of a frozen network, as a training loss.
 
-LPIPS (Zhang et al. 2018, eq. 1) with one constant weight a layer in place of its learned ones: any backbone of
-mmpretrain, or of another library, takes the place of VGG.
+LPIPS (Zhang et al. 2018, eq. 1) with one constant weight per layer in place of its learned ones, and with any backbone
+of mmpretrain or another library in place of VGG.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from seitpp.io.checkpoint import check_state_dict, shorten, state_dict_of
 from seitpp.registry import MODELS
 
-# Mean and deviation of ImageNet's RGB values in [0, 1], which mmpretrain's classifiers were trained with.
+# Mean and deviation of ImageNet's RGB values in [0, 1], with which mmpretrain's classifiers were trained.
 IMAGENET_MEAN = (123.675 / 255, 116.28 / 255, 103.53 / 255)
 IMAGENET_STD = (58.395 / 255, 57.12 / 255, 57.375 / 255)
 
 
 def feature_distance(first: Tensor, second: Tensor) -> Tensor:
-    """Mean over places of the squared distance between two maps (B, C, h, w) of unit-length features; a scalar."""
+    """Average the squared distance of unit-length features over two maps (B, C, h, w); a scalar."""
     difference = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
     return difference.square().sum(dim=1).mean()
 
@@ -30,17 +30,17 @@ def feature_distance(first: Tensor, second: Tensor) -> Tensor:
 class PerceptualLoss:
     """A frozen network and the distance in its features.
 
-    Not a module, so that the network is nowhere in its owner's `state_dict`, parameters, DDP or moving average; it
+    Not a module, so that the network is absent from its owner's `state_dict`, parameters, DDP and moving average; it
     follows the images from device to device.
 
     Args:
         backbone: Config of a network that returns a tuple of feature maps. Its `init_cfg` of type `Pretrained` (with
             `checkpoint`, and `prefix` if the file holds more than the backbone) is required.
         layer_weights: Weight of each map; 1 for all by default.
-        mean: Of the network's input, for pixels in [0, 1], RGB.
+        mean: Mean of the network's input, for pixels in [0, 1], RGB.
         std: Deviation of the network's input.
-        pixel_range: Values that images come with.
-        allow_random: Whether a network without pre-trained weights will do. Random features say little about what
+        pixel_range: Range of the images' values.
+        allow_random: Whether to accept a network without pre-trained weights. Random features say little about what
             people see; for tests.
     """
 
@@ -76,14 +76,10 @@ class PerceptualLoss:
         self._scale = torch.tensor([value * (high - low) for value in std]).view(3, 1, 1)
 
     def load(self) -> None:
-        """Read the pre-trained weights; to be called before the first use.
-
-        Raises:
-            ValueError: They are not those of the network.
-        """
+        """Read the pre-trained weights, before the first use; `ValueError` if they do not fit the network."""
         self._is_loaded = True
         if not self.is_pretrained:
-            print_log("The perceptual loss works with a random network, as allow_random says.", "current")
+            print_log("The perceptual loss uses a random network, as allow_random says.", "current")
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 if hasattr(self.network, "init_weights"):
@@ -96,32 +92,29 @@ class PerceptualLoss:
         if not found:
             raise ValueError(f"checkpoint {source} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         expected = self.network.state_dict()
-        # Parts that the network has not at all, as VGG's classifier; more layers of one that it has are refused.
+        # Parts that the network lacks, as VGG's classifier, are left out; more layers of its own parts are refused.
         parts = {name.partition(".")[0] for name in expected}
         if unused := {name.partition(".")[0] for name in found} - parts:
             found = {name: value for name, value in found.items() if name.partition(".")[0] in parts}
-            print_log(f"Of {source} the perceptual loss leaves out {', '.join(sorted(unused))}.", "current")
+            print_log(f"The perceptual loss leaves out {', '.join(sorted(unused))} of {source}.", "current")
         check_state_dict(found, expected, source)
         self.network.load_state_dict(found)
 
     def __call__(self, reconstructed: Tensor, images: Tensor) -> Tensor:
-        """Distance of reconstructions from images, both (B, C, H, W); a scalar with gradient to the former alone."""
+        """Measure reconstructions against images, both (B, C, H, W); a scalar with gradient to the former alone."""
         if self.is_pretrained and not self._is_loaded:
             raise ValueError("the perceptual loss has not read its weights; call the model's init_weights() first")
-        self._follow(images)
+        if self._shift.device != images.device:
+            self.network.to(images.device)
+            self._shift, self._scale = self._shift.to(images.device), self._scale.to(images.device)
         with torch.no_grad():
             expected = self.features(images)
         weights = self.layer_weights or [1.0] * len(expected)
         if len(weights) != len(expected):
-            raise ValueError(f"{len(weights)} layer_weights for {len(expected)} feature maps; give one a map")
+            raise ValueError(f"{len(weights)} layer_weights for {len(expected)} feature maps; give one per map")
         distances = map(feature_distance, self.features(reconstructed), expected)
         return sum(weight * distance for weight, distance in zip(weights, distances, strict=True))
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps of images (B, C, H, W); grey ones are shown as RGB."""
+        """Return feature maps of images (B, C, H, W); grey ones are shown as RGB."""
         return self.network((images.expand(-1, 3, -1, -1) - self._shift) / self._scale)
-
-    def _follow(self, images: Tensor) -> None:
-        if self._shift.device != images.device:
-            self.network.to(images.device)
-            self._shift, self._scale = self._shift.to(images.device), self._scale.to(images.device)

@@ -1,8 +1,8 @@
 """Training of a VQ tokenizer on images: a model around it that adds the losses and moves the codebook.
 
 images (B, C, H, W) -> embed -> vectors (B, D, h, w) -> nearest codes (B, h, w) -> their vectors, with the gradient of
-those they replace -> reconstruct -> images. VQ-VAE (van den Oord et al. 2017), with VQGAN's perceptual and adversarial
-terms (Esser et al. 2021) where a config asks for them, as ViT-VQGAN is trained (Yu et al. 2021, Sec. 3).
+those they replace -> reconstruct -> images. VQ-VAE (van den Oord et al. 2017), optionally with VQGAN's perceptual and
+adversarial terms (Esser et al. 2021), as ViT-VQGAN is trained (Yu et al. 2021, Sec. 3).
 """
 
 from typing import Any
@@ -23,19 +23,19 @@ from seitpp.tokenizers.codebook import NEAREST_CODES
 
 @MODELS.register_module()
 class VQTokenizerTrainer(BaseModel):
-    """A tokenizer with codebook, and what it is trained with.
+    """A tokenizer with a codebook, and the losses that train it.
 
-    Its checkpoints hold the tokenizer under `tokenizer.`, which is what a tokenizer's `checkpoint` option reads.
-    Without a discriminator it is an ordinary model of mmengine; with one, the optimizers are those of
-    `seitpp.AdversarialOptimWrapperConstructor`. Where batches are accumulated, the codebook moves once per optimizer
-    step, as by one large batch; its `revive_interval` and the discriminator's `start_step` count steps, too.
+    Its checkpoints hold the tokenizer under `tokenizer.`, which a tokenizer's `checkpoint` option reads. With a
+    discriminator the optimizers are those of `seitpp.AdversarialOptimWrapperConstructor`. Where batches are
+    accumulated, the codebook moves once per optimizer step, as by one large batch; its `revive_interval` and the
+    discriminator's `start_step` count steps, too.
 
     Args:
         tokenizer: Config of a `VQTokenizer`, such as `seitpp.ViTVQGAN`.
-        l2_weight: Of the mean squared error of pixels.
-        l1_weight: Of the mean absolute error.
-        commitment_weight: Of the term that moves the encoder's vectors; the papers' beta.
-        codebook_weight: Of the term that moves the codes; without effect where moving averages do.
+        l2_weight: Weight of the mean squared error of pixels.
+        l1_weight: Weight of the mean absolute error.
+        commitment_weight: Weight of the term that moves the encoder's vectors; the papers' beta.
+        codebook_weight: Weight of the term that moves the codes; no effect with moving averages.
         codebook: Options of `CodebookUpdate`; its `init` is None by default where the tokenizer has a `checkpoint`.
         perceptual: Options of `PerceptualLoss`, and its `weight` (1 by default); None for none.
         adversarial: Options of `AdversarialLoss`; None for no discriminator.
@@ -43,7 +43,7 @@ class VQTokenizerTrainer(BaseModel):
         init_cfg: mmengine's.
 
     Attributes:
-        batches_per_step: Batches that the optimizer accumulates; `DataGuardHook` sets it before training.
+        batches_per_step: Batches that the optimizer accumulates, set by `DataGuardHook` before training.
     """
 
     batches_per_step: int = 1
@@ -68,7 +68,7 @@ class VQTokenizerTrainer(BaseModel):
                 f"{tokenizer['type']} cannot be trained here: expected a tokenizer that takes the nearest row of a "
                 "codebook, such as seitpp.ViTVQGAN or seitpp.VQGAN with another quantizer than 'logits'"
             )
-        # A codebook that was trained before is kept, unless the config says how to start it anew.
+        # Keep a codebook that was trained before, unless the config says how to start it anew.
         kept = {} if self.tokenizer.checkpoint is None else {"init": None}
         self.codebook_update = CodebookUpdate(*self.tokenizer.codebook.shape, **{**kept, **(codebook or {})})
         # Moving averages take the optimizer's place, and DDP waits for every parameter that it could move.
@@ -81,10 +81,9 @@ class VQTokenizerTrainer(BaseModel):
         self.adversarial = AdversarialLoss(**adversarial) if adversarial else None
         self._check_pixel_range()
         self._last_layer()  # refuse a wrong name now
-        # Steps made, for what happens only at some of them. The number is read from the device once after loading.
         self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
-        self._steps: int | None = None
-        self._batches = 0  # of the step that is under way
+        self._steps: int | None = None  # `num_steps`, read from the device once after loading
+        self._batches = 0  # of the current step
         self._register_load_state_dict_pre_hook(self._forget_steps)
 
     def init_weights(self) -> None:
@@ -96,11 +95,11 @@ class VQTokenizerTrainer(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"
     ) -> dict[str, Tensor] | list[DataSample] | Tensor:
-        """mmengine's three modes.
+        """Run one of mmengine's modes.
 
         Args:
             inputs: Images (B, C, H, W) in the tokenizer's pixel range.
-            data_samples: One a sample; their labels play no part.
+            data_samples: One per sample; their labels play no part.
             mode: `tensor`: reconstructions, (B, C, H, W); `loss`: named terms; `predict`: data samples with what
                 `ReconstructionMetric` reads.
         """
@@ -113,8 +112,10 @@ class VQTokenizerTrainer(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Terms of the loss of images (B, C, H, W); the last batch of a step also moves the codebook."""
-        step, update, codebook = self._step(), self.codebook_update, self.tokenizer.codebook
+        """Compute the loss terms of images (B, C, H, W); the last batch of a step also moves the codebook."""
+        if self._steps is None:
+            self._steps = int(self.num_steps)
+        step, update, codebook = self._steps, self.codebook_update, self.tokenizer.codebook
         vectors = self._comparable(self.tokenizer.embed(images))
         if self._batches == 0:
             nearest = NEAREST_CODES[self.tokenizer.distance]
@@ -133,11 +134,12 @@ class VQTokenizerTrainer(BaseModel):
         terms["codes_used"] = update.after_batch(codebook.data, _rows(vectors), codes.flatten(), ends_step)
         self._batches = 0 if ends_step else self._batches + 1
         if ends_step:
-            self._count_step(step)
+            self.num_steps += 1
+            self._steps = step + 1
         return terms
 
     def reconstruction_terms(self, reconstructed: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """How far images are from their reconstructions, both (B, C, H, W): weighted terms, each a scalar."""
+        """Compare reconstructions with images, both (B, C, H, W): weighted terms, each a scalar."""
         terms = {}
         if self.l2_weight:
             terms["loss_l2"] = self.l2_weight * F.mse_loss(reconstructed.float(), images.float())
@@ -148,20 +150,20 @@ class VQTokenizerTrainer(BaseModel):
         return terms
 
     def predict(self, images: Tensor, data_samples: list[DataSample] | None = None) -> list[DataSample]:
-        """Data samples with each image's `image`, `reconstruction` (C, H, W) and `codes` (h, w)."""
+        """Return data samples with `image` and `reconstruction` (C, H, W) and `codes` (h, w)."""
         codes = self.tokenizer.encode(images)
         reconstructed = self.tokenizer.decode(codes)
         data_samples = data_samples or [DataSample() for _ in images]
-        facts = {"pixel_range": self.tokenizer.pixel_range, "codebook_size": self.tokenizer.codebook_size}
+        metainfo = {"pixel_range": self.tokenizer.pixel_range, "codebook_size": self.tokenizer.codebook_size}
         for number, sample in enumerate(data_samples):
-            sample.set_metainfo(facts)
+            sample.set_metainfo(metainfo)
             sample.set_field(images[number], "image")
             sample.set_field(reconstructed[number], "reconstruction")
             sample.set_field(codes[number], "codes")
         return data_samples
 
     def _comparable(self, vectors: Tensor) -> Tensor:
-        """Vectors (B, D, h, w) as losses compare them with codes: float32, of length one under a cosine."""
+        """Return vectors (B, D, h, w) as losses compare them with codes: float32, of length one under a cosine."""
         return F.normalize(vectors.float(), dim=1) if self.tokenizer.distance == "cosine" else vectors.float()
 
     def _last_layer(self) -> Tensor | None:
@@ -171,13 +173,13 @@ class VQTokenizerTrainer(BaseModel):
         parameters = dict(self.tokenizer.named_parameters())
         if name not in parameters:
             raise ValueError(
-                f"adversarial.last_layer is {name!r}, which is no parameter of the tokenizer; among its last are "
+                f"adversarial.last_layer is {name!r}, which is no parameter of the tokenizer; its last ones are "
                 f"{', '.join(list(parameters)[-6:])}"
             )
         return parameters[name]
 
     def _check_pixel_range(self) -> None:
-        """Refuse images whose values the tokenizer does not mean."""
+        """Raise `ValueError` if the data preprocessor's pixels are not in the tokenizer's range."""
         preprocessor, (low, high) = self.data_preprocessor, self.tokenizer.pixel_range
         normalises = getattr(preprocessor, "_enable_normalize", None)
         if normalises is None:
@@ -193,21 +195,12 @@ class VQTokenizerTrainer(BaseModel):
                 f"pixels lie in [{low:g}, {high:g}]; set its mean to {[0.0 - low * std] * 3} and its std to {[std] * 3}"
             )
 
-    def _step(self) -> int:
-        if self._steps is None:
-            self._steps = int(self.num_steps)
-        return self._steps
-
-    def _count_step(self, step: int) -> None:
-        self.num_steps += 1
-        self._steps = step + 1
-
     def _forget_steps(self, *_args: Any) -> None:
-        """Loading hook."""
+        """Forget, as a loading hook, what was counted before."""
         self._steps, self._batches = None, 0
         self.codebook_update.forget_batches()
 
 
 def _rows(vectors: Tensor) -> Tensor:
-    """Vectors (B, D, h, w) as rows (B h w, D), without gradient."""
+    """Return vectors (B, D, h, w) as rows (B h w, D), without gradient."""
     return vectors.detach().permute(0, 2, 3, 1).flatten(0, 2)
