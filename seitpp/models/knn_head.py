@@ -1,9 +1,9 @@
-"""Nearest neighbours as a head: features are scored by how the labelled samples next to them vote.
+"""Nearest neighbours as a head: the labelled samples nearest to a feature vote for its class.
 
 No weights and no training, so the score judges the encoder alone. The vote is DINO's (Caron et al., 2021): the k
 samples of largest cosine, each with the weight exp(cosine / temperature).
 
-Legend: B samples, M samples in the bank, D values a feature, C classes.
+Legend: B samples, M samples in the bank, D values per feature, C classes.
 """
 
 from collections.abc import Iterable
@@ -16,64 +16,64 @@ from torch import Tensor
 
 from seitpp.registry import MODELS
 
-# Samples and samples of the bank that are compared at a time: 64 MB of cosines on an accelerator, less on a CPU.
+# Samples, and samples of the bank, compared at a time: 64 MB of cosines on an accelerator, less on a CPU.
 _QUERIES, _DEVICE_BANK_ROWS, _CPU_BANK_ROWS = 256, 65_536, 8_192
 
 
 @torch.no_grad()
 def nearest_rows(queries: Tensor, bank: Tensor, k: int, bank_rows: int | None = None) -> tuple[Tensor, Tensor]:
-    """The k rows of a bank with the largest inner product, without the whole B x M table of them.
+    """Find the k rows of a bank with the largest inner product, without the whole B x M table of them.
 
-    Products may round otherwise for other numbers of rows, so every piece of the queries is filled up to the same
-    size: what is near a query does not depend on how many others come with it.
+    Products may round otherwise for other numbers of rows, so every part of the queries is filled up to the same size:
+    the neighbours of a query do not depend on how many others come with it.
 
     Args:
         queries: (B, D), float32.
         bank: (M, D), float32, M at least k.
-        k: How many.
-        bank_rows: Rows of the bank that are compared at a time; by default what suits the device.
+        k: Number of neighbours.
+        bank_rows: Rows of the bank compared at a time; by default what suits the device.
 
     Returns:
-        Products (B, k), descending, and places in the bank (B, k), int64.
+        Products (B, k), descending, and rows of the bank (B, k), int64.
     """
     if bank_rows is None:
         bank_rows = _CPU_BANK_ROWS if bank.device.type == "cpu" else _DEVICE_BANK_ROWS
-    found = [_nearest_of_piece(piece, bank, k, bank_rows) for piece in queries.split(_QUERIES)]
-    products, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return products, places
+    found = [_nearest_of_part(part, bank, k, bank_rows) for part in queries.split(_QUERIES)]
+    products, rows = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return products, rows
 
 
-def _nearest_of_piece(queries: Tensor, bank: Tensor, k: int, bank_rows: int) -> tuple[Tensor, Tensor]:
+def _nearest_of_part(queries: Tensor, bank: Tensor, k: int, bank_rows: int) -> tuple[Tensor, Tensor]:
     count = len(queries)
     queries = F.pad(queries, (0, 0, 0, _QUERIES - count))
     best = queries.new_empty(len(queries), 0)
-    places = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    found = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start in range(0, len(bank), bank_rows):
         rows = bank[start : start + bank_rows]
         values, index = (queries @ rows.T).topk(min(k, len(rows)), dim=1)
-        best, places = torch.cat([best, values], dim=1), torch.cat([places, index + start], dim=1)
+        best, found = torch.cat([best, values], dim=1), torch.cat([found, index + start], dim=1)
         best, order = best.topk(min(k, best.shape[1]), dim=1)
-        places = places.gather(1, order)
-    return best[:count], places[:count]
+        found = found.gather(1, order)
+    return best[:count], found[:count]
 
 
 def vote(products: Tensor, labels: Tensor, num_classes: int, ks: Iterable[int], temperature: float) -> list[Tensor]:
-    """Share of each class in the weighted vote of the k nearest, for several k at once.
+    """Compute each class's share of the weighted vote of the k nearest, for several k at once.
 
     Args:
         products: Cosines of the nearest samples, (B, K), descending.
         labels: Their classes, (B, K), int64.
         num_classes: C.
-        ks: Numbers of neighbours, ascending, at least 1; where more than K are asked for, all K vote.
+        ks: Numbers of neighbours, ascending, at least 1; above K, all K vote.
         temperature: Divides the cosine in the exponent of the weight.
 
     Returns:
-        One (B, C) of shares that sum to 1 for each k.
+        For each k shares (B, C) that sum to 1.
     """
     weights = (products / temperature).exp()
     ks = [min(k, products.shape[1]) for k in ks]
     shares, scores = {}, products.new_zeros(len(products), num_classes)
-    # One neighbour after the other: a sum in a fixed order, which adding all at once does not promise on a GPU.
+    # One neighbour after the other: on a GPU, adding all at once has no fixed order.
     for number in range(ks[-1]):
         column = slice(number, number + 1)
         scores.scatter_add_(1, labels[:, column], weights[:, column])
@@ -84,17 +84,17 @@ def vote(products: Tensor, labels: Tensor, num_classes: int, ks: Iterable[int], 
 
 @MODELS.register_module()
 class KNNHead(BaseModule):
-    """Classify features by the labelled ones nearest to them; the head of mmpretrain's `ImageClassifier` in a test.
+    """Classifies features by the labelled ones nearest to them; the head of mmpretrain's `ImageClassifier` in a test.
 
-    `seitpp.KNNBankHook` fills the bank before the test. It is no part of checkpoints.
+    `seitpp.KNNBankHook` fills the bank before the test. It is not part of checkpoints.
 
     Args:
         num_classes: Classes C.
-        in_channels: Values of a feature D.
+        in_channels: Values per feature D.
         k: Numbers of neighbours that vote, each scored on its own: predictions carry a field `k<number>` for each,
             which `mmpretrain.MultiTasksMetric` reads as a task of that name.
-        temperature: Of the vote's weights exp(cosine / temperature).
-        bank_rows: Samples of the bank that are compared at a time; by default what suits the device.
+        temperature: Temperature of the vote's weights exp(cosine / temperature).
+        bank_rows: Samples of the bank compared at a time; by default what suits the device.
     """
 
     bank: Tensor
@@ -124,7 +124,7 @@ class KNNHead(BaseModule):
         self._copies = 0
 
     def set_bank(self, features: Tensor, labels: Tensor) -> None:
-        """Take the labelled samples that vote, in place of any before.
+        """Set the labelled samples that vote.
 
         Args:
             features: (M, D), of any length.
@@ -150,11 +150,11 @@ class KNNHead(BaseModule):
         self.leave_out_own(self.bank_numbers[:0], self.query_numbers[:0])
 
     def leave_out_own(self, bank_numbers: Tensor, query_numbers: Tensor) -> None:
-        """Let no sample of the bank vote for itself from now on.
+        """Let no sample of the bank vote for itself.
 
         Args:
-            bank_numbers: What tells the samples of the bank apart, (M,), int64; empty where all may vote.
-            query_numbers: The same of the scored data set, by place, (N,), int64.
+            bank_numbers: One number per image for the samples of the bank, (M,), int64; empty where all may vote.
+            query_numbers: The same for the scored data set, by index, (N,), int64.
 
         Raises:
             ValueError: The bank holds one sample and nothing else.
@@ -162,25 +162,25 @@ class KNNHead(BaseModule):
         self.bank_numbers, self.query_numbers = bank_numbers, query_numbers
         self._copies = int(bank_numbers.unique(return_counts=True)[1].max()) if len(bank_numbers) else 0
         if self._copies and self._copies == len(self.bank):
-            raise ValueError("the bank of nearest neighbours holds one sample alone, which is scored; give it others")
+            raise ValueError("the bank of nearest neighbours holds only one sample, which is scored; give it others")
 
     def features_of(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """The last of the encoder's outputs, (B, D)."""
+        """Return the last of the encoder's outputs, (B, D)."""
         feature = feats[-1]
         if feature.dim() != 2 or feature.shape[1] != self.in_channels:
             raise ValueError(
-                f"the encoder gives {tuple(feature.shape)}, and a bank of neighbours holds one vector of "
-                f"{self.in_channels} values a sample; set the backbone's out_type to 'cls_token' or 'avg_featmap', and "
-                "model.head.in_channels to its embed_dims"
+                f"the encoder returns {tuple(feature.shape)}, and a bank of neighbours holds one vector of "
+                f"{self.in_channels} values per sample; set the backbone's out_type to 'cls_token' or 'avg_featmap', "
+                "and model.head.in_channels to its embed_dims"
             )
         return feature
 
     def forward(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[Tensor]:
-        """Shares of the classes in the vote, (B, C), one for each k in ascending order.
+        """Compute the classes' shares of the vote, (B, C), for each k in ascending order.
 
         Args:
             feats: The encoder's outputs.
-            data_samples: Which samples these are, for those that are in the bank themselves.
+            data_samples: Tell which samples these are, where the bank holds them, too.
         """
         if not len(self.bank):
             raise ValueError(
@@ -191,25 +191,25 @@ class KNNHead(BaseModule):
         with torch.autocast(feature.device.type, enabled=False):
             queries = F.normalize(feature.float(), dim=1)
             count = min(self.k[-1] + self._copies, len(self.bank))
-            products, places = nearest_rows(queries, self.bank, count, self.bank_rows)
+            products, rows = nearest_rows(queries, self.bank, count, self.bank_rows)
             if self._copies:
-                products, places = self._without_own(products, places, data_samples)
-            return vote(products, self.bank_labels[places], self.num_classes, self.k, self.temperature)
+                products, rows = self._without_own(products, rows, data_samples)
+            return vote(products, self.bank_labels[rows], self.num_classes, self.k, self.temperature)
 
     def _without_own(
-        self, products: Tensor, places: Tensor, data_samples: list[DataSample] | None
+        self, products: Tensor, rows: Tensor, data_samples: list[DataSample] | None
     ) -> tuple[Tensor, Tensor]:
-        """The nearest but for the samples themselves, whose weight in a vote would be the largest; at most k."""
+        """Drop the samples themselves, whose votes would weigh most, and keep at most k."""
         if data_samples is None:
-            raise ValueError("the bank holds samples that are scored, and nothing tells which these are; give them")
-        numbers = self.query_numbers[torch.tensor([sample.sample_idx for sample in data_samples], device=places.device)]
-        own = self.bank_numbers[places] == numbers[:, None]
+            raise ValueError("the bank holds samples that are scored, and no data_samples tell which; pass them")
+        numbers = self.query_numbers[torch.tensor([sample.sample_idx for sample in data_samples], device=rows.device)]
+        own = self.bank_numbers[rows] == numbers[:, None]
         order = own.int().argsort(dim=1, stable=True)  # its own last, the others as they were
         products = products.masked_fill(own, -torch.inf).gather(1, order)  # where there are fewer than k: no weight
-        return products[:, : self.k[-1]], places.gather(1, order)[:, : self.k[-1]]
+        return products[:, : self.k[-1]], rows.gather(1, order)[:, : self.k[-1]]
 
     def predict(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[DataSample]:
-        """Predictions for each k, and that of the smallest as the sample's own.
+        """Predict for each k; the prediction of the smallest k is the sample's own.
 
         Args:
             feats: The encoder's outputs.
@@ -220,13 +220,13 @@ class KNNHead(BaseModule):
             field `k<number>` for each k.
         """
         shares = dict(zip(self.k, self(feats, data_samples), strict=True))
-        # Read back from the device once, not once a sample.
+        # Read back from the device once, not per sample.
         tasks = {k: zip(share.cpu(), share.argmax(dim=1).cpu(), strict=True) for k, share in shares.items()}
         samples = data_samples or [DataSample() for _ in feats[-1]]
         for sample in samples:
             for k, predictions in tasks.items():
                 share, label = next(predictions)
-                # `eval_mask`: what mmpretrain's metric of several tasks asks each of them for.
+                # mmpretrain's metric of several tasks requires `eval_mask`.
                 task = DataSample(metainfo={"eval_mask": True}).set_pred_score(share).set_pred_label(label)
                 if "gt_label" in sample:
                     task.set_gt_label(sample.gt_label)

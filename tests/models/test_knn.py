@@ -323,11 +323,11 @@ def test_part_of_the_bank_that_is_scored_does_not_vote_for_itself(head: KNNHead)
     assert [share.argmax(dim=1).tolist() for share in head(queries)] == [[0, 2], [0, 2]]
     head.leave_out_own(torch.tensor([7, 7, 8, 9]), torch.tensor([7, 3]))
     assert [share.argmax(dim=1).tolist() for share in head(queries, samples)] == [[1, 2], [1, 2]]
-    with pytest.raises(ValueError, match="nothing tells which these are"):
+    with pytest.raises(ValueError, match="no data_samples tell which"):
         head(queries)
     head.set_bank(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))  # another bank, of which all may vote
     assert head(queries, samples)[0][:, 0].tolist() == [1, 1]
-    with pytest.raises(ValueError, match="holds one sample alone, which is scored"):
+    with pytest.raises(ValueError, match="holds only one sample, which is scored"):
         head.leave_out_own(torch.tensor([7]), torch.tensor([7]))
 
 

@@ -19,7 +19,7 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
 
     Args:
         *args: As for `TokenDataPreprocessor`.
-        test_cfg: mmseg's preprocessor has it, for resizing pictures; must be None, since tokens are not resized.
+        test_cfg: An option of mmseg's preprocessor, for resizing pictures; must be None, since tokens are not resized.
         **kwargs: As for `TokenDataPreprocessor`.
     """
 
@@ -34,10 +34,9 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
 
         Args:
             data: `inputs`, codes (B, H, W) or (B, 1, H, W) or a list of (H, W) or (1, H, W), of any integer type, or
-                embeddings (B, D, H, W); and `data_samples`, a list of `SegDataSample`, with `gt_sem_seg` (1, h, w) or
-                without. In training, and where there is a centre crop, these are of equal size; otherwise each may
-                have the size of its own image. A list of samples as mmengine's loader collates it. `images` in place
-                of `inputs` are tokenised first.
+                embeddings (B, D, H, W); `images` in place of `inputs` are tokenised first. And `data_samples`, a list
+                of `SegDataSample`, with `gt_sem_seg` (1, h, w) or without. In training, and with a centre crop, these
+                have equal sizes; otherwise each may have the size of its own image.
             training: Whether to augment.
 
         Returns:
@@ -56,23 +55,21 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
             samples = [sample.new() for sample in samples]
             for sample, label_map in zip(samples, maps, strict=True):
                 if label_map is not None:
-                    _set_labels(sample, label_map.long())  # which losses ask for, whatever type maps are stored in
+                    _set_labels(sample, label_map.long())  # losses require int64, whatever type is stored
             samples = self.cast_data(samples)
         return {"inputs": batch["inputs"], "data_samples": samples}
 
 
 def _stacked_inputs(inputs: Tensor | Sequence[Tensor]) -> Tensor:
-    """Inputs of a batch as one tensor, codes without a channel."""
+    """Return the inputs of a batch as one tensor, codes without a channel."""
     if not isinstance(inputs, Tensor):
         shapes = {tuple(one.shape) for one in inputs}
         if len(shapes) != 1:
             raise ValueError(f"a batch holds tokens of the shapes {sorted(shapes)}, expected one grid for all samples")
         inputs = torch.stack(list(inputs))
-    if inputs.is_floating_point() and inputs.dim() == 4:
-        return inputs
     if not inputs.is_floating_point() and inputs.dim() == 4 and inputs.shape[1] == 1:
         return inputs.squeeze(1)
-    if not inputs.is_floating_point() and inputs.dim() == 3:
+    if inputs.dim() == (4 if inputs.is_floating_point() else 3):
         return inputs
     raise ValueError(
         f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}, expected integer codes (B, H, W) or (B, 1, H, W), "
@@ -81,7 +78,7 @@ def _stacked_inputs(inputs: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def _stacked_labels(samples: Sequence[BaseDataElement]) -> Tensor | None:
-    """Label maps (B, h, w) of a batch, None if no sample has one."""
+    """Return the label maps (B, h, w) of a batch, None if no sample has one."""
     maps = [sample.gt_sem_seg.data for sample in samples if "gt_sem_seg" in sample]
     if not maps:
         return None
@@ -95,16 +92,16 @@ def _stacked_labels(samples: Sequence[BaseDataElement]) -> Tensor | None:
 
 
 def _own_labels(samples: Sequence[BaseDataElement]) -> list[Tensor | None]:
-    """Label maps (h, w) as they are, None for a sample without one."""
+    """Return the label maps (h, w) as they are, None for a sample without one."""
     return [sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None for sample in samples]
 
 
 def _set_labels(sample: BaseDataElement, label_map: Tensor) -> None:
-    """Give a sample, a copy that shares its contents, another label map (h, w) and the facts that depend on it."""
+    """Set a sample's label map (h, w) and the metadata that depends on it; the sample shares contents with another."""
     before, size = sample.gt_sem_seg, tuple(label_map.shape)
     sample.gt_sem_seg = PixelData(metainfo=before.metainfo, data=label_map[None])
     changed = tuple(before.shape) != size
-    # mmseg resizes predictions to these, and compares them with the label map.
+    # mmseg resizes predictions to these and compares them with the label map.
     for key in ("img_shape", "ori_shape"):
         if changed or key not in sample:
             sample.set_metainfo({key: size})

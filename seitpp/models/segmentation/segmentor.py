@@ -1,7 +1,7 @@
 """mmseg's `EncoderDecoder` for token maps: predictions at the size of each sample's label map.
 
-mmseg takes inputs and label maps to be of one resolution, and a batch to be of one size. Here 64 x 64 tokens may have a
-label map of 512 x 512 or of the image's own size, another for each sample.
+mmseg assumes one resolution for inputs and label maps, and one size within a batch. Here 64 x 64 tokens may have a
+label map of 512 x 512 or of the image's own size, different for each sample.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,25 +20,25 @@ _ADAPT, _MIRROR = "seitpp.TokenAdaptAugment", {"type": "seitpp.BatchRandomFlip",
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """First places of windows that cover `length` places, the last one moved back to end with them."""
+    """Return the starts of windows that cover `length` tokens, the last window moved back to end with them."""
     if length <= window:
         return [0]
     return [*range(0, length - window, stride), length - window]
 
 
-def pixels_in(start: int, stop: int, places: int, length: int) -> tuple[slice, Tensor]:
-    """Pixels of a side whose centres lie in a window of tokens, and where in the window.
+def pixels_in(start: int, stop: int, tokens: int, length: int) -> tuple[slice, Tensor]:
+    """Find the pixels of a side whose centres lie in a window of tokens, and their positions in the window.
 
     Args:
         start: First token of the window.
         stop: Token after its last.
-        places: Tokens of the whole side.
-        length: Pixels of the whole side; no multiple of `places` is needed.
+        tokens: Tokens of the whole side.
+        length: Pixels of the whole side; need not be a multiple of `tokens`.
 
     Returns:
-        The pixels, and the place of each in the window, from -1 at its beginning to 1 at its end, float64.
+        The pixels, and the position of each in the window, from -1 at its beginning to 1 at its end, float64.
     """
-    centres = (torch.arange(length, dtype=torch.float64) + 0.5) * places / length
+    centres = (torch.arange(length, dtype=torch.float64) + 0.5) * tokens / length
     inside = torch.nonzero((centres >= start) & (centres < stop)).flatten()
     if not len(inside):  # fewer pixels than tokens
         return slice(0, 0), centres[:0]
@@ -47,11 +47,11 @@ def pixels_in(start: int, stop: int, places: int, length: int) -> tuple[slice, T
 
 
 def enlarge_at(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Values of a map (C, h, w) between its places, as `interpolate` of mode bilinear has them (corners not aligned).
+    """Interpolate a map (C, h, w) at any positions, as `F.interpolate(mode="bilinear")` does (corners not aligned).
 
     Args:
         logits: The map.
-        rows: Heights, from -1 at the upper edge of the map to 1 at its lower edge, (m,).
+        rows: Positions from -1 at the upper edge of the map to 1 at its lower edge, (m,).
         columns: The same from left to right, (n,).
 
     Returns:
@@ -67,17 +67,16 @@ class TokenSegmentor(EncoderDecoder):
     """`EncoderDecoder` whose predictions have the size of the label maps, whatever the tokens' grid is.
 
     Logits come from the head at its own resolution and are enlarged once, for each sample to its own `ori_shape`
-    (mmseg would take them through the size of the batch's first). In training it is `EncoderDecoder`.
+    (mmseg would resize them to the size of the batch's first sample before). In training it is `EncoderDecoder`.
 
     Args:
         *args: As for `EncoderDecoder`.
-        test_cfg: `mode`: `whole` (default), or `slide` for grids that are larger than those of the training.
-            `crop_size` and `stride` of sliding windows, in tokens, one number or two. `windows_at_once`: windows that
-            go through the network together (default 4). `keep_logits`: whether predictions carry their logits, as
-            mmseg's do (default True); 150 classes of 512 x 512 are 157 MB a sample. `flip`: whether to average with
-            the prediction for the mirrored image. Mirrored tokens are not the tokens of the mirrored image, so
-            TokenAdapt mirrors: that of the data preprocessor's augmentations (True), or options of a
-            `seitpp.TokenAdaptAugment`.
+        test_cfg: `mode`: `whole` (default), or `slide` for grids that are larger than in training. `crop_size` and
+            `stride` of sliding windows, in tokens, one number or two. `windows_at_once`: windows that go through the
+            network together (default 4). `keep_logits`: whether predictions carry their logits, as mmseg's do (default
+            True); 150 classes of 512 x 512 are 157 MB per sample. `flip`: whether to average with the prediction for
+            the mirrored image. Mirrored tokens are not the tokens of the mirrored image, so TokenAdapt mirrors: that of
+            the data preprocessor's augmentations (True), or options of a `seitpp.TokenAdaptAugment`.
         **kwargs: As for `EncoderDecoder`.
 
     Raises:
@@ -110,23 +109,23 @@ class TokenSegmentor(EncoderDecoder):
 
         Args:
             inputs: Codes (B, H, W) or embeddings (B, D, H, W).
-            data_samples: One a sample; `ori_shape` is the size of its prediction. None for predictions at the
+            data_samples: One per sample; `ori_shape` is the size of its prediction. None for predictions at the
                 resolution of the head.
 
         Returns:
-            The samples with `pred_sem_seg` (1, h, w), `logit_range`, the least and the largest logit, and, if they are
+            The samples with `pred_sem_seg` (1, h, w), `logit_range` (smallest and largest logit), and, if they are
             kept, `seg_logits` (classes, h, w).
         """
         self._check_grid(inputs)
         samples = [None] * len(inputs) if data_samples is None else data_samples
         coarse = None if self.test_cfg["mode"] == "slide" else self.whole_inference(inputs)
         results = []
-        for place, sample in enumerate(samples):  # one by one: at its full size a sample takes much memory
+        for index, sample in enumerate(samples):  # one by one: at its full size a sample takes much memory
             size = None if sample is None else tuple(sample.ori_shape)
-            one = slice(place, place + 1)
+            one = slice(index, index + 1)
             logits = self.slide_inference(inputs[one], size) if coarse is None else coarse[one]
             (result,) = self.postprocess_result(logits, None if sample is None else [sample])
-            # The best class does not tell NaN from numbers; these two do.
+            # The best class does not show NaN; these two do.
             result.set_field(torch.stack(logits.aminmax()), "logit_range")
             if not self.test_cfg.get("keep_logits", True):
                 del result.seg_logits
@@ -134,7 +133,7 @@ class TokenSegmentor(EncoderDecoder):
         return results
 
     def _check_grid(self, inputs: Tensor) -> None:
-        """Refuse tokens that would be filled up to whole patches: logits would lie beside their pixels."""
+        """Raise `ValueError` for tokens that would be padded to whole patches: logits would miss their pixels."""
         patch, grid = self.backbone.patch_embed.projection.stride, inputs.shape[-2:]
         if grid[0] % patch[0] or grid[1] % patch[1]:
             raise ValueError(
@@ -143,14 +142,14 @@ class TokenSegmentor(EncoderDecoder):
             )
 
     def whole_inference(self, inputs: Tensor, batch_img_metas: Sequence[dict] | None = None) -> Tensor:
-        """Logits (B, classes, h, w), float32, at the head's resolution; with `flip` the mean of both directions."""
-        logits = self._forward(inputs).float()  # the 8 bits of bfloat16 are too few for places and for means
+        """Return logits (B, classes, h, w), float32, at the head's resolution; with `flip` averaged with the mirror's."""
+        logits = self._forward(inputs).float()  # the 8 bits of bfloat16 are too few to interpolate and average
         if not self.test_cfg.get("flip"):
             return logits
         return (logits + self._forward(self.mirrored(inputs)).float().flip(-1)) / 2
 
     def slide_inference(self, inputs: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Logits of one sample, the mean of those of overlapping windows, each enlarged by itself.
+        """Return logits of one sample, averaged over overlapping windows, each enlarged by itself.
 
         Args:
             inputs: Codes (1, H, W) or embeddings (1, D, H, W).
@@ -174,7 +173,7 @@ class TokenSegmentor(EncoderDecoder):
         return (total / count)[None]
 
     def _windows(self, inputs: Tensor) -> Iterator[tuple[list[tuple[slice, slice]], Tensor]]:
-        """Windows of one sample, some at a time, as rows and columns of tokens, with their logits (n, C, h, w)."""
+        """Yield some windows at a time, as rows and columns of tokens, with their logits (n, C, h, w)."""
         rows, columns = (
             [slice(start, start + min(side, length)) for start in window_starts(length, side, step)]
             for length, side, step in zip(
@@ -188,7 +187,7 @@ class TokenSegmentor(EncoderDecoder):
             yield chosen, self.whole_inference(torch.cat([inputs[..., row, column] for row, column in chosen]))
 
     def mirrored(self, inputs: Tensor) -> Tensor:
-        """Tokens of the mirrored images, in the form of `inputs`, made by TokenAdapt."""
+        """Return the tokens of the mirrored images, made by TokenAdapt, in the form of `inputs`."""
         preprocessor = self.data_preprocessor
         if self._mirror is None:
             self._mirror = self._build_mirror()
