@@ -1,4 +1,4 @@
-"""A transformer block that keeps its input alone for the backward pass (Chen et al., 2016, "sublinear memory cost")."""
+"""A transformer block that keeps only its input for the backward pass (Chen et al., 2016, "sublinear memory cost")."""
 
 import torch
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
@@ -7,9 +7,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 class CheckpointedLayer(TransformerEncoderLayer):
-    """mmpretrain's block with activation checkpointing: the forward pass is run again in the backward pass.
+    """mmpretrain's block with activation checkpointing: the forward pass runs again in the backward pass.
 
-    Dropout and stochastic depth are drawn again as they were, so losses and gradients are those of the plain block.
+    Dropout and stochastic depth repeat their draws, so losses and gradients are those of the plain block.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,14 +12,14 @@ _TEMPERATURE = 10000.0
 def sincos_position_table(
     grid: tuple[int, int], dims: int, cls_token: bool = False, computed_in: torch.dtype = torch.float32
 ) -> Tensor:
-    """Fixed 2-d sine-cosine positions, places row by row, the column index in the first half of the values.
+    """Make fixed 2-d sine-cosine positions, row by row, with the column in the first half of the values.
 
-    With D = `dims` and frequencies w_k = 10000^(-k / (D/4)), k = 0 .. D/4-1, the place (r, c) has the values
+    With D = `dims` and frequencies w_k = 10000^(-k / (D/4)), k = 0 .. D/4-1, position (r, c) has the values
     [sin(c w), cos(c w), sin(r w), cos(r w)].
 
     Args:
         grid: Rows and columns.
-        dims: Values a place, divisible by 4.
+        dims: Values per position, divisible by 4.
         cls_token: Whether a row of zeros comes first.
         computed_in: Type of the arithmetic. ViT-VQGAN's published tables were made in float64 and rounded; the two
             differ by less than 1e-6.

@@ -1,7 +1,4 @@
-"""The transformer of ViT-VQGAN (Yu et al., 2021; thuanz123/enhancing-transformers), with tanh in its MLP.
-
-Encoder and decoder of ViT-VQGAN are made of it, and so are the modules of TokenAdapt.
-"""
+"""The transformer of ViT-VQGAN (Yu et al., 2021; thuanz123/enhancing-transformers) and TokenAdapt; its MLP has tanh."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,12 +27,12 @@ class TanhBlock(nn.Module):
         self.fc2 = nn.Linear(mlp_dims, dims)
 
     def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
-        """(B, N, C) to (B, N, C); `qkv` is `self.qkv(self.norm1(x))` where it is known already."""
+        """Map (B, N, C) to (B, N, C); `qkv` is `self.qkv(self.norm1(x))` where it is known already."""
         x = x + self.attend(self.qkv(self.norm1(x)) if qkv is None else qkv)
-        return x + self.fc2(self.fc1(self.norm2(x)).tanh_())  # in place: the widest of all, and nobody needs it again
+        return x + self.fc2(self.fc1(self.norm2(x)).tanh_())  # in place: the widest tensor, which nothing else needs
 
     def attend(self, qkv: Tensor) -> Tensor:
-        """Attention of every place to every place, scores scaled by head_dims^-0.5.
+        """Attend from every position to every position, with scores scaled by head_dims^-0.5.
 
         Args:
             qkv: Queries, keys and values of all heads, (B, N, 3 * num_heads * head_dims).
@@ -64,7 +61,7 @@ class TanhTransformer(nn.Module):
         self.norm = nn.LayerNorm(dims)
 
     def forward(self, x: Tensor, qkv: Tensor | None = None) -> Tensor:
-        """(B, N, C) to (B, N, C); for `qkv`, the first block's, see `TanhBlock.forward`."""
+        """Map (B, N, C) to (B, N, C); for `qkv`, the first block's, see `TanhBlock.forward`."""
         for layer in self.layers:
             x = layer(x, qkv)
             qkv = None

@@ -7,7 +7,8 @@ from mmengine.model.weight_init import trunc_normal_init
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
-from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, shorten, state_dict_of
+from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.io.text import shorten
 from seitpp.layers.checkpointed_layer import CheckpointedLayer
 from seitpp.registry import MODELS
 

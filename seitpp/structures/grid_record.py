@@ -1,7 +1,7 @@
 """The grid of tokens that a model was trained on, as its checkpoint records it, compared with what it is given.
 
-Position tables are resized and grids cropped without a word, so a model takes any grid, and scores it at wrong
-positions. What was stored and what was kept of it is therefore written into checkpoints and compared.
+Position tables are resized and grids cropped silently, so a model accepts any grid and scores it at wrong positions.
+Checkpoints therefore record the stored grid and what was kept of it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from seitpp.io.untrusted import shown
 
-# Where a checkpoint's meta has it.
+# The entry of a checkpoint's meta.
 GRID_KEY = "token_grid"
 _LARGEST_SIDE = 1 << 20
 
@@ -19,25 +19,25 @@ Sides = tuple[int, int]
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """What is stored of an image, and what a model sees of that.
+    """The grid that is stored of an image, and the part that a model sees.
 
     Args:
-        stored: Rows and columns of tokens that an image has; None where nothing tells.
-        kept: Rows and columns after the centre crop, the stored ones without a crop; None where nothing tells.
+        stored: Rows and columns of an image's tokens; None if not known.
+        kept: Rows and columns after the centre crop, the stored ones without a crop; None if not known.
     """
 
     stored: Sides | None = None
     kept: Sides | None = None
 
     def record(self) -> dict[str, list[int] | None]:
-        """The plain form in which a checkpoint has it."""
+        """Return the plain form for a checkpoint."""
         return {name: None if sides is None else list(sides) for name, sides in vars(self).items()}
 
 
 def recorded_grid(meta: Any, source: Any) -> TokenGrid:
-    """What a checkpoint's meta tells of its training data; nothing known where it tells nothing.
+    """Read the grid of the training data from a checkpoint's meta; nothing known if it has none.
 
-    Files that were written before grids were recorded have that of the training store in `dataset_meta`.
+    Files written before grids were recorded have the training store's grid in `dataset_meta`.
 
     Args:
         meta: The checkpoint's meta.
@@ -58,7 +58,7 @@ def recorded_grid(meta: Any, source: Any) -> TokenGrid:
 
 
 def as_sides(value: Any, name: str) -> Sides | None:
-    """Rows and columns from what a file or a config has, or None as it is.
+    """Return rows and columns of a value in a file or a config, None as it is.
 
     Raises:
         ValueError: It is neither one positive number nor two.
@@ -72,7 +72,7 @@ def as_sides(value: Any, name: str) -> Sides | None:
 
 
 def grid_difference(trained: TokenGrid, given: TokenGrid) -> str | None:
-    """How what is given differs from what was trained on, where both are known; None if it does not.
+    """Say how a given grid differs from the one trained on, where both are known; None if it does not.
 
     Returns:
         A clause such as "it was trained on grids of 4 x 4 tokens and is given 8 x 8".
@@ -87,5 +87,5 @@ def grid_difference(trained: TokenGrid, given: TokenGrid) -> str | None:
 
 
 def by(sides: Sides) -> str:
-    """Rows and columns in words."""
+    """Write sides as `4 x 4`."""
     return f"{sides[0]} x {sides[1]}"

@@ -1,4 +1,4 @@
-"""Seeds of steps, on which every random draw of training depends and on nothing that was drawn before."""
+"""Seeds of steps: every random draw of training depends on them, and on nothing that was drawn before."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Transforms inside of transforms: finding all of them in a list of augmentations."""
+"""Find all transforms in a list of augmentations, also those inside of others."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,10 +6,10 @@ from mmcv.transforms import Compose
 
 
 def walk(transforms: Iterable) -> Iterator:
-    """All transforms, also those inside of composites, each composite before what it holds.
+    """Yield all transforms, each composite before its own.
 
     Args:
-        transforms: A `Compose` or other iterable of transforms. A composite offers its own as the list `children`.
+        transforms: A `Compose` or other iterable of transforms. A composite has its own in the list `children`.
     """
     for transform in transforms.transforms if isinstance(transforms, Compose) else transforms:
         if isinstance(transform, Compose):

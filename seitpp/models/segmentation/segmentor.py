@@ -142,7 +142,7 @@ class TokenSegmentor(EncoderDecoder):
             )
 
     def whole_inference(self, inputs: Tensor, batch_img_metas: Sequence[dict] | None = None) -> Tensor:
-        """Return logits (B, classes, h, w), float32, at the head's resolution; with `flip` averaged with the mirror's."""
+        """Return logits (B, classes, h, w), float32, at the head's resolution; with `flip` the mean of both views."""
         logits = self._forward(inputs).float()  # the 8 bits of bfloat16 are too few to interpolate and average
         if not self.test_cfg.get("flip"):
             return logits

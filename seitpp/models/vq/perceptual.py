@@ -13,7 +13,8 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from seitpp.io.checkpoint import check_state_dict, shorten, state_dict_of
+from seitpp.io.checkpoint import check_state_dict, state_dict_of
+from seitpp.io.text import shorten
 from seitpp.registry import MODELS
 
 # Mean and deviation of ImageNet's RGB values in [0, 1], with which mmpretrain's classifiers were trained.
