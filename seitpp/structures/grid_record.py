@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 
 # The entry of a checkpoint's meta.
 GRID_KEY = "token_grid"

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.io.text import shorten
 from seitpp.io.files import written_whole
 from seitpp.io.plain_objects import NotPlainError
+from seitpp.io.text import shorten
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import read_npy
 from seitpp.storage import StoreReader

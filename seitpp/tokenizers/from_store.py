@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from seitpp.io.untrusted import parsing, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import parsing
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.storage.numbering import CodeTable

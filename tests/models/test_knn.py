@@ -139,7 +139,9 @@ def test_other_errors_of_the_head(head: KNNHead) -> None:
         head.set_bank(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(ValueError, match="the bank has labels from 0 to 4, the head has 4 classes"):
         head.set_bank(torch.zeros(2, 2), torch.tensor([0, 4]))
-    with pytest.raises(ValueError, match=r"the encoder returns \(1, 17, 2\), and a bank .* set the backbone's out_type"):
+    with pytest.raises(
+        ValueError, match=r"the encoder returns \(1, 17, 2\), and a bank .* set the backbone's out_type"
+    ):
         head((torch.zeros(1, 17, 2),))
 
 
