@@ -340,13 +340,8 @@ class TokenRRC(BatchRandomResizedCrop):
     fraction of the work: both are the same linear map. Codes are embedded a few samples at a time, inside the crop.
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
-    (B, D, H, W); becomes embeddings (B, D, *size). Label maps in `gt_sem_seg` are cropped alike.
-
-    Args:
-        size: Height and width of the result, in tokens.
-        scale: Range of the crop's share of the grid's area.
-        ratio: Range of the crop's width / height.
-        per_sample: Whether each sample has its own box.
+    (B, D, H, W); becomes embeddings (B, D, *size). Label maps in `gt_sem_seg` are cropped alike. Options are those of
+    `BatchRandomResizedCrop`, with the size in tokens.
     """
 
     def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: CropBoxes) -> Tensor:
@@ -371,10 +366,9 @@ class BatchCenterCrop(_SizedCrop):
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> CropBoxes:
         """Return the centred box; raise `ValueError` if it does not fit."""
-        box = torch.zeros(batch_size, 4, dtype=torch.int64, device=device)
-        for column, value in enumerate(self._box(grid)):  # number by number: a copy to the device would wait for it
-            box[:, column] = value
-        return CropBoxes(box, grid)
+        # Number by number: a copy to the device would wait for it.
+        sides = [torch.full((batch_size,), side, device=device) for side in self._box(grid)]
+        return CropBoxes(torch.stack(sides, dim=1), grid)
 
     def _box(self, grid: Grid) -> tuple[int, int, int, int]:
         (rows, columns), (height, width) = grid, self.size

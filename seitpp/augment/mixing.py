@@ -95,9 +95,7 @@ class BatchMixup(MixingTransform):
     Codes are embedded first, since a mean of code indices means nothing. Label maps are refused.
 
     Args:
-        alpha: A sample's own share is drawn from Beta(alpha, alpha).
-        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
-        per_sample: Whether each sample has its own share, or the batch one.
+        alpha: As for `MixingTransform`; so are `partner` and `per_sample`.
         prob: Probability that a sample (or the batch) is mixed at all.
     """
 
@@ -143,9 +141,8 @@ class BatchCutMix(MixingTransform):
     what sticks out is cut off. Codes are pasted as they are, label maps position by position.
 
     Args:
-        alpha: The share of the area that stays, before cutting off, is drawn from Beta(alpha, alpha).
-        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
-        per_sample: Whether each sample has its own box, or the batch one.
+        alpha: The share of the area that stays, before cutting off, is drawn from Beta(alpha, alpha). `partner` and
+            `per_sample` are as for `MixingTransform`.
     """
 
     on_codes = True

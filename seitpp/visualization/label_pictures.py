@@ -14,12 +14,12 @@ _MIN_PIXELS = 192  # smaller pictures are enlarged, pixel by pixel
 
 
 def overlay(image: Tensor, labels: Tensor, palette: Sequence[Sequence[int]]) -> Tensor:
-    """Colours of classes over an image, which stays as it is where no class is given.
+    """Paint the colours of classes over an image, which stays as it is where no class is given.
 
     Args:
         image: (3, h, w), uint8.
         labels: Class indices (h, w); those beyond the palette, such as 255, mean none.
-        palette: A colour, RGB, a class.
+        palette: One colour, RGB, per class.
 
     Returns:
         (3, h, w), uint8.
@@ -32,7 +32,7 @@ def overlay(image: Tensor, labels: Tensor, palette: Sequence[Sequence[int]]) -> 
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """An image (C, H, W), uint8, with C of 1 or 3, as colours of another size, bilinear: (3, h, w)."""
+    """Resize an image (C, H, W), uint8, with C of 1 or 3, bilinearly, to colours (3, h, w)."""
     values = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False, antialias=True)
     return values[0].round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1)
 
@@ -44,13 +44,13 @@ def segmentation_picture(
     palette: Sequence[Sequence[int]],
     truth: Tensor | None = None,
 ) -> Image.Image:
-    """An image, the truth over it if there is one, and the prediction over it, side by side above the classes' names.
+    """Show an image, the truth over it if there is one, and the prediction over it, side by side above a legend.
 
     Args:
         image: (C, H, W), uint8, C of 1 or 3; brought to the size of the prediction.
         prediction: Class indices (h, w).
         classes: Names.
-        palette: A colour, RGB, a class.
+        palette: One colour, RGB, per class.
         truth: Class indices (h, w), 255 where there is none.
     """
     image = resized(image.cpu(), tuple(prediction.shape[-2:]))
@@ -64,7 +64,7 @@ def segmentation_picture(
     page = Image.new("RGB", (strip.shape[1], strip.shape[0] + _legend_height(entries, strip.shape[1])), "white")
     page.paste(Image.fromarray(strip))
     draw = ImageDraw.Draw(page)
-    for (left, top), (name, colour) in zip(_legend_places(entries, strip.shape[1]), entries, strict=True):
+    for (left, top), (name, colour) in zip(_legend_corners(entries, strip.shape[1]), entries, strict=True):
         top += strip.shape[0]
         draw.rectangle((left, top, left + _SWATCH, top + _SWATCH), fill=colour, outline="black")
         draw.text((left + _SWATCH + _GAP, top), name, "black", _font())
@@ -75,18 +75,18 @@ def _font() -> ImageFont.ImageFont:
     return ImageFont.load_default(_SWATCH)
 
 
-def _legend_places(entries: Sequence[tuple[str, tuple]], width: int) -> list[tuple[int, int]]:
-    """Left upper corners of entries that flow into lines of a width."""
-    places, left, top = [], _GAP, _GAP
+def _legend_corners(entries: Sequence[tuple[str, tuple]], width: int) -> list[tuple[int, int]]:
+    """Place entries in lines of a width, by their upper left corners."""
+    corners, left, top = [], _GAP, _GAP
     for name, _colour in entries:
         needed = _SWATCH + 3 * _GAP + round(_font().getlength(name))
         if left > _GAP and left + needed > width:
             left, top = _GAP, top + _LINE
-        places.append((left, top))
+        corners.append((left, top))
         left += needed
-    return places
+    return corners
 
 
 def _legend_height(entries: Sequence[tuple[str, tuple]], width: int) -> int:
-    places = _legend_places(entries, width)
-    return places[-1][1] + _LINE if places else 0
+    corners = _legend_corners(entries, width)
+    return corners[-1][1] + _LINE if corners else 0

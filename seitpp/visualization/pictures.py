@@ -1,4 +1,4 @@
-"""Pictures of what tokenizers and augmentations do, for people who would rather look than read."""
+"""Pictures of what tokenizers and augmentations do: reconstructions below originals, rows with labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ _PAGE_PIXELS = 1700  # panels stand in two columns up to this width
 
 
 def reconstruction_grid(images: Tensor, decoded: Tensor) -> Image.Image:
-    """Originals in a row above their reconstructions.
+    """Show originals in a row above their reconstructions.
 
     Args:
         images: (B, C, H, W), uint8, C of 1 or 3.
-        decoded: What came back, of the same shape and type.
+        decoded: Their reconstructions, of the same shape and type.
     """
     zoom = max(1, _MIN_PIXELS // images.shape[-1])
     tiles = torch.cat([images, decoded]).repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
@@ -54,7 +54,7 @@ class PicturePanel:
 
 
 def labelled_grid(panels: Sequence[PicturePanel], titles: bool = True) -> Image.Image:
-    """Panels with their titles above them and labels at the left, in two columns if the page is wide enough for them.
+    """Show panels with titles above and labels at the left, in two columns if the page is wide enough.
 
     Args:
         panels: What to show, of the same number of images.
@@ -92,7 +92,7 @@ def _panel(panel: PicturePanel, title: bool) -> Image.Image:
 
 
 def _strip(images: Tensor) -> Image.Image:
-    """Images beside each other, enlarged if they are small, a gap after each."""
+    """Put images beside each other, enlarged if they are small, with a gap after each."""
     zoom = -(-_MIN_PIXELS // images.shape[-1])  # rounded up
     tiles = images.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     padded = F.pad(tiles, (0, _GAP), value=255)  # (B, C, H, W + gap)
@@ -101,7 +101,7 @@ def _strip(images: Tensor) -> Image.Image:
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, pixels: int) -> str:
-    """Text with line breaks, so that no line of several words is wider than `pixels`."""
+    """Break text into lines, so that no line of several words is wider than `pixels`."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
@@ -113,7 +113,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, pixels: int) -> str:
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font that comes with matplotlib: the same picture on every machine."""
+    """Load a font that comes with matplotlib: the same picture on every machine."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
