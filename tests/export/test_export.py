@@ -24,7 +24,15 @@ from helpers.classifier import (
 )
 from seitpp.apis import load_classifier
 from seitpp.export import export, formats
-from seitpp.export.export import Exporter, Parity, encode_whole, export_classifier, in_range
+from seitpp.export.export import (
+    Exporter,
+    ImagesToLogits,
+    Parity,
+    TokensToLogits,
+    encode_whole,
+    export_classifier,
+    in_range,
+)
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import VQGAN, BlockDCT, Tokenizer, ViTVQGAN
 
@@ -166,7 +174,7 @@ def test_classifier_alone_as_onnx(tmp_path: Path) -> None:
 def test_decoder_stays_out_and_the_tokenizer_as_it_was(tmp_path: Path) -> None:
     trained = make_trained_classifier(tmp_path, small_vitvqgan(tmp_path))
     model = load_classifier(trained.config, trained.checkpoint)
-    module = Exporter(model, trained.tokenizer)._module()
+    module = ImagesToLogits(trained.tokenizer, TokensToLogits(model))
     assert not [name for name in module.state_dict() if ".decoder." in name]
     assert trained.tokenizer.can_decode and trained.tokenizer.decoder is not None
 
@@ -257,7 +265,7 @@ def test_tokenizer_of_another_codebook(kmeans: TrainedClassifier, tmp_path: Path
 def test_bfloat16_tokenizer(kmeans: TrainedClassifier, tmp_path: Path) -> None:
     trained = make_trained_classifier(tmp_path, small_vitvqgan(tmp_path))
     trained.tokenizer.precision = "bfloat16"
-    with pytest.raises(ValueError, match="the tokenizer computes in bfloat16, files in float32"):
+    with pytest.raises(ValueError, match="the tokenizer computes in bfloat16 and files in float32"):
         Exporter(load_classifier(trained.config, trained.checkpoint), trained.tokenizer).export(tmp_path / "out")
 
 
