@@ -53,7 +53,8 @@ class TokenAdaptAugment(Augmentation):
     `network_dtype`, the type that frozen networks run in.
 
     Args:
-        token_adapt: Options of `seitpp.TokenAdapt`, or the network itself, which is then frozen.
+        token_adapt: Options of `seitpp.TokenAdapt`, or the network itself, which is then frozen. The data give
+            `codebook_size`, `code_dim` and `grid`; where the options state these, the data must agree.
         checkpoint: Its weights: of a training run of it (tools/train.py), or the authors' after
             tools/convert_checkpoint.py. Needed unless `token_adapt` is a network.
         augments: Configs of transforms on the map, run in order.
@@ -82,8 +83,11 @@ class TokenAdaptAugment(Augmentation):
         self.precision = precision
         self._shared = _Shared(_frozen(token_adapt) if given else None)
 
-    def load(self) -> TokenAdapt:
+    def load(self, sizes: Mapping[str, Any] | None = None) -> TokenAdapt:
         """Return the network, read and checked at the first call.
+
+        Args:
+            sizes: `codebook_size`, `code_dim` and `grid` of the data, for what `token_adapt` does not state.
 
         Raises:
             FileNotFoundError: There is no file at `checkpoint`.
@@ -98,16 +102,21 @@ class TokenAdaptAugment(Augmentation):
             weights, codebook, trained = self._read(self.checkpoint)
             # Initial weights are drawn and overwritten; the training's draws must not depend on when that is.
             with torch.random.fork_rng(devices=[]):
-                network = MODELS.build(self.token_adapt)
+                network = MODELS.build({**(sizes or {}), **self.token_adapt})
             check_finite(weights, f"checkpoint {self.checkpoint}")
             try:
                 check_state_dict(weights, network.state_dict(), self.checkpoint)
             except ValueError as error:
-                raise ValueError(f"{error}. Set token_adapt to the sizes that it was trained with") from error
+                raise ValueError(
+                    f"{error}. Use one that was trained on tokens of this tokenizer, or set token_adapt to the sizes "
+                    "that it was trained with"
+                ) from error
             network.load_state_dict(weights)
             if difference := grid_difference(trained, TokenGrid(network.grid, network.out_grid)):
                 # Its weights fit any grid, and a config that states another one means it.
                 print_log(f"TokenAdapt {self.checkpoint} converts another grid here: {difference}.", "current")
+            if self._shared.compile_options is not None:
+                network.compile_transformers(self._shared.compile_options)
             self._shared.network = _frozen(network)
             self._shared.codebook_sha256 = None if codebook is None else sha256_of(codebook)
         return self._shared.network
@@ -153,8 +162,11 @@ class TokenAdaptAugment(Augmentation):
                 f"{where} holds tokens without a spatial grid: none of them stands for a part of the image, so "
                 "TokenAdapt has nothing to flip, crop or turn. Leave TokenAdaptAugment out, or use another tokenizer"
             )
-        network = self.load()
         channels, size, grid = (metadata.get(key) for key in ("channels", "codebook_size", "grid"))
+        code_dim = channels if codebook is None else codebook.shape[1]
+        known = {"codebook_size": size, "code_dim": code_dim, "grid": grid}
+        sizes = {key: value for key, value in known.items() if value is not None}
+        network = self.load(sizes if channels is None else {**sizes, "codebook_size": None})
         if grid is not None and tuple(grid) != network.grid:
             raise ValueError(
                 f"{where} holds grids of {_by(grid)} tokens, TokenAdapt converts {_by(network.grid)}; use one that was "
@@ -170,7 +182,6 @@ class TokenAdaptAugment(Augmentation):
                 f"{where} has {size} codes, TokenAdapt scores {network.codebook_size}; use one that was trained on "
                 "tokens of this tokenizer"
             )
-        code_dim = channels if codebook is None else codebook.shape[1]
         if code_dim is not None and code_dim != network.code_dim:
             raise ValueError(
                 f"{where} has {code_dim} values per token, TokenAdapt converts {network.code_dim}; use one that was "
@@ -193,7 +204,7 @@ class TokenAdaptAugment(Augmentation):
     def transform(self, results: dict) -> dict:
         """Convert, augment and reverse the batch; see the class for the keys."""
         inputs = results["inputs"]
-        network = self._network(inputs.device, self._dtype(results))
+        network = self._network(results)
         with torch.autocast(inputs.device.type, enabled=False):
             results["inputs"] = self._convert(network, inputs, results.get("codebook")).float()
             for child in self.children:
@@ -209,9 +220,20 @@ class TokenAdaptAugment(Augmentation):
         device = results["inputs"].device.type
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
 
-    def _network(self, device: torch.device, dtype: torch.dtype) -> TokenAdapt:
-        """Return the network on a device and in a type: cast whole, since autocast's casts cost as much as the sums."""
-        network, reduced = self.load(), self._shared.reduced
+    def load_for(self, inputs: Tensor, codebook: Tensor | None) -> TokenAdapt:
+        """Return the network, as `load`, for a batch of codes with their codebook or of embeddings."""
+        if codebook is None and not inputs.is_floating_point():
+            raise ValueError(
+                f"TokenAdapt converts embeddings, but the inputs are {inputs.dtype} codes and the batch has no "
+                "`codebook`; give the data preprocessor a codebook, or float inputs"
+            )
+        size, code_dim = (None, inputs.shape[1]) if codebook is None else codebook.shape
+        return self.load({"codebook_size": size, "code_dim": code_dim, "grid": tuple(inputs.shape[-2:])})
+
+    def _network(self, results: Mapping[str, Any]) -> TokenAdapt:
+        """Return the network on a batch's device and in its type: cast whole, since autocast costs as much as the sums."""
+        device, dtype = results["inputs"].device, self._dtype(results)
+        network, reduced = self.load_for(results["inputs"], results.get("codebook")), self._shared.reduced
         if next(network.parameters()).device != device:
             network.to(device)
             reduced.clear()
@@ -228,17 +250,13 @@ class TokenAdaptAugment(Augmentation):
         """Let the network, and copies of it in shorter types, be compiled; `options` are those of torch.compile."""
         self._shared.compile_options = options
         self._shared.reduced.clear()
-        self.load().compile_transformers(options)
+        if self._shared.network is not None:
+            self._shared.network.compile_transformers(options)
         return True
 
     def _convert(self, network: TokenAdapt, inputs: Tensor, codebook: Tensor | None) -> Tensor:
         if inputs.is_floating_point():
             return _in_pieces(network.convert, inputs, network.grid)
-        if codebook is None:
-            raise ValueError(
-                f"TokenAdapt converts embeddings, but the inputs are {inputs.dtype} codes and the batch has no "
-                "`codebook`; give the data preprocessor a codebook, or float inputs"
-            )
         tables = self._tables(network, codebook)
         if tables is None:
             return _in_pieces(lambda codes: network.convert(embed_codes(codes, codebook)), inputs, network.grid)

@@ -312,14 +312,23 @@ def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False
             weights = TOKENIZERS.build({**tokenizer, "checkpoint": None}).state_dict()
             tokenizer.checkpoint = str(save_state(weights, data_dir / "random-tokenizer.pth"))
         for number, augment in enumerate(augments):
-            weights = MODELS.build({"type": "seitpp.TokenAdapt", **augment.token_adapt}).state_dict()
-            augment.checkpoint = str(save_state(weights, data_dir / f"random-token_adapt-{number}.pth"))
+            network = MODELS.build({"type": "seitpp.TokenAdapt", **_sizes_of_tokens(cfg), **augment.token_adapt})
+            augment.checkpoint = str(save_state(network.state_dict(), data_dir / f"random-token_adapt-{number}.pth"))
         for number, part in enumerate(through_pixels):
             codebook = load_codebook(cfg.data_preprocessor.codebook)  # of the data, which it must have, too
             part.update(codebook_size=len(codebook), code_dim=codebook.shape[1])
             weights = TOKENIZERS.build({**part, "checkpoint": None}).state_dict()
             weights["codebook"] = torch.from_numpy(codebook)
             part.checkpoint = str(save_state(weights, data_dir / f"random-tokenizer-of-pixels-{number}.pth"))
+
+
+def _sizes_of_tokens(cfg: Config) -> dict[str, int | None]:
+    """Return what an augmentation learns of its data from the data: codes K and values of a token, D."""
+    preprocessor = cfg.data_preprocessor
+    if preprocessor.get("codebook") is None:
+        return {"codebook_size": None, "code_dim": preprocessor.channels}
+    codebook_size, code_dim = load_codebook(preprocessor.codebook).shape
+    return {"codebook_size": codebook_size, "code_dim": code_dim}
 
 
 def augments_named(cfg: Config, name: str) -> list[ConfigDict]:

@@ -260,7 +260,7 @@ def test_weights_trained_with_another_codebook_are_refused(tmp_path: Path) -> No
 
 def test_weights_of_other_sizes_are_refused(checkpoint: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"wrong shapes: .* \(16,\) where .*\(32,\), .*\. Set token_adapt to the sizes that"
+        ValueError, match=r"wrong shapes: .* \(16,\) where .*\(32,\), .* or set token_adapt to the sizes that"
     ):
         TokenAdaptAugment({**SIZES, "dims": 32}, checkpoint).load()
 
@@ -305,6 +305,33 @@ def test_data_that_fits_is_taken_and_the_weights_read(checkpoint: Path) -> None:
     augment.prepare(FACTS, "STORE", codebook, codebook_sha256(codebook))
     checkpoint.unlink()
     augment(batch())
+
+
+NETWORK = {key: value for key, value in SIZES.items() if key not in ("codebook_size", "code_dim", "grid")}
+
+
+def test_sizes_that_the_config_does_not_state_come_from_the_data(checkpoint: Path) -> None:
+    stated, results = TokenAdaptAugment(SIZES, checkpoint, [CROP]), batch()
+    expected = stated({**results})["inputs"]
+    prepared, unprepared = (TokenAdaptAugment(NETWORK, checkpoint, [CROP]) for _ in range(2))
+    prepared.prepare(FACTS, "STORE", results["codebook"])
+    for augment in (prepared, unprepared):  # training of other projects may not prepare
+        assert torch.equal(augment({**results})["inputs"], expected)
+        assert augment.load().grid == (GRID, GRID)
+
+
+def test_sizes_of_coefficients_come_from_the_data(tmp_path: Path) -> None:
+    path = save(tmp_path / "dct.pth", network(codebook_size=None))
+    augment, values = TokenAdaptAugment(NETWORK, path, [CROP]), torch.randn(5, D, GRID, GRID)
+    expected = TokenAdaptAugment({**SIZES, "codebook_size": None}, path, [CROP])({"inputs": values})["inputs"]
+    augment.prepare({**FACTS, "channels": D}, "STORE")
+    for one in (augment, TokenAdaptAugment(NETWORK, path, [CROP])):
+        assert torch.equal(one({"inputs": values})["inputs"], expected)
+
+
+def test_data_of_another_tokenizer_are_refused_where_no_size_is_stated(checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match=r"wrong shapes: .* Use one that was trained on tokens of this tokenizer"):
+        TokenAdaptAugment(NETWORK, checkpoint).prepare({**FACTS, "codebook_size": K + 1}, "STORE", torch.zeros(K + 1, D))
 
 
 @pytest.mark.parametrize(

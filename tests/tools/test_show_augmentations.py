@@ -156,7 +156,7 @@ def test_weights_of_other_sizes_than_the_config_s_are_refused(
 ) -> None:
     config.write_text(config.read_text().replace("'dims': 8", "'dims': 16"))
     assert main(store, "--config", config, "--token-adapt", checkpoint, "--out", tmp_path / "out") == 1
-    assert "Set token_adapt to the sizes that it was trained with" in capsys.readouterr().err
+    assert "set token_adapt to the sizes that it was trained with" in capsys.readouterr().err
 
 
 def test_config_and_checkpoint_that_are_none_are_refused(

@@ -190,11 +190,11 @@ class TokenSegmentor(EncoderDecoder):
         """Return the tokens of the mirrored images, made by TokenAdapt, in the form of `inputs`."""
         preprocessor = self.data_preprocessor
         if self._mirror is None:
-            self._mirror = self._build_mirror()
+            self._mirror = self._build_mirror(inputs)
         batch = self._mirror({"inputs": inputs, "codebook": preprocessor.codebook})
         return preprocessor.process({"inputs": batch["inputs"]}, training=False)["inputs"]
 
-    def _build_mirror(self) -> object:
+    def _build_mirror(self, inputs: Tensor) -> object:
         preprocessor, flip = self.data_preprocessor, self.test_cfg["flip"]
         if getattr(preprocessor, "codebook", None) is None:
             raise ValueError(
@@ -210,7 +210,7 @@ class TokenSegmentor(EncoderDecoder):
                 "as it was drawn), and the data preprocessor has no TokenAdapt that could mirror them. Leave flip out, "
                 "or set it to options of a TokenAdaptAugment: flip=dict(token_adapt=dict(...), checkpoint=...)"
             )
-        network = found[0].load()
+        network = found[0].load_for(inputs, preprocessor.codebook)
         if network.grid != network.out_grid:
             raise ValueError(
                 f"test_cfg.flip is set, but the data preprocessor's TokenAdapt crops {network.grid} tokens to "
