@@ -14,7 +14,7 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(grid_size=7, codebook_size=256), neck=dict(num_patches=49), head=dict(codebook_size=256))
-adapted = dict(_base_.adapted, augments=_base_.adapted.augments[:2])  # no mixing: it would have to be predicted
+adapted = dict(augments=_base_.geometry, **_base_.token_adapt_augment)
 data_preprocessor = dict(
     augments=[dict(type="seitpp.SplitBatch", share=0.5, first=[], second=[adapted])], with_data_samples=False
 )

@@ -13,6 +13,6 @@ are SeiT's own Token-RRC, so the leaf for them is the recipe without, ..._no-cro
 
 _base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
 
-augments = _base_.augments
-augments.insert(2, _base_.flip_and_affine[0])  # after the crop
-data_preprocessor = dict(augments=augments)
+data_preprocessor = dict(
+    augments=[_base_.token_eda, _base_.token_rrc, _base_.flip, _base_.emb_noise, _base_.token_cutmix]
+)

@@ -16,8 +16,7 @@ _base_ = [
 # Without stochastic depth, as DeiT's authors for small sets.
 model = dict(backbone=dict(drop_path_rate=0.0), head=dict(num_classes=_base_.num_classes))
 train_dataloader = dict(batch_size=96)
-augments = _base_.augments
-augments[0].synonyms = _base_.data_root + "synonyms.json"
-data_preprocessor = dict(augments=augments, output="embeddings")
+token_eda = dict(_base_.token_eda, synonyms=_base_.data_root + "synonyms.json")
+data_preprocessor = dict(augments=[token_eda, *_base_.on_embeddings], output="embeddings")
 # An epoch is a few steps.
 default_hooks = dict(checkpoint=dict(interval=50, save_best="accuracy/top1", rule="greater"))

@@ -8,6 +8,5 @@ What is read between its lines: ..._flip_8xb128-300e_in1k-tokens.py.
 
 _base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
 
-augments = _base_.augments
-augments[-1] = _base_.mixup_or_cutmix  # DeiT's, in the place of CutMix alone
-data_preprocessor = dict(augments=augments)
+# DeiT's Mixup or CutMix in the place of CutMix alone.
+data_preprocessor = dict(augments=[_base_.token_eda, _base_.token_rrc, _base_.emb_noise, _base_.mixup_or_cutmix])

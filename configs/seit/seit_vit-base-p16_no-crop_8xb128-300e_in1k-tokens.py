@@ -8,6 +8,5 @@ What is read between its lines: ..._flip_8xb128-300e_in1k-tokens.py.
 
 _base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
 
-augments = _base_.augments
-augments[1] = dict(type="seitpp.BatchCenterCrop", size=28)  # in the place of Token-RRC
-data_preprocessor = dict(augments=augments)
+centre_crop = dict(type="seitpp.BatchCenterCrop", size=28)  # in the place of Token-RRC
+data_preprocessor = dict(augments=[_base_.token_eda, centre_crop, _base_.emb_noise, _base_.token_cutmix])

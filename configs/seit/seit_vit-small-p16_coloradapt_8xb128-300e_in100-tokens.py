@@ -7,6 +7,5 @@ Expect: not run here. The paper: 78.3 % top-1.
 
 _base_ = "seit_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-augments = _base_.augments
-augments[2] = _base_.colour_change  # SeiT++'s, in the place of Emb-Noise
-data_preprocessor = dict(augments=augments)
+# SeiT++'s colour change in the place of Emb-Noise.
+data_preprocessor = dict(augments=[_base_.token_eda, _base_.token_rrc, _base_.colour_change, _base_.token_cutmix])

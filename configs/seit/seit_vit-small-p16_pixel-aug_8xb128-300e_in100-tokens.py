@@ -15,17 +15,11 @@ tokenizer was trained on, and the centre of its 32 x 32 codes to the network, as
 
 _base_ = "seit_vit-small-p16_tokenadapt_8xb128-300e_in100-tokens.py"
 
-augments = _base_.augments
-augments[1].second = [
-    dict(
-        type="seitpp.PixelAugment",
-        tokenizer=dict(type="seitpp.ViTVQGAN", arch="seit", checkpoint="checkpoints/seit_vitvqgan.pth"),
-        augments=[
-            *_base_.flip_and_affine,
-            dict(type="seitpp.BatchRandomResizedCrop", size=256, scale=(0.08, 1.0)),  # pixels
-            _base_.mixup_or_cutmix,
-        ],
-    ),
-    dict(type="seitpp.BatchCenterCrop", size=28),
-]
-data_preprocessor = dict(augments=augments)
+through_pixels = dict(
+    type="seitpp.PixelAugment",
+    tokenizer=dict(type="seitpp.ViTVQGAN", arch="seit", checkpoint="checkpoints/seit_vitvqgan.pth"),
+    augments=[*_base_.flip_and_affine, dict(_base_.crop_of_map, size=256), _base_.mixup_or_cutmix],  # of pixels
+)
+centre_crop = dict(type="seitpp.BatchCenterCrop", size=28)
+crop_or_pixels = dict(_base_.crop_or_token_adapt, second=[through_pixels, centre_crop])
+data_preprocessor = dict(augments=[_base_.token_eda, crop_or_pixels, _base_.emb_noise, _base_.cutmix_of_the_others])

@@ -7,6 +7,7 @@ Expect: not run here. The paper: 80.4 % top-1.
 
 _base_ = "../seitpp/seitpp_vit-small-p16_8xb128-300e_in100-tokens.py"
 
-augments = _base_.augments
-augments[2] = _base_.emb_noise  # SeiT's, in the place of Emb-Noise or ColorAdapt
-data_preprocessor = dict(augments=augments)
+# SeiT's Emb-Noise in the place of Emb-Noise or ColorAdapt.
+data_preprocessor = dict(
+    augments=[_base_.token_eda, _base_.crop_or_token_adapt, _base_.emb_noise, _base_.cutmix_of_the_others]
+)

@@ -14,7 +14,6 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-augments = _base_.augments
-augments[0].synonyms = _base_.data_root + "synonyms.json"
+token_eda = dict(_base_.token_eda, synonyms=_base_.data_root + "synonyms.json")
 model = dict(head=dict(num_classes=_base_.num_classes))
-data_preprocessor = dict(augments=augments, output="embeddings")
+data_preprocessor = dict(augments=[token_eda, *_base_.on_embeddings], output="embeddings")

@@ -12,15 +12,16 @@ from seitpp.storage.tokenizer_entry import known_distance
 
 # Share of the grid's side that a recipe with a crop keeps: 28 of 32.
 _KEPT = 7 / 8
+_CROPS = ("TokenRRC", "BatchRandomResizedCrop", "BatchCenterCrop")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def use_stores(config: Config, train: str | Path, val: str | Path | None = None) -> None:
     """Let a config of a recipe train and validate on other stores than it names.
 
-    Changes `config`: paths, codes K, values a code D or channels, grid and crop, classes, and with them the network's
-    patches and the sizes of crops and TokenAdapts among the augmentations. Synonyms are looked for beside the training
-    store, as `synonyms.json`. Options of the schedule stay.
+    Changes `config`: paths, codes K, values per code D or channels, grid and crop, classes, and with them the sizes of
+    crops among the augmentations. Synonyms are looked for beside the training store, as `synonyms.json`. Options of the
+    schedule stay.
 
     Args:
         config: A config whose data are `seitpp.TokenDataset`s.
@@ -69,7 +70,7 @@ def _use_paths(config: Config, train: str, val: str | None) -> None:
         dataset = (config.get(name) or {}).get("dataset")
         if dataset is None or store is None:
             continue
-        if str(dataset.type).split(".")[-1] != "TokenDataset":
+        if _kind(dataset) != "TokenDataset":
             raise ValueError(f"{name} reads a {dataset.type}; only seitpp.TokenDataset can be given another store")
         for key in ("codebook_size", "label_file"):
             dataset.pop(key, None)
@@ -80,11 +81,11 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
     backbone, preprocessor = config.model.backbone, config.data_preprocessor
     if reader.channels is not None:
         takes = "network embeds" if backbone.get("codebook_size") is not None else None
-        if any("synonyms" in part for part in dicts_in(preprocessor.get("augments"))):
+        if any(_kind(part) == "TokenEDA" for part in dicts_in(preprocessor.get("augments"))):
             takes = takes or "Token-EDA replaces"
         if takes is not None:
             raise ValueError(
-                f"{path} holds {reader.channels} integers a place and no codes, which this config's {takes}; "
+                f"{path} holds {reader.channels} integers per position and no codes, which this config's {takes}; "
                 "use a config for coefficients, such as configs/seit/seit_vit-small-p16_8xb128-300e_in100-dct.py"
             )
         preprocessor.update(codebook=None, channels=reader.channels)
@@ -113,23 +114,26 @@ def _set_classes(config: Config, count: int) -> None:
 
 def _fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, int], train: Path) -> None:
     for part in _without_maps(augments):
-        kind = str(part.get("type")).split(".")[-1]
-        if "size" in part:
-            part["size"] = crop
-        if isinstance(part.get("synonyms"), str):
-            part["synonyms"] = str(train.parent / "synonyms.json")
-        if kind == "PixelAugment":
+        kind = _kind(part)
+        if kind == "TokenEDA" and isinstance(part.synonyms, str):
+            part.synonyms = str(train.parent / "synonyms.json")
+        elif kind == "EmbNoise" and reader.codebook is None:
+            part.relative = True  # values of no known scale
+        elif kind == "PixelAugment":
             _fit_pixels(part, reader, train)
-        if reader.codebook is None and kind == "EmbNoise":
-            part["relative"] = True  # values of no known scale
-        if "token_adapt" not in part:
-            continue
-        values = reader.channels if reader.codebook is None else reader.codebook.shape[1]
-        codes = None if reader.codebook is None else reader.codebook_size
-        part["token_adapt"].update(codebook_size=codes, code_dim=values, grid=reader.grid, out_grid=crop)
-        for inner in dicts_in(part["augments"]):
-            if "size" in inner:  # in places of TokenAdapt's map, of which a token has 2 x 2
-                inner["size"] = (2 * crop[0], 2 * crop[1])
+        elif kind == "TokenAdaptAugment":
+            for size in ("codebook_size", "code_dim", "grid"):  # which it takes from the data
+                part.token_adapt.pop(size, None)
+            part.token_adapt.out_grid = crop
+            _fit_crops(part.augments, (2 * crop[0], 2 * crop[1]))  # of its map, in which a token has 2 x 2 positions
+        elif kind in _CROPS:
+            part.size = crop
+
+
+def _fit_crops(augments: Sequence[Any], size: tuple[int, int]) -> None:
+    for part in dicts_in(augments):
+        if _kind(part) in _CROPS:
+            part.size = size
 
 
 def _fit_pixels(part: ConfigDict, reader: StoreReader, train: Path) -> None:
@@ -140,19 +144,21 @@ def _fit_pixels(part: ConfigDict, reader: StoreReader, train: Path) -> None:
             f"{train} does not tell the size of the images that its tokens show, which PixelAugment crops to; use a "
             "store that tools/tokenize_images.py wrote, or a recipe without PixelAugment"
         )
-    part["tokenizer"] = str(train)
-    for inner in dicts_in(part["augments"]):
-        if "size" in inner:
-            inner["size"] = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    part.tokenizer = str(train)
+    _fit_crops(part.augments, tuple(size) if isinstance(size, (list, tuple)) else (size, size))
 
 
 def _without_maps(node: Any) -> Iterator[ConfigDict]:
-    """Every dict among augmentations, but for those that act on TokenAdapt's map or on pixels."""
+    """Yield every dict among augmentations, but for those that act on TokenAdapt's map or on pixels."""
     if isinstance(node, dict):
         yield node
-        node = [] if "token_adapt" in node or "tokenizer" in node else list(node.values())
+        node = [] if _kind(node) in ("TokenAdaptAugment", "PixelAugment") else list(node.values())
     for child in node if isinstance(node, (list, tuple)) else ():
         yield from _without_maps(child)
+
+
+def _kind(part: ConfigDict) -> str:
+    return str(part.get("type")).split(".")[-1]
 
 
 def _by(sides: Sequence[int]) -> str:

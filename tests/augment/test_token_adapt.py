@@ -331,7 +331,9 @@ def test_sizes_of_coefficients_come_from_the_data(tmp_path: Path) -> None:
 
 def test_data_of_another_tokenizer_are_refused_where_no_size_is_stated(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"wrong shapes: .* Use one that was trained on tokens of this tokenizer"):
-        TokenAdaptAugment(NETWORK, checkpoint).prepare({**FACTS, "codebook_size": K + 1}, "STORE", torch.zeros(K + 1, D))
+        TokenAdaptAugment(NETWORK, checkpoint).prepare(
+            {**FACTS, "codebook_size": K + 1}, "STORE", torch.zeros(K + 1, D)
+        )
 
 
 @pytest.mark.parametrize(

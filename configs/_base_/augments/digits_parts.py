@@ -8,9 +8,6 @@ token_adapt_augment = dict(
     type="seitpp.TokenAdaptAugment",
     token_adapt=dict(
         type="seitpp.TokenAdapt",
-        codebook_size=64,
-        code_dim=4,
-        grid=4,
         out_grid=4,
         dims=64,
         num_heads=4,
@@ -20,10 +17,9 @@ token_adapt_augment = dict(
     checkpoint="work_dirs/quickstart/tokenadapt/epoch_40.pth",
 )
 # Geometry alone, for MTM: what is mixed would have to be predicted.
-geometry = [
-    dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5),
-    dict(type="seitpp.BatchRandomResizedCrop", size=8, scale=(0.6, 1.0)),
-]
+affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
+crop_of_map = dict(type="seitpp.BatchRandomResizedCrop", size=8, scale=(0.6, 1.0))
+geometry = [affine, crop_of_map]
 rare_mixing = dict(
     type="seitpp.OneOf",
     transforms=[
@@ -33,6 +29,7 @@ rare_mixing = dict(
     probs=[0.1, 0.1],
 )
 adapted = dict(augments=[*geometry, rare_mixing], **token_adapt_augment)
+token_rrc = dict(type="seitpp.TokenRRC", size=4, scale=(0.6, 1.0))
 rare_cutmix = dict(
     type="seitpp.RandomApply",
     transforms=dict(type="seitpp.TokenCutMix", alpha=1.0, per_sample=False),

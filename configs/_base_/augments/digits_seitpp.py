@@ -2,8 +2,6 @@
 
 _base_ = "./digits_parts.py"
 
-augments = [
-    dict(type="seitpp.SplitBatch", share=0.5, first=[], second=[_base_.adapted]),
-    _base_.colour_change,
-    dict(type="seitpp.SplitBatch", by="same", first=[_base_.rare_cutmix], second=[]),
-]
+half_adapted = dict(type="seitpp.SplitBatch", share=0.5, first=[], second=[_base_.adapted])
+cutmix_of_the_others = dict(type="seitpp.SplitBatch", by="same", first=[_base_.rare_cutmix], second=[])
+augments = [half_adapted, _base_.colour_change, cutmix_of_the_others]

@@ -2,5 +2,4 @@
 
 _base_ = "./digits_seit.py"
 
-augments = _base_.augments
-augments[0]["size"] = 7
+augments = [dict(_base_.token_rrc, size=7), _base_.emb_noise, _base_.rare_cutmix]

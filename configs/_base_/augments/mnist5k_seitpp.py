@@ -2,8 +2,11 @@
 
 _base_ = "./digits_seitpp.py"
 
-augments = _base_.augments
-adapted = augments[0].second[0]
-adapted.token_adapt.update(codebook_size=256, code_dim=16, grid=7, out_grid=7)
-adapted.augments[1]["size"] = 14
-adapted.checkpoint = "work_dirs/tokenadapt_d64_1xb64-15e_mnist5k-28px/epoch_15.pth"
+geometry = [_base_.affine, dict(_base_.crop_of_map, size=14)]
+token_adapt_augment = dict(
+    _base_.token_adapt_augment,
+    token_adapt=dict(_base_.token_adapt_augment.token_adapt, out_grid=7),
+    checkpoint="work_dirs/tokenadapt_d64_1xb64-15e_mnist5k-28px/epoch_15.pth",
+)
+adapted = dict(augments=[*geometry, _base_.rare_mixing], **token_adapt_augment)
+augments = [dict(_base_.half_adapted, second=[adapted]), _base_.colour_change, _base_.cutmix_of_the_others]

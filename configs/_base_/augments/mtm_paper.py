@@ -7,12 +7,5 @@ The paper names no strengths: these are the release's.
 
 _base_ = "./parts.py"
 
-augments = [
-    dict(
-        augments=[
-            *_base_.flip_and_affine,
-            dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.2, 1.0)),
-        ],
-        **_base_.token_adapt_augment,
-    ),
-]
+crop_of_map = dict(_base_.crop_of_map, scale=(0.2, 1.0))
+augments = [dict(augments=[*_base_.flip_and_affine, crop_of_map], **_base_.token_adapt_augment)]

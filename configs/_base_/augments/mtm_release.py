@@ -7,19 +7,12 @@ TokenAdapt with flip, affine and crop. Nothing is mixed and no colour changes: t
 
 _base_ = "./parts.py"
 
+crop_of_map = dict(_base_.crop_of_map, scale=(0.2, 1.0))
 augments = [
     dict(
         type="seitpp.SplitBatch",
         share=0.5,
-        first=[dict(type="seitpp.TokenRRC", size=28, scale=(0.2, 1.0)), dict(type="seitpp.ToCodes")],
-        second=[
-            dict(
-                augments=[
-                    *_base_.flip_and_affine,
-                    dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.2, 1.0)),
-                ],
-                **_base_.token_adapt_augment,
-            ),
-        ],
-    )
+        first=[dict(_base_.token_rrc, scale=(0.2, 1.0)), dict(type="seitpp.ToCodes")],
+        second=[dict(augments=[*_base_.flip_and_affine, crop_of_map], **_base_.token_adapt_augment)],
+    ),
 ]

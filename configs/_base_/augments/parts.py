@@ -6,14 +6,15 @@
 # Trained by configs/tokenadapt/tokenadapt_d384_1xb128-1e_in1k-256px.py, or the authors', converted.
 token_adapt_augment = dict(
     type="seitpp.TokenAdaptAugment",
-    token_adapt=dict(type="seitpp.TokenAdapt", codebook_size=391, code_dim=32, grid=32, out_grid=28),
+    token_adapt=dict(type="seitpp.TokenAdapt", out_grid=28),
     checkpoint="work_dirs/tokenadapt_d384_1xb128-1e_in1k-256px/epoch_1.pth",
 )
 # Paper: flip and affine transformations, no strengths. Release: one draw per batch (crops have one per sample); the
 # affine parts come one after another, each interpolated by itself, each with probability 0.5, in half of the batches;
 # both shears are along x and to one side, from 0 to 15 degrees.
+flip = dict(type="seitpp.BatchRandomFlip", prob=0.5, per_sample=False)
 flip_and_affine = [
-    dict(type="seitpp.BatchRandomFlip", prob=0.5, per_sample=False),
+    flip,
     dict(
         type="seitpp.RandomApply",
         prob=0.5,
@@ -43,6 +44,10 @@ mixup_or_cutmix = dict(
     ],
     probs=[0.5, 0.5],
 )
+# What becomes of the samples that classifiers send through TokenAdapt; its map has two places per token and side.
+crop_of_map = dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0))
+adapted = dict(augments=[*flip_and_affine, crop_of_map, mixup_or_cutmix], **token_adapt_augment)
+token_rrc = dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))
 token_cutmix = dict(type="seitpp.TokenCutMix", alpha=1.0, per_sample=False)
 # Per sample one of: synonyms (0.25), a swap (0.25), nothing (0.5). The paper names no rates; these are the release's.
 token_eda = dict(

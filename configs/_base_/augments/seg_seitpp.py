@@ -10,9 +10,8 @@ _base_ = "./parts.py"
 
 augments = [
     dict(
-        type="seitpp.TokenAdaptAugment",
-        token_adapt=dict(type="seitpp.TokenAdapt", codebook_size=391, code_dim=32, grid=64, out_grid=64),
-        checkpoint=_base_.token_adapt_augment.checkpoint,
+        _base_.token_adapt_augment,
+        token_adapt=dict(type="seitpp.TokenAdapt", out_grid=64),
         augments=[
             dict(type="seitpp.BatchRandomFlip", prob=0.5),
             dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),

@@ -6,5 +6,5 @@ For a network that reads embeddings: output="embeddings" in the data preprocesso
 
 _base_ = "./parts.py"
 
-token_rrc = dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))
-augments = [_base_.token_eda, token_rrc, _base_.emb_noise, _base_.token_cutmix]
+on_embeddings = [_base_.token_rrc, _base_.emb_noise, _base_.token_cutmix]
+augments = [_base_.token_eda, *on_embeddings]

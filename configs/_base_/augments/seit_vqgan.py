@@ -2,5 +2,5 @@
 
 _base_ = "./seit.py"
 
-augments = _base_.augments
-augments[0].synonyms = "data/imagenet100-vqgan-tokens/synonyms.json"
+token_eda = dict(_base_.token_eda, synonyms="data/imagenet100-vqgan-tokens/synonyms.json")
+augments = [token_eda, *_base_.on_embeddings]

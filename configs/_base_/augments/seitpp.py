@@ -13,18 +13,10 @@ crop_or_token_adapt = dict(
     type="seitpp.SplitBatch",
     by="probability",
     share=0.5,
-    first=[dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))],
-    second=[
-        dict(
-            augments=[
-                *_base_.flip_and_affine,
-                dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0)),
-                _base_.mixup_or_cutmix,
-            ],
-            **_base_.token_adapt_augment,
-        ),
-    ],
+    first=[_base_.token_rrc],
+    second=[_base_.adapted],
 )
 # TokenAdapt's samples are mixed already.
 cutmix_of_the_others = dict(type="seitpp.SplitBatch", by="same", first=[_base_.token_cutmix], second=[])
-augments = [_base_.token_eda, crop_or_token_adapt, _base_.colour_change, cutmix_of_the_others]
+on_embeddings = [crop_or_token_adapt, _base_.colour_change, cutmix_of_the_others]
+augments = [_base_.token_eda, *on_embeddings]

@@ -2,7 +2,10 @@
 
 _base_ = "./seitpp.py"
 
-_base_.crop_or_token_adapt.second[0].token_adapt.update(codebook_size=None, code_dim=33)
-_base_.crop_or_token_adapt.second[0].checkpoint = "work_dirs/tokenadapt_d384_1xb128-1e_in1k-dct-256px/epoch_1.pth"
-_base_.colour_change.transforms[0].relative = True
-augments = [_base_.crop_or_token_adapt, _base_.colour_change, _base_.cutmix_of_the_others]
+adapted = dict(_base_.adapted, checkpoint="work_dirs/tokenadapt_d384_1xb128-1e_in1k-dct-256px/epoch_1.pth")
+emb_noise = dict(_base_.emb_noise, relative=True)
+augments = [
+    dict(_base_.crop_or_token_adapt, second=[adapted]),
+    dict(_base_.colour_change, transforms=[emb_noise, _base_.color_adapt]),
+    _base_.cutmix_of_the_others,
+]

@@ -13,15 +13,6 @@ augments = [
         type="seitpp.SplitBatch",
         share=0.5,
         first=[dict(type="seitpp.BatchCenterCrop", size=28), _base_.token_cutmix],
-        second=[
-            dict(
-                augments=[
-                    *_base_.flip_and_affine,
-                    dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0)),
-                    _base_.mixup_or_cutmix,
-                ],
-                **_base_.token_adapt_augment,
-            ),
-        ],
+        second=[_base_.adapted],
     ),
 ]
