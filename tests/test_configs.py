@@ -176,7 +176,6 @@ def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
         (MTM, "model.backbone.codebook_size", 391),
         (MTM, "model.backbone.code_dim", 32),
         (MTM, "model.backbone.token_drop_rate", 0.1),
-        (MTM, "model.neck.num_patches", 196),
         (MTM, "model.neck.decoder_embed_dims", 512),
         (MTM, "model.neck.num_layers", 4),
         (MTM, "model.neck.num_heads", 16),
@@ -375,7 +374,8 @@ def test_pipelines_take_whole_grids(name: str, output: str) -> None:
         if "synonyms" in part:
             part["synonyms"] = {code: [(code + step) % 391 for step in range(1, 6)] for code in range(391)}
         if "token_adapt" in part:
-            part.update(token_adapt=MODELS.build(part["token_adapt"]), checkpoint=None)
+            sizes = dict(codebook_size=391, code_dim=32, grid=32)  # those of the data
+            part.update(token_adapt=MODELS.build({**part["token_adapt"], **sizes}), checkpoint=None)
     preprocessor = TokenDataPreprocessor(torch.randn(391, 32), augments, output=output, num_classes=7)
     labels = {} if name.startswith("mtm_") and name != "mtm_finetune" else {"gt_label": torch.arange(5)}
     batch = {"inputs": torch.randint(391, (5, 32, 32)).to(torch.uint16), "sample_idx": torch.arange(5), **labels}

@@ -9,5 +9,4 @@ _base_ = "./mtm_vit-large-p16_8xb512-400e_in1k-tokens.py"
 
 model = dict(
     backbone=dict(arch=dict(embed_dims=1280, num_layers=32, num_heads=16, feedforward_channels=5120)),
-    neck=dict(embed_dims=1280),
 )

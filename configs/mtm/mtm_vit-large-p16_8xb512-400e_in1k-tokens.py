@@ -9,5 +9,4 @@ _base_ = ["./mtm_vit-base-p16_8xb512-400e_in1k-tokens.py", "../_base_/sharded_ru
 
 model = dict(
     backbone=dict(arch=dict(embed_dims=1024, num_layers=24, num_heads=16, feedforward_channels=4096), with_cp=True),
-    neck=dict(embed_dims=1024),
 )

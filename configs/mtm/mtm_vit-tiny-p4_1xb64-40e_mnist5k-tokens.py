@@ -13,7 +13,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(backbone=dict(grid_size=7, codebook_size=256), neck=dict(num_patches=49), head=dict(codebook_size=256))
+model = dict(backbone=dict(grid_size=7, codebook_size=256))
 adapted = dict(augments=_base_.geometry, **_base_.token_adapt_augment)
 data_preprocessor = dict(
     augments=[dict(type="seitpp.SplitBatch", share=0.5, first=[], second=[adapted])], with_data_samples=False

@@ -231,7 +231,7 @@ class TokenAdaptAugment(Augmentation):
         return self.load({"codebook_size": size, "code_dim": code_dim, "grid": tuple(inputs.shape[-2:])})
 
     def _network(self, results: Mapping[str, Any]) -> TokenAdapt:
-        """Return the network on a batch's device and in its type: cast whole, since autocast costs as much as the sums."""
+        """Return the network on a batch's device and in its type; cast whole, since autocast costs as much as sums."""
         device, dtype = results["inputs"].device, self._dtype(results)
         network, reduced = self.load_for(results["inputs"], results.get("codebook")), self._shared.reduced
         if next(network.parameters()).device != device:

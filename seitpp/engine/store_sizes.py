@@ -44,8 +44,8 @@ def use_stores(config: Config, train: str | Path, val: str | Path | None = None)
     preprocessor.crop_size = crop if cropped else None
     _set_codes(config, reader, str(train))
     backbone.grid_size = crop
-    if "num_patches" in config.model.get("neck", {}):
-        config.model.neck.num_patches = (crop[0] // patch) * (crop[1] // patch)
+    for part, size in (("neck", "num_patches"), ("head", "codebook_size")):  # which MTM takes from its backbone
+        config.model.get(part, {}).pop(size, None)
     if reader.classes is not None and "num_classes" in config.model.get("head", {}):
         _set_classes(config, len(reader.classes))
     _fit_augments(preprocessor.get("augments") or [], reader, crop, Path(train))
@@ -100,8 +100,6 @@ def _set_codes(config: Config, reader: StoreReader, path: str) -> None:
         backbone.code_dim = reader.codebook.shape[1]
     else:
         backbone.codebook_size = reader.codebook_size
-    if "codebook_size" in config.model.get("head", {}):
-        config.model.head.codebook_size = reader.codebook_size
 
 
 def _set_classes(config: Config, count: int) -> None:

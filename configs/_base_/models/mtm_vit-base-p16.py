@@ -18,8 +18,6 @@ model = dict(
     ),
     neck=dict(
         type="seitpp.MTMPretrainDecoder",
-        num_patches=196,
-        embed_dims=768,
         decoder_embed_dims=512,
         num_layers=4,
         num_heads=16,
@@ -29,10 +27,6 @@ model = dict(
     ),
     head=dict(
         type="seitpp.MTMPretrainHead",
-        codebook_size=391,
-        code_dim=32,
-        decoder_embed_dims=512,
-        patch_size=2,
         init_cfg=[dict(type="Xavier", layer="Linear", distribution="uniform")],
     ),
     mask_ratio=dict(mean=0.45, std=0.25, low=0.4, high=1.0),

@@ -9,6 +9,5 @@ model = dict(
         patch_size=1,
         codebook_size=64,
     ),
-    neck=dict(num_patches=16, embed_dims=64, decoder_embed_dims=64, num_layers=2, num_heads=4),
-    head=dict(codebook_size=64, decoder_embed_dims=64, patch_size=1),
+    neck=dict(decoder_embed_dims=64, num_layers=2, num_heads=4),
 )
