@@ -114,7 +114,7 @@ def test_coefficients_for_a_recipe_of_codes(load: Callable, tmp_path: Path) -> N
     store = make_store(tmp_path / "dct", channels=7)
     for name, part in ((MTM, "network embeds"), (SEITPP, "Token-EDA replaces")):
         with pytest.raises(
-            ValueError, match=rf"dct holds 7 integers per position and no codes, which .* {part}; use a config for coeff"
+            ValueError, match=rf"dct holds 7 integers per position and no codes, .* {part}; use a config for coeff"
         ):
             use_stores(load(name), store)
 
