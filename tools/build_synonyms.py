@@ -15,7 +15,7 @@ from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.storage import StoreReader
 from seitpp.storage.code_table import tokenizer_distance
-from seitpp.storage.synonyms import dump_synonyms
+from seitpp.storage.side_files import dump_synonyms
 from seitpp.tokenizers.codebook import load_codebook, nearest_neighbours
 
 

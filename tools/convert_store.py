@@ -104,7 +104,7 @@ def import_store(args: argparse.Namespace) -> None:
 
 
 def export_release(args: argparse.Namespace) -> None:
-    """Export the store `args.src` as release files, and say of each whether it equals the imported one."""
+    """Export the store `args.src` as release files, and say of each whether it holds what was imported."""
     reader = StoreReader(args.src)
     codebook_path = args.dst.parent / "codebook.ckpt"
     if reader.codebook is not None and codebook_path.exists():
@@ -112,12 +112,8 @@ def export_release(args: argparse.Namespace) -> None:
     with progress_bar("exporting") as progress:
         files = write_release(reader, args.dst, progress=progress)
     for file in files:
-        verdict = {True: "identical to the imported file", None: "written"}.get(file.same_file, "")
-        if file.same_file is False:
-            verdict = (
-                "same content as imported, but other gzip bytes" if file.same_content else "differs from the import"
-            )
-        print(f"{file.path}: {file.num_bytes} bytes, {verdict}")
+        verdict = {True: "same content as imported", False: "differs from the import", None: "written"}
+        print(f"{file.path}: {file.num_bytes} bytes, {verdict[file.same_content]}")
     if reader.codebook is not None:
         save_codebook(codebook_path, reader.codebook)
         print(f"{codebook_path}: {codebook_path.stat().st_size} bytes, written")

@@ -26,8 +26,8 @@ from seitpp.io.checkpoint import shorten
 from seitpp.io.files import check_other_file
 from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import StoreReader
-from seitpp.storage.format import HEADER_FILE
-from seitpp.storage.indices import check_indices
+from seitpp.storage.header import HEADER_FILE
+from seitpp.storage.reader import check_indices
 from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers import Tokenizer
 

@@ -19,7 +19,7 @@ from seitpp.images.decoding import MAX_PIXELS, UnreadableImageError, decoded_ima
 from seitpp.images.resizing import fit_image
 from seitpp.io.untrusted import read_file, shown
 from seitpp.storage import StoreReader
-from seitpp.storage.format import LABEL_MAPS, Progress
+from seitpp.storage.header import LABEL_MAPS, Progress
 
 IGNORE_INDEX = 255
 """Value of pixels that neither train nor count; mmseg's default. In maps of 16 bits 65535 means the same."""

@@ -25,9 +25,9 @@ from seitpp.ingest.records import (
 )
 from seitpp.ingest.worker import first_reasons, unreadable_error
 from seitpp.io.untrusted import parse_json, parse_json_object
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
 from seitpp.storage.label_files import label_file, pack_checksums
-from seitpp.storage.shard_file import open_shards
+from seitpp.storage.shard import open_shards
 
 _RUN_FILE = f"{STAGING}/run.json"
 _KEPT_RECORDS = "report/shards.json"
@@ -57,8 +57,8 @@ def refuse_foreign(out: str) -> None:
         FileExistsError: It does.
     """
     output = OutputFolder(out)
-    foreign = [name for name in output.names() if name not in (STAGING, *store_format.SIDE_FILES)]
-    if foreign and output.read(store_format.HEADER_FILE) is None and output.read(_RUN_FILE) is None:
+    foreign = [name for name in output.names() if name not in (STAGING, *store_header.SIDE_FILES)]
+    if foreign and output.read(store_header.HEADER_FILE) is None and output.read(_RUN_FILE) is None:
         raise FileExistsError(
             f"{out} exists and holds {foreign[0]!r}, but no store that was begun by this command; name an empty or new "
             "folder"
@@ -86,7 +86,7 @@ def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
     header = read_header(OutputFolder(out))
     for key, value in expected.items() if header is not None else ():
         found = header.get(key)
-        if key == "version" and found in store_format.READ_VERSIONS:
+        if key == "version" and found in store_header.READ_VERSIONS:
             continue  # goes on, or is found finished, as it would be in this version
         if key == "source" and isinstance(found, dict):
             found = {name: found.get(name) for name in value}
@@ -144,7 +144,7 @@ def num_left_out(header: dict[str, Any] | None) -> int:
 def _require_shards(output: OutputFolder) -> None:
     """Raise `ValueError` unless the shards of a finished store are there, in their sizes."""
     try:
-        open_shards(Path(output.path), store_format.read_header(Path(output.path)))
+        open_shards(Path(output.path), store_header.read_header(Path(output.path)))
     except ValueError as error:
         raise ValueError(
             f"{error}. The store was complete and has been damaged since: restore it, or delete {output.path} and run "
@@ -198,7 +198,7 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
             problems[number] = problem
     problems = {**label_map_problems(plan, output, records), **problems}
     for number, problem in problems.items():
-        warn(f"{problem}: it was damaged after it was written. {store_format.shard_name(number)} is made again")
+        warn(f"{problem}: it was damaged after it was written. {store_header.shard_name(number)} is made again")
     again = plan.job.retry_left_out or not plan.job.skip_unreadable
     left_out = (key for key, record in records.items() if again and record.unreadable)
     _make_again(plan, records, {*problems, *left_out})
@@ -212,13 +212,13 @@ def _make_again(plan: Plan, records: dict[int, ShardRecord], lacking: set[int]) 
     if not lacking:
         return
     # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
-    numbered = bool(output.names(store_format.LABEL_MAPS))
+    numbered = bool(output.names(store_header.LABEL_MAPS))
     kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
     _write_header(output, plan.settings.header(), _entries(kept), complete=False)
     if numbered:
         for number in records.keys() - lacking:
             output.remove(record_name(number))
-        output.remove_folder(store_format.LABEL_MAPS)
+        output.remove_folder(store_header.LABEL_MAPS)
     for number in lacking:  # last, since they lead here after a kill
         output.remove(record_name(number))
 
@@ -281,7 +281,7 @@ def read_header(output: OutputFolder) -> dict[str, Any] | None:
     Raises:
         NotAStoreError: It is no header of a token store.
     """
-    content, path = output.read(store_format.HEADER_FILE), f"{output.path}/{store_format.HEADER_FILE}"
+    content, path = output.read(store_header.HEADER_FILE), f"{output.path}/{store_header.HEADER_FILE}"
     if content is None:
         return None
     try:
@@ -289,9 +289,9 @@ def read_header(output: OutputFolder) -> dict[str, Any] | None:
     except ValueError as error:
         if output.read(_RUN_FILE) is not None:
             return None  # it is written anew from the records of the shards
-        raise store_format.NotAStoreError(str(error)) from error
-    if not isinstance(header, dict) or header.get("format") != store_format.FORMAT:
-        raise store_format.NotAStoreError(f"{path} belongs to something else than a token store")
+        raise store_header.NotAStoreError(str(error)) from error
+    if not isinstance(header, dict) or header.get("format") != store_header.FORMAT:
+        raise store_header.NotAStoreError(f"{path} belongs to something else than a token store")
     return header
 
 
@@ -316,7 +316,7 @@ def _compare_run(plan: Plan, header: dict[str, Any] | None) -> list[str]:
         ValueError: There is no header to compare with, and the run was begun with other settings.
     """
     output = plan.output
-    settings = store_format.sha256_hex(store_format.canonical_json(plan.settings.header()))
+    settings = store_header.sha256_hex(store_header.canonical_json(plan.settings.header()))
     now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
     content = output.read(_RUN_FILE)
     if content is None:
@@ -342,7 +342,7 @@ def _require_header(output: OutputFolder, header: dict[str, Any] | None) -> None
     """Raise `ValueError` where there is nothing to tell whether the shards so far are those of this run."""
     if header is None and any(name.endswith(".json") and name.startswith("shard-") for name in output.names(STAGING)):
         raise ValueError(
-            f"{output.path}/{store_format.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
+            f"{output.path}/{store_header.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
             f"there are those of this run; delete {output.path} and run the same command again"
         )
 
@@ -356,7 +356,7 @@ def _write_header(
 ) -> None:
     num_samples = sum(entry["num_samples"] for entry in entries)
     content = {**header, "num_samples": num_samples, "complete": complete, "shards": entries}
-    output.write(store_format.HEADER_FILE, store_format.header_bytes(content))
+    output.write(store_header.HEADER_FILE, store_header.header_bytes(content))
 
 
 def _number_label_maps(plan: Plan, records: dict[int, ShardRecord]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.worker import first_reasons, unreadable_error
 from seitpp.io.untrusted import parse_npy, parse_npz, whole_number
-from seitpp.storage.format import CODEBOOK_FILE, canonical_json
+from seitpp.storage.header import CODEBOOK_FILE, canonical_json
 
 _FITTED = f"{STAGING}/fitted_codebook.npz"
 

@@ -13,8 +13,8 @@ from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.io.command_line import error_line
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreSettings
-from seitpp.storage.format import smallest_label_dtype
-from seitpp.storage.writer import DEFAULT_SHARD_BYTES
+from seitpp.storage.header import smallest_label_dtype
+from seitpp.storage.settings import DEFAULT_SHARD_BYTES
 from seitpp.tokenizers.base import Tokenizer
 
 _MOST_SAMPLES = 4096

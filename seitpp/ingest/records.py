@@ -12,9 +12,9 @@ from typing import Any
 from seitpp.ingest.job import Plan, ShardPlan
 from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.io.untrusted import entry, parse_json_object, shown, whole_number
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
+from seitpp.storage.header import shard_entry
 from seitpp.storage.label_files import label_file
-from seitpp.storage.settings import shard_entry
 
 _NONE = type(None)
 _MOST_BYTES = 2**63
@@ -22,7 +22,7 @@ _MOST_BYTES = 2**63
 
 def record_name(number: int) -> str:
     """Return the file that says that a shard is finished."""
-    return f"{STAGING}/{store_format.shard_name(number).removesuffix('.bin')}.json"
+    return f"{STAGING}/{store_header.shard_name(number).removesuffix('.bin')}.json"
 
 
 def label_map_name(number: int) -> str:
@@ -50,7 +50,7 @@ class ShardRecord:
 
     def pack(self) -> bytes:
         """Return the bytes of its file."""
-        return store_format.header_bytes(asdict(self))
+        return store_header.header_bytes(asdict(self))
 
     @classmethod
     def parse(cls, content: bytes, source: str | Path, shard: ShardPlan, annotated: bool) -> "ShardRecord":
@@ -66,14 +66,14 @@ class ShardRecord:
             ValueError: It is damaged, or of another shard.
         """
         found = parse_json_object(content, source)
-        if found.get("header_sha256") not in (None, store_format.header_checksum(found)):  # older versions wrote none
+        if found.get("header_sha256") not in (None, store_header.header_checksum(found)):  # older versions wrote none
             raise ValueError(f"{source} does not match its checksum")
         unreadable = [_failure(one, shard, source) for one in entry(found, "unreadable", list, source)]
         num_images, num_read = shard.stop - shard.start, shard.stop - shard.start - len(unreadable)
         whole_number(found.get("num_images"), f"{source}: num_images", num_images, num_images)
         header_entry = entry(found, "entry", (dict, _NONE), source)
         num_samples = 0 if header_entry is None else header_entry.get("num_samples")
-        name = store_format.shard_name(shard.number)
+        name = store_header.shard_name(shard.number)
         if num_samples != num_read or (header_entry is not None and header_entry.get("file") != name):
             raise ValueError(f"{source}: entry is {shown(header_entry)}, expected {num_read} samples of its shard")
         checksums = entry(found, "label_maps", list if annotated else _NONE, source)
@@ -132,7 +132,7 @@ def label_map_problems(plan: Plan, output: OutputFolder, records: dict[int, Shar
         return {}
     problems: dict[int, str] = {}
     # A label map is put aside under its image's number, then moved to its sample's.
-    waiting, moved = set(output.names(f"{STAGING}/labels")), set(output.names(store_format.LABEL_MAPS))
+    waiting, moved = set(output.names(f"{STAGING}/labels")), set(output.names(store_header.LABEL_MAPS))
     sample = 0
     for number, record in records.items():
         for image, checksum in zip(record.readable(plan.shards[number]), record.label_maps or (), strict=True):

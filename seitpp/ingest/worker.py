@@ -22,8 +22,7 @@ from seitpp.ingest.output import STAGING
 from seitpp.ingest.records import ShardRecord, label_map_name, record_name
 from seitpp.io.untrusted import parse_json_object, parse_npz, parsing, whole_number
 from seitpp.storage.codecs import value_dtype
-from seitpp.storage.format import shard_name
-from seitpp.storage.settings import shard_entry
+from seitpp.storage.header import shard_entry, shard_name
 from seitpp.tokenizers.encoding import encode_pixels
 
 Progress = Callable[[int], None]

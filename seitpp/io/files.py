@@ -43,6 +43,12 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file so that it has, at any moment, its old content or all of the new; raises as `written_whole`."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def remove_unfinished(folder: str | Path, pattern: str = "*") -> None:
     """Remove what killed processes were writing into a folder by `written_whole`; nobody may be writing there now.
 

@@ -3,23 +3,19 @@
 Needs only numpy, zstandard and the standard library.
 """
 
-from seitpp.storage.bounds import conditional_bits
-from seitpp.storage.class_subset import select_classes
-from seitpp.storage.code_table import codes_in_use, match_rows, restore_store, subset_store
-from seitpp.storage.codec_names import CODECS, Codec, build_codec
-from seitpp.storage.codecs import BitPackedCodec, RawCodec, code_dtype
-from seitpp.storage.format import NotAStoreError
-from seitpp.storage.numbering import CodeTable
+from seitpp.storage.code_table import CodeTable, codes_in_use, match_rows
+from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, ZstdCodec, build_codec, code_dtype
+from seitpp.storage.header import NotAStoreError, shard_entry
 from seitpp.storage.reader import StoreReader
-from seitpp.storage.release_bytes import decode_release_bytes, encode_release_bytes
-from seitpp.storage.release_transfer import ExportedFile, ReleaseImport, import_release, write_release
-from seitpp.storage.seit_release import SeitRelease, is_release
-from seitpp.storage.settings import StoreSettings, shard_entry
+from seitpp.storage.release.escapes import decode_release_bytes, encode_release_bytes
+from seitpp.storage.release.reader import SeitRelease, is_release
+from seitpp.storage.release.transfer import ExportedFile, ReleaseImport, import_release, write_release
+from seitpp.storage.rewrite import copy_store, restore_store, rewrite_store, select_classes, subset_store
+from seitpp.storage.settings import DEFAULT_SHARD_BYTES, StoreSettings
+from seitpp.storage.side_files import load_synonyms
 from seitpp.storage.source import TokenSource, open_source
-from seitpp.storage.stats import StoreStats, store_stats
-from seitpp.storage.synonyms import load_synonyms
-from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_store
-from seitpp.storage.zstd_codec import ZstdCodec
+from seitpp.storage.stats import StoreStats, conditional_bits, store_stats
+from seitpp.storage.writer import StoreWriter
 
 __all__ = [
     "CODECS",
@@ -51,6 +47,7 @@ __all__ = [
     "match_rows",
     "open_source",
     "restore_store",
+    "rewrite_store",
     "select_classes",
     "shard_entry",
     "store_stats",

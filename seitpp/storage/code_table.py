@@ -1,28 +1,64 @@
-"""A store on the codes in use: renumbering to a subset of the codebook, and back.
+"""Which codes of a larger codebook the codes of a store stand for: finding such a table, and rebuilding one.
 
 The authors of SeiT went from the 8,192 codes of their tokenizer to the 391 that occur. `codes_in_use` finds such a
 table, `subset_store` and `restore_store` apply it, `match_rows` rebuilds it where only the two codebooks are left.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seitpp.storage import format as store_format
-from seitpp.storage.numbering import CodeTable, check_table
-from seitpp.storage.reader import StoreReader
-from seitpp.storage.source import TokenSource
+from seitpp.storage.codecs import check_codebook_size
+from seitpp.storage.header import Progress
 from seitpp.storage.tokenizer_entry import known_distance
-from seitpp.storage.writer import DEFAULT_SHARD_BYTES, StoreWriter, copy_samples
+
+if TYPE_CHECKING:
+    from seitpp.storage.source import TokenSource
 
 _MATCH_ROWS = 512
 _DISTANCES = ("cosine", "euclidean")
 
 
-def codes_in_use(source: TokenSource, min_count: int = 1, progress: store_format.Progress | None = None) -> np.ndarray:
-    """The codes that occur at least `min_count` times.
+@dataclass(frozen=True, eq=False)
+class CodeTable:
+    """Code i of a store is code `codes[i]` of a codebook with `codebook_size` rows.
+
+    Args:
+        codes: Original codes (K',) of any integer type, each once, in [0, codebook_size); kept as int32.
+        codebook_size: Number K of original codes.
+
+    Raises:
+        ValueError: The codes are not such a table; duplicates are named with their positions.
+    """
+
+    codes: np.ndarray
+    codebook_size: int
+
+    def __post_init__(self) -> None:
+        check_codebook_size(self.codebook_size)
+        object.__setattr__(self, "codes", check_table(self.codes, self.codebook_size))
+
+
+def check_table(table: Any, codebook_size: int) -> np.ndarray:
+    """Return the table as int32 (K',), or `ValueError` if it is not a list of different codes in [0, codebook_size)."""
+    codes = np.asarray(table)
+    if codes.ndim != 1 or not len(codes) or not np.issubdtype(codes.dtype, np.integer):
+        raise ValueError(f"code table is {codes.dtype} of shape {codes.shape}, expected integers (K',), at least one")
+    if (wrong := np.flatnonzero((codes < 0) | (codes >= codebook_size))).size:
+        raise ValueError(
+            f"code table: entry {wrong[0]} is code {codes[wrong[0]]}, expected codes in [0, {codebook_size})"
+        )
+    order = np.argsort(codes, kind="stable")
+    if (same := np.flatnonzero(codes[order][1:] == codes[order][:-1])).size:
+        first, second = order[same[0]], order[same[0] + 1]
+        raise ValueError(f"code table: entries {first} and {second} are both code {codes[first]}, expected each once")
+    return codes.astype(np.int32)
+
+
+def codes_in_use(source: "TokenSource", min_count: int = 1, progress: Progress | None = None) -> np.ndarray:
+    """Find the codes that occur at least `min_count` times.
 
     Args:
         source: A store or a release of plain codes.
@@ -35,7 +71,7 @@ def codes_in_use(source: TokenSource, min_count: int = 1, progress: store_format
     Raises:
         ValueError: The samples are no plain codes, or no code occurs so often.
     """
-    _check_plain(source)
+    check_plain(source)
     if min_count < 1:
         raise ValueError(f"min_count is {min_count}, expected at least 1")
     counts, done = np.zeros(source.codebook_size, np.int64), 0
@@ -49,128 +85,6 @@ def codes_in_use(source: TokenSource, min_count: int = 1, progress: store_format
     if not len(table):
         raise ValueError(f"no code occurs {min_count} times, the most frequent one occurs {counts.max()} times")
     return table.astype(np.int32)
-
-
-def subset_store(
-    reader: StoreReader,
-    path: str | Path,
-    table: np.ndarray,
-    *,
-    nearest: bool = False,
-    distance: str | None = None,
-    codec: str = "bitpacked",
-    shard_bytes: int = DEFAULT_SHARD_BYTES,
-    resume: bool = False,
-    progress: store_format.Progress | None = None,
-) -> None:
-    """Write a store whose code i is code `table[i]` of another one; the table is kept beside it.
-
-    Codebook and synonyms are cut down with the codes. If the store is a subset itself, the kept table leads to the
-    codes of the original all the same.
-
-    Args:
-        reader: The store to read, of plain codes.
-        path: Folder of the new store.
-        table: Codes to keep (K',), each once.
-        nearest: Replace codes outside the table by the nearest row among the kept ones; otherwise they are an error.
-        distance: `cosine` or `euclidean`, for `nearest`; by default that which the header states.
-        codec: Codec of the new store.
-        shard_bytes: Size that a new shard should not exceed.
-        resume: Continue an interrupted subset of the same store.
-        progress: Called with the number of samples done and their total.
-
-    Raises:
-        FileExistsError: `path` is not empty, and `resume` is not set.
-        ValueError: The table is no table of this store, a code lies outside it, or `nearest` lacks a codebook or a
-            distance.
-    """
-    _check_plain(reader)
-    table = check_table(table, reader.codebook_size)
-    source: dict[str, Any] = {**reader.header["source"], "copied_from": reader.content_hash}
-    if nearest:
-        if reader.codebook is None:
-            raise ValueError(f"{reader.path} has no codebook, so no code is near another one; leave out nearest")
-        distance = distance or tokenizer_distance(reader.header["tokenizer"], reader.path)
-        source["codes_replaced_by"] = {"nearest": distance}
-        lookup = nearest_lookup(reader.codebook, table, distance)
-    else:
-        lookup = np.full(reader.codebook_size, -1, np.int64)
-        lookup[table] = np.arange(len(table))
-
-    def renumber(tokens: np.ndarray, first_sample: int) -> np.ndarray:
-        codes = lookup[tokens]
-        if codes.size and codes.min() < 0:
-            sample, row, column = np.argwhere(codes < 0)[0]
-            raise ValueError(
-                f"{reader.path}: sample {first_sample + sample} holds code {tokens[sample, row, column]} at row {row}, "
-                f"column {column}, which is not in the table; make a table of all codes in use, or pass nearest=True "
-                "(--nearest)"
-            )
-        return codes
-
-    outer = reader.code_table
-    original = CodeTable(table, reader.codebook_size)
-    if outer is not None:
-        original = CodeTable(outer.codes[table], outer.codebook_size)
-    _write(
-        reader,
-        path,
-        renumber,
-        source,
-        codebook_size=len(table),
-        codebook=None if reader.codebook is None else reader.codebook[table],
-        synonyms=_renumbered_synonyms(reader.synonyms, {int(code): new for new, code in enumerate(table)}),
-        code_table=original,
-        codec=codec,
-        shard_bytes=shard_bytes,
-        resume=resume,
-        progress=progress,
-    )
-
-
-def restore_store(
-    reader: StoreReader,
-    path: str | Path,
-    codebook: np.ndarray | None = None,
-    *,
-    codec: str = "bitpacked",
-    shard_bytes: int = DEFAULT_SHARD_BYTES,
-    resume: bool = False,
-    progress: store_format.Progress | None = None,
-) -> None:
-    """Write a subset of `subset_store` with the original numbers of its codes.
-
-    Args:
-        reader: A store with a code table.
-        path: Folder of the new store.
-        codebook: All original code vectors (K, D); without them the new store has no codebook.
-        codec: Codec of the new store.
-        shard_bytes: Size that a new shard should not exceed.
-        resume: Continue an interrupted restoration of the same store.
-        progress: Called with the number of samples done and their total.
-
-    Raises:
-        FileExistsError: `path` is not empty, and `resume` is not set.
-        ValueError: The store has no code table, or the codebook is not the one that its rows were taken from.
-    """
-    table = reader.code_table
-    if table is None:
-        raise ValueError(f"{reader.path} has no code table, its codes are not numbers of a larger codebook")
-    if codebook is not None:
-        _check_codebook(reader, table, codebook)
-    _write(
-        reader,
-        path,
-        lambda tokens, _: table.codes[tokens],
-        {**reader.header["source"], "copied_from": reader.content_hash},
-        codebook_size=table.codebook_size,
-        codebook=codebook,
-        synonyms=_renumbered_synonyms(reader.synonyms, dict(enumerate(table.codes.tolist()))),
-        codec=codec,
-        shard_bytes=shard_bytes,
-        resume=resume,
-        progress=progress,
-    )
 
 
 def match_rows(subset_codebook: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -208,7 +122,7 @@ def match_rows(subset_codebook: np.ndarray, codebook: np.ndarray) -> tuple[np.nd
 
 
 def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np.ndarray:
-    """New code (K,) of every code: its own place in the table (K',), or that of the nearest row, ties to the lower.
+    """Return the new code (K,) of each: its own number in the table, or that of the nearest row, ties to the lower.
 
     Args:
         codebook: Vectors (K, D).
@@ -229,10 +143,10 @@ def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np
 
 
 def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
-    """The distance by which a tokenizer, as a header describes it, finds the nearest code.
+    """Return the distance by which a tokenizer, as a header describes it, finds the nearest code.
 
     Args:
-        tokenizer: Facts of a header, with `distance` or a `type` that has one distance only.
+        tokenizer: Its entry in a header, with `distance` or a `type` that has one distance only.
         path: The store, for messages.
 
     Raises:
@@ -240,40 +154,17 @@ def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
     """
     stated = known_distance(tokenizer)
     if stated not in _DISTANCES:
-        facts = {key: tokenizer[key] for key in ("name", "type", "distance") if key in tokenizer}
+        found = {key: tokenizer[key] for key in ("name", "type", "distance") if key in tokenizer}
         raise ValueError(
-            f"{path}: its header describes the tokenizer as {facts}, which does not say by which distance its codes "
+            f"{path}: its header describes the tokenizer as {found}, which does not say by which distance its codes "
             "were assigned; pass distance='cosine' or 'euclidean' (--distance {cosine,euclidean}). The codes of SeiT's "
             "release are cosine"
         )
     return stated
 
 
-def _write(
-    reader: StoreReader,
-    path: str | Path,
-    change: Callable[[np.ndarray, int], np.ndarray],
-    source: dict[str, Any],
-    *,
-    progress: store_format.Progress | None,
-    **options: Any,
-) -> None:
-    """Write the samples of a store, each changed, with its labels, tokenizer and classes."""
-    labels = reader.header["labels"]
-    with StoreWriter(
-        path,
-        grid=reader.grid,
-        tokenizer=reader.header["tokenizer"],
-        label_kind=labels["kind"],
-        label_dtype=labels["dtype"],
-        classes=reader.classes,
-        source=source,
-        **options,
-    ) as writer:
-        copy_samples(reader, writer, change, progress)
-
-
-def _check_plain(source: TokenSource) -> None:
+def check_plain(source: "TokenSource") -> None:
+    """Raise `ValueError` unless the samples are codes (H, W) of a codebook."""
     if source.channels is not None or source.minimum:
         raise ValueError(
             f"samples have shape {source.sample_shape} and values from {source.minimum}; only plain codes (H, W) from "
@@ -281,34 +172,8 @@ def _check_plain(source: TokenSource) -> None:
         )
 
 
-def _check_codebook(reader: StoreReader, table: CodeTable, codebook: np.ndarray) -> None:
-    """Raise `ValueError` unless the rows of the store are those of the codebook."""
-    if codebook.ndim != 2 or len(codebook) != table.codebook_size:
-        raise ValueError(
-            f"the codebook has shape {codebook.shape}, expected ({table.codebook_size}, D): {reader.path} was taken "
-            f"from {table.codebook_size} codes"
-        )
-    if reader.codebook is None:
-        return
-    taken = codebook[table.codes].astype(np.float32)
-    if taken.shape != reader.codebook.shape or (wrong := np.flatnonzero((taken != reader.codebook).any(axis=1))).size:
-        where = "" if taken.shape != reader.codebook.shape else f", first in code {table.codes[wrong[0]]}"
-        raise ValueError(f"the codebook is not the one that {reader.path} was taken from: its rows differ{where}")
-
-
-def _renumbered_synonyms(synonyms: dict[int, list[int]] | None, numbers: dict[int, int]) -> dict[int, list[int]] | None:
-    """Synonyms with the new numbers of their codes, without codes that have none."""
-    if synonyms is None:
-        return None
-    return {
-        numbers[code]: [numbers[other] for other in similar if other in numbers]
-        for code, similar in synonyms.items()
-        if code in numbers
-    }
-
-
 def _unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows (n, D) divided by their lengths, float64; rows of zeros stay."""
+    """Return rows (n, D) divided by their lengths, float64; rows of zeros stay."""
     rows = vectors.astype(np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)

@@ -1,45 +1,29 @@
-"""Codecs turn rows of codes into rows of bytes and back; a store names its codec in `header.json`.
+"""Codecs turn codes into rows of bytes and back; a store names its codec in `header.json`.
 
-A codec is a frozen value without state. Those of this file give every row the same size: `encode` takes codes (n, T)
-and gives bytes (n, row_bytes), `decode` is its inverse. The byte layouts are specified in `docs/storage_format.md`.
+A codec is a frozen value without state: `encode` takes codes (n, T) and gives bytes (n, R), `decode` is its inverse.
+Rows of `raw` and `bitpacked` are stored as they are, those of `zstd` are compressed one by one, see `frames.py`. The
+byte layouts are specified in `docs/storage_format.md`.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+
+from seitpp.io.untrusted import shown
 
 MAX_CODEBOOK_SIZE = 2**18
 # 64-bit words unpacked at a time: temporaries of 64 KiB stay in the cache, and the C library keeps the heap.
 _CHUNK_WORDS = 2**13
 
 
-class FixedWidthCodec(Protocol):
-    """A codec whose rows all have the same size."""
-
-    name: ClassVar[str]
-
-    @classmethod
-    def for_codebook(cls, codebook_size: int) -> "FixedWidthCodec":
-        """The codec with the parameters that fit codes in [0, codebook_size)."""
-
-    def row_bytes(self, num_codes: int) -> int:
-        """Bytes of one encoded row of `num_codes` codes."""
-
-    def encode(self, codes: np.ndarray) -> np.ndarray:
-        """Encode codes (n, T), already checked to be in range, into uint8 (n, row_bytes)."""
-
-    def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
-        """Decode uint8 (n, row_bytes) into codes (n, num_codes) of type `code_dtype`."""
-
-
 def code_dtype(codebook_size: int) -> np.dtype:
-    """The type in which codes are handed out: the smallest of uint8, uint16 and int32 that holds K - 1."""
+    """Return the type of the codes that a reader gives: the smallest of uint8, uint16 and int32 that holds K - 1."""
     return np.dtype(np.uint8 if codebook_size <= 2**8 else np.uint16 if codebook_size <= 2**16 else np.int32)
 
 
 def value_dtype(codebook_size: int, minimum: int) -> np.dtype:
-    """The type in which values in [minimum, minimum + codebook_size) are handed out.
+    """Return the type of the values in [minimum, minimum + codebook_size) that a reader gives.
 
     The smallest of uint8, uint16 and int32 that holds them, of int8, int16 and int32 if some are negative.
     """
@@ -50,7 +34,7 @@ def value_dtype(codebook_size: int, minimum: int) -> np.dtype:
 
 
 def samples_at_a_time(num_codes: int, most: int = 4096) -> int:
-    """Samples of `num_codes` codes to work on together: at most `most`, and 2^24 codes, which bounds the memory."""
+    """Return how many samples of `num_codes` codes to work on together: at most `most`, and 2^24 codes."""
     return max(1, min(most, 2**24 // num_codes))
 
 
@@ -74,8 +58,8 @@ class RawCodec:
     name: ClassVar[str] = "raw"
 
     @classmethod
-    def for_codebook(cls, codebook_size: int) -> "RawCodec":
-        """The codec with the smallest integer type that holds codes in [0, codebook_size)."""
+    def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "RawCodec":
+        """Return the codec with the smallest integer type that holds codes in [0, codebook_size)."""
         return cls("uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "uint32")
 
     @property
@@ -83,7 +67,7 @@ class RawCodec:
         return np.dtype(self.dtype).newbyteorder("<")
 
     def row_bytes(self, num_codes: int) -> int:
-        """Bytes of a row: 1, 2 or 4 for each code."""
+        """Return the bytes of a row: 1, 2 or 4 for each code."""
         return num_codes * self._stored.itemsize
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
@@ -111,12 +95,12 @@ class BitPackedCodec:
     name: ClassVar[str] = "bitpacked"
 
     @classmethod
-    def for_codebook(cls, codebook_size: int) -> "BitPackedCodec":
-        """The codec with the fewest bits that hold codes in [0, codebook_size)."""
+    def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "BitPackedCodec":
+        """Return the codec with the fewest bits that hold codes in [0, codebook_size)."""
         return cls(max(1, (codebook_size - 1).bit_length()))
 
     def row_bytes(self, num_codes: int) -> int:
-        """Bytes of a row: `num_codes * bits` bits, rounded up to whole bytes."""
+        """Return the bytes of a row: `num_codes * bits` bits, rounded up to whole bytes."""
         return (num_codes * self.bits + 7) // 8
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
@@ -182,3 +166,105 @@ def _spread(words: np.ndarray, spare: np.ndarray, target: np.ndarray, bits: int,
         np.bitwise_and(words, np.uint64(low), out=words)
         np.bitwise_or(words, spare, out=words if half_field > lane_bits else target)
         field_bits = half_field
+
+
+@dataclass(frozen=True)
+class ZstdCodec:
+    """The dense codec: codes become plain rows of one size, and each of these a Zstandard frame.
+
+    A plain row holds the low bytes of the codes, channel by channel, then their other bits packed: of the layouts that
+    were measured (fixed-width integers, byte planes, packed bits, this) it takes the fewest bytes, at about the same
+    speed, see docs/results.md.
+
+    Args:
+        bits: Width of a code, 1..18.
+        num_channels: Channels C of a sample, 1 for plain codes.
+    """
+
+    bits: int
+    num_channels: int = 1
+    name: ClassVar[str] = "zstd"
+
+    @classmethod
+    def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "ZstdCodec":
+        """Return the codec with the fewest bits that hold codes in [0, codebook_size)."""
+        return cls(max(1, (codebook_size - 1).bit_length()), num_channels)
+
+    def row_bytes(self, num_codes: int) -> int:
+        """Return 0: frames have lengths of their own."""
+        return 0
+
+    def plain_bytes(self, num_codes: int) -> int:
+        """Return the bytes of a row before compression."""
+        return num_codes + (self._high.row_bytes(num_codes) if self.bits > 8 else 0)
+
+    def encode(self, codes: np.ndarray) -> np.ndarray:
+        """Return plain rows, uint8 (n, plain_bytes), of codes (n, T)."""
+        by_channel = codes.reshape(len(codes), -1, self.num_channels).swapaxes(1, 2).reshape(codes.shape)
+        low = (by_channel & 255).astype(np.uint8)
+        return low if self.bits <= 8 else np.concatenate([low, self._high.encode(by_channel >> 8)], axis=1)
+
+    def decode(self, rows: np.ndarray, num_codes: int) -> np.ndarray:
+        """Return the codes (n, num_codes) of plain rows, of type uint8, uint16 or int32."""
+        if self.bits > 8:
+            high = rows[:, num_codes:]
+            if self.bits == 9:  # the codebooks of SeiT, and three times as fast
+                high = np.unpackbits(high, axis=1, count=num_codes, bitorder="little")
+            else:
+                high = self._high.decode(high, num_codes)
+            codes = high.astype(code_dtype(2**self.bits))
+            codes <<= 8
+            codes |= rows[:, :num_codes]
+        else:
+            codes = rows[:, :num_codes].copy()  # rows may be a buffer that nobody may write into
+        if self.num_channels > 1:
+            planes = codes.reshape(len(codes), self.num_channels, num_codes // self.num_channels)
+            codes = planes.swapaxes(1, 2).reshape(codes.shape)
+        return codes
+
+    @property
+    def _high(self) -> BitPackedCodec:
+        """How the bits beyond the low byte are packed."""
+        return BitPackedCodec(self.bits - 8)
+
+
+Codec = RawCodec | BitPackedCodec | ZstdCodec
+
+CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec, ZstdCodec)}
+_FORMER_CODECS = ("rans", "rans-context")
+
+
+def build_codec(name: str, codebook_size: int, channels: int | None = None) -> Codec:
+    """Return the codec called `name` for codes in [0, codebook_size), of samples with `channels` if there are any.
+
+    Raises:
+        ValueError: No codec has that name, or the codebook size is not one that a store can hold.
+    """
+    if not isinstance(name, str) or name not in CODECS:
+        raise ValueError(f"codec is {shown(name)}, expected one of {', '.join(sorted(CODECS))}")
+    return CODECS[name].for_codebook(check_codebook_size(codebook_size), channels or 1)
+
+
+def codec_to_header(codec: Codec) -> dict[str, Any]:
+    """Return the header entry of a codec: its name and parameters."""
+    parameters = asdict(codec)
+    parameters.pop("num_channels", None)  # an entry of its own
+    return {"name": codec.name, **parameters}
+
+
+def codec_from_header(entry: dict[str, Any], codebook_size: int, channels: int | None = None) -> Codec:
+    """Return the codec that a header entry describes, of samples with `channels` if there are any.
+
+    Raises:
+        ValueError: The codec is unknown or of an earlier format, or its parameters do not belong to `codebook_size`.
+    """
+    if entry.get("name") in _FORMER_CODECS:
+        raise ValueError(
+            f"codec is {shown(entry['name'])} of an earlier format, which is read no more: convert the store with the "
+            "release of seitpp that wrote it (0.1), there `python tools/convert_store.py STORE OUT --codec bitpacked`, "
+            "and use OUT"
+        )
+    codec = build_codec(entry.get("name", ""), codebook_size, channels)
+    if (expected := codec_to_header(codec)) != entry:
+        raise ValueError(f"codec is {shown(entry)}, expected {expected!r} for a codebook of {codebook_size}")
+    return codec

@@ -4,7 +4,6 @@ A decoder of images does not notice every flipped bit. What a header records of 
 checksum that each part of a PNG carries, find them. Pixels are the matter of `seitpp.images.label_maps`.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -13,16 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.untrusted import parsing, read_file, read_npy
-from seitpp.storage import format as store_format
+from seitpp.io.untrusted import parsing, read_file
+from seitpp.storage.header import LABEL_CHECKSUMS_FILE, LABEL_MAPS, sha256_hex
+from seitpp.storage.side_files import load_array, npy_bytes
 
-MAX_LABEL_MAP_BYTES = 2**30
+_MAX_LABEL_MAP_BYTES = 2**30
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def label_file(number: int) -> str:
-    """Name of a sample's label map within the store."""
-    return f"{store_format.LABEL_MAPS}/{number:08d}.png"
+    """Return the name of a sample's label map within the store."""
+    return f"{LABEL_MAPS}/{number:08d}.png"
 
 
 def check_png(content: bytes, source: str | Path) -> None:
@@ -41,83 +41,62 @@ def check_png(content: bytes, source: str | Path) -> None:
             at = end + 4
 
 
-def checked_label_file(store: Path, number: int, checksum: int | None) -> bytes:
-    """The bytes of a sample's label map.
+def read_label_file(store: Path, number: int, checksums: np.ndarray | None, *, sound: bool = False) -> bytes:
+    """Read the PNG of a sample's label map.
 
     Args:
         store: Folder of the store.
         number: Number of the sample.
-        checksum: CRC-32 that the store records of the file; None for a store that records none.
+        checksums: CRC-32 (N,) that the store records of the files; None for a store that records none.
+        sound: Compare it with the checksums within the PNG, too: for whatever is written anew from it.
 
     Raises:
         FileNotFoundError: It does not exist.
-        ValueError: It is another file than the store was made with.
+        ValueError: It is another file than the store was made with, or no whole PNG.
     """
     path = store / label_file(number)
-    content = read_file(path, "label map", at_most=MAX_LABEL_MAP_BYTES)
-    if checksum is not None and (found := zlib.crc32(content)) != checksum:
+    content = read_file(path, "label map", at_most=_MAX_LABEL_MAP_BYTES)
+    if checksums is not None and (found := zlib.crc32(content)) != checksums[number]:
         raise ValueError(
             f"{path} is not the label map that the store was made with: its CRC-32 is {found:08x}, expected "
-            f"{checksum:08x}. Copy or make the store again"
+            f"{checksums[number]:08x}. Copy or make the store again"
         )
+    if sound:
+        check_png(content, path)
     return content
 
 
-def sound_label_file(store: Path, number: int, checksum: int | None) -> bytes:
-    """`checked_label_file`, also compared with the checksums within the PNG: for what is written anew."""
-    content = checked_label_file(store, number, checksum)
-    check_png(content, store / label_file(number))
-    return content
-
-
-def label_file_problems(store: Path, num_samples: int, checksums: np.ndarray | None) -> Iterator[str | None]:
-    """For each label map what is wrong with it, naming its file; None for a sound one."""
+def label_file_problems(store: Path, num_samples: int, checksums: np.ndarray | None) -> Iterator[str]:
+    """Yield what is wrong with label maps, naming their files."""
     for number in range(num_samples):
         try:
-            sound_label_file(store, number, None if checksums is None else int(checksums[number]))
+            read_label_file(store, number, checksums, sound=True)
         except (ValueError, OSError) as error:
             yield str(error)
-        else:
-            yield None
 
 
 def found_checksums(store: Path, num_samples: int) -> np.ndarray | None:
-    """CRC-32 (N,), uint32, of the label maps that there are now; None unless every sample has one.
+    """Return the CRC-32 (N,), uint32, of the label maps that there are now; None unless every sample has one.
 
     Raises:
         ValueError: One is no whole PNG.
     """
     if not all((store / label_file(number)).is_file() for number in range(num_samples)):
         return None
-    files = (sound_label_file(store, number, None) for number in range(num_samples))
+    files = (read_label_file(store, number, None, sound=True) for number in range(num_samples))
     return np.fromiter(map(zlib.crc32, files), np.uint32, count=num_samples)
 
 
 def pack_checksums(checksums: np.ndarray) -> tuple[bytes, dict[str, Any]]:
-    """Content of `label_maps.npy` and its header entry, of checksums (N,)."""
+    """Return the content of `label_maps.npy` and its header entry, of checksums (N,)."""
     stored = np.ascontiguousarray(checksums, "<u4")
-    file = io.BytesIO()
-    np.save(file, stored, allow_pickle=False)
-    return file.getvalue(), {
-        "file": store_format.LABEL_CHECKSUMS_FILE,
-        "sha256": store_format.sha256_hex(stored),
-    }
+    return npy_bytes(stored), {"file": LABEL_CHECKSUMS_FILE, "sha256": sha256_hex(stored)}
 
 
 def load_checksums(store: Path, header: dict[str, Any]) -> np.ndarray | None:
-    """CRC-32 (N,) of the label maps as the store records them; None for stores that record none.
+    """Read the CRC-32 (N,) of the label maps that a store records; None for stores that record none.
 
     Raises:
-        FileNotFoundError: Their file is missing.
-        ValueError: Their file is damaged.
+        ValueError: Their file is missing or damaged.
     """
-    entry = header.get("label_maps")
-    if entry is None:
-        return None
-    path, num_samples = store / entry["file"], header["num_samples"]
-    found = read_npy(path, "file of label map checksums", at_most=4 * num_samples + 4096)
-    if found.dtype != np.uint32 or found.shape != (num_samples,):
-        raise ValueError(f"{path} holds {found.dtype} of shape {found.shape}, expected uint32 ({num_samples},)")
-    if store_format.sha256_hex(np.ascontiguousarray(found, "<u4")) != entry["sha256"]:
-        raise ValueError(f"{path}: SHA-256 of the checksums differs from the one in {store_format.HEADER_FILE}")
-    return found
+    return load_array(store, header, "label_maps", "<u4", (header["num_samples"],))

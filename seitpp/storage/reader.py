@@ -2,25 +2,36 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seitpp.io.stable_file import read_pieces
-from seitpp.storage import format as store_format
-from seitpp.storage.codecs import samples_at_a_time, value_dtype
-from seitpp.storage.frame_rows import read_frames
-from seitpp.storage.indices import check_indices
-from seitpp.storage.label_files import checked_label_file, label_file_problems, load_checksums, sound_label_file
-from seitpp.storage.numbering import CodeTable, load_code_table
-from seitpp.storage.shard import SHARD_HEADER
-from seitpp.storage.shard_file import open_shards
-from seitpp.storage.side_files import load_store_codebook, load_store_synonyms
-from seitpp.storage.synonyms import SynonymTable
+from seitpp.storage import header as store_header
+from seitpp.storage.codecs import ZstdCodec, samples_at_a_time, value_dtype
+from seitpp.storage.frames import read_frames
+from seitpp.storage.label_files import label_file_problems, load_checksums, read_label_file
+from seitpp.storage.settings import StoreSettings
+from seitpp.storage.shard import open_shards
+from seitpp.storage.side_files import load_code_table, load_codebook, load_store_synonyms
 from seitpp.storage.tokenizer_entry import tokenizer_options
-from seitpp.storage.zstd_codec import ZstdCodec
+
+
+def check_indices(indices: Any, num_samples: int) -> np.ndarray:
+    """Return sample indices as int64 (n,); raises `IndexError` for one outside [0, num_samples)."""
+    if isinstance(indices, slice):
+        return np.arange(*indices.indices(num_samples))
+    array = np.asarray(indices)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"indices are {array.dtype} of shape {array.shape}, expected a list of integers or a slice")
+    if array.min() < 0 or array.max() >= num_samples:
+        wrong = array[(array < 0) | (array >= num_samples)][0]
+        raise IndexError(f"index {wrong} is out of range for {num_samples} samples")
+    return array.astype(np.int64)
 
 
 class StoreReader:
@@ -34,6 +45,22 @@ class StoreReader:
         path: Folder of the store.
         allow_incomplete: Accept a store whose writer has not finished, and see its committed samples.
 
+    Attributes:
+        header: The parsed `header.json`.
+        grid: Rows and columns of a token map (H, W).
+        codebook_size: Number of codes K.
+        channels: Values per position C; None for plain codes.
+        minimum: Smallest value m: values are in [m, m + K).
+        sample_shape: Shape of a sample: (H, W), or (H, W, C) with channels.
+        dtype: Type of the values that are read: the smallest that holds them, signed if the minimum is negative.
+        codebook: Code vectors (K, D), float32, or None.
+        codebook_sha256: Checksum that identifies the codebook, or None.
+        synonyms: Similar codes of each code, best first, or None.
+        code_table: Which codes of a larger codebook the codes stand for, or None.
+        classes: Class names, or None.
+        label_map_checksums: CRC-32 (N,), uint32, of the files of label maps; None for other stores and those that
+            record none.
+
     Raises:
         NotAStoreError: There is no store at this path.
         ValueError: The store is damaged, incomplete or empty.
@@ -41,21 +68,30 @@ class StoreReader:
 
     def __init__(self, path: str | Path, *, allow_incomplete: bool = False) -> None:
         self.path = Path(path)
-        self._header = store_format.read_header(self.path)
-        if not self._header["complete"] and not allow_incomplete:
+        self.header = header = store_header.read_header(self.path)
+        if not header["complete"] and not allow_incomplete:
             raise ValueError(
                 f"{self.path} is incomplete: {len(self)} samples are committed. Run its writer again with resume=True "
                 "to finish it, or open it with allow_incomplete=True"
             )
         if not len(self):
             raise ValueError(f"{self.path} holds no samples")
-        self._shards = open_shards(self.path, self._header)
+        self.grid: tuple[int, int] = tuple(header["grid"])
+        self.codebook_size: int = header["codebook_size"]
+        self.channels: int | None = header.get("channels")
+        self.minimum: int = header.get("minimum", 0)
+        self.sample_shape = self.grid if self.channels is None else (*self.grid, self.channels)
+        self.dtype = value_dtype(self.codebook_size, self.minimum)
+        self.classes: list[str] | None = header["classes"]
+        self._num_codes = math.prod(self.sample_shape)
+        self._shards = open_shards(self.path, header)
         self._starts = np.cumsum([0, *map(len, self._shards)])  # int64 (S + 1,)
-        self._codebook = load_store_codebook(self.path, self._header)
-        self._synonyms = load_store_synonyms(self.path, self._header)
-        self._code_table = self._load_code_table()
+        self.codebook = load_codebook(self.path, header)
+        self.codebook_sha256: str | None = header["codebook"] and header["codebook"]["sha256"]
+        self.synonyms = load_store_synonyms(self.path, header)
+        self.code_table = load_code_table(self.path, header)
+        self.label_map_checksums = load_checksums(self.path, header)
         self._labels: np.ndarray | None = None  # as they are stored, a quarter of the memory
-        self._label_map_checksums = load_checksums(self.path, self._header)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_labels": None}
@@ -66,65 +102,24 @@ class StoreReader:
             shard.close()
 
     @property
-    def header(self) -> dict[str, Any]:
-        """The parsed `header.json`."""
-        return self._header
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of a token map."""
-        height, width = self._header["grid"]
-        return height, width
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of codes K."""
-        return self._header["codebook_size"]
-
-    @property
-    def channels(self) -> int | None:
-        """Values of a cell C; None for plain codes."""
-        return self._header.get("channels")
-
-    @property
-    def minimum(self) -> int:
-        """Smallest value m: values are in [m, m + K)."""
-        return self._header.get("minimum", 0)
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of a sample: (H, W), or (H, W, C) with channels."""
-        return store_format.sample_shape(self._header)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the values that are read: the smallest that holds them, signed if the minimum is negative."""
-        return value_dtype(self.codebook_size, self.minimum)
-
-    @property
-    def codebook(self) -> np.ndarray | None:
-        """Code vectors (K, D), float32."""
-        return self._codebook
-
-    @property
-    def codebook_sha256(self) -> str | None:
-        """Checksum that identifies the codebook."""
-        return self._header["codebook"] and self._header["codebook"]["sha256"]
-
-    @property
-    def synonyms(self) -> SynonymTable | None:
-        """Similar codes of each code, best first."""
-        return self._synonyms
-
-    @property
-    def code_table(self) -> CodeTable | None:
-        """Which codes of a larger codebook the codes stand for."""
-        return self._code_table
-
-    @property
-    def classes(self) -> list[str] | None:
-        """Class names."""
-        return self._header["classes"]
+    def settings(self) -> StoreSettings:
+        """What the store is, to write another one like it; with the default size of shards."""
+        header = self.header
+        return StoreSettings(
+            codebook_size=self.codebook_size,
+            grid=self.grid,
+            tokenizer=header["tokenizer"],
+            codebook=self.codebook,
+            codec=header["codec"]["name"],
+            label_kind=header["labels"]["kind"],
+            label_dtype=header["labels"]["dtype"],
+            classes=self.classes,
+            source=header["source"],
+            synonyms=self.synonyms,
+            channels=self.channels,
+            minimum=self.minimum,
+            code_table=self.code_table,
+        )
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -140,7 +135,7 @@ class StoreReader:
     @property
     def content_hash(self) -> str:
         """SHA-256 that is equal for stores with equal contents."""
-        return store_format.content_hash(self._header)
+        return store_header.content_hash(self.header)
 
     @property
     def section_bytes(self) -> dict[str, int]:
@@ -157,8 +152,8 @@ class StoreReader:
         labels = sum(layout.num_samples * layout.label_bytes for layout in layouts)
         checksums = 4 * len(self)
         shards = sum(layout.num_bytes for layout in layouts)
-        beside = [store_format.HEADER_FILE]
-        beside += [entry["file"] for key in store_format.SIDE_ENTRIES if (entry := self._header.get(key))]
+        beside = [store_header.HEADER_FILE]
+        beside += [entry["file"] for key in store_header.SIDE_ENTRIES if (entry := self.header.get(key))]
         other = shards - tokens - tables - index - labels - checksums
         other += sum((self.path / name).stat().st_size for name in beside)
         return {
@@ -176,10 +171,10 @@ class StoreReader:
         return sum(self.section_bytes.values())
 
     def __len__(self) -> int:
-        return self._header["num_samples"]
+        return self.header["num_samples"]
 
     def read(self, indices: Any) -> np.ndarray:
-        """Tokens of the given samples.
+        """Read the tokens of some samples.
 
         Args:
             indices: Integers in [0, N) in any order, with or without repetition, or a slice.
@@ -193,7 +188,7 @@ class StoreReader:
             ValueError: The indices are not integers, or the stored bytes hold a code that does not exist.
         """
         checked = check_indices(indices, len(self))
-        step = samples_at_a_time(math.prod(self.sample_shape))
+        step = samples_at_a_time(self._num_codes)
         if len(checked) <= step:
             return self._decode(checked)
         tokens = np.empty((len(checked), *self.sample_shape), self.dtype)
@@ -202,7 +197,7 @@ class StoreReader:
         return tokens
 
     def read_rows(self, indices: Any) -> np.ndarray:
-        """Rows (n, row_bytes), uint8, of some samples as they are stored, not checked.
+        """Read rows (n, row_bytes), uint8, of some samples as they are stored, not checked.
 
         Raises:
             ValueError: They are frames, which have lengths of their own.
@@ -210,12 +205,12 @@ class StoreReader:
         row_bytes = self._shards[0].layout.row_bytes
         if not row_bytes:
             raise ValueError(
-                f"{self.path}: rows of {self._header['codec']['name']} have no common size; read its tokens"
+                f"{self.path}: rows of {self.header['codec']['name']} have no common size; read its tokens"
             )
         return self._gather(check_indices(indices, len(self)), row_bytes)
 
-    def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
-        """Tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
+    def read_all(self, progress: store_header.Progress | None = None) -> np.ndarray:
+        """Read the tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
         tokens = np.empty((len(self), *self.sample_shape), self.dtype)
         done = 0
         for batch in self.iter_batches():
@@ -225,19 +220,22 @@ class StoreReader:
                 progress(done, len(self))
         return tokens
 
-    def iter_batches(self, *, sound: bool = False) -> Iterator[np.ndarray]:
-        """Tokens of all samples in order, up to some thousand at a time.
+    def iter_batches(self, indices: Sequence[int] | None = None, *, sound: bool = False) -> Iterator[np.ndarray]:
+        """Yield the tokens of samples, up to some thousand at a time.
 
         Args:
+            indices: Which samples, ascending; by default all.
             sound: Compare each shard with its hash first: for whatever is written anew from these tokens.
         """
-        step, checked = samples_at_a_time(math.prod(self.sample_shape)), 0
-        for start in range(0, len(self), step):
-            while sound and checked < min(start + step, len(self)):
-                checked = self.require_sound_shard(checked)
-            yield self.read(slice(start, start + step))
+        indices = range(len(self)) if indices is None else indices
+        step, checked = samples_at_a_time(self._num_codes), 0
+        for start in range(0, len(indices), step):
+            batch = np.asarray(indices[start : start + step])
+            while sound and (unchecked := batch[batch >= checked]).size:
+                checked = self.require_sound_shard(int(unchecked[0]))
+            yield self.read(batch)
 
-    def verify(self, progress: store_format.Progress | None = None) -> list[str]:
+    def verify(self, progress: store_header.Progress | None = None) -> list[str]:
         """Compare every stored byte with its checksum, every code with the codebook size, and label maps with theirs.
 
         Args:
@@ -264,18 +262,18 @@ class StoreReader:
             except (ValueError, OSError) as error:  # it changed after it was opened, or makes no sense
                 problems.append(str(error))
         problems += [line for line in self._label_problems() if line not in problems]
-        if self._header["labels"]["kind"] == "segmentation":
-            problems += filter(None, label_file_problems(self.path, len(self), self._label_map_checksums))
+        if self.header["labels"]["kind"] == "segmentation":
+            problems += label_file_problems(self.path, len(self), self.label_map_checksums)
         return problems
 
     def _tokenizer_problems(self) -> list[str]:
-        """A line if the header's tokenizer could not be built again, whatever the weights."""
-        tokenizer = self._header["tokenizer"]
+        """Return a line if the header's tokenizer could not be built again, whatever the weights."""
+        tokenizer = self.header["tokenizer"]
         try:
             if "type" in tokenizer:
                 tokenizer_options(tokenizer)
         except ValueError as error:
-            return [f"{self.path / store_format.HEADER_FILE}: {error}"]
+            return [f"{self.path / store_header.HEADER_FILE}: {error}"]
         return []
 
     def require_sound_shard(self, sample: int) -> int:
@@ -295,7 +293,7 @@ class StoreReader:
         return int(self._starts[number + 1])
 
     def _decode(self, indices: np.ndarray) -> np.ndarray:
-        """Checked samples (n, *sample_shape)."""
+        """Read checked samples (n, *sample_shape)."""
         codes, sound = self._codes(indices)
         if problems := self._decoding_problems(indices, codes, sound):
             raise ValueError(f"{problems[0]}; restore the shard, or make the store again")
@@ -311,26 +309,26 @@ class StoreReader:
             Codes (n, T), not checked against the codebook size, and whether each row could be decoded (n,); None if
             any bytes are codes.
         """
-        codec, num_codes = self._shards[0].codec, math.prod(self.sample_shape)
+        codec, num_codes = self._shards[0].codec, self._num_codes
         if isinstance(codec, ZstdCodec):
             numbers = np.searchsorted(self._starts, indices, side="right") - 1
             return read_frames(self._shards, numbers, indices - self._starts[numbers])  # type: ignore[arg-type]
         return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
-        """Encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""
+        """Read encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         begins = np.ones(len(indices), bool)
         begins[1:] = (indices[1:] != indices[:-1] + 1) | (shards[1:] != shards[:-1])
         first = np.flatnonzero(begins)
         lengths = (np.append(first[1:], len(indices)) - first) * row_bytes
         shards = shards[first]
-        offsets = (indices[first] - self._starts[shards]) * row_bytes + SHARD_HEADER.size
+        offsets = (indices[first] - self._starts[shards]) * row_bytes + self._shards[0].layout.tokens_offset
         content = read_pieces(self._shards, shards.tolist(), offsets.tolist(), lengths.tolist())
         return np.frombuffer(content, np.uint8).reshape(-1, row_bytes)
 
     def _decoding_problems(self, indices: np.ndarray, codes: np.ndarray, sound: np.ndarray | None) -> list[str]:
-        """A line for each of some decoded samples that is no row of the codec, or holds a code that does not exist."""
+        """Return a line for each decoded sample that is no row of the codec, or holds a code that does not exist."""
         codes = codes.view(f"u{codes.itemsize}")  # damaged 32-bit codes may be negative
         if (sound is None or sound.all()) and not (codes.size and codes.max() >= self.codebook_size):
             return []
@@ -349,8 +347,8 @@ class StoreReader:
         return lines
 
     def _undecodable(self, shard: int) -> list[str]:
-        """The lines of `_decoding_problems` for a whole shard."""
-        problems, step = [], samples_at_a_time(math.prod(self.sample_shape))
+        """Return the lines of `_decoding_problems` for a whole shard."""
+        problems, step = [], samples_at_a_time(self._num_codes)
         stop = int(self._starts[shard + 1])
         for start in range(int(self._starts[shard]), stop, step):
             indices = np.arange(start, min(start + step, stop))
@@ -358,7 +356,7 @@ class StoreReader:
         return problems
 
     def _load_labels(self) -> np.ndarray | None:
-        dtype, num_bytes = store_format.label_layout(self._header["labels"])
+        dtype, num_bytes = store_header.label_layout(self.header["labels"])
         if dtype is None:
             return None
         content = read_pieces(
@@ -376,20 +374,15 @@ class StoreReader:
         return stored
 
     def _label_problems(self) -> list[str]:
-        """A line if the labels cannot be those of the classes."""
+        """Return a line if the labels cannot be those of the classes."""
         try:
             self._load_labels()
         except (ValueError, OSError) as error:
             return [str(error)]
         return []
 
-    @property
-    def label_map_checksums(self) -> np.ndarray | None:
-        """CRC-32 (N,), uint32, of the files of label maps; None for other stores and those that record none."""
-        return self._label_map_checksums
-
     def read_label_map(self, sample: int, *, sound: bool = False) -> bytes:
-        """The PNG of a sample's label map, compared with the checksum that the store records, if it does.
+        """Read the PNG of a sample's label map, and compare it with the checksum that the store records, if it does.
 
         Args:
             sample: Number of the sample.
@@ -399,9 +392,4 @@ class StoreReader:
             FileNotFoundError: It does not exist.
             ValueError: It is another one than the store was made with.
         """
-        read, checksums = sound_label_file if sound else checked_label_file, self._label_map_checksums
-        return read(self.path, sample, None if checksums is None else int(checksums[sample]))
-
-    def _load_code_table(self) -> CodeTable | None:
-        entry = self._header.get("code_table")
-        return entry and load_code_table(self.path / entry["file"], entry, self.codebook_size)
+        return read_label_file(self.path, sample, self.label_map_checksums, sound=sound)

@@ -1,23 +1,31 @@
-"""One shard as bytes: where its sections lie, and making the whole of it from samples.
+"""One shard of a store: where its sections lie, making its bytes from samples, and reading it as a checked file.
 
 Every byte is specified in `docs/storage_format.md`.
 """
 
+import math
+import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from seitpp.storage.codec_names import Codec
-from seitpp.storage.codecs import samples_at_a_time
-from seitpp.storage.zstd_codec import ZstdCodec
+from seitpp.io.files import too_many_open
+from seitpp.io.stable_file import FileIdentity, StableFile, file_identity, open_regular
+from seitpp.storage.codecs import Codec, ZstdCodec, codec_from_header, samples_at_a_time
+from seitpp.storage.frames import MAX_DICTIONARY_BYTES, FrameReader, compress
+from seitpp.storage.header import HEADER_FILE, label_layout
 
 SHARD_MAGIC = b"SEITPPTS"
 SHARD_HEADER = struct.Struct("<8sIIQIIQQQQ")
 _FIXED_VERSION, _FRAME_VERSION = 1, 2  # shards of rows of one size are as they were in the first version
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class ShardLayout:
         return self.checksums_offset + 4 * self.num_samples
 
     def pack(self) -> bytes:
-        """The 64-byte header that opens the shard."""
+        """Return the 64-byte header that opens the shard."""
         return SHARD_HEADER.pack(
             SHARD_MAGIC,
             _FIXED_VERSION if self.row_bytes else _FRAME_VERSION,
@@ -87,12 +95,12 @@ class ShardLayout:
 
 
 def align(offset: int) -> int:
-    """The next multiple of 8: sections start there, so that every integer in them is aligned."""
+    """Return the next multiple of 8: sections start there, so that every integer in them is aligned."""
     return -(-offset // 8) * 8
 
 
 def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> bytes:
-    """All bytes of a shard.
+    """Return all bytes of a shard.
 
     Args:
         codec: How the rows are stored.
@@ -113,7 +121,7 @@ def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> 
 
 def _encode_frames(codec: ZstdCodec, codes: np.ndarray, label_bytes: np.ndarray) -> bytes:
     """`encode_samples` with a frame per row."""
-    dictionary, frames = codec.compress(codes)
+    dictionary, frames = compress(codec, codes)
     offsets = np.cumsum([0, *map(len, frames)])
     layout = ShardLayout(len(codes), 0, label_bytes.shape[1], int(offsets[-1]), len(dictionary), zlib.crc32(dictionary))
     content = bytearray(layout.num_bytes)
@@ -126,7 +134,7 @@ def _encode_frames(codec: ZstdCodec, codes: np.ndarray, label_bytes: np.ndarray)
 def _sealed(
     content: bytearray, layout: ShardLayout, rows: Iterable[bytes | np.ndarray], label_bytes: np.ndarray
 ) -> bytes:
-    """A shard whose rows are in place, with its header, labels and checksums."""
+    """Return a shard whose rows are in place, with its header, labels and checksums."""
     checksums = np.fromiter(sample_checksums(rows, label_bytes), "<u4", count=layout.num_samples)
     _place(content, 0, layout.pack())
     _place(content, layout.labels_offset, label_bytes.tobytes())
@@ -140,6 +148,176 @@ def _place(content: bytearray, offset: int, section: bytes | memoryview) -> None
 
 
 def sample_checksums(rows: Iterable[bytes | np.ndarray], label_bytes: np.ndarray) -> Iterable[int]:
-    """CRC-32 of each sample: its row followed by its label bytes, both uint8."""
+    """Yield the CRC-32 of each sample: its row followed by its label bytes, both uint8."""
     for row, label in zip(rows, label_bytes, strict=True):
         yield zlib.crc32(label, zlib.crc32(row))
+
+
+class ShardFile(StableFile):
+    """The samples of one shard by their positions in it; see `StableFile` for when it is open.
+
+    Args:
+        path: The file.
+        identity: What told it from other files when it was checked.
+        sha256: Hash of its content, by which an exact copy passes for it.
+        codec: How its rows are stored.
+        layout: Where its sections lie.
+        num_codes: Codes of a sample T.
+    """
+
+    def __init__(
+        self, path: Path, identity: FileIdentity, sha256: str, codec: Codec, layout: ShardLayout, num_codes: int
+    ) -> None:
+        super().__init__(path, identity, sha256)
+        self.codec = codec
+        self.layout = layout
+        self.num_codes = num_codes
+        self.frame_reader: FrameReader | None = None  # of a shard of frames, once it was needed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "frame_reader": None}
+
+    def __len__(self) -> int:
+        return self.layout.num_samples
+
+    def close(self) -> None:
+        """See `StableFile.close`."""
+        super().close()
+        self.frame_reader = None
+
+    def rows(self, start: int, stop: int) -> Iterable[np.ndarray]:
+        """Read the encoded rows of samples start..stop-1, uint8.
+
+        Raises:
+            ValueError: They are frames, and the row index is damaged.
+        """
+        if size := self.layout.row_bytes:
+            rows = self.section(self.layout.tokens_offset + start * size, (stop - start) * size)
+            return rows.reshape(stop - start, size)
+        bounds = self.section(self.layout.index_offset + 8 * start, 8 * (stop - start + 1)).view("<u8")
+        if bounds[-1] > self.layout.token_bytes or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(
+                f"{self.path}: the row index of samples {start} to {stop - 1} of the shard is damaged, its offsets do "
+                "not rise within the rows; restore the shard, or make the store again"
+            )
+        frames = self.section(self.layout.tokens_offset + int(bounds[0]), int(bounds[-1] - bounds[0]))
+        return (frames[low:high] for low, high in pairwise((bounds - bounds[0]).tolist()))
+
+    def label_bytes(self, start: int, stop: int) -> np.ndarray:
+        """Read the labels of samples start..stop-1 as they are stored, uint8 (stop - start, L)."""
+        size = self.layout.label_bytes
+        return self.section(self.layout.labels_offset + start * size, (stop - start) * size).reshape(stop - start, size)
+
+    def stored_checksums(self, start: int, stop: int) -> np.ndarray:
+        """Read the CRC-32 of samples start..stop-1 that the file has, uint32."""
+        return self.section(self.layout.checksums_offset + 4 * start, 4 * (stop - start)).view("<u4")
+
+    def damage(self, first_sample: int) -> list[str]:
+        """Return lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any.
+
+        Args:
+            first_sample: Number of the shard's first sample in the store.
+        """
+        lines = [
+            f"{self.path}: sample {first_sample + position} is damaged, CRC-32 is {found:08x}, expected {stored:08x}"
+            for position, (found, stored) in enumerate(self._checksums())
+            if found != stored
+        ]
+        return lines or [f"{self.path}: SHA-256 differs from header.json, though every sample matches its own CRC-32"]
+
+    def _checksums(self) -> Iterator[tuple[int, int]]:
+        """Yield the CRC-32 of every sample, as computed from its bytes and as stored."""
+        step = samples_at_a_time(self.num_codes)
+        for start in range(0, len(self), step):
+            part = start, min(start + step, len(self))
+            found = sample_checksums(self.rows(*part), self.label_bytes(*part))
+            yield from zip(found, self.stored_checksums(*part).tolist(), strict=True)
+
+    def section(self, offset: int, num_bytes: int) -> np.ndarray:
+        """Read a part of the file, uint8 (num_bytes,)."""
+        return np.frombuffer(self.read(offset, num_bytes), np.uint8)
+
+
+def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
+    """Open the shards of a store, after comparing size and header of each with `header.json`; contents are not read.
+
+    Raises:
+        ValueError: Names the shards that are missing, have the wrong size, or the wrong header.
+        OSError: Too many files are open.
+    """
+    num_codes = math.prod((*header["grid"], header.get("channels", 1)))
+    codec = codec_from_header(header["codec"], header["codebook_size"], header.get("channels"))
+    label_bytes = label_layout(header["labels"])[1]
+    shards, problems = [], []
+    for entry in header["shards"]:
+        path = folder / entry["file"]
+        try:
+            layout, identity = _checked_layout(path, entry, codec.row_bytes(num_codes), label_bytes)
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and too_many_open(error):
+                raise
+            problems.append(str(error))
+            continue
+        shards.append(ShardFile(path, identity, entry["sha256"], codec, layout, num_codes))
+    if problems:
+        more = f"; and {len(problems) - _MOST_NAMED} more" if len(problems) > _MOST_NAMED else ""
+        raise ValueError("; ".join(problems[:_MOST_NAMED]) + more)
+    return shards
+
+
+def _checked_layout(
+    path: Path, entry: dict[str, Any], row_bytes: int, label_bytes: int
+) -> tuple[ShardLayout, FileIdentity]:
+    """Read layout and identity of a shard; `ValueError` if size or header are not those that follow from `entry`."""
+    num_samples = entry["num_samples"]
+    try:
+        descriptor = open_regular(path, "shard")
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    identity = file_identity(descriptor.number)
+    layout = ShardLayout(num_samples, row_bytes, label_bytes, num_samples * row_bytes)
+    expected = layout.num_bytes if row_bytes else entry["num_bytes"]
+    if identity.num_bytes != expected or entry["num_bytes"] != expected:
+        raise ValueError(
+            f"{path} has {identity.num_bytes} bytes, expected {expected} for {num_samples} samples: truncated or "
+            "damaged"
+        )
+    found = os.pread(descriptor.number, SHARD_HEADER.size, 0)
+    if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
+        raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
+    if not row_bytes:
+        index_end = os.pread(descriptor.number, 16, SHARD_HEADER.size + 8 * num_samples)
+        layout = _layout_of_frames(path, found, index_end, num_samples, label_bytes)
+        if layout.num_bytes != identity.num_bytes:
+            raise ValueError(
+                f"{path} has {identity.num_bytes} bytes, but row index and dictionary ask for {layout.num_bytes}: "
+                "damaged"
+            )
+    try:
+        sealed = layout.pack()
+    except struct.error as error:  # a number that no shard header can hold
+        raise ValueError(f"{path}: a shard of {num_samples} samples is none that there can be ({error})") from error
+    if found != sealed:
+        raise ValueError(f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {HEADER_FILE}")
+    return layout, identity
+
+
+def _layout_of_frames(path: Path, start: bytes, index_end: bytes, num_samples: int, label_bytes: int) -> ShardLayout:
+    """Return the layout of a shard of frames, as the shard itself says.
+
+    Args:
+        path: The shard, for messages.
+        start: Its first 64 bytes.
+        index_end: The 16 bytes that hold the end of its row index and the length of its dictionary.
+        num_samples: Samples in it.
+        label_bytes: Bytes of a label.
+    """
+    if len(index_end) < 16:
+        raise ValueError(f"{path}: the row index ends early, expected {num_samples + 1} offsets")
+    token_bytes, dictionary_bytes = struct.unpack("<QQ", index_end)
+    if dictionary_bytes > MAX_DICTIONARY_BYTES:
+        raise ValueError(
+            f"{path}: the dictionary has {dictionary_bytes} bytes, expected at most {MAX_DICTIONARY_BYTES}"
+        )
+    dictionary_crc = SHARD_HEADER.unpack(start)[2]
+    return ShardLayout(num_samples, 0, label_bytes, token_bytes, dictionary_bytes, dictionary_crc)

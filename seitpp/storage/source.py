@@ -6,35 +6,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from seitpp.storage import format as store_format
+from seitpp.storage.header import Progress
 from seitpp.storage.reader import StoreReader
-from seitpp.storage.seit_release import SeitRelease, is_release
+from seitpp.storage.release.reader import SeitRelease, is_release
 
 
 class TokenSource(Protocol):
     """What a store and a release file have in common."""
 
-    @property
-    def grid(self) -> tuple[int, int]: ...
-    @property
-    def codebook_size(self) -> int: ...
-    @property
-    def channels(self) -> int | None: ...
-    @property
-    def minimum(self) -> int: ...
-    @property
-    def sample_shape(self) -> tuple[int, ...]: ...
-    @property
-    def codebook_sha256(self) -> str | None: ...
-    @property
-    def classes(self) -> list[str] | None: ...
+    grid: tuple[int, int]
+    codebook_size: int
+    channels: int | None
+    minimum: int
+    sample_shape: tuple[int, ...]
+    codebook_sha256: str | None
+    classes: list[str] | None
+
     @property
     def labels(self) -> np.ndarray | None: ...
     @property
     def section_bytes(self) -> dict[str, int]: ...
     def __len__(self) -> int: ...
     def read(self, indices: Any) -> np.ndarray: ...
-    def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray: ...
+    def read_all(self, progress: Progress | None = None) -> np.ndarray: ...
     def iter_batches(self) -> Iterator[np.ndarray]: ...
 
 

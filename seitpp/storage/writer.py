@@ -2,26 +2,20 @@
 
 import math
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from seitpp.io.files import write_whole
 from seitpp.io.locks import LOCK_FILE, FolderLock
-from seitpp.storage import format as store_format
-from seitpp.storage.codecs import code_dtype, samples_at_a_time
-from seitpp.storage.label_files import found_checksums, label_file, pack_checksums
-from seitpp.storage.numbering import CodeTable
-from seitpp.storage.settings import StoreSettings, shard_entry
-from seitpp.storage.shard_file import open_shards
+from seitpp.storage import header as store_header
+from seitpp.storage.codecs import code_dtype
+from seitpp.storage.label_files import found_checksums, pack_checksums
+from seitpp.storage.settings import StoreSettings
+from seitpp.storage.shard import open_shards
 
-if TYPE_CHECKING:
-    from seitpp.storage.reader import StoreReader
-
-DEFAULT_SHARD_BYTES = 64 * 2**20
 _OWN_NAMES = (
     r"(header\.json|shards\.jsonl|codebook\.npy|synonyms\.json|code_table\.npy|label_maps\.npy|shard-\d{5,}\.bin)"
 )
@@ -43,21 +37,9 @@ class StoreWriter:
 
     Args:
         path: Folder of the store. It must not exist or be empty, unless `resume` is set.
-        codebook_size: Number of codes K, 1..2**18; this and the following are those of `StoreSettings`.
-        grid: Rows and columns of a token map (H, W).
-        tokenizer: What made the tokens.
-        codebook: Code vectors (K, D).
-        codec: How rows are stored, one of `CODECS`.
-        label_kind: `class`, `none` or `segmentation`.
-        classes: Class names.
-        label_dtype: Stored type of class labels.
-        source: Where the samples come from.
-        synonyms: Similar codes for each code.
-        channels: C for samples (H, W, C).
-        minimum: Smallest value of a sample.
-        code_table: Which codes of a larger codebook the codes stand for.
-        shard_bytes: Size that a shard should not exceed.
+        settings: What the store is.
         resume: Continue after the last committed sample if the store was begun before with the same settings.
+        **options: Instead of `settings`, its fields by name.
 
     Raises:
         FileExistsError: The folder is not empty, and `resume` is not set.
@@ -68,49 +50,15 @@ class StoreWriter:
     """
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        codebook_size: int,
-        grid: tuple[int, int],
-        tokenizer: dict[str, Any],
-        codebook: np.ndarray | None = None,
-        codec: str = "bitpacked",
-        label_kind: str = "none",
-        classes: list[str] | None = None,
-        label_dtype: str | None = None,
-        source: dict[str, Any] | None = None,
-        synonyms: dict[int, list[int]] | None = None,
-        channels: int | None = None,
-        minimum: int = 0,
-        code_table: CodeTable | None = None,
-        shard_bytes: int = DEFAULT_SHARD_BYTES,
-        resume: bool = False,
+        self, path: str | Path, settings: StoreSettings | None = None, *, resume: bool = False, **options: Any
     ) -> None:
         self.path = Path(path)
-        options: dict[str, Any] = {
-            "codebook_size": codebook_size,
-            "grid": grid,
-            "tokenizer": tokenizer,
-            "codebook": codebook,
-            "codec": codec,
-            "label_kind": label_kind,
-            "classes": classes,
-            "label_dtype": label_dtype,
-            "source": source,
-            "synonyms": synonyms,
-            "channels": channels,
-            "minimum": minimum,
-            "code_table": code_table,
-        }
-        self.settings = StoreSettings(**options, samples_per_shard=1)
-        samples_per_shard = self.settings.samples_within(shard_bytes)
-        self.settings = replace(self.settings, samples_per_shard=samples_per_shard)
+        self.settings = StoreSettings(**options) if settings is None else settings
         header = self.settings.header()
         self._updates: dict[str, Any] = {}
-        num_codes = math.prod(self.settings.sample_shape)
-        self._codes = np.zeros((samples_per_shard, num_codes), code_dtype(codebook_size))
-        self._labels = np.zeros(samples_per_shard, store_format.label_layout(header["labels"])[0] or np.uint8)
+        num_samples, num_codes = header["samples_per_shard"], math.prod(self.settings.sample_shape)
+        self._codes = np.zeros((num_samples, num_codes), code_dtype(self.settings.codebook_size))
+        self._labels = np.zeros(num_samples, store_header.label_layout(header["labels"])[0] or np.uint8)
         self._fill = 0
         self._open = True
         self._check_folder(resume)  # before anything is written to a folder that is not ours
@@ -167,9 +115,9 @@ class StoreWriter:
             if self._fill == len(self._codes):
                 self._commit()
 
-    def update_source(self, facts: dict[str, Any]) -> None:
+    def update_source(self, entries: dict[str, Any]) -> None:
         """Add to the header's `source` what is known only at the end; written by `close`."""
-        self._updates.update(store_format.json_copy(facts, "source"))
+        self._updates.update(store_header.json_copy(entries, "source"))
 
     def close(self) -> None:
         """Commit the open shard and declare the store complete, with checksums of the label maps if all are there."""
@@ -200,35 +148,35 @@ class StoreWriter:
         """Write the collected samples as one shard, then list it."""
         labels = self._labels[: self._fill] if self.settings.label_kind == "class" else None
         content = self.settings.encode_checked(self._codes[: self._fill], labels)
-        name = store_format.shard_name(self._next_number)
-        store_format.atomic_write(self.path / name, [content])
-        shard = shard_entry(name, content, self._fill)
-        store_format.append_to_list(self.path, shard)
+        name = store_header.shard_name(self._next_number)
+        write_whole(self.path / name, content)
+        shard = store_header.shard_entry(name, content, self._fill)
+        store_header.append_to_list(self.path, shard)
         self._header["shards"].append(shard)
         self._header["num_samples"] += self._fill
         self._next_number += 1
         self._fill = 0
 
     def _label_maps(self) -> dict[str, Any]:
-        """The header's entry of the label maps that lie in the folder, whose checksums are written; often none."""
+        """Write the checksums of the label maps that lie in the folder, and return their header entry; often none."""
         if self.settings.label_kind != "segmentation":
             return {}
         checksums = found_checksums(self.path, self.num_committed)
         if checksums is None:
             return {}
         content, entry = pack_checksums(checksums)
-        store_format.atomic_write(self.path / entry["file"], [content])
+        write_whole(self.path / entry["file"], content)
         return {"label_maps": entry}
 
     def _write_header(self, **changes: Any) -> None:
         """Replace the header, which lists all shards then."""
         header = {**self._header, **changes}
-        store_format.write_header(self.path, header)
-        (self.path / store_format.SHARD_LIST_FILE).unlink(missing_ok=True)
+        store_header.write_header(self.path, header)
+        (self.path / store_header.SHARD_LIST_FILE).unlink(missing_ok=True)
         self._header = header
 
     def _check_folder(self, resume: bool) -> list[str]:
-        """Names in the folder; an error if it is not empty and holds anything but a store to continue."""
+        """Return the names in the folder; an error if it is not empty and holds anything but a store to continue."""
         present = sorted(path.name for path in self.path.iterdir()) if self.path.exists() else []
         present = [name for name in present if name != LOCK_FILE]
         if present and not resume:
@@ -238,8 +186,8 @@ class StoreWriter:
             )
         foreign = [name for name in present if not _OWN_FILES.fullmatch(name) or _SHARD.fullmatch(name)]
         # Killed before the first header: nothing was committed, provided that nothing foreign lies there.
-        if foreign and store_format.HEADER_FILE not in present:
-            raise store_format.NotAStoreError(
+        if foreign and store_header.HEADER_FILE not in present:
+            raise store_header.NotAStoreError(
                 f"{self.path} is not a token store: it has {foreign[0]!r}, no header.json"
             )
         return present
@@ -247,13 +195,13 @@ class StoreWriter:
     def _begin(self, settings: dict[str, Any], resume: bool) -> None:
         """Write the first header, or take over a store that was begun before."""
         present = self._check_folder(resume)
-        if store_format.HEADER_FILE in present:
+        if store_header.HEADER_FILE in present:
             self._resume(settings, present)
         else:
             for name in present:
                 (self.path / name).unlink()
             for name, content in self.settings.files().items():
-                store_format.atomic_write(self.path / name, [content])
+                write_whole(self.path / name, content)
             self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
         if not self.complete:
             self._write_header()
@@ -263,12 +211,12 @@ class StoreWriter:
 
     def _resume(self, settings: dict[str, Any], present: list[str]) -> None:
         """Take over a store that was begun with the same settings, and remove what a killed writer left."""
-        header = store_format.read_header(self.path)
+        header = store_header.read_header(self.path)
         for key in settings:
             if key == "version":  # a store of version 1 goes on as one of version 2
                 continue
             found, expected = header.get(key), settings[key]
-            if key == "source" and header["complete"]:  # facts added at the end may come on top
+            if key == "source" and header["complete"]:  # entries added at the end may come on top
                 found = {name: found.get(name) for name in expected}
             if found != expected:
                 raise ValueError(
@@ -287,99 +235,6 @@ class StoreWriter:
         self._header["version"] = settings["version"]
         listed = {shard["file"] for shard in header["shards"]}
         for name in present:
-            is_remains = _REMAINS.fullmatch(name) or (name == store_format.SHARD_LIST_FILE and header["complete"])
+            is_remains = _REMAINS.fullmatch(name) or (name == store_header.SHARD_LIST_FILE and header["complete"])
             if is_remains or (_SHARD.fullmatch(name) and name not in listed):
                 (self.path / name).unlink()
-
-
-def copy_store(
-    reader: "StoreReader",
-    path: str | Path,
-    *,
-    codec: str = "bitpacked",
-    shard_bytes: int = DEFAULT_SHARD_BYTES,
-    resume: bool = False,
-    progress: store_format.Progress | None = None,
-) -> None:
-    """Write the samples of a store into another one, with another codec or other shards.
-
-    The new header's `source` is that of the old one, and `copied_from`, the content hash of the old one.
-
-    Args:
-        reader: The store to read.
-        path: Folder of the new store.
-        codec: Codec of the new store.
-        shard_bytes: Size that a new shard should not exceed.
-        resume: Continue an interrupted copy of the same store.
-        progress: Called with the number of samples done and their total.
-
-    Raises:
-        FileExistsError: `path` is not empty, and `resume` is not set.
-        ValueError: The store in `path` was begun with other settings or from another store.
-    """
-    with StoreWriter(
-        path,
-        codebook_size=reader.codebook_size,
-        grid=reader.grid,
-        tokenizer=reader.header["tokenizer"],
-        codebook=reader.codebook,
-        codec=codec,
-        label_kind=reader.header["labels"]["kind"],
-        classes=reader.classes,
-        label_dtype=reader.header["labels"]["dtype"],
-        source={**reader.header["source"], "copied_from": reader.content_hash},
-        synonyms=reader.synonyms,
-        channels=reader.channels,
-        minimum=reader.minimum,
-        code_table=reader.code_table,
-        shard_bytes=shard_bytes,
-        resume=resume,
-    ) as writer:
-        copy_samples(reader, writer, None, progress)
-
-
-def copy_samples(
-    reader: "StoreReader",
-    writer: StoreWriter,
-    change: Callable[[np.ndarray, int], np.ndarray] | None = None,
-    progress: store_format.Progress | None = None,
-) -> None:
-    """Append all samples of a store that a writer does not have yet, with their labels and label maps.
-
-    Each shard is compared with its hash first: a copy would give damaged codes new checksums.
-
-    Args:
-        reader: The store to read.
-        writer: Where to append; its first samples are those of the reader.
-        change: Applied to tokens (n, *sample_shape) and the number of the first of these samples.
-        progress: Called with the number of samples done and their total.
-
-    Raises:
-        ValueError: A shard of the store is damaged.
-    """
-    labels, checked = reader.labels, writer.num_committed
-    step = samples_at_a_time(math.prod(reader.sample_shape))
-    for start in range(writer.num_committed, len(reader), step):
-        batch = slice(start, start + step)
-        while checked < min(start + step, len(reader)):
-            checked = reader.require_sound_shard(checked)
-        tokens = reader.read(batch)
-        writer.append(tokens if change is None else change(tokens, start), None if labels is None else labels[batch])
-        if progress is not None:
-            progress(writer.num_samples, len(reader))
-    if reader.header["labels"]["kind"] == "segmentation":
-        _copy_label_maps(reader, writer.path)
-
-
-def _copy_label_maps(reader: "StoreReader", target: Path) -> None:
-    """Copy label maps that match their checksums; a store that records none may lack some."""
-    for number in range(len(reader)):
-        try:
-            content = reader.read_label_map(number, sound=True)
-        except FileNotFoundError:
-            if reader.label_map_checksums is not None:
-                raise
-            continue
-        path = target / label_file(number)
-        if not path.is_file() or path.read_bytes() != content:
-            store_format.atomic_write(path, [content])

@@ -23,9 +23,9 @@ import numpy as np
 from seitpp.io.files import written_whole
 from seitpp.io.stable_file import file_identity
 from seitpp.io.untrusted import check_regular_file, parse_json, read_file, shown, whole_number
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
 from seitpp.storage.codecs import check_codebook_size
-from seitpp.storage.header_checks import MAX_CHANNELS, check_grid
+from seitpp.storage.header import MAX_CHANNELS, check_grid
 
 _HEADER = "pairs.json"
 _FORMAT, _VERSION = "seitpp token pairs", 1
@@ -60,7 +60,7 @@ class TokenPairWriter:
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
             with written_whole(self.path / _HEADER) as temporary:
-                temporary.write_bytes(store_format.header_bytes(header))
+                temporary.write_bytes(store_header.header_bytes(header))
         self.header = header
 
     def missing_parts(self, among: Iterable[int] | None = None) -> list[int]:
@@ -246,8 +246,8 @@ def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _header_hash(header: Mapping[str, Any], path: Path) -> np.ndarray:
     """Return the SHA-256 of a header and of a part's name as an array, (32,), uint8: parts are made of arrays."""
-    content = f"{store_format.header_checksum(dict(header))} {path.name}".encode()
-    return np.frombuffer(bytes.fromhex(store_format.sha256_hex(content)), np.uint8)
+    content = f"{store_header.header_checksum(dict(header))} {path.name}".encode()
+    return np.frombuffer(bytes.fromhex(store_header.sha256_hex(content)), np.uint8)
 
 
 def _check_tokens(name: str, tokens: np.ndarray, header: Mapping[str, Any]) -> None:
@@ -276,7 +276,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != _FORMAT or header.get("version") != _VERSION:
         raise ValueError(f"{path} is no header of {_FORMAT}, version {_VERSION}")
     found = header.pop("header_sha256", None)  # older versions wrote none
-    if found is not None and found != store_format.header_checksum(header):
+    if found is not None and found != store_header.header_checksum(header):
         raise ValueError(
             f"{path}: header_sha256 does not match, the header was damaged or edited by hand; restore it, or make the "
             "pairs again in another folder (tools/make_token_pairs.py)"

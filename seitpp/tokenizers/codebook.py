@@ -20,7 +20,7 @@ from seitpp.io.text import shorten
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import read_npy
 from seitpp.storage import StoreReader
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
 from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
 
 CodeSubset = str | Path | Sequence[int] | np.ndarray | Tensor
@@ -37,7 +37,7 @@ _NEIGHBOUR_SCORES = 1 << 22
 def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
     """Return the SHA-256 (hex) of the rows as C-ordered little-endian float32, which stores record."""
     array = codebook.detach().cpu().numpy() if isinstance(codebook, Tensor) else codebook
-    return store_format.codebook_sha256(array)
+    return store_header.codebook_sha256(array)
 
 
 def load_codebook(path: str | Path) -> np.ndarray:

@@ -13,7 +13,7 @@ from seitpp.io.text import shown
 from seitpp.io.untrusted import parsing
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
-from seitpp.storage.numbering import CodeTable
+from seitpp.storage.code_table import CodeTable
 from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seitpp.images.resizing import ResizeRule
 from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
-from seitpp.storage.numbering import CodeTable
+from seitpp.storage.code_table import CodeTable
 from seitpp.tokenizers.base import ResizeMode, Tokenizer, as_size
 from seitpp.tokenizers.codebook import NEAREST_CODES, CodeSubset, check_code_subset, read_code_subset
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity

@@ -28,7 +28,7 @@ from seitpp.datasets import (
 from seitpp.engine.config_changes import fit_loaders
 from seitpp.models import TokenDataPreprocessor
 from seitpp.storage import CODECS, StoreReader, StoreWriter, copy_store
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
 from seitpp.storage.codecs import BitPackedCodec
 from seitpp.token_pairs import TokenPairDataset
 
@@ -300,8 +300,8 @@ def test_codes_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     """A store whose hashes are right and whose codes are not: a GPU would end the process at the first of them."""
     with StoreWriter(tmp_path / "store", codebook_size=8, grid=(2, 2), tokenizer={}) as writer:
         writer.append(np.full((3, 2, 2), 7))
-    header = store_format.read_header(tmp_path / "store")
-    store_format.write_header(tmp_path / "store", {**header, "codebook_size": 5})
+    header = store_header.read_header(tmp_path / "store")
+    store_header.write_header(tmp_path / "store", {**header, "codebook_size": 5})
     with pytest.raises(ValueError, match="sample 0 holds code 7, expected codes below 5"):
         TokenDataset(str(tmp_path / "store"), device="cpu")
 

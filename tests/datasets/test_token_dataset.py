@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 from helpers.golden import golden_path
 from seitpp.benchmarking.synthetic import make_codebook, make_release, make_store, make_tokens
 from seitpp.datasets import TokenDataset, identity_collate
-from seitpp.storage import NotAStoreError, StoreReader, StoreWriter, seit_release
+from seitpp.storage import NotAStoreError, StoreReader, StoreWriter
+from seitpp.storage.release import reader as seit_release
 from seitpp.tokenizers.codebook import codebook_sha256
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.storage.format import HEADER_FILE, header_bytes, sha256_hex
+from seitpp.storage.header import HEADER_FILE, header_bytes, sha256_hex
 
 _FEW = 16  # bytes at both ends of a file, which are changed more often
 _SEAL = "header_sha256"

@@ -20,7 +20,7 @@ from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.ingest.sources import ImageSource
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import CodeTable, StoreReader, copy_store
-from seitpp.storage.format import write_header
+from seitpp.storage.header import write_header
 from seitpp.tokenizers import PatchKMeans
 
 

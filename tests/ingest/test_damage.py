@@ -12,7 +12,7 @@ import pytest
 from seitpp.ingest import Processes, commit, make_plan, tokenize
 from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.storage import StoreReader
-from seitpp.storage.format import header_bytes
+from seitpp.storage.header import header_bytes
 
 
 def flip(path: Path) -> None:

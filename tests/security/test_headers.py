@@ -12,7 +12,7 @@ from helpers.classifier import TrainedClassifier, small_kmeans, write_store
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
-from seitpp.storage.format import read_header, write_header
+from seitpp.storage.header import read_header, write_header
 from seitpp.tokenizers import tokenizer_from_store
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from seitpp.benchmarking.synthetic import make_codebook
 from seitpp.storage import CodeTable, StoreReader, StoreWriter, select_classes
-from seitpp.storage import class_subset as module
+from seitpp.storage import reader as module
 from seitpp.storage.stats import class_names_hash
 
 NAMES = ["n04", "n01", "n03", "n02"]  # indices 0..3, not sorted

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seitpp.storage import BitPackedCodec, RawCodec, ZstdCodec, build_codec, code_dtype
-from seitpp.storage.codec_names import codec_from_header, codec_to_header
-from seitpp.storage.codecs import samples_at_a_time
+from seitpp.storage.codecs import codec_from_header, codec_to_header, samples_at_a_time
 
 
 def reference_pack(codes: np.ndarray, bits: int) -> np.ndarray:

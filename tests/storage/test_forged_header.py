@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from seitpp.storage import CodeTable, NotAStoreError, StoreReader, StoreWriter
-from seitpp.storage.format import codebook_sha256, header_bytes, read_header, sha256_hex
+from seitpp.storage.header import codebook_sha256, header_bytes, read_header, sha256_hex
 
 K = 300
 

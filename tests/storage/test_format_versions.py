@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from seitpp.storage import StoreReader, StoreWriter, build_codec, copy_store
-from seitpp.storage.format import read_header, write_header
+from seitpp.storage.header import read_header, write_header
 
 SETTINGS: dict[str, Any] = {
     "codebook_size": 5,

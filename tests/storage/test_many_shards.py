@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from seitpp.storage import StoreReader, copy_store
-from seitpp.storage.format import shard_name, write_header
-from seitpp.storage.settings import StoreSettings, shard_entry
+from seitpp.storage.header import shard_entry, shard_name, write_header
+from seitpp.storage.settings import StoreSettings
 
 GRID, K, NUM = (1, 2), 400, 150
 

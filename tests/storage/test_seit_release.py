@@ -26,7 +26,7 @@ from seitpp.storage import (
     store_stats,
     write_release,
 )
-from seitpp.storage.format import read_header, write_header
+from seitpp.storage.header import read_header, write_header
 
 GRID, NUM = (3, 4), 9
 
@@ -273,36 +273,30 @@ def test_corrupt_gzip_is_refused(tmp_path: Path, which: str, damage: str) -> Non
 # Import and export
 
 
+def content_of(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"level": 1, "mtime": 1700000000},
-        {"level": 6, "filename": "imagenet-token.data.bin"},
-        {"level": 4, "dtype": np.uint32},
+        {"level": 1, "mtime": 1700000000, "filename": "imagenet-token.data.bin"},
+        {"dtype": np.uint32},
         {"labels": "\n".join("012345678")},
         {"labels": None},
     ],
 )
-def test_import_then_export_gives_the_same_files(tmp_path: Path, options: dict) -> None:
+def test_import_then_export_gives_the_same_contents(tmp_path: Path, options: dict) -> None:
     data = release_files(tmp_path / "in", canonical_images(toy()[0]), **options)
+    stream = content_of(data)
+    data.write_bytes(gzip.compress(stream[:9]) + gzip.compress(stream[9:]))  # two members
     assert import_release(SeitRelease(data, grid=GRID), tmp_path / "store").noncanonical_escapes == 0
     files = write_release(StoreReader(tmp_path / "store"), tmp_path / "out" / "t")
     assert {file.path.name for file in files} == {path.name for path in (tmp_path / "in").iterdir()}
     for file in files:
-        assert file.same_file and file.same_content
-        assert file.path.read_bytes() == (tmp_path / "in" / file.path.name).read_bytes()
+        assert file.same_content and content_of(file.path) == content_of(tmp_path / "in" / file.path.name)
         assert file.num_bytes == file.path.stat().st_size
-
-
-def test_other_gzip_bytes_are_reported(tmp_path: Path) -> None:
-    data = release_files(tmp_path / "in", canonical_images(toy()[0]))
-    stream = gzip.decompress(data.read_bytes())
-    data.write_bytes(gzip.compress(stream[:9]) + gzip.compress(stream[9:]))  # two members
-    import_release(SeitRelease(data, grid=GRID), tmp_path / "store")
-    file, index, _ = write_release(StoreReader(tmp_path / "store"), tmp_path / "out" / "t")
-    assert file.same_content and file.same_file is False and index.same_file
-    assert gzip.decompress(file.path.read_bytes()) == stream
 
 
 def test_noncanonical_escapes_are_accepted_and_counted(tmp_path: Path) -> None:
@@ -314,7 +308,7 @@ def test_noncanonical_escapes_are_accepted_and_counted(tmp_path: Path) -> None:
     assert reader.read([3]).ravel().tolist() == [260] + [1] * 11
     assert reader.header["source"]["release_stream"]["noncanonical_escapes"] == 2
     data, index, labels = write_release(reader, tmp_path / "out" / "t")
-    assert data.same_content is False and index.same_content is False and labels.same_file
+    assert data.same_content is False and index.same_content is False and labels.same_content
 
 
 def test_import_keeps_codebook_classes_and_synonyms(tmp_path: Path) -> None:
@@ -333,7 +327,7 @@ def test_import_keeps_codebook_classes_and_synonyms(tmp_path: Path) -> None:
     files = write_release(reader, tmp_path / "out" / "t")
     assert json.loads(files[-1].path.read_text()) == {"0": [5, 6], "390": []}
     assert files[-1].path.name == "t-synonyms.json"
-    assert files[-1].same_file is None and files[-1].same_content is None  # the table came from no file
+    assert files[-1].same_content is None  # the table came from no file
 
 
 def test_import_with_a_codebook_of_another_size_is_refused(tmp_path: Path) -> None:
@@ -374,13 +368,15 @@ def test_import_is_not_resumed_from_another_release(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "store").iterdir()} == before
 
 
-def test_arrays_are_written_like_the_standard_gzip(tmp_path: Path) -> None:
+def test_arrays_are_written_as_the_same_files_each_time(tmp_path: Path) -> None:
     tokens, labels = toy()
     files = write_release(tokens, tmp_path / "out" / "t", labels=labels)
     text = "".join(f"{label}\n" for label in labels)
     release_files(tmp_path / "in", canonical_images(tokens), labels=text)
     for file in files:
-        assert file.same_file is None and file.path.read_bytes() == (tmp_path / "in" / file.path.name).read_bytes()
+        assert file.same_content is None and content_of(file.path) == content_of(tmp_path / "in" / file.path.name)
+    again = write_release(tokens, tmp_path / "again" / "t", labels=labels)
+    assert [file.path.read_bytes() for file in again] == [file.path.read_bytes() for file in files]
     with pytest.raises(FileExistsError, match=r"t-token\.data\.bin\.gz exists already"):
         write_release(tokens, tmp_path / "out" / "t")
     with pytest.raises(ValueError, match="8 labels were given for 9 samples"):
@@ -388,7 +384,7 @@ def test_arrays_are_written_like_the_standard_gzip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parity
-def test_golden_token_file_is_read_imported_and_exported_to_the_byte(tmp_path: Path) -> None:
+def test_golden_token_file_is_read_imported_and_exported(tmp_path: Path) -> None:
     folder = golden_path("token_file")
     (data,) = folder.glob("*-token.data.bin.gz")
     with np.load(folder / "expected.npz") as expected:
@@ -409,7 +405,7 @@ def test_golden_token_file_is_read_imported_and_exported_to_the_byte(tmp_path: P
     files = write_release(reader, tmp_path / data.name.removesuffix("-token.data.bin.gz"))
     assert len(files) == 3
     for file in files:
-        assert file.same_file and file.path.read_bytes() == (folder / file.path.name).read_bytes()
+        assert file.same_content and content_of(file.path) == content_of(folder / file.path.name)
 
 
 # What may not become a release
@@ -438,7 +434,7 @@ def test_full_disk_leaves_no_half_of_a_release(tmp_path: Path, monkeypatch: pyte
     def no_space(*_: object) -> bytes:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("seitpp.storage.release_transfer._index_bytes", no_space)
+    monkeypatch.setattr("seitpp.storage.release.transfer._index_bytes", no_space)
     with pytest.raises(OSError, match=r"No space left on device: '.*toy-token\.index\.npy\.gz'"):
         write_release(toy()[0], tmp_path / "toy")
     assert list(tmp_path.iterdir()) == []
@@ -447,14 +443,9 @@ def test_full_disk_leaves_no_half_of_a_release(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("part", "entry", "message"),
     [
-        ("data", {"mtime": -1}, r"source.release.data.mtime is -1, expected an integer in 0..4294967295"),
-        ("data", {"os": 256}, "source.release.data.os is 256"),
-        ("index", {"level": 99}, "source.release.index.level is 99, expected an integer in 1..9"),
-        ("index", {"filename": "a\0b"}, "source.release.index.filename is damaged or is not the name of a file"),
-        ("index", {"filename": "\u4e00"}, "source.release.index.filename is damaged or is not the name of a file"),
         ("index", {"dtype": "O"}, "source.release.index.dtype is 'O', expected one of"),
         ("index", "none", "source.release.index is 'none', expected an object"),
-        ("labels", [1], r"source.release, labels is \[1\], expected an object"),
+        ("labels", [1], r"source.release.labels is \[1\], expected an object"),
     ],
 )
 def test_forged_record_of_the_imported_files_is_refused(tmp_path: Path, part: str, entry: object, message: str) -> None:

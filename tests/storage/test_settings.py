@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seitpp.io.files import write_whole
 from seitpp.storage import CodeTable, StoreReader, StoreSettings, StoreWriter, copy_store, shard_entry
-from seitpp.storage.format import atomic_write, write_header
+from seitpp.storage.header import write_header
 
 K, GRID = 391, (4, 6)
 CODEBOOK = np.linspace(-1, 1, K * 3, dtype=np.float32).reshape(K, 3)
@@ -38,11 +39,11 @@ def assemble(path: Path, settings: StoreSettings, shards: list[tuple[str, slice]
     path.mkdir()
     tokens, labels = toy()
     for name, content in settings.files().items():
-        atomic_write(path / name, [content])
+        write_whole(path / name, content)
     entries = []
     for name, samples in shards:
         content = settings.encode_shard(tokens[samples], labels[samples])
-        atomic_write(path / name, [content])
+        write_whole(path / name, content)
         entries.append(shard_entry(name, content, len(tokens[samples])))
     num_samples = sum(entry["num_samples"] for entry in entries)
     write_header(path, {**settings.header(), "num_samples": num_samples, "complete": True, "shards": entries})
@@ -101,7 +102,7 @@ def test_resuming_after_gaps_overwrites_no_shard(tmp_path: Path) -> None:
     settings = StoreWriter(tmp_path / "s", **options(), shard_bytes=78 + 10 * (27 + 1 + 4)).settings
     tokens, labels = toy()
     content = settings.encode_shard(tokens[:7], labels[:7])
-    atomic_write(tmp_path / "s" / "shard-00001.bin", [content])
+    write_whole(tmp_path / "s" / "shard-00001.bin", content)
     entries = [shard_entry("shard-00001.bin", content, 7)]
     write_header(tmp_path / "s", {**settings.header(), "num_samples": 7, "complete": False, "shards": entries})
     with StoreWriter(tmp_path / "s", **options(), shard_bytes=78 + 10 * (27 + 1 + 4), resume=True) as writer:

@@ -28,7 +28,7 @@ from seitpp.storage import (
     store_stats,
     subset_store,
 )
-from seitpp.storage.format import read_header, write_header
+from seitpp.storage.header import read_header, write_header
 
 K, GRID, NUM = 391, (4, 6), 25
 SMALL_SHARDS = 78 + 10 * (27 + 1 + 4)  # ten samples of 27 token bytes, one label byte, four checksum bytes
@@ -335,7 +335,7 @@ def test_list_of_shards_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("seitpp.storage.format.atomic_write", lambda path, chunks: path.write_bytes(b"".join(chunks)))
+        patch.setattr("seitpp.storage.writer.write_whole", lambda path, content: path.write_bytes(content))
         patch.setattr("os.fsync", full)
         with pytest.raises(OSError, match=r"cannot write, No space left on device: '.*shards\.jsonl'"):
             writer.append(tokens[10:20], labels[10:20])
@@ -799,8 +799,8 @@ def test_label_maps_that_are_missing_or_exchanged_are_found(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), r"label_maps\.npy does not exist"),
-        (lambda path: flip(path, 130), r"label_maps\.npy: SHA-256 of the checksums differs"),
+        (lambda path: path.unlink(), r"label_maps\.npy is missing, the header names it as label_maps"),
+        (lambda path: flip(path, 130), r"label_maps\.npy: SHA-256 of the label maps is .*, expected"),
         (lambda path: path.write_bytes(b"x"), r"label_maps\.npy is damaged or is not a \.npy file"),
         (lambda path: np.save(path, np.zeros(3, np.uint32)), r"holds uint32 of shape \(3,\), expected uint32 \(2,\)"),
     ],

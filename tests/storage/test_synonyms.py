@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seitpp.storage import SeitRelease, StoreReader, copy_store, import_release, load_synonyms, write_release
-from seitpp.storage.synonyms import dump_synonyms
+from seitpp.storage.side_files import dump_synonyms
 
 TEXT = b'{\n  "3": [1, 0],\n\t"0":[ 2 ],  "10": []}\n'
 TABLE = {3: [1, 0], 0: [2], 10: []}
@@ -67,7 +67,7 @@ def test_import_copy_and_export_keep_the_file_to_the_byte(file: Path, tmp_path: 
         assert StoreReader(tmp_path / store).synonyms == TABLE
         exported = write_release(StoreReader(tmp_path / store), tmp_path / f"out-{store}" / "t")[-1]
         assert exported.path.name == "t-synonyms.json" and exported.path.read_bytes() == TEXT
-        assert exported.same_file and exported.same_content and exported.num_bytes == len(TEXT)
+        assert exported.same_content and exported.num_bytes == len(TEXT)
 
 
 def test_export_of_other_synonyms_than_imported_is_reported(file: Path, tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ def test_export_of_other_synonyms_than_imported_is_reported(file: Path, tmp_path
     import_release(SeitRelease(data, grid=(3, 4)), tmp_path / "store", synonyms=load_synonyms(file))
     reader = StoreReader(tmp_path / "store")
     reader.synonyms[0] = [3]
-    assert write_release(reader, tmp_path / "out" / "t")[-1].same_file is False
+    assert write_release(reader, tmp_path / "out" / "t")[-1].same_content is False

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seitpp.storage import StoreReader, StoreWriter, copy_store, open_source, store_stats, write_release
-from seitpp.storage.format import read_header, sha256_hex, write_header
+from seitpp.storage.header import read_header, sha256_hex, write_header
 
 CODECS = ["bitpacked", "raw", "zstd"]
 GRID = (4, 6)
@@ -175,11 +175,11 @@ def test_dictionaries_go_with_their_reader(tmp_path: Path) -> None:
     reader.read([0, 24])
     with pytest.raises(ValueError, match="rows of zstd have no common size"):
         reader.read_rows([0])
-    held = [shard._frames is not None for shard in reader._shards]
+    held = [shard.frame_reader is not None for shard in reader._shards]
     assert held == [True, *[False] * (len(held) - 2), True]
     reader._shards[0].close()
-    assert reader._shards[0]._frames is None
-    assert pickle.loads(pickle.dumps(reader))._shards[-1]._frames is None
+    assert reader._shards[0].frame_reader is None
+    assert pickle.loads(pickle.dumps(reader))._shards[-1].frame_reader is None
     np.testing.assert_array_equal(reader.read([0]), toy()[:1])
 
 
@@ -191,13 +191,13 @@ def test_dictionaries_stay_when_others_need_the_open_file_until_all_take_too_muc
     monkeypatch.setattr("seitpp.io.stable_file._MOST_OPEN", 1)
     for first in firsts:
         reader.read([first])
-    assert len(shards) > 2 and all(shard._frames is not None for shard in shards)
+    assert len(shards) > 2 and all(shard.frame_reader is not None for shard in shards)
     assert [shard._opened is not None for shard in shards] == [*[False] * (len(shards) - 1), True]
     reader.close()
-    monkeypatch.setattr("seitpp.storage.shard_file._MOST_LOADED_BYTES", 2 * 2**17 + 1)
+    monkeypatch.setattr("seitpp.storage.frames._MOST_LOADED_BYTES", 2 * 2**17 + 1)
     for first in firsts:
         reader.read([first])
-    assert sum(shard._frames is not None for shard in shards) == 2 and shards[-1]._frames is not None
+    assert sum(shard.frame_reader is not None for shard in shards) == 2 and shards[-1].frame_reader is not None
 
 
 def test_killed_writer_resumes_to_identical_files(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seitpp.storage import ZstdCodec, build_codec, code_dtype
-from seitpp.storage.zstd_codec import FrameReader, frame_header
+from seitpp.storage.frames import FrameReader, compress, frame_header
 
 SLOW_MACHINES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -49,7 +49,7 @@ def test_codes_survive(codebook_size: int, num_channels: int, num_rows: int, pos
     codec = build_codec("zstd", codebook_size, num_channels)
     codes = np.random.default_rng(seed).integers(0, codebook_size, (num_rows, positions * num_channels))
     codes[:, -1:] = codebook_size - 1
-    dictionary, frames = codec.compress(codes.astype(code_dtype(codebook_size)))
+    dictionary, frames = compress(codec, codes.astype(code_dtype(codebook_size)))
     decoded, sound = read(codec, dictionary, frames, codes.shape[1])
     assert sound.all() and decoded.dtype == code_dtype(codebook_size)
     np.testing.assert_array_equal(decoded, codes)
@@ -68,7 +68,7 @@ def test_plain_row_of_the_documentation() -> None:
 )
 def test_every_frame_starts_alike(plain_bytes: int, header: str) -> None:
     assert frame_header(plain_bytes).hex() == "28b52ffd" + header
-    dictionary, (frame,) = build_codec("zstd", 9).compress(np.zeros((1, plain_bytes), np.uint8))
+    dictionary, (frame,) = compress(build_codec("zstd", 9), np.zeros((1, plain_bytes), np.uint8))
     assert dictionary == b"" and frame.startswith(frame_header(plain_bytes))
     found = zstandard.get_frame_parameters(frame)
     assert (found.content_size, found.has_checksum, found.dict_id) == (plain_bytes, True, 0)
@@ -77,23 +77,23 @@ def test_every_frame_starts_alike(plain_bytes: int, header: str) -> None:
 
 def test_dictionary_is_kept_where_it_saves_more_than_it_takes() -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
-    dictionary, frames = codec.compress(codes)
-    assert 256 <= len(dictionary) <= 4096 and codec.compress(codes) == (dictionary, frames)
-    alone = sum(len(codec.compress(codes[row : row + 1])[1][0]) for row in range(0, 600, 6)) * 6
+    dictionary, frames = compress(codec, codes)
+    assert 256 <= len(dictionary) <= 4096 and compress(codec, codes) == (dictionary, frames)
+    alone = sum(len(compress(codec, codes[row : row + 1])[1][0]) for row in range(0, 600, 6)) * 6
     assert len(dictionary) + sum(map(len, frames)) < 0.7 * alone
-    assert codec.compress(codes[:5])[0] == b""  # too few to train one
-    assert codec.compress(np.random.default_rng(0).integers(0, 391, (300, 64)).astype(np.uint16))[0] == b""
+    assert compress(codec, codes[:5])[0] == b""  # too few to train one
+    assert compress(codec, np.random.default_rng(0).integers(0, 391, (300, 64)).astype(np.uint16))[0] == b""
 
 
 def test_rows_that_do_not_compress_take_little_more_than_their_plain_bytes() -> None:
     codec = build_codec("zstd", 512)
-    _, frames = codec.compress(np.random.default_rng(0).integers(0, 512, (20, 1024)).astype(np.uint16))
+    _, frames = compress(codec, np.random.default_rng(0).integers(0, 512, (20, 1024)).astype(np.uint16))
     assert codec.plain_bytes(1024) == 1152 and max(map(len, frames)) <= 1152 + 14
 
 
 def test_every_flipped_bit_of_a_frame_is_found() -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
-    dictionary, frames = codec.compress(codes)
+    dictionary, frames = compress(codec, codes)
     start = len(frame_header(codec.plain_bytes(64)))  # those before it are compared by the reader of a store
     damaged = []
     for bit in range(8 * start, 8 * len(frames[3])):
@@ -109,7 +109,7 @@ def test_every_flipped_bit_of_a_frame_is_found() -> None:
 
 def test_threads_share_a_reader() -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
-    dictionary, frames = codec.compress(codes)
+    dictionary, frames = compress(codec, codes)
     reader, expected = FrameReader(dictionary), [row.tobytes() for row in codec.encode(codes)]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(partial(decompressed, reader), frames * 5)) == expected * 5
@@ -118,14 +118,14 @@ def test_threads_share_a_reader() -> None:
 @pytest.mark.parametrize("other", ["none", "another"])
 def test_another_dictionary_is_found(other: str) -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
-    dictionary, frames = codec.compress(codes)
-    wrong = b"" if other == "none" else codec.compress((codes + 100) % 391)[0]
+    dictionary, frames = compress(codec, codes)
+    wrong = b"" if other == "none" else compress(codec, (codes + 100) % 391)[0]
     assert wrong != dictionary
     assert not read(codec, wrong, frames, 64)[1].any()
 
 
 def test_damaged_dictionary_is_refused() -> None:
-    dictionary, _ = build_codec("zstd", 391).compress(image_like(600, 64, 391))
+    dictionary, _ = compress(build_codec("zstd", 391), image_like(600, 64, 391))
     for content in (b"x" * 300, dictionary[:20], b"\0" + dictionary):
         with pytest.raises(ValueError, match="the dictionary is damaged"):
             FrameReader(content)
@@ -143,7 +143,7 @@ def test_damaged_dictionary_is_refused() -> None:
 )
 def test_frame_that_is_cut_off_or_continued_is_refused(change) -> None:
     codec, codes = build_codec("zstd", 391), image_like(600, 64, 391)
-    dictionary, frames = codec.compress(codes)
+    dictionary, frames = compress(codec, codes)
     decoded, sound = read(codec, dictionary, [frames[0], change(frames[1]), frames[2]], 64)
     assert sound.tolist() == [True, False, True]
     np.testing.assert_array_equal(decoded[[0, 2]], codes[[0, 2]])

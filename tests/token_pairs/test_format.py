@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seitpp.storage.format import header_bytes
+from seitpp.storage.header import header_bytes
 from seitpp.token_pairs.format import TokenPairReader, TokenPairWriter
 
 NUM, GROUP, GROUPS_PER_PART = 10, 2, 2  # five groups in three parts, the last half full

@@ -11,7 +11,7 @@ import torch
 from seitpp.datasets.image_dataset import fitting_of
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
-from seitpp.storage.format import read_header, write_header
+from seitpp.storage.header import read_header, write_header
 from seitpp.tokenizers import BlockDCT, PatchKMeans, tokenizer_from_store
 
 inspect_store = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "inspect_store.py"))["main"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from seitpp.io.checkpoint import save_weights
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader, StoreWriter
-from seitpp.storage.numbering import CodeTable
+from seitpp.storage.code_table import CodeTable
 from seitpp.tokenizers import VQGAN, ViTVQGAN, VQTokenizer, changed_share, tokenizer_from_store, vit_vqgan, vqgan
 
 STACK = {"dims": 16, "depth": 2, "num_heads": 2, "mlp_dims": 32}

@@ -34,7 +34,7 @@ from seitpp.datasets import ResidentTokens
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.devices import check_device
 from seitpp.storage import StoreReader, encode_release_bytes
-from seitpp.storage.release_bytes import MAX_RELEASE_CODES
+from seitpp.storage.release.escapes import MAX_RELEASE_CODES
 from seitpp.tokenizers.codebook import nearest_codes
 
 

@@ -24,7 +24,7 @@ from seitpp.benchmarking.timing import add_out_argument, measure, show
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.progress import progress_bar
 from seitpp.storage import BitPackedCodec, RawCodec, StoreReader, ZstdCodec
-from seitpp.storage.zstd_codec import DICTIONARY_BYTES, LEVEL, FrameReader, row_compressor
+from seitpp.storage.frames import DICTIONARY_BYTES, LEVEL, FrameReader, row_compressor
 
 MOST_ROWS, WRITTEN = 4096, 64
 LEVELS = (1, 3, 6, 9, 12, 15, 19)

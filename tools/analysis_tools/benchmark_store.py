@@ -52,8 +52,8 @@ from seitpp.storage import (
     write_release,
 )
 from seitpp.storage.codecs import samples_at_a_time
-from seitpp.storage.format import HEADER_FILE, shard_name, write_header
-from seitpp.storage.release_bytes import MAX_RELEASE_CODES
+from seitpp.storage.header import HEADER_FILE, shard_name, write_header
+from seitpp.storage.release.escapes import MAX_RELEASE_CODES
 from seitpp.storage.shard import SHARD_HEADER
 
 CODEBOOK_SIZE, GRID, NUM_CLASSES, SAMPLES_PER_SHARD = 391, (32, 32), 1000, 4096

@@ -32,7 +32,7 @@ from seitpp.io.command_line import run_tool
 from seitpp.io.files import check_other_file
 from seitpp.io.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, is_release, select_classes
-from seitpp.storage.format import HEADER_FILE
+from seitpp.storage.header import HEADER_FILE
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

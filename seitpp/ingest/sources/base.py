@@ -18,7 +18,7 @@ from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
 from seitpp.ingest.sources.files import local_path
 from seitpp.ingest.sources.labels import alike_warnings
 from seitpp.io.checkpoint import shorten
-from seitpp.storage.format import canonical_json
+from seitpp.storage.header import canonical_json
 
 _MAPS_LOOKED_AT = 64
 

@@ -20,7 +20,7 @@ from seitpp.engine.guards import CheckpointGuardHook
 from seitpp.engine.guards import checkpoint as checkpoint_guard
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
-from seitpp.storage import format as store_format
+from seitpp.storage import header as store_header
 from seitpp.tokenizers.codebook import codebook_sha256, save_codebook
 
 MTM = "mtm_vit-base-p16_8xb512-400e_in1k-tokens"
@@ -78,8 +78,8 @@ def test_validation_store_of_another_tokenizer(load: Callable, refusal: Callable
 def test_codes_by_another_distance(load: Callable, refusal: Callable) -> None:
     cfg = load(MTM)
     store = Path(cfg.train_dataloader.dataset.data_root, "train")
-    store_format.write_header(
-        store, {**store_format.read_header(store), "tokenizer": {"name": "vqgan", "distance": "euclidean"}}
+    store_header.write_header(
+        store, {**store_header.read_header(store), "tokenizer": {"name": "vqgan", "distance": "euclidean"}}
     )
     message = refusal(cfg)
     assert (

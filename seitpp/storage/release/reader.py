@@ -19,11 +19,9 @@ import numpy as np
 
 from seitpp.io.stable_file import file_identity
 from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file, shown
-from seitpp.storage import format as store_format
-from seitpp.storage.gzip_files import gzip_facts
-from seitpp.storage.header_checks import check_grid
-from seitpp.storage.indices import check_indices
-from seitpp.storage.release_bytes import MAX_RELEASE_CODES, decode_release_bytes
+from seitpp.storage.header import Progress, check_grid, sha256_hex
+from seitpp.storage.reader import check_indices
+from seitpp.storage.release.escapes import MAX_RELEASE_CODES, decode_release_bytes
 
 DATA_ENDING = ".data.bin.gz"
 BATCH_IMAGES = 4096
@@ -32,7 +30,7 @@ _MOST_INDEX_BYTES = 2**31
 _MOST_LABEL_BYTES = 64  # per line
 _MOST_SURPLUS = 2**26  # bytes beyond what is expected that are looked at
 _LABEL = re.compile("[0-9]{1,10}", re.ASCII)
-FACTS_FORMAT = "seit-release"
+RELEASE_FORMAT = "seit-release"
 SUFFIXES = {
     "data": f"-token{DATA_ENDING}",
     "index": "-token.index.npy.gz",
@@ -56,9 +54,22 @@ class SeitRelease:
         codebook_size: Number of codes K; by default 510, the most that the format can express.
         with_labels: Whether to read labels; if not, the label file is not opened, and only its size counts.
 
+    Attributes:
+        sample_shape: Shape of a sample, (H, W).
+        labels: Class indices (N,), int64; None without a label file.
+        channels: None, as for the following: a release holds plain codes from 0, its codebook is a file of its own,
+            and it has no class names.
+        noncanonical_escapes: Bytes 255 without effect; known after all images were decoded.
+        stream_sha256: Hash of the decompressed data; likewise.
+
     Raises:
         ValueError: Index and labels are damaged or do not belong together.
     """
+
+    channels: None = None
+    minimum = 0
+    codebook_sha256: None = None
+    classes: None = None
 
     def __init__(
         self,
@@ -73,60 +84,20 @@ class SeitRelease:
         self._identity = file_identity(check_regular_file(self.data_path, "release file"))
         self.index_path = Path(index_path) if index_path is not None else release_index_path(self.data_path)
         self.label_path = Path(label_path) if label_path is not None else _default_label_path(self.data_path)
-        self._grid = check_grid(grid)
+        self.grid = self.sample_shape = check_grid(grid)
         if codebook_size is not None and not 1 <= codebook_size <= MAX_RELEASE_CODES:
             raise ValueError(f"codebook_size is {codebook_size}, a release holds at most {MAX_RELEASE_CODES} codes")
-        self._codebook_size = codebook_size or MAX_RELEASE_CODES
+        self.codebook_size = codebook_size or MAX_RELEASE_CODES
         self._offsets, self.index_dtype = self._load_index()
         read = with_labels and self.label_path is not None
-        self._labels = _load_labels(self.label_path, len(self)) if read else None
-        if self._labels is not None and len(self._labels) != len(self):
+        self.labels = _load_labels(self.label_path, len(self)) if read else None
+        if self.labels is not None and len(self.labels) != len(self):
             raise ValueError(
-                f"{self.label_path} has {len(self._labels)} labels, but {self.index_path} has {len(self)} images"
+                f"{self.label_path} has {len(self.labels)} labels, but {self.index_path} has {len(self)} images"
             )
         self._tokens: np.ndarray | None = None
-        self.noncanonical_escapes: int | None = None  # known after all images were decoded
-        self.stream_sha256: str | None = None  # of the decompressed data, likewise
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of a token map."""
-        return self._grid
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of codes K."""
-        return self._codebook_size
-
-    @property
-    def channels(self) -> int | None:
-        """None: a release holds plain codes."""
-        return None
-
-    @property
-    def minimum(self) -> int:
-        """0: a release holds plain codes."""
-        return 0
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """Shape of a sample, (H, W)."""
-        return self._grid
-
-    @property
-    def codebook_sha256(self) -> str | None:
-        """None: a release keeps its codebook in a file of its own."""
-        return None
-
-    @property
-    def classes(self) -> list[str] | None:
-        """None: a release has no class names."""
-        return None
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """Class indices (N,), int64; None without a label file."""
-        return self._labels
+        self.noncanonical_escapes: int | None = None
+        self.stream_sha256: str | None = None
 
     @property
     def section_bytes(self) -> dict[str, int]:
@@ -145,18 +116,18 @@ class SeitRelease:
         return len(self._offsets) - 1
 
     def read(self, indices: Any) -> np.ndarray:
-        """Tokens (n, H, W), uint16, of samples in [0, N) in any order; see `StoreReader.read`."""
+        """Read tokens (n, H, W), uint16, of samples in [0, N) in any order; see `StoreReader.read`."""
         checked = check_indices(indices, len(self))
         self.decode()
         return self._tokens[checked]
 
-    def decode(self, progress: store_format.Progress | None = None) -> None:
-        """Decode all samples once and keep them, two bytes a code; `read` does so by itself when it must."""
+    def decode(self, progress: Progress | None = None) -> None:
+        """Decode all samples once and keep them, two bytes per code; `read` does so by itself when it must."""
         if self._tokens is None:
             self._tokens = self.read_all(progress)
 
-    def read_all(self, progress: store_format.Progress | None = None) -> np.ndarray:
-        """Tokens of all samples (N, H, W), uint16; `progress` is called with samples done and their total."""
+    def read_all(self, progress: Progress | None = None) -> np.ndarray:
+        """Read the tokens of all samples (N, H, W), uint16; `progress` is called with samples done and their total."""
         tokens = np.empty((len(self), *self.grid), np.uint16)
         done = 0
         for batch in self.iter_batches():
@@ -167,7 +138,7 @@ class SeitRelease:
         return tokens
 
     def iter_batches(self) -> Iterator[np.ndarray]:
-        """Tokens (n, H, W), uint16, of all samples in order, some thousand at a time.
+        """Yield tokens (n, H, W), uint16, of all samples in order, some thousand at a time.
 
         Raises:
             ValueError: The data are corrupt, do not match the index, or hold an image with a wrong number of codes or
@@ -197,28 +168,20 @@ class SeitRelease:
             raise ValueError(f"{self.data_path} is truncated or damaged: {error}") from error
         self.stream_sha256, self.noncanonical_escapes = digest.hexdigest(), noncanonical
 
-    def source_facts(self) -> dict[str, Any]:
-        """What is needed to write the same files again, as JSON: gzip headers, checksums, text and index details."""
-        facts: dict[str, Any] = {
-            "format": FACTS_FORMAT,
-            "data": gzip_facts(self.data_path),
-            "index": {
-                **gzip_facts(self.index_path),
-                "dtype": self.index_dtype.str,
-                "content_sha256": store_format.sha256_hex(self._index_content()),
-            },
+    def source_entry(self) -> dict[str, Any]:
+        """Return what an import keeps in `source`: what tells these files from others, and how they were written."""
+        entry: dict[str, Any] = {
+            "format": RELEASE_FORMAT,
+            "data": {"num_bytes": self._identity.num_bytes, "sha256": _file_sha256(self.data_path)},
+            "index": {"dtype": self.index_dtype.str, "content_sha256": sha256_hex(self._index_content())},
         }
         if self.label_path is not None:
             content = read_file(self.label_path, "label file", at_most=_MOST_LABEL_BYTES * (len(self) + 1))
-            facts["labels"] = {
-                "num_bytes": len(content),
-                "sha256": store_format.sha256_hex(content),
-                "trailing_newline": content.endswith(b"\n"),
-            }
-        return facts
+            entry["labels"] = {"sha256": sha256_hex(content), "trailing_newline": content.endswith(b"\n")}
+        return entry
 
     def _load_index(self) -> tuple[np.ndarray, np.dtype]:
-        """Offsets (N + 1,), int64, and the type they are stored in."""
+        """Read offsets (N + 1,), int64, and the type they are stored in."""
         path, content = self.index_path, self._index_content()
         index = parse_npy(content, path)
         if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -240,28 +203,28 @@ class SeitRelease:
                 f"{path} does not match {self.data_path}: it asks for {offsets[-1]} bytes, of which "
                 f"{self._identity.num_bytes} bytes of gzip can hold {self._most_bytes}"
             )
-        if (len(offsets) - 1) * math.prod(self._grid) > max(self._most_bytes, _MOST_SURPLUS):
+        if (len(offsets) - 1) * math.prod(self.grid) > max(self._most_bytes, _MOST_SURPLUS):
             raise ValueError(f"{path} has {len(offsets) - 1} images, more than {self.data_path} can hold")
         return offsets, _stored_type(content)
 
     @property
     def _most_bytes(self) -> int:
-        """Bytes that the data can unpack to."""
+        """Return the bytes that the data can unpack to."""
         return _MAX_DEFLATE_RATIO * self._identity.num_bytes
 
     def _index_content(self) -> bytes:
-        """The `.npy` file within the index; it cannot have more entries than the data have images."""
+        """Return the `.npy` file within the index; it cannot have more entries than the data have images."""
         try:
             packed = read_file(self.index_path, "index", at_most=_MOST_INDEX_BYTES)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{self.index_path} does not exist, it should hold the index of the data file"
             ) from error
-        most = 8 * (self._most_bytes // math.prod(self._grid) + 2) + _MOST_SURPLUS
+        most = 8 * (self._most_bytes // math.prod(self.grid) + 2) + _MOST_SURPLUS
         return gunzip(packed, self.index_path, at_most=min(most, _MOST_INDEX_BYTES))
 
     def _read_stream(self, stream: BinaryIO, start: int, stop: int) -> bytes:
-        """Bytes [start, stop) of the decompressed data; the stream stands at `start`."""
+        """Read bytes [start, stop) of the decompressed data; the stream stands at `start`."""
         if stop - start > _MAX_DEFLATE_RATIO * self.data_path.stat().st_size:
             raise ValueError(
                 f"{self.index_path} does not match {self.data_path}: it asks for {stop - start} bytes at once"
@@ -296,20 +259,28 @@ class SeitRelease:
         return codes.reshape(-1, *self.grid)
 
 
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def release_index_path(data_path: Path) -> Path:
-    """The index that belongs to a data file: every `data.bin` of the path replaced by `index.npy`."""
+    """Return the index that belongs to a data file: every `data.bin` of the path replaced by `index.npy`."""
     if "data.bin" not in str(data_path):
         raise ValueError(f"{data_path} has no 'data.bin' in its name, the path of its index must be given")
     return Path(str(data_path).replace("data.bin", "index.npy"))
 
 
 def is_release(path: str | Path) -> bool:
-    """Whether a path names the data file of a release (`.data.bin.gz`), as opposed to the folder of a store."""
+    """Tell whether a path names the data file of a release (`.data.bin.gz`), as opposed to the folder of a store."""
     return Path(path).name.endswith(DATA_ENDING)
 
 
 def _default_label_path(data_path: Path) -> Path | None:
-    """The label file beside a data file `NAME-token.data.bin.gz` or `NAME.data.bin.gz`; None if there is none."""
+    """Return the label file beside `NAME-token.data.bin.gz` or `NAME.data.bin.gz`; None if there is none."""
     if not is_release(data_path):
         return None
     name = data_path.name.removesuffix(DATA_ENDING).removesuffix("-token")
@@ -318,7 +289,7 @@ def _default_label_path(data_path: Path) -> Path | None:
 
 
 def _stored_type(content: bytes) -> np.dtype:
-    """The type, with its byte order, that a sound `.npy` file declares."""
+    """Return the type, with its byte order, that a sound `.npy` file declares."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -326,7 +297,7 @@ def _stored_type(content: bytes) -> np.dtype:
 
 
 def _load_labels(path: Path, num_images: int) -> np.ndarray:
-    """Class indices (N,), int64, one decimal number per line."""
+    """Read class indices (N,), int64, one decimal number per line."""
     try:
         content = read_file(path, "label file", at_most=_MOST_LABEL_BYTES * (num_images + 1))
     except FileNotFoundError as error:
