@@ -14,7 +14,6 @@ from seitpp.io.command_line import error_line
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreSettings
 from seitpp.storage.header import smallest_label_dtype
-from seitpp.storage.settings import DEFAULT_SHARD_BYTES
 from seitpp.tokenizers.base import Tokenizer
 
 _MOST_SAMPLES = 4096
@@ -148,11 +147,10 @@ class Plan:
             channels=tokenizer.channels,
             minimum=tokenizer.minimum,
             code_table=getattr(tokenizer, "code_table", None),
-            samples_per_shard=self.job.samples_per_shard or _MOST_SAMPLES,
+            samples_per_shard=self.job.samples_per_shard,
         )
         if self.job.samples_per_shard is None:
-            samples = min(_MOST_SAMPLES, settings.samples_within(DEFAULT_SHARD_BYTES))
-            settings = replace(settings, samples_per_shard=samples)
+            return replace(settings, samples_per_shard=min(_MOST_SAMPLES, settings.samples_per_shard))
         return settings
 
     @cached_property
