@@ -10,7 +10,7 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,17 +49,12 @@ class UnreadableImageError(ValueError):
     """An image that cannot become pixels; the message says why, without the image's name."""
 
 
-@dataclass(frozen=True)
-class DecodedImage:
-    """The first picture of a file.
+class DecodedImage(NamedTuple):
+    """The first picture of a file, upright, in the mode that Pillow gives it.
 
-    Attributes:
-        image: Its pixels, upright, in the mode that Pillow gives them.
-        format: One of `FORMATS`.
-        orientation: EXIF orientation that the file asks for, 1 to 8; `image` is turned already.
-        raw_mode: How the file lays out its values, in Pillow's words, such as `L;2`: grey of 2 bits, which Pillow
-            scales to 8; empty where the format does not say.
-        compression: Of a TIFF file, in Pillow's words, such as `jpeg`; else empty.
+    `orientation` is the EXIF orientation, 1 to 8, that was applied. `raw_mode` says how the file lays out its values,
+    in Pillow's words, such as `L;2`: grey of 2 bits, which Pillow scales to 8; empty where the format does not say.
+    `compression` is that of a TIFF file, such as `jpeg`; else empty.
     """
 
     image: Image.Image
@@ -72,13 +67,11 @@ class DecodedImage:
 def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the image in a file's bytes, upright, as RGB (3 channels) or grey (1), 8 bits per channel.
 
-    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits, of an animation the
-    first frame is taken. Colour profiles are ignored, as ImageNet pipelines do. The image's `info` tells the
-    `orientation` that was applied.
+    EXIF orientation is applied (and kept in the image's `info`), transparency is laid over white, 16-bit grey is scaled
+    to 8 bits, of an animation the first frame is taken. Colour profiles are ignored, as ImageNet pipelines do.
 
     Raises:
-        UnreadableImageError: The bytes are damaged, cut off, of no known format, have values without a known scale, or
-            more than `max_pixels` pixels.
+        UnreadableImageError: As `decoded_image`, or the values have no known scale.
     """
     with decoded_image(content, max_pixels) as decoded:
         image = to_eight_bit(decoded.image, in_channels)
@@ -120,13 +113,10 @@ def decoded_image(
 ) -> Iterator[DecodedImage]:
     """Yield the first picture in a file's bytes. Whatever Pillow raises in the block becomes a reason, too.
 
-    Args:
-        content: The bytes. The checksums of a PNG file are compared, all of them.
-        max_pixels: Most pixels; compared with the header, before anything is decoded.
-        formats: Those of `FORMATS` that are taken.
+    The pixels in the header are compared with `max_pixels` before anything is decoded.
 
     Raises:
-        UnreadableImageError: They are damaged, cut off, of another format, or of more pixels.
+        UnreadableImageError: They are damaged, cut off, of none of the formats, or of more pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -144,8 +134,9 @@ def _decoded(image: Image.Image, content: bytes, max_pixels: int) -> DecodedImag
     is_tiff = image.format == "TIFF"  # which Pillow turns while it decodes; a PNG file tells only afterwards
     before = _orientation_of(image) if is_tiff else 1
     image.load()
-    if image.format == "PNG":
-        _compare_checksums(content, max_pixels)
+    if image.format == "PNG":  # whose decoding skips the checksums of pixels
+        with _opened(content, max_pixels, ["PNG"]) as again:
+            again.verify()
     orientation = before if is_tiff else _orientation_of(image)
     upright = image if is_tiff or orientation == 1 else image.transpose(_UPRIGHT[orientation])
     return DecodedImage(upright, str(image.format), orientation, raw_mode, compression)
@@ -168,14 +159,7 @@ def _orientation_of(image: Image.Image) -> int:
     return value if value in _UPRIGHT else 1
 
 
-def _compare_checksums(content: bytes, max_pixels: int) -> None:
-    """Compare the checksums of a PNG file's chunks; decoding skips those of the pixels."""
-    with _opened(content, max_pixels, ["PNG"]) as image:
-        image.verify()
-
-
 def _opened(content: bytes, max_pixels: int, formats: Sequence[str]) -> Image.Image:
-    """Read the header, and refuse an image of too many pixels."""
     with _pillow_limit(max_pixels):
         image = Image.open(io.BytesIO(content), "r", list(formats))
     if image.width * image.height > max_pixels:

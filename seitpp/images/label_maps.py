@@ -8,9 +8,8 @@ largest value of the type means "ignore" (docs/storage_format.md). Where annotat
 import colorsys
 import io
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -36,19 +35,11 @@ _MAX_BYTES = 1 << 30
 # From an annotation's file to the file of a store
 
 
-@dataclass(frozen=True)
-class LabelIndices:
-    """The content of an annotation's file.
-
-    Attributes:
-        indices: (h, w), uint8, or uint16 where `wide`, upright.
-        wide: Whether the file's pixels have 16 bits or more, so that 65535 means "ignore".
-        orientation: EXIF orientation that was applied.
-    """
+class LabelIndices(NamedTuple):
+    """Class indices (h, w) of an annotation's file, upright: uint8, or uint16 for pixels of 16 bits or more."""
 
     indices: np.ndarray
-    wide: bool
-    orientation: int
+    orientation: int  # by EXIF, which was applied
 
 
 def label_map_png(
@@ -75,8 +66,7 @@ def label_map_png(
         num_classes: Classes C, if they are known: other values than those below C and "ignore" are refused.
 
     Raises:
-        UnreadableImageError: It is damaged, lossy, has colours or values that are no classes, does not fit the image,
-            is not turned as the image is, or has too many pixels.
+        UnreadableImageError: As `read_label_indices`; or values are no classes, or the map does not fit the image.
     """
     labels = read_label_indices(content, max_pixels)
     if image_size is not None:
@@ -86,11 +76,11 @@ def label_map_png(
         raise UnreadableImageError(
             f"its annotation has more than the {MAX_PIXELS:,} pixels that stores keep; bring it down by --label-size"
         )
-    plain = Image.fromarray(indices)
+    image = Image.fromarray(indices)
     if size is not None:
-        plain = fit_image(plain, size, mode, Image.Resampling.NEAREST)
+        image = fit_image(image, size, mode, Image.Resampling.NEAREST)
     file = io.BytesIO()
-    plain.save(file, format="PNG", optimize=False, compress_level=6)
+    image.save(file, format="PNG", optimize=False, compress_level=6)
     return file.getvalue()
 
 
@@ -125,7 +115,7 @@ def read_label_indices(content: bytes, max_pixels: int = MAX_PIXELS) -> LabelInd
     if wide and (pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535):
         raise UnreadableImageError("its annotation has values outside [0, 65535]")
     indices = pixels.astype(np.uint16 if wide else np.uint8)
-    return LabelIndices(indices if scale == 1 else indices // scale, wide, decoded.orientation)
+    return LabelIndices(indices if scale == 1 else indices // scale, decoded.orientation)
 
 
 def _check_fits(labels: LabelIndices, image_size: tuple[int, int], orientation: int) -> None:
@@ -160,13 +150,14 @@ def _stored_indices(labels: LabelIndices, reduce_zero_label: bool, num_classes: 
     """
     values = labels.indices
     if reduce_zero_label:
-        if labels.wide and num_classes is None and (values == IGNORE_INDEX).any():
+        wide = values.dtype == np.uint16
+        if wide and num_classes is None and (values == IGNORE_INDEX).any():
             raise UnreadableImageError(
                 "its annotation has 16 bits and the value 255, which is a class or means ignore; name the classes "
                 "(--classes FILE)"
             )
         ignored = (values == 0) | _ignored(values, num_classes)
-        ignore = values.dtype.type(65535 if labels.wide else IGNORE_INDEX)
+        ignore = values.dtype.type(65535 if wide else IGNORE_INDEX)
         values = np.where(ignored, ignore, values - 1)  # 0 - 1 wraps round, and is ignored
     if num_classes is not None and (wrong := (values >= num_classes) & ~_ignored(values, num_classes)).any():
         first, largest = int(reduce_zero_label), int(labels.indices[wrong].max())
@@ -225,11 +216,7 @@ def require_label_maps(reader: StoreReader) -> None:
 
 
 def label_map_metadata(reader: StoreReader) -> dict[str, Any]:
-    """Return how label maps were made: `size` and `reduce_zero_label`; empty if the store's header says nothing.
-
-    Raises:
-        ValueError: The header says something else.
-    """
+    """Return how label maps were made: `size` and `reduce_zero_label`; empty if the store's header says nothing."""
     found = reader.header["source"].get("label_maps", {})
     if not isinstance(found, dict) or type(found.get("reduce_zero_label", False)) is not bool:
         raise ValueError(
@@ -242,13 +229,8 @@ def label_map_metadata(reader: StoreReader) -> dict[str, Any]:
 def read_label_map(path: str | Path, content: bytes | None = None) -> np.ndarray:
     """Return the values of a store's label map, (h, w), uint8 or uint16.
 
-    Args:
-        path: The file.
-        content: Its bytes, such as those of `StoreReader.read_label_map`, which compares them with the store's record.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is damaged, or holds colours.
+    `content` are its bytes where they were read already, as by `StoreReader.read_label_map`, which compares them with
+    the store's record.
     """
     if content is None:
         content = read_file(path, "label map", at_most=_MAX_BYTES)
@@ -267,16 +249,9 @@ def read_label_map(path: str | Path, content: bytes | None = None) -> np.ndarray
 
 
 def checked_labels(values: np.ndarray, num_classes: int, path: str | Path, shifted: bool) -> np.ndarray:
-    """Return the values of a label map as training takes them.
+    """Return stored values, (h, w), as training takes them: class indices below C <= 255 and `IGNORE_INDEX`, uint8.
 
-    Args:
-        values: (h, w), uint8 or uint16, as they are stored.
-        num_classes: Classes C, at most 255.
-        path: Their file, for messages.
-        shifted: Whether the store's header says that 0 became "ignore" already.
-
-    Returns:
-        Class indices below C and `IGNORE_INDEX`, (h, w), uint8.
+    `shifted` says whether 0 became "ignore" already when the store was made.
 
     Raises:
         ValueError: A value is neither a class nor "ignore".
@@ -299,17 +274,10 @@ def checked_labels(values: np.ndarray, num_classes: int, path: str | Path, shift
 def label_histogram(reader: StoreReader, progress: Progress | None = None) -> dict[str, Any]:
     """Count how often each class occurs in the label maps of a store.
 
-    Args:
-        reader: The store.
-        progress: Called with label maps done and their total.
-
     Returns:
         `pixels` in all, `ignored_pixels`, `ignored_share` of all pixels, and `classes`: for each class name, and each
         value that occurs, `class`, `name` (None beyond the names), `pixels`, `share` of the pixels not ignored, and
         `images` in which it occurs.
-
-    Raises:
-        ValueError: As `require_label_maps` and `read_label_map`.
     """
     require_label_maps(reader)
     names = reader.classes or []

@@ -50,11 +50,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
-    """Read a torch or safetensors checkpoint without running anything in it.
-
-    Args:
-        path: The file.
-        device: Where the tensors go; the CPU by default.
+    """Read a torch or safetensors checkpoint without running anything in it; onto the CPU by default.
 
     Returns:
         What the file holds; of a `.safetensors` file its text metadata as `meta` and its tensors as `state_dict`.
@@ -62,7 +58,6 @@ def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     Raises:
         FileNotFoundError: Nothing lies at `path`.
         ValueError: It is damaged, or holds other things than tensors, plain types and what mmengine's runner writes.
-            No code in it is run.
     """
     path = check_regular_file(path, "checkpoint")
     return (
@@ -107,14 +102,10 @@ def forbid_pickled_code() -> None:
 
 
 def _load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: Any = None) -> Any:
-    """Read a checkpoint as `mmengine.runner.checkpoint` asks for it.
+    """Read a checkpoint as `mmengine.runner.checkpoint` asks for it; always weights only.
 
-    `meta["config"]`, which mmengine runs as Python when it resumes, is left out.
-
-    Args:
-        file: A path, or an open file.
-        map_location: A device; where it is anything else the tensors stay on the CPU.
-        weights_only: Not used; it is always so.
+    Where `map_location` is no device the tensors stay on the CPU. `meta["config"]`, which mmengine runs as Python when
+    it resumes, is left out.
     """
     device = map_location if isinstance(map_location, str | torch.device) else None
     is_path = isinstance(file, str | Path)
@@ -137,10 +128,7 @@ def _load_url(
     check_hash: bool = False,
     file_name: str | None = None,
 ) -> Any:
-    """Download a checkpoint where `torch.hub` would keep it, unless it is there, and read it.
-
-    Arguments are those of `torch.hub.load_state_dict_from_url`.
-    """
+    """Do what `torch.hub.load_state_dict_from_url` does."""
     folder = Path(model_dir) if model_dir is not None else Path(torch.hub.get_dir()) / "checkpoints"
     target = folder / (file_name or Path(urlparse(url).path).name)
     if not target.exists():
@@ -189,11 +177,7 @@ def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[
 
 
 def save_torch(path: str | Path, content: Any) -> None:
-    """Write what `torch.save` writes, under another name that is changed at the end.
-
-    Raises:
-        OSError: The file cannot be written, for one because the disk is full; with its name.
-    """
+    """Write what `torch.save` writes, under another name that is changed at the end."""
     # Into a file that Python opened, whose error says why; torch's writer knows no more than that something went wrong.
     with written_whole(path) as temporary, temporary.open("wb") as file:
         try:
@@ -225,15 +209,7 @@ def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Refuse weights that hold NaN or infinity, which a diverged training leaves.
-
-    Args:
-        weights: Tensors by name; integers always pass.
-        source: What they are from, for the message: "checkpoint work_dirs/x/epoch_3.pth".
-
-    Raises:
-        ValueError: With the names, and how many values of the first are not finite.
-    """
+    """Refuse weights that hold NaN or infinity, which a diverged training leaves; "checkpoint x.pth" is a `source`."""
     if broken := [name for name, value in weights.items() if not _is_finite(value)]:
         first = weights[broken[0]]
         count = int((~first.isfinite()).sum())
@@ -278,8 +254,8 @@ def check_state_dict(
     """Refuse weights whose names, shapes or kinds of number are not those of the model, or that are not finite.
 
     Args:
-        found: What the checkpoint holds.
-        expected: What the model holds.
+        found: Weights of the checkpoint.
+        expected: Weights of the model.
         source: The checkpoint's path, for the message.
         may_miss: Names that the checkpoint need not hold.
         may_exceed: Names that the checkpoint may hold and the model lack.
@@ -289,41 +265,35 @@ def check_state_dict(
         ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.
     """
     _check_tensors(found, source)
-    common = found.keys() & expected.keys()
+    common = [name for name in expected if name in found]
     if not common:
         raise ValueError(
             f"checkpoint {source} has no key in common with the model; it holds {shorten(found)}, the model expects "
             f"{shorten(expected)}. Is it another model's, or does it need tools/convert_checkpoint.py?"
         )
-    resizable, may_miss, may_exceed = set(resizable), set(may_miss), set(may_exceed)
-    problems = []
-    shapes = [
-        f"{name} {tuple(found[name].shape)} where the model has {tuple(expected[name].shape)}"
-        for name in expected
-        if name in common and not _shape_fits(found[name], expected[name], name in resizable)
-    ]
-    if shapes:
-        problems.append(f"wrong shapes: {shorten(shapes, 4)}")
-    kinds = [
-        f"{name} {found[name].dtype} where the model has {expected[name].dtype}"
-        for name in expected
-        if name in common and found[name].is_floating_point() != expected[name].is_floating_point()
-    ]
-    if kinds:
-        problems.append(f"wrong kinds of number: {shorten(kinds, 4)}")
-    missing = [name for name in expected if name not in common and name not in may_miss]
-    if missing:
-        problems.append(f"missing keys: {shorten(missing)}")
-    unknown = [name for name in found if name not in common and name not in may_exceed]
-    if unknown:
-        problems.append(f"unknown keys: {shorten(unknown)}")
+    wrong = {
+        "wrong shapes": [
+            f"{name} {tuple(found[name].shape)} where the model has {tuple(expected[name].shape)}"
+            for name in common
+            if not _shape_fits(found[name], expected[name], name in resizable)
+        ],
+        "wrong kinds of number": [
+            f"{name} {found[name].dtype} where the model has {expected[name].dtype}"
+            for name in common
+            if found[name].is_floating_point() != expected[name].is_floating_point()
+        ],
+        "missing keys": [name for name in expected if name not in found and name not in may_miss],
+        "unknown keys": [name for name in found if name not in expected and name not in may_exceed],
+    }
+    problems = [f"{what}: {shorten(names, 4 if 'wrong' in what else 8)}" for what, names in wrong.items() if names]
     if problems:
         raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems))
     # A table that has infinite values by design, such as an attention mask, has them in the model, too.
-    broken = {name: found[name] for name in found if name in common and not _is_finite(found[name])}
+    broken = {name: found[name] for name in common if not _is_finite(found[name])}
     check_finite({name: value for name, value in broken.items() if _is_finite(expected[name])}, f"checkpoint {source}")
-    wider = [name for name in common - broken.keys() if found[name].dtype.itemsize > expected[name].dtype.itemsize]
-    if lost := [name for name in wider if not _is_finite(found[name].to(expected[name].dtype))]:
+    wider = [name for name in common if found[name].dtype.itemsize > expected[name].dtype.itemsize]
+    lost = [name for name in wider if name not in broken and not _is_finite(found[name].to(expected[name].dtype))]
+    if lost:
         kind = expected[lost[0]].dtype
         raise ValueError(f"checkpoint {source} holds values beyond the range of the model's {kind}: {shorten(lost)}")
 

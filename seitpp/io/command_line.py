@@ -33,7 +33,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
 
     0 or what `main` returns; 1 after an error, 2 after one of the command line (argparse's), 130 after Ctrl-C, 141
     where a program that reads the output has ended. With `SEITPP_TRACEBACK=1` in the environment the traceback comes
-    first. Each of several processes speaks for itself, with its rank.
+    first. Each of several processes adds its rank.
     """
     try:
         status = main() or 0
@@ -44,7 +44,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
             return _fail(end.code)
         raise
     except KeyboardInterrupt:
-        print(f"{_tool()}: interrupted", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:  # the end of the program: whatever it is, it is shown
         if isinstance(error, BrokenPipeError) and _output_is_closed():
@@ -72,16 +72,12 @@ def _whole_number(text: str, least: int) -> int:
 
 def _fail(message: str) -> int:
     rank = f" (rank {os.environ['RANK']})" if os.environ.get("WORLD_SIZE", "1") != "1" and "RANK" in os.environ else ""
-    print(f"{_tool()}: error{rank}: {_one_line(message)}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: error{rank}: {_one_line(message)}", file=sys.stderr)
     return 1
 
 
-def _tool() -> str:
-    return Path(sys.argv[0]).name
-
-
 def _output_is_closed() -> bool:
-    """Whether nobody reads standard output any more; what is left in its buffer then goes nowhere."""
+    """Return whether nobody reads standard output any more; what is left in its buffer then goes nowhere."""
     if not hasattr(select, "poll"):  # a system on which a closed pipe is another error
         return False
     watch = select.poll()
@@ -93,7 +89,7 @@ def _output_is_closed() -> bool:
 
 
 def error_line(error: BaseException) -> str:
-    """What went wrong, in one line.
+    """Return what went wrong, in one line.
 
     Errors whose message is not made for readers get their kind and how to see where they arose; what registries say of
     a config is put in words.
@@ -121,7 +117,7 @@ def _message(error: BaseException) -> str:
 
 
 def _of_worker(text: str) -> str:
-    """The message itself, where a loader's process passed its traceback on as part of it."""
+    """Return the message itself, where a loader's process passed its traceback on as part of it."""
     _, marker, passed_on = text.partition("Original Traceback (most recent call last):")
     raised = re.findall(r"^(?:\w+\.)*\w+: (.+)", passed_on, flags=re.MULTILINE)
     return raised[-1] if marker and raised else text
@@ -133,7 +129,7 @@ def _one_line(text: str) -> str:
 
 
 def _of_config(error: BaseException, message: str) -> str | None:
-    """What a registry or a constructor says of a config's entry, in words; None for anything else."""
+    """Put in words what a registry or a constructor says of a config's entry; return None for anything else."""
     if found := _UNREGISTERED.search(message):
         name, registry = found["name"].strip("`'\""), found["registry"]
         known = list(_registered(registry))
@@ -150,7 +146,7 @@ def _of_config(error: BaseException, message: str) -> str | None:
 
 
 def _registered(kind: str) -> Iterator[str]:
-    """Names in a registry of mmengine and in its children, if mmengine is imported."""
+    """Yield the names in a registry of mmengine and in its children, if mmengine is imported."""
     root = sys.modules.get("mmengine.registry")
     registries = [one for one in vars(root).values() if getattr(one, "name", None) == kind] if root else []
     while registries:

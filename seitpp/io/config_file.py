@@ -14,31 +14,15 @@ import yaml
 from mmengine.config import Config
 
 import seitpp.registry  # noqa: F401 (with it mmengine knows bases named `seitpp::...`)
-from seitpp.io.untrusted import check_regular_file
+from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file
 
 _SUFFIXES = (".py", ".json", ".yml", ".yaml")
 # What mmengine's parsers raise, and what code in a config may.
-_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    NameError,
-    RuntimeError,
-    SyntaxError,
-    yaml.YAMLError,
-)
+_ERRORS = (*PARSER_ERRORS, AssertionError, ImportError, NameError, RuntimeError, yaml.YAMLError)
 
 
 def read_config(path: str | Path, what: str = "config") -> Config:
-    """Read a config file with its bases; its code runs.
-
-    Args:
-        path: The file.
-        what: What it is, for messages.
+    """Read a config file with its bases; its code runs. `what` it is goes into messages.
 
     Raises:
         FileNotFoundError: It, or a file it is based on, does not exist.
@@ -60,16 +44,11 @@ def read_config(path: str | Path, what: str = "config") -> Config:
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, SyntaxError) and error.lineno is not None:  # of a file that it does not name
             lines, reason = [error.lineno], f"SyntaxError: {error.msg}"
-        _close_files_of(error)
+        with warnings.catch_warnings():  # of the temporary file that mmengine leaves open
+            warnings.simplefilter("ignore", ResourceWarning)
+            traceback.clear_frames(error.__traceback__)
         at = f", line {lines[-1]}" if lines else ""
         raise ValueError(f"{what} {path} cannot be read{at}: {reason}") from error
-
-
-def _close_files_of(error: Exception) -> None:
-    """Let go of the temporary file that mmengine leaves open when a config fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        traceback.clear_frames(error.__traceback__)
 
 
 def dicts_in(node: Any) -> Iterator[dict]:

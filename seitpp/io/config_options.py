@@ -46,29 +46,24 @@ class OptionsAction(DictAction):
 
 
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
-    """The option `--cfg-options` of every tool that reads a config."""
+    """Add the option `--cfg-options` of every tool that reads a config."""
     parser.add_argument("--cfg-options", nargs="+", action=OptionsAction, help=_HELP)
 
 
 def apply_options(config: Config, options: Mapping[str, Any] | None) -> None:
-    """Merge options into a config, in place.
-
-    Args:
-        config: The config, of a run or of a tokenizer.
-        options: Values by dotted key; a key that begins with `+` is added unchecked.
+    """Merge options, values by dotted key, into a config, in place; a key that begins with `+` is added unchecked.
 
     Raises:
         ValueError: The config has no such key and nothing reads it, or a key leads into what has no keys.
     """
     if not options:
         return
-    tokenizing = "tokenizer" in config and "model" not in config
     given = {key.removeprefix("+"): value for key, value in options.items()}
     merged = copy.deepcopy(config)
     _merge(merged, {key: value for key, value in given.items() if key.split(".")[-1] == "type"})
     for key, value in options.items():
         if not key.startswith("+"):
-            _check_key(config, merged, key, value, tokenizing, given)
+            _check_key(config, merged, key, value, given)
     _merge(config, given)
     if any(key.split(".")[0] == "custom_imports" for key in given):  # which mmengine imports when it reads a file
         import_modules_from_strings(**config.custom_imports)
@@ -84,41 +79,43 @@ def _merge(config: Config, options: dict[str, Any]) -> None:
             ) from error
 
 
-def _check_key(
-    config: Config, merged: Config, key: str, value: Any, tokenizing: bool, given: Mapping[str, Any]
-) -> None:
-    """Follow a dotted key into the config, and refuse the first part of it that nothing has and nothing reads."""
+def _check_key(config: Config, merged: Config, key: str, value: Any, given: Mapping[str, Any]) -> None:
+    """Follow a dotted key into the config, and refuse the first part of it that nothing has and nothing reads.
+
+    `merged` is the config with the types that are `given`, by which other keys are read.
+    """
     parts, scope = key.split("."), merged.get("default_scope")
+    known_at_root = root_keys(tokenizing="tokenizer" in config and "model" not in config)
     node: Any = config._cfg_dict
-    typed: Any = merged._cfg_dict  # the same with the types that other options set
+    typed: Any = merged._cfg_dict
     for number, part in enumerate(parts):
         path = parts[:number]
+        here = f"--cfg-options {key}: {'.'.join(path)} is"
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
-                raise ValueError(
-                    f"--cfg-options {key}: {'.'.join(path)} is a list of {len(node)}, and {part!r} is no place in it"
-                )
+                raise ValueError(f"{here} a list of {len(node)}, and {part!r} is no index of it")
             node, typed = node[int(part)], typed[int(part)] if isinstance(typed, (list, tuple)) else {}
             continue
         if not isinstance(node, Mapping):
-            raise ValueError(f"--cfg-options {key}: {'.'.join(path)} is {shown(node)} and has no keys")
+            raise ValueError(f"{here} {shown(node)} and has no keys")
         scope = node.get("_scope_", scope)
-        if part not in node and path and part.isdigit():
-            found = (
-                f"one dict and no list: {'.'.join([*path, *parts[number + 1 :]])} sets it" if node else "no list yet"
-            )
-            raise ValueError(f"--cfg-options {key}: {'.'.join(path)} is {found}")
         if part not in node:
-            known = root_keys(tokenizing) if not path else keys_read(typed, path, scope)
+            if path and part.isdigit():
+                without = ".".join([*path, *parts[number + 1 :]])
+                raise ValueError(f"{here} {f'one dict and no list: {without} sets it' if node else 'no list yet'}")
+            known = keys_read(typed, path, scope) if path else known_at_root
             if path == ["default_hooks"]:  # a hook of a new name must say what it is
-                known = {part} if f"{key.rsplit('.', len(parts) - 2)[0]}.type" in given else set()
+                known = {part} if f"default_hooks.{part}.type" in given else set()
             if known is not None and part not in known:
                 raise ValueError(_unread(config, key, path, part, {*node, *known}))
         node = node.get(part, {} if number + 1 < len(parts) else None)
         typed = typed.get(part, {}) if isinstance(typed, Mapping) else {}
-    if len(parts) == 1 and isinstance(node, Mapping) and not isinstance(value, (Mapping, list, type(None))):
-        raise ValueError(f"--cfg-options {key}={value}: {key} is a dict; set one of its keys, such as {key}.type")
-    if len(parts) == 1 and not isinstance(node, Mapping) and key not in root_keys(tokenizing):
+    if len(parts) > 1:
+        return
+    if isinstance(node, Mapping):
+        if not isinstance(value, (Mapping, list, type(None))):
+            raise ValueError(f"--cfg-options {key}={value}: {key} is a dict; set one of its keys, such as {key}.type")
+    elif key not in known_at_root:
         print_log(
             f"--cfg-options {key}: {key} is a variable of the config file, whose value was used when the file was "
             "read; set the keys that it went into.",
@@ -128,7 +125,6 @@ def _check_key(
 
 
 def _unread(config: Config, key: str, path: Sequence[str], part: str, known: set[str]) -> str:
-    """The message for a key that nothing reads, with the nearest names."""
     elsewhere = [found for found in _paths(config._cfg_dict) if found.split(".")[-1] == part]
     close = nearest_names(part, sorted(map(str, known - {"_scope_", "_delete_"})))
     meant = did_you_mean([*(".".join([*path, name]) for name in close), *elsewhere]) or "."
@@ -139,7 +135,7 @@ def _unread(config: Config, key: str, path: Sequence[str], part: str, known: set
 
 
 def _paths(node: Any, above: str = "") -> Iterator[str]:
-    """Dotted keys of all that a config holds."""
+    """Yield the dotted keys of all that a config holds."""
     entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
     for name, child in entries:
         path = f"{above}.{name}" if above else str(name)
@@ -148,11 +144,7 @@ def _paths(node: Any, above: str = "") -> Iterator[str]:
 
 
 def check_read_keys(config: Config) -> None:
-    """Refuse keys that nothing reads in dicts of a config whose readers pass over them.
-
-    Raises:
-        ValueError: There is one; it names the nearest that are read.
-    """
+    """Refuse keys that nothing reads in dicts of a config whose readers pass over them."""
     for name in _LOOKED_THROUGH:
         node = config.get(name)
         if not isinstance(node, Mapping):

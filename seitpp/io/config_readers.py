@@ -115,20 +115,17 @@ _LAST = {("torch.nn.modules.module", "Module"): False, ("mmengine.hooks.checkpoi
 
 
 def root_keys(tokenizing: bool = False) -> set[str]:
-    """Keys of a whole config: of one that is run, or of one of a tokenizer."""
+    """Return the keys of a whole config: of one that is run, or of one of a tokenizer."""
     return set(_TOKENIZING) if tokenizing else (_constructor_keys(_attribute(_RUNNER)) - {"cfg"}) | set(_RUN)
 
 
 def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -> set[str] | None:
-    """Keys that whatever reads a dict of a config knows, beside those that are there.
+    """Return the keys that whatever reads a dict of a config knows; None where any may be meant.
 
     Args:
         node: The dict; empty where the config does not have it.
-        path: Names and places of lists that lead to it; not empty.
+        path: Keys and indices that lead to it; not empty.
         scope: Scope of types without a prefix.
-
-    Returns:
-        The keys; None where any may be meant.
     """
     name, kind = path[-1], _kind(path)
     if "custom_keys" in path:  # below are names of weights
@@ -139,39 +136,36 @@ def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -
     if at_root and name.endswith("_dataloader"):
         return _constructor_keys(_attribute(_LOADER)) | set(_BESIDE_LOADER)
     if at_root and name in _LOOPS and "type" not in node:
-        return (
-            set().union(*(_constructor_keys(_attribute(loop)) for loop in _LOOPS[name])) - _GIVEN
-            | _ANYWHERE
-            | {"by_epoch"}
-        )
+        keys = set().union(*(_constructor_keys(_attribute(loop)) for loop in _LOOPS[name]))
+        return keys - _GIVEN | _ANYWHERE | {"by_epoch"}
     if "type" not in node and not (at_root and name == "optim_wrapper"):
         return _plain_keys(name) if node or name in _PLAIN else None
     found = _find(node.get("type", "OptimWrapper"), kind, scope)
     if found is None:  # the build will say so
         return None
-    keys = _constructor_keys(found) if inspect.isclass(found) else _parameters(found)
-    return None if keys is None else keys - _GIVEN | _ANYWHERE | _BEFORE.get(kind, set())
+    keys = _keys_of(found)
+    return None if keys is None else keys | _BEFORE.get(kind, set())
 
 
 def _plain_keys(name: str) -> set[str] | None:
     reader = _PLAIN.get(name, ())
     if reader is None:
         return None
-    if not isinstance(reader, str):
-        return {*reader, "_delete_"}
-    reads = _attribute(reader)
-    keys = _constructor_keys(reads) if inspect.isclass(reads) else _parameters(reads)
+    return _keys_of(_attribute(reader)) if isinstance(reader, str) else {*reader, "_delete_"}
+
+
+def _keys_of(reader: Callable) -> set[str] | None:
+    keys = _constructor_keys(reader) if inspect.isclass(reader) else _parameters(reader)
     return None if keys is None else keys - _GIVEN | _ANYWHERE
 
 
 def _attribute(name: str) -> Callable:
-    """What `module:attribute` names; the names are this module's own."""
     module, _, attribute = name.partition(":")
     return getattr(import_module(module), attribute)
 
 
 def _kind(path: Sequence[str]) -> str:
-    """Registry of the types at a place of a config."""
+    """Return the registry of the types in this part of a config."""
     for name in reversed(path):
         if name in _KINDS and not (name in _LOOPS and path[0] == "model"):
             return _KINDS[name]
@@ -179,7 +173,6 @@ def _kind(path: Sequence[str]) -> str:
 
 
 def _find(named: Any, kind: str, scope: str | None) -> Callable | None:
-    """The class or function that a type names, if there is one."""
     if not isinstance(named, str):
         return named if callable(named) else None
     registry = getattr(root, kind)
@@ -193,7 +186,7 @@ def _parameters(function: Callable) -> set[str]:
 
 
 def _constructor_keys(cls: type) -> set[str] | None:
-    """Parameters of a class's constructor and, as far as it passes options on, of its parents'; None for any."""
+    """Return the parameters of a constructor and, as far as it passes options on, of its parents'; None for any."""
     keys: set[str] = set()
     for owner in cls.__mro__:
         constructor = vars(owner).get("__init__")

@@ -4,11 +4,7 @@ import torch
 
 
 def check_device(name: str) -> str:
-    """Return the name of a device if it is one and there is such a device here.
-
-    Raises:
-        ValueError: It is no device's name, or the machine has none such.
-    """
+    """Return the name of a device; raise `ValueError` if it is none, or the machine has no such device."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -14,11 +14,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """Yield a name to write to; it becomes `path` when the block ends, and goes away when the block fails.
 
     A symbolic link stays: the file that it leads to is replaced. What is no ordinary file (a device, a pipe) cannot be
-    replaced and is yielded itself, to be written to directly.
-
-    Raises:
-        IsADirectoryError: `path` is a folder.
-        OSError: It cannot be written, for one because the disk is full; with the path's name.
+    replaced and is yielded itself, to be written to directly. Errors of writing name `path`.
     """
     path = Path(path)
     target = Path(os.path.realpath(path))
@@ -50,23 +46,13 @@ def write_whole(path: str | Path, content: bytes) -> None:
 
 
 def remove_unfinished(folder: str | Path, pattern: str = "*") -> None:
-    """Remove what killed processes were writing into a folder by `written_whole`; nobody may be writing there now.
-
-    Args:
-        folder: The folder, which need not exist; folders in it are left alone.
-        pattern: Which files they were writing, such as `*.pth`.
-    """
+    """Remove files like `pattern` that killed processes were writing into a folder; nobody may be writing there now."""
     for path in Path(folder).glob(f".{pattern}.tmp{'[0-9a-f]' * 32}"):
         path.unlink(missing_ok=True)
 
 
 def check_other_file(source: str | Path, target: str | Path) -> None:
-    """Refuse to write over what is read, under whatever name.
-
-    Raises:
-        ValueError: `target` is `source`: the same path, or a link to the same file or folder; or a file of a store that
-            is read.
-    """
+    """Refuse a `target` that is what is read, or a file of a store that is read, under whatever name."""
     read, written = os.path.realpath(source), os.path.realpath(target)
     is_store = os.path.isfile(os.path.join(read, "header.json"))
     same = read == written or (is_store and os.path.isfile(written) and written.startswith(read + os.sep))
@@ -75,7 +61,7 @@ def check_other_file(source: str | Path, target: str | Path) -> None:
 
 
 def too_many_open(error: OSError) -> str | None:
-    """What to do about an error, if it is that too many files are open; None for any other."""
+    """Return what to do about an error, if it is that too many files are open; None for any other."""
     if error.errno == errno.ENFILE:
         return "too many files are open on this machine; end other programs, or raise fs.file-max"
     if error.errno != errno.EMFILE:

@@ -48,21 +48,13 @@ class InertName:
 
 @dataclass(eq=False, repr=False)  # what it holds may have no end
 class Inert:
-    """The record of a call that a file asks for, and of what it would have put into the result.
-
-    Attributes:
-        name: What would have been called.
-        args: Arguments of the call; keyword arguments, as a dict, are the last of them.
-        state: Attributes that would have been set.
-        items: Mapping entries that would have been set.
-        elements: List or set elements that would have been added.
-    """
+    """The record of a call that a file asks for, and of what it would have put into the result."""
 
     name: str
-    args: tuple = ()
-    state: Any = None
-    items: dict = field(default_factory=dict)
-    elements: list = field(default_factory=list)
+    args: tuple = ()  # keyword arguments, as a dict, are the last of them
+    state: Any = None  # attributes
+    items: dict = field(default_factory=dict)  # of a mapping
+    elements: list = field(default_factory=list)  # of a list or a set
 
     def __call__(self, *args: Any) -> "Inert":
         """Record a call of the result."""
@@ -99,25 +91,18 @@ def plain_key(key: Any) -> Any:
 
 
 class BoundedStream:
-    """A binary file that counts its reads and refuses those beyond its end, before any memory is taken for them.
-
-    Args:
-        file: Where to read.
-        size: Bytes that it has.
-    """
+    """A file of `size` bytes that counts its reads and refuses those beyond its end, before they take any memory."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size, self._reads = file, size, 0
 
     def read(self, count: int) -> bytes:
-        """Return exactly `count` bytes."""
         self._count()
         if count > self._size - self._file.tell():
             raise ValueError(f"the pickle stream ends early: {count} bytes are declared beyond its end")
         return self._file.read(count)
 
     def readline(self) -> bytes:
-        """Return the bytes up to the end of a line."""
         self._count()
         line = self._file.readline()
         if not line.endswith(b"\n"):
@@ -143,9 +128,7 @@ def _with_plain_keys(load: Callable, keys: slice) -> Callable:
 class InertUnpickler(pickle._Unpickler):
     """Reads one pickle; names and calls become `InertName` and `Inert`.
 
-    Args:
-        stream: Where the pickle begins; afterwards, where it has ended.
-        stored: Returns the storage of a persistent id, by which torch's pickles name storages.
+    `stored` returns the storage of a persistent id, by which torch's pickles name storages.
     """
 
     def __init__(self, stream: BoundedStream, stored: Callable[[Any], Any]) -> None:

@@ -22,7 +22,7 @@ class FolderLock:
     Args:
         folder: The folder, which must exist.
         what: What is written there, for messages: "store".
-        patience: Seconds to wait for another writer; its loader workers may outlive a killed one by some.
+        patience: Seconds to wait for another writer; the loader workers of a killed one may live a little longer.
         name: Name of the lock's file.
 
     Raises:
@@ -42,13 +42,11 @@ class FolderLock:
                 f"another writer is at work in the {what} {folder}; wait until it has ended, or name another folder"
             ) from error
         except (OSError, NotImplementedError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise OSError(
-                getattr(error, "errno", None),
-                f"the {what} cannot be locked for writing: {reason}. Its folder must be writable and its file system "
-                "have locks; write to a local folder and copy the result",
-                str(folder),
-            ) from error
+            reason = (
+                f"the {what} cannot be locked for writing: {getattr(error, 'strerror', None) or error}. Its folder "
+                "must be writable and its file system have locks; write to a local folder and copy the result"
+            )
+            raise OSError(getattr(error, "errno", None), reason, str(folder)) from error
 
     def _acquire(self) -> bool:
         """Lock the file that bears the name; False if it was another one by the time it was locked."""

@@ -17,11 +17,7 @@ def is_module(value: Any) -> bool:
 
 
 def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
-    """Return the state dict of a pickled module, from its parameters, buffers and submodules.
-
-    Raises:
-        ValueError: It is no module, contains itself, or a parameter is not a tensor.
-    """
+    """Return the state dict of a pickled module, from its parameters, buffers and submodules."""
     if not is_module(module):
         raise ValueError(f"{module.name} is not a pickled torch module: it has no _parameters and _modules")
     weights: dict[str, Tensor | UnreadTensor] = {}

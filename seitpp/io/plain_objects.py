@@ -30,11 +30,7 @@ class NotPlainError(ValueError):
 
 @dataclass(eq=False)
 class UnreadTensor(Inert):
-    """A tensor of a kind that is not read here; the rest of its file is.
-
-    Attributes:
-        reason: Why not.
-    """
+    """A tensor of a kind that is not read here, and why not; the rest of its file is."""
 
     reason: str = ""
 
@@ -42,8 +38,7 @@ class UnreadTensor(Inert):
 class ObjectMaker:
     """Puts objects in place of the records that a pickle holds, each once; records of other calls stay.
 
-    Args:
-        tensor: Makes a tensor from the name of one of torch's functions and its arguments.
+    `tensor` makes a tensor from the name of one of torch's functions and its arguments.
     """
 
     def __init__(self, tensor: Callable[[str, tuple], Any]) -> None:
@@ -101,7 +96,7 @@ class ObjectMaker:
 
 
 def _object(record: Inert) -> Any:
-    """Return what a call makes, or its record if it is not in the table or has other arguments than the table knows."""
+    """Return what a call makes; its record if the table does not know it, or not with such arguments."""
     match record.name, record.args:
         case "collections.OrderedDict", ():
             return _with_versions(OrderedDict(), record.state)
@@ -117,12 +112,8 @@ def _object(record: Inert) -> Any:
             return frozenset(map(plain_key, elements))
         case "builtins.bytes", ():
             return b""
-        case "builtins.bytearray", ():
-            return bytearray()
-        case "builtins.bytearray", (bytes() as content,):
-            return bytearray(content)
-        case "builtins.bytearray", (str() as text, "latin-1" | "latin1"):
-            return bytearray(text, "latin-1")
+        case "builtins.bytearray", () | (bytes(),) | (str(), "latin-1" | "latin1"):
+            return bytearray(*record.args)
         case "_codecs.encode", (str() as text, "latin1" | "latin-1"):
             return text.encode("latin-1")
         case "builtins.complex", (float() as real, float() as imaginary):
@@ -185,8 +176,8 @@ def check_plain(content: Any) -> None:
         NotPlainError: With what it is and where.
         ValueError: It contains itself, or doubles at each level.
     """
-    pending: list[tuple[Any, tuple]] = [(content, ())]  # a value, and its keys from the innermost out
     visited = 0
+    pending: list[tuple[Any, tuple]] = [(content, ())]  # a value, and its keys from the innermost out
     while pending:
         value, keys = pending.pop()
         if isinstance(value, dict):

@@ -29,12 +29,15 @@ def process_group_ended() -> Iterator[None]:
         return
     try:
         yield
-        _wait_for_the_others()
+        if _is_started():
+            _wait_for_the_others()
     except BaseException as error:
-        _clear_frames(error)
-        _end(after_error=True)
+        if _is_started():
+            _end_after(error)
         raise
-    _end(after_error=False)
+    if _is_started():
+        gc.collect()
+        dist.destroy_process_group()
 
 
 def _is_started() -> bool:
@@ -42,8 +45,6 @@ def _is_started() -> bool:
 
 
 def _wait_for_the_others() -> None:
-    if not _is_started():
-        return
     on_gpu = {"device_ids": [torch.cuda.current_device()]} if dist.get_backend() == "nccl" else {}
     try:
         dist.barrier(**on_gpu)
@@ -51,22 +52,12 @@ def _wait_for_the_others() -> None:
         raise ConnectionError("another process of this run has ended before; its own message says why") from error
 
 
-def _clear_frames(error: BaseException | None) -> None:
-    """Drop the local variables of the functions that an error went through: one of them is the runner."""
-    if not _is_started():
-        return
-    while error is not None:
+def _end_after(error: BaseException | None) -> None:
+    while error is not None:  # one of the local variables on its way is the runner
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
-
-
-def _end(after_error: bool) -> None:
-    if not _is_started():
-        return
     gc.collect()
-    if not after_error:
-        dist.destroy_process_group()
-    elif dist.get_backend() == "gloo":  # NCCL's threads know nothing of Python, and ending it may wait for ever
+    if dist.get_backend() == "gloo":  # NCCL's threads know nothing of Python, and ending it may wait for ever
         ending = threading.Thread(target=dist.destroy_process_group, daemon=True)
         ending.start()
         ending.join(_PATIENCE_SECONDS)

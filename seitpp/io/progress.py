@@ -10,7 +10,7 @@ from rich.text import Text
 
 
 class _RateColumn(ProgressColumn):
-    """Work done a second, over the last half minute."""
+    """Work done per second, over the last half minute."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -22,13 +22,9 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(description: str, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on the error stream; yields a function to call with the work done and its total.
+    """Show a bar on the error stream of the first process; yield a function to call with the work done and its total.
 
-    Of several processes the first one shows its own, and the others nothing.
-
-    Args:
-        description: What is being done.
-        unit: What is counted, to show how many a second; None shows no rate.
+    `unit` is what is counted, to show how many per second; None shows no rate.
     """
     if not is_main_process():
         yield lambda done, total: None

@@ -66,14 +66,9 @@ Result = TypeVar("Result")
 
 
 class StableFile:
-    """An ordinary file that must stay the one that it was when it was checked.
+    """An ordinary file that must stay the one that it was when it was checked, or become an exact copy by its hash.
 
     It can be pickled, forked and read by several threads: it is opened when first needed.
-
-    Args:
-        path: The file.
-        identity: What told it from other files when it was checked.
-        sha256: Hash of its content, by which an exact copy passes for it.
     """
 
     def __init__(self, path: Path, identity: FileIdentity, sha256: str) -> None:
@@ -152,16 +147,13 @@ class StableFile:
 def read_pieces(
     files: Sequence[StableFile], numbers: Sequence[int], offsets: Sequence[int], lengths: Sequence[int]
 ) -> bytearray:
-    """Read pieces of several files, one after the other in the result.
+    """Read pieces of several files, one after the other in the result; raises as `StableFile.open` does.
 
     Args:
         files: The files.
-        numbers: For each piece the number of its file.
+        numbers: Index of each piece's file in `files`.
         offsets: Where each piece starts in its file.
         lengths: Bytes of each piece, at most 2 GiB.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
 
     def read(opened: OpenFiles, part: slice) -> bytearray:
@@ -177,20 +169,14 @@ def with_files_open(
     read: Callable[[OpenFiles, slice], Result],
     part: slice | None = None,
 ) -> list[Result]:
-    """Call `read` while the files that it needs are open and compared with what they were.
+    """Call `read` while the files that it needs are open, and return its results; raises as `StableFile.open` does.
 
     Args:
         files: The files.
-        numbers: For each piece to read the number of its file.
+        numbers: Index of each piece's file in `files`.
         read: Called with the open files by number and the part of `numbers` that it is for: all, or one part after the
             other where so many files cannot be open together.
         part: Those of `numbers` to read, all by default.
-
-    Returns:
-        What `read` returned for each part.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: See `StableFile.open`.
     """
     part = part or slice(0, len(numbers))
     distinct = set(numbers[part])
@@ -216,7 +202,7 @@ def read_opened(
     offsets: Sequence[int],
     lengths: Sequence[int],
 ) -> bytearray:
-    """`read_pieces` of files that `with_files_open` has opened."""
+    """Do the work of `read_pieces` on files that `with_files_open` has opened."""
     maps = {number: file.content for number, file in opened.items()}
     pieces = [
         os.pread(opened[number].number, length, offset)
@@ -250,14 +236,7 @@ def _close_oldest(kept: int) -> None:
 def open_regular(path: str | Path, what: str) -> OpenFile:
     """Open an ordinary file, closing others that can be opened again if too many are open.
 
-    Args:
-        path: The file.
-        what: What it is, for messages.
-
-    Raises:
-        FileNotFoundError: Nothing lies there.
-        ValueError: It is no ordinary file.
-        OSError: Too many files are open; says the limit.
+    Raises as `check_regular_file`, and `OSError` with the limit where too many files are open.
     """
     try:
         opened = OpenFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe would wait for its other end

@@ -7,6 +7,7 @@ which torch does not do.
 """
 
 import errno
+import functools
 import io
 import math
 import os
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from seitpp.io.inert_pickle import BoundedStream, InertName, InertUnpickler, kind_of
 from seitpp.io.plain_objects import NotPlainError, ObjectMaker, UnreadTensor, check_plain
-from seitpp.io.untrusted import check_regular_file
+from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -44,8 +45,7 @@ _STORAGE_TYPES = {
 # Types without a storage of their own, which are laid over one of bytes.
 _OVER_BYTES = (torch.uint16, torch.uint32, torch.uint64)
 # What a damaged or hostile file makes the steps below raise.
-_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError, AttributeError, AssertionError)
-_ERRORS += (MemoryError, RecursionError, NotImplementedError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile)
+_ERRORS = (*PARSER_ERRORS, RuntimeError, AssertionError, pickle.UnpicklingError)
 
 
 class _Storage(NamedTuple):
@@ -69,12 +69,8 @@ def load_torch_file(
             of kinds that no weights have as `UnreadTensor`. By default a file that holds any is refused.
         device: Where the tensors go; the CPU by default.
 
-    Returns:
-        Dicts, lists, tuples, text, numbers, tensors, and the objects of `plain_objects`.
-
     Raises:
-        FileNotFoundError: Nothing lies at `source`.
-        NotPlainError: It holds other objects, or calls functions.
+        NotPlainError: It holds other objects than tensors, plain values, and those of `plain_objects`.
         ValueError: It is damaged, no file of torch.save, or describes a tensor that its bytes do not hold.
     """
     if isinstance(source, str | Path):
@@ -112,16 +108,11 @@ def _load(file: BinaryIO, source: str, inert: bool, device: Any) -> Any:
 
 
 class _Tensors:
-    """Makes the tensors of a file on its storages, each of which is read once.
+    """Makes the tensors of a file on its storages; `read` reads one, whole."""
 
-    Args:
-        values: Reads a storage, whole.
-    """
-
-    def __init__(self, values: Callable[[_Storage], Tensor]) -> None:
-        self._values = values
+    def __init__(self, read: Callable[[_Storage], Tensor]) -> None:
+        self._values = functools.cache(read)
         self.storages: dict[str, _Storage] = {}
-        self._read: dict[str, Tensor] = {}
 
     def unpickled(self, stream: BoundedStream) -> Any:
         """Return the records of one pickle, and declare its storages."""
@@ -179,9 +170,7 @@ class _Tensors:
                 f"its size {size} has strides {stride} that repeat the {held} values of its storage, as expanded "
                 "tensors do; save it contiguous"
             )
-        if storage.key not in self._read:
-            self._read[storage.key] = self._values(storage)
-        values = self._read[storage.key]
+        values = self._values(storage)
         return torch.as_strided(values if dtype is None else values.view(dtype), size, stride, offset)
 
 
@@ -190,7 +179,7 @@ def _unread(reason: str) -> UnreadTensor:
 
 
 def _filled(storage: _Storage, read_into: Callable[[memoryview], int], device: Any) -> Tensor:
-    """The values of a storage, (count,), from a function that reads the file's next bytes into a buffer."""
+    """Return the values of a storage, (count,), from a function that reads the file's next bytes into a buffer."""
     assert storage.dtype is not None
     values = torch.empty(storage.count, dtype=torch.uint8 if storage.dtype == torch.bool else storage.dtype)
     content = memoryview(values.view(torch.uint8).numpy()) if storage.count else memoryview(b"")
@@ -262,7 +251,7 @@ def _load_legacy(file: BinaryIO, size: int, device: Any) -> Any:
 
 
 def _offsets(keys: list, storages: dict[str, _Storage], file: BinaryIO, size: int) -> dict[str, int]:
-    """Where in the file each storage's values begin; before them stands their number."""
+    """Return where in the file each storage's values begin; before them stands their number."""
     offsets = {}
     for key in keys:
         storage = storages.get(key) if isinstance(key, str) else None

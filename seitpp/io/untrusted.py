@@ -2,7 +2,7 @@
 
 Every reader of headers, arrays and records goes through here, so that damage of any kind, deliberate or not, ends in a
 `ValueError` with the file, what was found and what was expected, and never in an error of the parser underneath. No
-torch: storage uses this module, too.
+torch. In all functions `source` and `what` say in messages what is read.
 """
 
 import contextlib
@@ -28,39 +28,20 @@ _MAX_JSON_INTEGER = 2**64
 _MOST_REASON = 200  # characters
 # What parsers of the standard library and of numpy raise on bytes that are not what they expect.
 PARSER_ERRORS = (
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    RecursionError,
-    AttributeError,
-    NotImplementedError,
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *(ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, EOFError, MemoryError, RecursionError),
+    *(AttributeError, NotImplementedError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 
 @contextlib.contextmanager
 def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[None]:
-    """Turn whatever a parser raises within the block into a `ValueError` that names the source.
-
-    Args:
-        source: The file, or the part of one, that is being parsed.
-        expected: What it should be, as in "a numpy array".
-        remedy: What to do, a sentence.
-    """
+    """Turn whatever a parser raises into a `ValueError`: `source` is not `expected`, "a numpy array"; `remedy`."""
     try:
         yield
     except PARSER_ERRORS as error:
         reason = f"{type(error).__name__}: {error}".strip(": ").splitlines()[0][:_MOST_REASON]
-        raise ValueError(
-            f"{source} is damaged or is not {expected} ({reason})" + (f". {remedy}" if remedy else "")
-        ) from error
+        remedy = f". {remedy}" if remedy else ""
+        raise ValueError(f"{source} is damaged or is not {expected} ({reason}){remedy}") from error
 
 
 def check_regular_file(path: str | Path, what: str) -> Path:
@@ -86,17 +67,7 @@ def check_regular_file(path: str | Path, what: str) -> Path:
 
 
 def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
-    """Return all bytes of an ordinary file.
-
-    Args:
-        path: The file.
-        what: What it is, for messages: "store header".
-        at_most: Most bytes that such a file can sensibly have.
-
-    Raises:
-        FileNotFoundError: Nothing lies at `path`.
-        ValueError: It is no ordinary file, or larger than `at_most`.
-    """
+    """Return all bytes of an ordinary file of at most `at_most` bytes; raises as `check_regular_file`, and for more."""
     path = check_regular_file(path, what)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -112,11 +83,7 @@ def parse_json(
 ) -> Any:
     """Return the value of JSON text: finite numbers, integers of at most 64 bits, at most 32 levels deep.
 
-    Args:
-        content: The text; bytes are UTF-8.
-        source: Where it is from, for messages.
-        object_pairs_hook: Makes the value of an object from its members in their order, as for `json.loads`; a dict
-            by default.
+    `object_pairs_hook` is that of `json.loads`: it makes the value of an object from its members in their order.
 
     Raises:
         ValueError: It is not JSON, or beyond these bounds.
@@ -131,7 +98,8 @@ def parse_json(
             parse_int=_bounded_int,
             object_pairs_hook=object_pairs_hook,
         )
-        _check_depth(value)
+        if _depth(value) > MAX_JSON_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
     return value
 
 
@@ -160,14 +128,9 @@ def _bounded_int(text: str) -> int:
     return value
 
 
-def _check_depth(value: Any) -> None:
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > MAX_JSON_DEPTH:
-            raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
-        containers = [one for one in level if isinstance(one, dict | list | tuple)]
-        level = [child for one in containers for child in (one.values() if isinstance(one, dict) else one)]
+def _depth(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return 1 + max(map(_depth, children), default=0)
 
 
 def parse_npy(content: bytes, source: str | Path, kinds: str = "biuf") -> np.ndarray:
@@ -175,7 +138,7 @@ def parse_npy(content: bytes, source: str | Path, kinds: str = "biuf") -> np.nda
 
     Args:
         content: The bytes.
-        source: Where they are from, for messages.
+        source: Where they are from.
         kinds: Kinds of numpy types that are accepted; plain numbers by default.
 
     Raises:
@@ -206,11 +169,7 @@ def read_npy(path: str | Path, what: str, *, at_most: int) -> np.ndarray:
 
 
 def parse_npz(content: bytes, source: str | Path, *, at_most: int) -> dict[str, np.ndarray]:
-    """Return the arrays in the bytes of a `.npz` file, by name; text arrays as they are.
-
-    Raises:
-        ValueError: The archive is damaged, or unpacks to more than `at_most` bytes.
-    """
+    """Return the arrays in the bytes of a `.npz` file, by name; raises `ValueError` for more than `at_most` bytes."""
     with parsing(source, "a .npz file of plain arrays"), zipfile.ZipFile(io.BytesIO(content)) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
         if size > at_most:
@@ -222,11 +181,7 @@ def parse_npz(content: bytes, source: str | Path, *, at_most: int) -> dict[str, 
 
 
 def gunzip(content: bytes, source: str | Path, *, at_most: int) -> bytes:
-    """Unpack gzip bytes, several members if there are, without ever holding more than `at_most` bytes of result.
-
-    Raises:
-        ValueError: They are damaged or cut off, or unpack to more.
-    """
+    """Unpack gzip bytes, of several members if there are, and hold at most `at_most` bytes of the result."""
     parts, total = [], 0
     with parsing(source, "a whole gzip file"):
         while content:
@@ -257,11 +212,7 @@ def text(value: Any, name: str) -> str:
 
 
 def entry(mapping: Mapping[str, Any], key: str, kinds: type | tuple[type, ...], source: str | Path) -> Any:
-    """Return an entry of a mapping that must be there and of a type; `bool` does not pass for `int`.
-
-    Raises:
-        ValueError: It is missing or of another type.
-    """
+    """Return an entry of a mapping that must be there and of a type; `bool` does not pass for `int`."""
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     value = mapping.get(key) if isinstance(mapping, Mapping) else None
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):

@@ -143,8 +143,8 @@ def test_plus_adds_a_key(merged: Callable) -> None:
     ("option", "message"),
     [
         ("train_dataloader.batch_size.mine=3", "train_dataloader.batch_size is 512 and has no keys"),
-        ("data_preprocessor.augments.9.p=3", "data_preprocessor.augments is a list of 1, and '9' is no place in it"),
-        ("data_preprocessor.augments.a.p=3", "data_preprocessor.augments is a list of 1, and 'a' is no place in it"),
+        ("data_preprocessor.augments.9.p=3", "data_preprocessor.augments is a list of 1, and '9' is no index of it"),
+        ("data_preprocessor.augments.a.p=3", "data_preprocessor.augments is a list of 1, and 'a' is no index of it"),
         ("data_preprocessor.augments.0.first.0.size.0=3", "is 28 and has no keys"),
         ("param_scheduler.0.warmup=3", "param_scheduler is one dict and no list: param_scheduler.warmup sets it"),
         ("custom_hooks.0.momentum=1e-3", "custom_hooks is no list yet"),
