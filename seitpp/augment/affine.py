@@ -51,24 +51,19 @@ def flip_maps(maps: Tensor, flips: Flips) -> Tensor:
 
 
 def _over(values: Tensor, maps: Tensor) -> Tensor:
-    """Return one value per sample, (B,), in a shape that broadcasts over `maps` (B, ...)."""
     return values.view(-1, *[1] * (maps.ndim - 1))
 
 
 def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Tensor:
-    """Move each map by its own affine map, with bilinear interpolation; unmoved samples stay as they are to the bit.
+    """Move each map (B, C, H, W) by its own affine map, bilinearly; unmoved samples stay as they are to the bit.
 
-    Equals `torchvision.transforms.functional.affine` of each sample with bilinear interpolation and the same `fill`.
+    Equals `torchvision.transforms.functional.affine` of each sample with the same `fill`; float32 at least.
 
     Args:
-        maps: (B, C, H, W), floating point; computed in float32 at least.
+        maps: Floating point.
         affines: One map per sample, at any resolution.
-        fill: Value outside. As in torchvision, a position at the border, of which interpolation finds the share m
-            inside (with zeros outside), becomes m times that plus (1 - m) times `fill`; None leaves what interpolation
-            found.
-
-    Returns:
-        (B, C, H, W), of the type of `maps`.
+        fill: Value outside. A position at the border, of which interpolation finds the share m inside (with zeros
+            outside), becomes m times that plus (1 - m) times `fill`; None leaves what interpolation found.
     """
     rows, columns = maps.shape[-2:]
     work = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
@@ -86,16 +81,7 @@ def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Ten
 
 
 def affine_nearest(maps: Tensor, affines: Affines, fill: float) -> Tensor:
-    """Move each map or label map by its own affine map; each position takes the nearest value, nothing is blended.
-
-    Args:
-        maps: (B, h, w) or (B, C, h, w), any type.
-        affines: One map per sample, at any resolution.
-        fill: Value outside.
-
-    Returns:
-        Of the shape and type of `maps`.
-    """
+    """Move maps (B, C, h, w) or label maps (B, h, w) of any type, nearest, with `fill` outside: nothing is blended."""
     rows, columns = maps.shape[-2:]
     x, y = _source_positions(affines, rows, columns, torch.float32)
     column, row = (x + (columns - 1) / 2).round().long(), (y + (rows - 1) / 2).round().long()
@@ -108,18 +94,10 @@ def affine_nearest(maps: Tensor, affines: Affines, fill: float) -> Tensor:
 
 
 def inverse_matrices(affines: Affines, rows: int, columns: int) -> Tensor:
-    """Return matrices that give, for a position of the result, the position it comes from.
+    """Return matrices (B, 2, 3), float64, to the position that each position comes from: (x, y) = M @ (x', y', 1).
 
     Angles act on pixels, whatever the aspect ratio: positions are measured in pixels from the image's centre, x right
     and y down.
-
-    Args:
-        affines: One map per sample.
-        rows: Height of the map.
-        columns: Width of the map.
-
-    Returns:
-        (B, 2, 3), float64: (x, y) = matrix @ (x', y', 1).
     """
     angle, shear = affines.angle.double().deg2rad(), affines.shear.double().deg2rad().tan()
     along_x = torch.stack([angle.cos(), angle.sin()], dim=-1)  # back from the rotation, first row
@@ -164,15 +142,12 @@ class BatchRandomFlip(SpatialTransform):
         self.prob = check_probability("prob", prob)
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Flips:
-        """Draw which samples to mirror."""
         return Flips(torch.rand(batch_size, generator=generator, device=device) < self.prob)
 
     def apply(self, maps: Tensor, params: Flips) -> Tensor:
-        """Mirror codes (B, H, W) or maps (B, C, H, W)."""
         return flip_maps(maps, params)
 
     def apply_labels(self, labels: Tensor, params: Flips) -> Tensor:
-        """Mirror label maps (B, h, w)."""
         return flip_maps(labels, params)
 
 
@@ -226,7 +201,6 @@ class BatchRandomAffine(SpatialTransform):
         self.fill, self.interpolation, self.ignore_index = fill, interpolation, ignore_index
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Affines:
-        """Draw the six parts of every sample."""
         values, acts = torch.rand(2, 6, batch_size, generator=generator, device=device)
         moved = torch.rand(batch_size, generator=generator, device=device) < self.prob
         acts = (acts < self.part_prob) & moved
@@ -240,17 +214,12 @@ class BatchRandomAffine(SpatialTransform):
         return Affines(angle, torch.stack([move_x, move_y], dim=1), scale, torch.stack([shear_x, shear_y], dim=1))
 
     def apply(self, maps: Tensor, params: Affines) -> Tensor:
-        """Move maps (B, C, H, W)."""
         if self.interpolation == "nearest":
             return affine_nearest(maps, params, self.fill or 0.0)
         return affine_maps(maps, params, self.fill)
 
     def apply_labels(self, labels: Tensor, params: Affines) -> Tensor:
-        """Move label maps (B, h, w) to the nearest position; `ignore_index` outside.
-
-        Raises:
-            ValueError: `ignore_index` does not fit their type, in which it would stand for a class.
-        """
+        """Move label maps (B, h, w) to the nearest position; `ignore_index`, which must fit their type, outside."""
         limits = torch.iinfo(labels.dtype)
         if not limits.min <= self.ignore_index <= limits.max:
             raise ValueError(
@@ -261,7 +230,6 @@ class BatchRandomAffine(SpatialTransform):
 
 
 def _shares(translate: float | Sequence[float]) -> tuple[float, float]:
-    """Return the largest translations along x and y, as shares of the side."""
     shares = tuple(translate) if isinstance(translate, Sequence) else (translate, translate)
     if len(shares) != 2 or not all(_is_number(share) and 0 <= share <= 1 for share in shares):
         raise ValueError(f"translate must be a share of the side, in [0, 1], or two, for x and y, got {translate!r}")

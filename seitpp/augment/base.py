@@ -39,14 +39,10 @@ class Augmentation(BaseTransform):
     compilable: tuple[str, ...] = ()
 
     def compile(self, options: Mapping[str, Any]) -> bool:
-        """Let the functions be compiled when they are first called.
+        """Let the functions be compiled when they are first called; return whether there are any.
 
-        Args:
-            options: Options of `torch.compile`. Of these, `backend`, `dynamic` and `disable` apply; modes serve matrix
-                products, and CUDA graphs would overwrite a result that is still in use.
-
-        Returns:
-            Whether there is anything to compile.
+        Of the options of `torch.compile`, `backend`, `dynamic` and `disable` apply: modes serve matrix products, and
+        CUDA graphs would overwrite a result in use.
         """
         chosen = {key: options[key] for key in ("backend", "dynamic", "disable") if key in options}
         for name in self.compilable:
@@ -98,21 +94,13 @@ class BatchTransform(Augmentation):
 
     @abstractmethod
     def apply(self, maps: Tensor, params: Any) -> Tensor:
-        """Apply drawn parameters, deterministically.
+        """Apply drawn parameters, deterministically, to float maps (B, C, H, W) of any resolution of the same images.
 
-        Args:
-            maps: (B, C, H, W) float, of any resolution of the images drawn for; codes (B, H, W), too, if `on_codes`.
-            params: What `sample` gave.
-
-        Returns:
-            Maps of the same type.
+        Takes codes (B, H, W), too, if `on_codes`. Returns maps of the same type.
         """
 
     def apply_labels(self, labels: Tensor, params: Any) -> Tensor:
-        """Move label maps (B, h, w) of any integer type and resolution as `apply` moves maps, never interpolating.
-
-        Unchanged unless a transform moves or mixes positions.
-        """
+        """Move label maps (B, h, w) of any integer type and resolution as `apply` moves maps, never interpolating."""
         return labels
 
     def apply_scores(self, scores: Tensor, params: Any) -> Tensor:
@@ -143,11 +131,7 @@ class BatchTransform(Augmentation):
 
 
 class SpatialTransform(BatchTransform):
-    """A transform that moves positions, with one draw per sample, or per batch as the authors' code has it.
-
-    Args:
-        per_sample: Whether each sample has its own draw.
-    """
+    """A transform that moves positions, with one draw per sample, or per batch as the authors' code has it."""
 
     def __init__(self, per_sample: bool = True) -> None:
         self.per_sample = per_sample
@@ -157,7 +141,6 @@ class SpatialTransform(BatchTransform):
         """Draw for each of `batch_size` samples; see `sample`."""
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> Any:
-        """Draw for a batch; see `BatchTransform`."""
         if self.per_sample:
             return self.draw(batch_size, grid, device, generator)
         drawn = self.draw(1, grid, device, generator)
@@ -173,13 +156,7 @@ def embed_codes(codes: Tensor, codebook: Tensor) -> Tensor:
 def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
     """Return the inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up, float maps stay.
 
-    Args:
-        inputs: Codes or maps.
-        codebook: (K, D); None where the batch has none.
-        who: Name of the transform that asks, for the message.
-
-    Raises:
-        ValueError: The inputs are codes, and there is no codebook.
+    `who` is the transform that asks, for the message where there are codes and no codebook (K, D).
     """
     if inputs.is_floating_point():
         return inputs
@@ -199,16 +176,9 @@ def check_probability(name: str, value: float) -> float:
 
 
 def class_scores(results: Mapping) -> Tensor | None:
-    """Return the soft targets of a batch: what was mixed before, else all weight on each label.
+    """Return the soft targets of a batch, (B, classes): `gt_score`, else all weight on each label of `gt_label`.
 
-    Args:
-        results: A batch; reads `gt_score`, else `gt_label` (B,) and `num_classes`.
-
-    Returns:
-        (B, classes), float, each row summing to 1; None for a batch without targets (self-supervised).
-
-    Raises:
-        ValueError: There are labels, but `num_classes` is missing.
+    None for a batch without targets (self-supervised); `ValueError` where there are labels and no `num_classes`.
     """
     if results.get("gt_score") is not None:
         return results["gt_score"]
@@ -269,11 +239,9 @@ class SplitBatch(Augmentation):
 
     @property
     def children(self) -> list:
-        """The transforms of both parts."""
         return [*self.first, *self.second]
 
     def transform(self, results: dict) -> dict:
-        """Split, transform, merge; see the class."""
         batch_size, device = len(results["inputs"]), results["inputs"].device
         chosen = self._choose(batch_size, results.get("split"))
         count = int(chosen.sum())
@@ -309,7 +277,6 @@ class SplitBatch(Augmentation):
 
 
 def _merge(parts: list[dict]) -> dict:
-    """Put the two parts of a batch together, the first part's samples first."""
     merged = {**parts[0], **parts[1]}
     for key in PER_SAMPLE_KEYS:
         values = [part.get(key) for part in parts]
@@ -370,11 +337,9 @@ class OneOf(Augmentation):
 
     @property
     def children(self) -> list:
-        """The transforms of all choices."""
         return [transform for choice in self.transforms for transform in choice]
 
     def transform(self, results: dict) -> dict:
-        """Draw a choice and apply it; see the class."""
         ends = list(accumulate(self.probs))
         total = 1.0 if ends[-1] < 1 - ROUNDING else ends[-1]  # nothing is left over by rounding
         chosen = bisect_right(ends, torch.rand((), dtype=torch.float64).item() * total)
@@ -397,7 +362,6 @@ class RandomApply(Augmentation):
         self.prob = check_probability("prob", prob)
 
     def transform(self, results: dict) -> dict:
-        """Apply or not; see the class."""
         return _run(self.transforms, results) if torch.rand(()).item() < self.prob else results
 
 
@@ -410,7 +374,6 @@ class ToCodes(Augmentation):
     """
 
     def transform(self, results: dict) -> dict:
-        """Quantise; see the class."""
         inputs = results["inputs"]
         if inputs.is_floating_point():
             codebook, nearest = results.get("codebook"), NEAREST_CODES[results.get("distance", "cosine")]

@@ -13,21 +13,11 @@ from seitpp.registry import TRANSFORMS
 
 
 def draw_samples(batch_size: int, prob: float, device: Device = "cpu", generator: Generator = None) -> Tensor:
-    """Draw which samples of a batch to change: the first `prob` of a random order, as the reference does.
+    """Draw which samples of a batch to change, by index, (n,), int64: the first `prob` of a random order (reference).
 
     Their number is known to the host, so that a device is never waited for: B * prob where that is whole; else one of
     the two whole numbers beside it, drawn so that B * prob is the mean. (The reference always rounds down, and so
-    would never change a batch of one.)
-
-    Args:
-        batch_size: Number of samples B.
-        prob: Share of the samples.
-        device: Where to draw the order.
-        generator: Source of randomness; the device's default generator if None. One of an accelerator draws the order
-            alone, and the host's default generator how many.
-
-    Returns:
-        Their indices, (n,), int64, each once, in random order.
+    would never change a batch of one.) An accelerator's generator draws the order alone, the host's default how many.
     """
     order = torch.randperm(batch_size, generator=generator, device=device)
     expected = batch_size * prob
@@ -87,7 +77,6 @@ class EmbNoise(Augmentation):
         self.relative = relative
 
     def transform(self, results: dict) -> dict:
-        """Add noise; see the class for the keys."""
         maps = as_embeddings(results["inputs"], results.get("codebook"), type(self).__name__)
         samples = draw_samples(len(maps), self.prob, maps.device)
         options = {"dtype": maps.dtype, "device": maps.device}
@@ -108,9 +97,6 @@ def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
         maps: (B, C, H, W), floating point.
         partner: Index of each sample's partner in the batch, (B,), int64; a sample that is its own stays to the bit.
         eps: A channel is constant if its deviation is at most this share of its root mean square.
-
-    Returns:
-        As `maps`.
     """
     if not len(maps):
         return maps  # torch warns of the deviation of nothing
@@ -159,12 +145,10 @@ class ColorAdapt(BatchTransform):
         self.eps = eps
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> ColorPartners:
-        """Draw the samples that change, and their partners; see the base class."""
         own = torch.arange(batch_size, device=device)
         samples = draw_samples(batch_size, self.prob, device, generator)
         other = draw_partners(self.partner, batch_size, device, generator)
         return ColorPartners(own.index_copy(0, samples, other[samples]))
 
     def apply(self, maps: Tensor, params: ColorPartners) -> Tensor:
-        """Change the colours of maps (B, C, H, W); see `color_adapt`."""
         return color_adapt(maps, params.partner, self.eps)

@@ -50,7 +50,7 @@ def sample_crop_boxes(
     Args:
         batch_size: Number of boxes B.
         grid: Height and width of the map.
-        scale: Range of the crop's share of the map's area.
+        scale: Range of the crop's share of the map's area, drawn uniformly.
         ratio: Range of the crop's width / height; its logarithm is drawn uniformly.
         generator: Source of randomness; the device's default generator if None.
         device: Where to draw.
@@ -72,13 +72,10 @@ def crop_boxes_from_draws(
     Args:
         area: Share of the map's area at each try, (B, tries), in (0, 1].
         log_ratio: Logarithm of width / height at each try, (B, tries).
-        top: Where the box lies between the highest and the lowest possible position, (B,), in [0, 1).
+        top: From the highest (0) to the lowest (1) possible position, (B,).
         left: The same from left to right, (B,).
         grid: Height and width of the map.
         ratio: Range of width / height, for the fallback.
-
-    Returns:
-        Boxes (top, left, height, width), (B, 4), int64.
     """
     rows, columns = grid
     target, aspect = rows * columns * area.double(), log_ratio.double().exp()
@@ -109,7 +106,9 @@ def _centred_box(grid: Grid, ratio: tuple[float, float]) -> tuple[int, int, int,
 
 
 def crop_weights(start: Tensor, length: Tensor, in_size: int, out_size: int, side: int | None = None) -> Tensor:
-    """Return bicubic weights that take one axis of `in_size` to `out_size` through the crop [start, start + length).
+    """Return bicubic weights (B, out_size, in_size) that take an axis through the crop [start, start + length).
+
+    Each row sums to 1 and is zero outside the crop.
 
     Args:
         start: First position inside the crop, (B,), int64.
@@ -118,9 +117,6 @@ def crop_weights(start: Tensor, length: Tensor, in_size: int, out_size: int, sid
         out_size: Length of the axis after.
         side: Length of the axis on which `start` and `length` count; `in_size` if None. A crop that then begins or
             ends inside a position may read all of that position, and none beyond.
-
-    Returns:
-        Weights, (B, out_size, in_size), float32; each row sums to 1 and is zero outside the crop.
     """
     device, side = start.device, side or in_size
     # In whole numbers, of which a position of the axis spans `side`: a fraction would round at the crop's edges.
@@ -139,7 +135,6 @@ def crop_weights(start: Tensor, length: Tensor, in_size: int, out_size: int, sid
 
 
 def _cubic_kernel(distance: Tensor) -> Tensor:
-    """Evaluate Keys' kernel at a non-negative distance below 2."""
     near = ((_CUBIC_A + 2) * distance - (_CUBIC_A + 3)) * distance * distance + 1
     far = ((_CUBIC_A * distance - 5 * _CUBIC_A) * distance + 8 * _CUBIC_A) * distance - 4 * _CUBIC_A
     return torch.where(distance <= 1, near, far)
@@ -152,17 +147,14 @@ def crop_resize_codes(
     size: Grid,
     weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
-    """Crop the embeddings of each code grid by its own box and resize them with bicubic interpolation.
+    """Crop the embeddings of codes (B, H, W) and resize them, bicubic, to (B, *size, D).
 
     Args:
-        codes: (B, H, W), any integer type.
+        codes: Of any integer type.
         codebook: (K, D).
         boxes: (top, left, height, width) per sample, (B, 4), int64, inside the grid.
         size: Height and width of the result.
         weights: `crop_weights`, or the same compiled.
-
-    Returns:
-        (B, size[0], size[1], D).
     """
 
     def fetch(part: slice) -> Tensor:
@@ -178,11 +170,10 @@ def crop_resize(
     grid: Grid | None = None,
     weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
-    """Crop each map (B, D, H, W) by its own box and resize it with bicubic interpolation, to (B, D, *size).
+    """Crop each map (B, D, H, W) by its own box and resize it, bicubic, to (B, D, *size); differentiable.
 
-    Differentiable in `maps`, and computed in float32 at least, under autocast too: the 8 bits of bfloat16 are too few
-    for a weight. See `crop_resize_codes` for the boxes, which lie on `grid` or, if None, on the map's own grid, and for
-    `weights`.
+    Computed in float32 at least, under autocast too: the 8 bits of bfloat16 are too few for a weight. Boxes lie on
+    `grid` or, if None, on the map's own; `weights` are as for `crop_resize_codes`.
     """
     work = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
     work = work.permute(0, 2, 3, 1)
@@ -203,14 +194,8 @@ def _crop_resize(
 ) -> Tensor:
     """Multiply by the weights of rows and of columns, as many samples at a time as the device's cache likes.
 
-    Args:
-        fetch: Gives the maps (b, H, W, D) of a slice of the batch.
-        shape: (B, H, W, D).
-        like: A tensor of the dtype and device to compute in.
-        boxes: (B, 4).
-        size: Height and width of the result.
-        grid: Rows and columns of the grid that boxes lie on.
-        weights: `crop_weights`, or the same compiled.
+    `fetch` gives the maps (b, H, W, D) of a slice of the batch, whose `shape` is (B, H, W, D); `like` has the dtype and
+    device to compute in.
     """
     batch, rows, columns, channels = shape
     row_weights = weights(boxes[:, 0], boxes[:, 2], rows, size[0], grid[0]).to(like.dtype)
@@ -233,16 +218,9 @@ def _crop_resize(
 
 
 def crop_labels(labels: Tensor, boxes: Tensor, size: Grid, grid: Grid | None = None) -> Tensor:
-    """Crop each label map (B, h, w) by its own box and resize it, each position taking the label under its centre.
+    """Crop label maps (B, h, w) and resize them to (B, *size), each position taking the label under its centre.
 
-    Args:
-        labels: Any integer type.
-        boxes: As for `crop_resize`.
-        size: Height and width of the result.
-        grid: As for `crop_resize`.
-
-    Returns:
-        (B, *size), of the type of `labels`.
+    Boxes lie on `grid` or, if None, on the label maps' own.
     """
     sides = grid or labels.shape[-2:]
     rows = _nearest_positions(boxes[:, 0], boxes[:, 2], labels.shape[1], size[0], sides[0])
@@ -258,12 +236,7 @@ def _nearest_positions(start: Tensor, length: Tensor, in_size: int, out_size: in
 
 
 class _SizedCrop(SpatialTransform):
-    """A crop to a size that is counted in positions of what `transform` is given.
-
-    Args:
-        size: Height and width of the result.
-        per_sample: Whether each sample has its own draw.
-    """
+    """A crop to a `size` (height, width) that is counted in positions of what `transform` is given."""
 
     def __init__(self, size: int | Sequence[int], per_sample: bool = True) -> None:
         super().__init__(per_sample)
@@ -272,15 +245,10 @@ class _SizedCrop(SpatialTransform):
             raise ValueError(f"size must be one or two whole numbers of positions above 0, got {size}")
 
     def out_grid(self, grid: Grid) -> Grid:
-        """Return the size, whatever the map."""
         return self.size
 
     def size_on(self, maps: Tensor, grid: Grid) -> Grid:
-        """Return the size of the result for maps (B, ..., H, W), when the crop was drawn for maps of `grid`.
-
-        Raises:
-            ValueError: That is no whole number.
-        """
+        """Return the size of the result for maps (B, ..., H, W), when the crop was drawn for maps of `grid`."""
         wanted = [side * length for side, length in zip(self.size, maps.shape[-2:], strict=True)]
         if any(side % length for side, length in zip(wanted, grid, strict=True)):
             raise ValueError(
@@ -320,15 +288,12 @@ class BatchRandomResizedCrop(_SizedCrop):
         self.scale, self.ratio = tuple(scale), tuple(ratio)
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> CropBoxes:
-        """Draw a box per sample, on the grid."""
         return CropBoxes(sample_crop_boxes(batch_size, grid, self.scale, self.ratio, generator, device), grid)
 
     def apply(self, maps: Tensor, params: CropBoxes) -> Tensor:
-        """Crop and resize maps (B, C, H, W)."""
         return crop_resize(maps, params.boxes, self.size_on(maps, params.grid), params.grid, self._weights)
 
     def apply_labels(self, labels: Tensor, params: CropBoxes) -> Tensor:
-        """Crop and resize label maps (B, h, w), nearest."""
         return crop_labels(labels, params.boxes, self.size_on(labels, params.grid), params.grid)
 
 
@@ -336,8 +301,8 @@ class BatchRandomResizedCrop(_SizedCrop):
 class TokenRRC(BatchRandomResizedCrop):
     """Token-RRC: random resized crop of the embeddings, bicubic, one box per sample (SeiT, Sec. 3.3).
 
-    Cropping the embeddings equals cropping one-hot maps over the codebook and multiplying by it afterwards, at a small
-    fraction of the work: both are the same linear map. Codes are embedded a few samples at a time, inside the crop.
+    Equals cropping one-hot maps over the codebook and multiplying by it, at a small fraction of the work: both are the
+    same linear map. Codes are embedded a few samples at a time, inside the crop.
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or embeddings
     (B, D, H, W); becomes embeddings (B, D, *size). Label maps in `gt_sem_seg` are cropped alike. Options are those of
@@ -345,7 +310,6 @@ class TokenRRC(BatchRandomResizedCrop):
     """
 
     def apply_codes(self, codes: Tensor, codebook: Tensor | None, params: CropBoxes) -> Tensor:
-        """Crop and resize the embeddings of codes (B, H, W) on the grid they were drawn for, to (B, D, *size)."""
         if codebook is None or params.grid != tuple(codes.shape[-2:]):
             return super().apply_codes(codes, codebook, params)
         return crop_resize_codes(codes, codebook, params.boxes, self.size, self._weights).permute(0, 3, 1, 2)
@@ -365,7 +329,6 @@ class BatchCenterCrop(_SizedCrop):
         super().__init__(size)
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> CropBoxes:
-        """Return the centred box; raise `ValueError` if it does not fit."""
         # Number by number: a copy to the device would wait for it.
         sides = [torch.full((batch_size,), side, device=device) for side in self._box(grid)]
         return CropBoxes(torch.stack(sides, dim=1), grid)
@@ -379,11 +342,9 @@ class BatchCenterCrop(_SizedCrop):
         return (rows - height) // 2, (columns - width) // 2, height, width
 
     def apply(self, maps: Tensor, params: CropBoxes) -> Tensor:
-        """Cut codes (B, H, W) or maps (B, C, H, W)."""
         return self._cut(maps, params, crop_resize)
 
     def apply_labels(self, labels: Tensor, params: CropBoxes) -> Tensor:
-        """Cut label maps (B, h, w)."""
         return self._cut(labels, params, crop_labels)
 
     def _cut(self, maps: Tensor, params: CropBoxes, resample: Callable[..., Tensor]) -> Tensor:

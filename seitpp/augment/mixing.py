@@ -47,7 +47,6 @@ class CutBoxes:
 
 
 def check_partner(partner: str) -> str:
-    """Return the option `partner`: how each sample's partner in the batch is chosen."""
     if partner not in ("reverse", "random"):
         raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
     return partner
@@ -72,13 +71,14 @@ class MixingTransform(BatchTransform):
     mixes = True
     compilable = ("apply",)
 
-    def __init__(self, alpha: float, partner: Literal["reverse", "random"], per_sample: bool) -> None:
+    def __init__(
+        self, alpha: float = 1.0, partner: Literal["reverse", "random"] = "reverse", per_sample: bool = True
+    ) -> None:
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha of Beta(alpha, alpha) must be finite and above 0, got {alpha}")
         self.alpha, self.partner, self.per_sample = alpha, check_partner(partner), per_sample
 
     def apply_scores(self, scores: Tensor, params: MixWeights | CutBoxes) -> Tensor:
-        """Soft targets (B, classes), mixed by the shares of the inputs."""
         return torch.lerp(scores[params.partner], scores, params.weight.to(scores.dtype)[:, None])
 
     def _draw_shares(self, draws: int, device: Device, generator: Generator) -> Tensor:
@@ -110,7 +110,6 @@ class BatchMixup(MixingTransform):
         self.prob = check_probability("prob", prob)
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> MixWeights:
-        """Draw the shares and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         weight = self._draw_shares(draws, device, generator)
         partner = draw_partners(self.partner, batch_size, device, generator)
@@ -122,7 +121,6 @@ class BatchMixup(MixingTransform):
         return MixWeights(weight.expand(batch_size), partner)
 
     def apply(self, maps: Tensor, params: MixWeights) -> Tensor:
-        """Mix maps (B, C, H, W)."""
         return torch.lerp(maps[params.partner], maps, params.weight.to(maps.dtype)[:, None, None, None])
 
     def apply_labels(self, labels: Tensor, params: MixWeights) -> Tensor:
@@ -138,22 +136,13 @@ class BatchCutMix(MixingTransform):
     """CutMix: a box of each sample is replaced by what its partner has there, and targets follow the pasted area.
 
     The box has the shape of the map and one minus the drawn share of its area; its centre is uniform over the map, and
-    what sticks out is cut off. Codes are pasted as they are, label maps position by position.
-
-    Args:
-        alpha: The share of the area that stays, before cutting off, is drawn from Beta(alpha, alpha). `partner` and
-            `per_sample` are as for `MixingTransform`.
+    what sticks out is cut off. Codes are pasted as they are, label maps position by position. Options are those
+    of `MixingTransform`; the share drawn from Beta(alpha, alpha) is that of the area that stays, before cutting off.
     """
 
     on_codes = True
 
-    def __init__(
-        self, alpha: float = 1.0, partner: Literal["reverse", "random"] = "reverse", per_sample: bool = True
-    ) -> None:
-        super().__init__(alpha, partner, per_sample)
-
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> CutBoxes:
-        """Draw the boxes and partners of a batch; see `BatchTransform`."""
         draws = batch_size if self.per_sample else 1
         shares = self._draw_shares(draws, device, generator)
         centres = torch.rand(2, draws, generator=generator, device=device)
@@ -161,26 +150,21 @@ class BatchCutMix(MixingTransform):
         return CutBoxes(boxes, grid, draw_partners(self.partner, batch_size, device, generator))
 
     def apply(self, maps: Tensor, params: CutBoxes) -> Tensor:
-        """Paste codes (B, H, W) or maps (B, C, H, W)."""
         pasted = pasted_positions(params, tuple(maps.shape[-2:]))
         return torch.where(pasted if maps.ndim == 3 else pasted[:, None], maps[params.partner], maps)
 
     def apply_labels(self, labels: Tensor, params: CutBoxes) -> Tensor:
-        """Paste label maps (B, h, w)."""
         return self.apply(labels, params)
 
 
 def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid: Grid) -> Tensor:
-    """Return the boxes that draws stand for (Yun et al., 2019, Sec. 3.1), in whole positions.
+    """Return boxes (top, left, height, width), (B, 4), int64, in whole positions (Yun et al., 2019, Sec. 3.1).
 
     Args:
         share: Share of the area outside the box, before cutting off, (B,), in [0, 1].
         centre_y: Centre of the box as a share of the height, (B,), in [0, 1).
         centre_x: The same of the width, (B,).
         grid: Rows and columns.
-
-    Returns:
-        Boxes (top, left, height, width), (B, 4), int64, inside the map.
     """
     sides = (1 - share).clamp(min=0).sqrt()
     ends = []

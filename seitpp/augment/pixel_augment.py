@@ -73,7 +73,6 @@ class PixelAugment(Augmentation):
             codebook_sha256: Its hash, which is not needed beside it.
 
         Raises:
-            FileNotFoundError: A file of the tokenizer is missing.
             ValueError: The tokens have no spatial grid; or the tokenizer has no decoder, made other tokens than these,
                 or cannot encode the images that it decodes, or those that `augments` leave.
         """
@@ -105,7 +104,6 @@ class PixelAugment(Augmentation):
 
     @torch.no_grad()
     def transform(self, results: dict) -> dict:
-        """Decode, augment and encode the batch; see the class for the keys."""
         inputs, codebook = results["inputs"], results.get("codebook")
         tokenizer = self._tokenizer.on(inputs.device)
         if not self._is_checked:  # once: hashing waits for the device
@@ -130,13 +128,9 @@ class PixelAugment(Augmentation):
 def nearest_tokens(
     tokenizer: Any, inputs: Tensor, codebook: Tensor | None = None, distance: str | None = None
 ) -> Tensor:
-    """Return the tokens of codes or maps, as the tokenizer decodes them: (B, H, W) or integers (B, H, W, channels).
+    """Return the tokens of codes, or nearest to maps (B, D, H, W), as the tokenizer decodes them.
 
-    Args:
-        tokenizer: The tokenizer.
-        inputs: Codes, or maps (B, D, H, W).
-        codebook: (K, D); by default the tokenizer's.
-        distance: By which codes are near; by default the tokenizer's.
+    `codebook` and `distance` are by default the tokenizer's.
     """
     if not inputs.is_floating_point():
         return inputs.long()
@@ -148,7 +142,6 @@ def nearest_tokens(
 
 
 def _check_kind(tokenizer: Any) -> None:
-    """Raise `ValueError` unless the tokenizer can decode and encode parts of images."""
     name = type(tokenizer).__name__
     if not (hasattr(tokenizer, "encode") and hasattr(tokenizer, "decode")):
         raise ValueError(f"{name} is no tokenizer; expected one that encodes and decodes, such as seitpp.ViTVQGAN")
@@ -164,7 +157,7 @@ def _check_codebook(tokenizer: Any, codebook: Tensor | None, channels: int | Non
 
 
 def _check_options(tokenizer: Any, known: Mapping[str, Any] | None) -> None:
-    """Raise `ValueError` where a tokenizer without a codebook has other options than what made the data.
+    """Refuse a tokenizer without a codebook that has other options than what made the data.
 
     A codebook tells codes apart, and weights may differ in nothing but the decoder.
     """

@@ -1,7 +1,6 @@
 """Token-EDA: codes replaced by their synonyms, or two blocks of a sample's grid swapped (SeiT, Park et al., 2023)."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from seitpp.storage import StoreReader, load_synonyms
 # Draws of a pair of blocks; all of them too near each other is a matter of 1 in 10 million at the default sizes.
 _SWAP_TRIES = 16
 _BUILD = "python tools/build_synonyms.py CODEBOOK OUT.json"
+_GIVEN = "the given table of synonyms"
 
 
 def sample_swaps(
@@ -30,17 +30,9 @@ def sample_swaps(
     As the release draws them: a side of int(min(H, W) * uniform(0, max_size)), then corners, which leave the last row
     and column out, until they are further apart than the side; a few blocks still overlap at a corner.
 
-    Args:
-        batch_size: Number of samples B.
-        grid: Height and width of the grid.
-        prob: Share of the samples that swap.
-        max_size: Largest side of a block, as a share of the grid's shorter side.
-        generator: Source of randomness; the device's default generator if None.
-        device: Where to draw.
-
     Returns:
-        Side of the blocks (B,), int64, 0 where nothing is swapped; top and left of the first and of the second block,
-        (B, 2) each, int64.
+        Side of the blocks (B,), int64, 0 where nothing is swapped (all but the share `prob`); top and left of the first
+        and of the second block, (B, 2) each, int64.
     """
     draws = torch.rand(2, batch_size, generator=generator, device=device)
     size = (min(grid) * max_size * draws[0]).long().clamp_(max=min(grid) - 1)
@@ -66,12 +58,6 @@ def swap_blocks(
         first: Top and left of one block, (B, 2), int64.
         second: Top and left of the other.
         grid: Height and width that the blocks are measured on; by default the maps' own.
-
-    Returns:
-        As `maps`.
-
-    Raises:
-        ValueError: The maps' size is no multiple of the grid.
     """
     rows, columns = grid or maps.shape[-2:]
     if maps.shape[-2] % rows or maps.shape[-1] % columns:
@@ -112,71 +98,43 @@ def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Ten
     return torch.where(replaced & (available > 0), synonyms.to(codes.dtype), codes)
 
 
-class SynonymLookup:
-    """A table of synonyms as tensors, copied to each device once.
-
-    Args:
-        synonyms: Path of a JSON file (see `seitpp.storage.load_synonyms`) or of a token store that carries synonyms,
-            or the table itself, from code to similar codes, best first.
-        count: Synonyms per code that are used at most.
-
-    Raises:
-        FileNotFoundError: Nothing lies at the path.
-        ValueError: The file or the table is none of synonyms, or the store carries none.
-    """
-
-    def __init__(self, synonyms: str | Path | Mapping[int, Sequence[int]], count: int) -> None:
-        is_path = isinstance(synonyms, (str, Path))
-        self.source = str(synonyms) if is_path else "the given table of synonyms"
-        self.count = count
-        self._table = _read(Path(synonyms)) if is_path else synonyms
-        for value in (value for code, similar in self._table.items() for value in (code, *similar)):
+def read_synonyms(source: str | Path | Mapping[int, Sequence[int]]) -> Mapping[int, Sequence[int]]:
+    """Return a table from code to similar codes, best first: given, of a JSON file, or of a token store."""
+    if isinstance(source, Mapping):
+        for value in (value for code, similar in source.items() for value in (code, *similar)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-                raise ValueError(f"{self.source}: {value!r} is not a code, expected an integer of at least 0")
-        if not any(len(similar) for similar in self._table.values()):
-            raise ValueError(f"{self.source} holds no synonyms at all; make a table with {_BUILD}")
-        self._on_device: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = {}
-
-    def check(self, codebook_size: int) -> None:
-        """Raise `ValueError` if a code of the table is none of a codebook of that many codes."""
-        largest = max(max(code, *similar) if len(similar) else code for code, similar in self._table.items())
-        if largest >= codebook_size:
-            raise ValueError(
-                f"{self.source} names code {largest}, but the codebook has the codes 0 to {codebook_size - 1}; make a "
-                f"table for this codebook with {_BUILD}"
-            )
-
-    def tensors(self, codebook_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return the table on a device.
-
-        Args:
-            codebook_size: K; checked against the table.
-            device: Where the codes are.
-
-        Returns:
-            Synonyms (K, count), int64, best first and padded with 0, and how many each code has, (K,), int64.
-        """
-        key = (device, codebook_size)
-        if key not in self._on_device:
-            self.check(codebook_size)
-            table, counts = np.zeros((codebook_size, self.count), np.int64), np.zeros(codebook_size, np.int64)
-            for code, similar in self._table.items():
-                kept = list(similar)[: self.count]
-                table[code, : len(kept)], counts[code] = kept, len(kept)
-            self._on_device[key] = (torch.from_numpy(table).to(device), torch.from_numpy(counts).to(device))
-        return self._on_device[key]
-
-
-def _read(path: Path) -> Mapping[int, Sequence[int]]:
-    """Read synonyms from a JSON file, or from a token store that carries them."""
-    if path.is_dir():
-        synonyms = StoreReader(path).synonyms
+                raise ValueError(f"{_GIVEN}: {value!r} is not a code, expected an integer of at least 0")
+        return source
+    if Path(source).is_dir():
+        synonyms = StoreReader(source).synonyms
         if synonyms is None:
-            raise ValueError(f"the store {path} carries no synonyms; name a file that {_BUILD} made of it")
+            raise ValueError(f"the store {source} carries no synonyms; name a file that {_BUILD} made of it")
         return synonyms
-    if not path.is_file():
-        raise FileNotFoundError(f"synonyms {path} do not exist; make them with {_BUILD}")
-    return load_synonyms(path)
+    if not Path(source).is_file():
+        raise FileNotFoundError(f"synonyms {source} do not exist; make them with {_BUILD}")
+    return load_synonyms(source)
+
+
+def synonym_arrays(
+    synonyms: Mapping[int, Sequence[int]], source: str, count: int, codebook_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return synonyms (K, count), int64, best first and padded with 0, and how many each code has, (K,), int64.
+
+    Raises `ValueError` for a table without synonyms, or of another codebook; `source` names it.
+    """
+    if not any(len(similar) for similar in synonyms.values()):
+        raise ValueError(f"{source} holds no synonyms at all; make a table with {_BUILD}")
+    largest = max(max((code, *similar)) for code, similar in synonyms.items())
+    if largest >= codebook_size:
+        raise ValueError(
+            f"{source} names code {largest}, but the codebook has the codes 0 to {codebook_size - 1}; make a table for "
+            f"this codebook with {_BUILD}"
+        )
+    table, counts = np.zeros((codebook_size, count), np.int64), np.zeros(codebook_size, np.int64)
+    for code, similar in synonyms.items():
+        kept = list(similar)[:count]
+        table[code, : len(kept)], counts[code] = kept, len(kept)
+    return table, counts
 
 
 @TRANSFORMS.register_module()
@@ -234,29 +192,28 @@ class TokenEDA(Augmentation):
             )
         self.max_swap = max_swap
 
-    @cached_property
-    def _lookup(self) -> SynonymLookup:
-        return SynonymLookup(self.synonyms, self.num_synonyms)
+        self._tables: dict[tuple[int, torch.device], list[Tensor]] = {}
+
+    def _table(self, codebook: Tensor) -> list[Tensor]:
+        """Return the arrays of `synonym_arrays` on the codebook's device, to which they are copied once."""
+        key = (len(codebook), codebook.device)
+        if key not in self._tables:
+            source = str(self.synonyms) if isinstance(self.synonyms, (str, Path)) else _GIVEN
+            arrays = synonym_arrays(read_synonyms(self.synonyms), source, self.num_synonyms, len(codebook))
+            self._tables[key] = [torch.from_numpy(array).to(codebook.device) for array in arrays]
+        return self._tables[key]
 
     def prepare(self, metadata: Mapping, where: str, codebook: Tensor | None, codebook_sha256: str | None) -> None:
-        """Read the synonyms before the first step, and refuse those of another codebook.
-
-        Args:
-            metadata: Of the training data.
-            where: Their name.
-            codebook: (K, D), or None for tokens without one, which are refused.
-            codebook_sha256: Its hash.
-        """
+        """Read the synonyms before the first step, and refuse tokens without a codebook or synonyms of another one."""
         if codebook is None:
             raise ValueError(
                 f"{where} holds values and no codes, on which TokenEDA acts; leave it out of the data preprocessor's "
                 "augments, as configs/_base_/augments/seit_dct.py"
             )
         if self.synonym_prob > 0:
-            self._lookup.check(len(codebook))
+            self._table(codebook)
 
     def transform(self, results: dict) -> dict:
-        """Replace or swap; see the class for the keys."""
         codes = results["inputs"]
         if codes.is_floating_point():
             raise ValueError(
@@ -270,8 +227,9 @@ class TokenEDA(Augmentation):
                     "TokenEDA compares its synonyms with the codebook, and the batch has no `codebook`; give the data "
                     "preprocessor one, or set synonym_prob=0"
                 )
-            lookup = self._lookup.tensors(len(results["codebook"]), codes.device)
-            codes = self._replace(codes, draw < self.synonym_prob, *lookup)
+            draws = torch.rand(2, *codes.shape, device=codes.device)
+            replaced = (draw < self.synonym_prob)[:, None, None] & (draws[0] < self.token_prob)
+            codes = self._replace_synonyms(codes, *self._table(results["codebook"]), replaced, draws[1])
         if self.swap_prob > 0:
             grid = tuple(codes.shape[-2:])
             size, *corners = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
@@ -286,9 +244,3 @@ class TokenEDA(Augmentation):
     def __repr__(self) -> str:
         shown = super().__repr__()
         return shown.replace(repr(self.synonyms), "a table") if isinstance(self.synonyms, Mapping) else shown
-
-    def _replace(self, codes: Tensor, samples: Tensor, table: Tensor, counts: Tensor) -> Tensor:
-        """Replace some codes of the chosen samples, (B,), bool."""
-        draws = torch.rand(2, *codes.shape, device=codes.device)
-        replaced = samples[:, None, None] & (draws[0] < self.token_prob)
-        return self._replace_synonyms(codes, table, counts, replaced, draws[1])

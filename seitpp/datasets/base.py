@@ -96,7 +96,6 @@ class BatchedDataset(BaseDataset):
 
     @force_full_init
     def __getitem__(self, idx: int) -> dict:
-        """Return one sample, as the batch of one that it is; loaders fetch through `__getitems__`."""
         if not -len(self) <= idx < len(self):
             raise IndexError(f"sample {idx} of a data set of {len(self)}")
         return {key: value[0] for key, value in self.__getitems__([idx % len(self)]).items()}

@@ -73,7 +73,6 @@ class ImageDataset(BatchedDataset):
         super().__init__(data_root=data_root, **options)
 
     def load_data_list(self) -> list[int]:
-        """Open the images, complete `metainfo`, and list their indices in the source."""
         source = open_image_source(**self.source_options)
         if source.annotated:
             raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
@@ -103,7 +102,6 @@ class ImageDataset(BatchedDataset):
     @property
     @force_full_init
     def labels(self) -> np.ndarray | None:
-        """Class of each sample, int64, or None."""
         labels = self._batches.source.labels
         return None if labels is None else labels[self.data_list]
 
@@ -138,26 +136,17 @@ class ImageDataset(BatchedDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Return one sample's name in the source, and its label."""
         number, source = self.data_list[idx], self._batches.source
         info = {"sample_idx": idx % len(self), "img_path": source.names[number]}
         return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
 
 
 def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
-    """Tell what a tokenizer wants of an image, without reading its weights.
-
-    Args:
-        tokenizer: Its config, or a token store that it made.
-
-    Raises:
-        ValueError: The store's header names no type of tokenizer, as that of an imported release.
-    """
+    """Tell what a tokenizer (its config, or a token store that it made) wants of an image, without reading weights."""
     return Fitting.of(_without_weights(tokenizer), None, False)
 
 
 def _without_weights(tokenizer: Mapping | str | Path) -> Any:
-    """Build the tokenizer with sizes and without values."""
     if not isinstance(tokenizer, Mapping):
         return outline_from_header(_recorded_tokenizer(tokenizer), tokenizer)
     with torch.device("meta"):
@@ -165,7 +154,6 @@ def _without_weights(tokenizer: Mapping | str | Path) -> Any:
 
 
 def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
-    """Return what tells the tokenizer from others: recorded by its store, or as it is built."""
     if not isinstance(tokenizer, Mapping):
         return settings_identity(_recorded_tokenizer(tokenizer))
     built = _without_weights(tokenizer)

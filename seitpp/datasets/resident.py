@@ -25,14 +25,8 @@ _REMEDY = "take a part of the data (subset), another device, or leave device out
 class BitUnpacker:
     """Unpack rows of codes of `bits` bits, least significant bit first, on the device that holds them.
 
-    Every code is cut out of the few bytes that it touches, for all codes of all rows at once.
-
-    Args:
-        bits: Width of a code, 1 to 32.
-        num_codes: Codes per row, T.
-        minimum: Value of code 0.
-        dtype: Type of the values.
-        device: Where the rows lie.
+    Every code is cut out of the few bytes that it touches, for all codes of all rows at once. A row has `num_codes`
+    codes; `minimum` is the value of code 0.
     """
 
     def __init__(self, bits: int, num_codes: int, minimum: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -46,7 +40,6 @@ class BitUnpacker:
         self._mask, self._minimum, self._dtype = (1 << bits) - 1, minimum, dtype
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Unpack rows (n, row_bytes), uint8, to values (n, T)."""
         words = rows.index_select(1, self._positions[0]).to(self._words)
         for byte, positions in enumerate(self._positions[1:], start=1):
             words |= rows.index_select(1, positions).to(self._words) << (8 * byte)
@@ -117,12 +110,10 @@ class ResidentTokens:
         return tokens, labels
 
     def _values(self, packed: np.ndarray) -> np.ndarray:
-        """Unpack rows in host memory to values (n, T)."""
         codes = self._codec.decode(packed, self._num_codes)
         return (codes.astype(np.int64) + self._minimum).astype(self._dtype) if self._minimum else codes
 
     def _allocate(self, source: StoreReader, num_samples: int, label_bytes: int) -> Tensor:
-        """Allocate rows (N, row_bytes), uint8, and log their size first."""
         row_bytes = self._codec.row_bytes(self._num_codes)
         needed = num_samples * row_bytes + label_bytes
         if self._pinned:  # torch takes the next power of two
@@ -198,7 +189,6 @@ def _bytes_left_to_group(folder: Path) -> int:
 
 
 def _checked_device(name: str, store: Path) -> torch.device:
-    """Return the device of a name; raise `ValueError` if there is none of that name here."""
     if not isinstance(name, str) or (name not in ("cpu", "pinned") and name.split(":")[0] != "cuda"):
         raise ValueError(
             f"{store}: device is {shown(name)}, expected cpu, pinned, cuda or cuda:N, or None to read from disk"
@@ -218,7 +208,6 @@ def _checked_device(name: str, store: Path) -> torch.device:
 
 
 def _check_shards(source: StoreReader, indices: np.ndarray) -> None:
-    """Compare every shard that holds one of the samples with its hash."""
     ordered, done = np.unique(indices), 0
     while done < len(ordered):
         done = int(np.searchsorted(ordered, source.require_sound_shard(int(ordered[done]))))

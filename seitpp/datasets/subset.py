@@ -94,26 +94,22 @@ class SubsetDataset(WrappedDataset):
         seed: int = 0,
         keep_length: bool = False,
     ) -> None:
+        self.size, self.seed, self.keep_length = {"fraction": fraction, "count": count}, seed, keep_length
         super().__init__([dataset])
-        self.indices = choose_subset(
-            len(self.dataset), None, 1, fraction=fraction, count=count, class_balanced=False, seed=seed
-        )
-        self.keep_length = keep_length
-        self._drawn = {"num_samples": len(self.indices), "seed": seed}
+
+    def _prepare(self) -> int:
+        length = super()._prepare()
+        self.indices = choose_subset(length, None, 1, **self.size, class_balanced=False, seed=self.seed)
+        return length if self.keep_length else len(self.indices)
 
     @property
     def metainfo(self) -> dict:
-        """That of the data set, and how many samples were drawn with which seed."""
-        return {**super().metainfo, "subset": self._drawn}
+        return {**super().metainfo, "subset": {"num_samples": len(self.indices), "seed": self.seed}}
 
     @property
     def labels(self) -> np.ndarray | None:
-        """Class of each drawn sample, int64, or None."""
         labels = super().labels
         return None if labels is None else labels[self.indices % len(labels)]  # fewer where its length is kept
-
-    def __len__(self) -> int:
-        return len(self.dataset) if self.keep_length else len(self.indices)
 
     def _inner(self, indices: np.ndarray) -> np.ndarray:
         return self.indices[indices % len(self.indices)]

@@ -89,7 +89,6 @@ class TokenDataset(BatchedDataset):
         super().__init__(data_root=data_root, **options)
 
     def full_init(self) -> None:
-        """Open the files, choose the samples, and complete `metainfo`."""
         if self._fully_initialized:
             return
         self.reader = self._open()
@@ -149,7 +148,6 @@ class TokenDataset(BatchedDataset):
 
     @property
     def is_release(self) -> bool:
-        """Whether the tokens are a file of the release."""
         return is_release(self.store_path)
 
     def _open(self) -> StoreReader | SeitRelease:
@@ -227,7 +225,6 @@ class TokenDataset(BatchedDataset):
         return batch
 
     def _fetch(self, samples: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Return tokens (B, H, W) and labels (B,) of distinct samples (B,), from memory or from the store."""
         if self._resident is not None:
             return self._resident.fetch(self._rows[samples])
         labels = None if self._labels is None else torch.from_numpy(self._labels[samples])
@@ -258,13 +255,11 @@ class TokenDataset(BatchedDataset):
         self._metainfo["subset"] = {**(self._metainfo.get("subset") or {}), **self._describe_subset()}
 
     def _describe_subset(self) -> dict[str, Any]:
-        """Return the number of samples and a hash of their indices in the store."""
         digest = hashlib.sha256(self._stored.astype("<i8").tobytes()).hexdigest()
         return {"num_samples": len(self._stored), "indices_sha256": digest}
 
     @force_full_init
     def get_subset(self, indices: int | Sequence[int]) -> "TokenDataset":
-        """Return a copy with the given samples alone; see `get_subset_`."""
         subset = copy.copy(self)
         subset._metainfo = copy.deepcopy(self._metainfo)
         subset.get_subset_(indices)

@@ -69,7 +69,6 @@ class TokenSegDataset(TokenDataset):
         super().__init__(store, data_root=data_root, **options)
 
     def _open(self) -> StoreReader:
-        """Open the store, compare its label maps with its samples, and find names and colours of the classes."""
         if self.is_release:
             raise ValueError(f"{self.store_path} is a release file, which has no label maps; expected a token store")
         reader = self._open_store()
@@ -119,11 +118,7 @@ class TokenSegDataset(TokenDataset):
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
-        """Fetch a batch: codes `inputs` (B, H, W), and `data_samples` with label maps `gt_sem_seg` (1, h, w), uint8.
-
-        Raises:
-            ValueError: A label map cannot be read, or holds a value that is no class; the message names its file.
-        """
+        """Fetch a batch: codes `inputs` (B, H, W), and `data_samples` with label maps `gt_sem_seg` (1, h, w), uint8."""
         batch = super().__getitems__(indices)
         return {
             "inputs": batch["inputs"],
@@ -142,7 +137,6 @@ class TokenSegDataset(TokenDataset):
         }
 
     def _data_sample(self, idx: int) -> SegDataSample:
-        """Read the label map of one sample, with its metadata."""
         info = self.get_data_info(idx)
         path = info["seg_map_path"]
         values = read_label_map(path, self.reader.read_label_map(info["store_index"]))
@@ -156,11 +150,7 @@ class TokenSegDataset(TokenDataset):
 
 
 def preset_metainfo(name: str) -> dict[str, list]:
-    """Return class names and colours (RGB) of a set that mmseg knows by a name, such as `ade20k`.
-
-    Raises:
-        ValueError: mmseg knows no set of this name.
-    """
+    """Return class names and colours (RGB) of a set that mmseg knows by a name, such as `ade20k`."""
     from mmseg.utils import dataset_aliases, get_classes, get_palette
 
     known = sorted(alias for aliases in dataset_aliases.values() for alias in aliases)

@@ -4,7 +4,6 @@ They have the names and options of mmengine's, and also wrap data sets that are 
 """
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from seitpp.structures.class_names import class_difference
 _OWN = ("content_hash", "images_sha256", "subset")
 
 
-class WrappedDataset(ABC):
+class WrappedDataset:
     """Data sets in a row; each item is one of theirs, and these are numbered through all of them.
 
     Args:
@@ -40,41 +39,38 @@ class WrappedDataset(ABC):
 
     @property
     def dataset(self) -> Any:
-        """The data set, where there is one; the first of several."""
         return self.datasets[0]
 
     def full_init(self) -> None:
-        """Open the data sets."""
         if self._ends is None:
             for dataset in self.datasets:
                 if hasattr(dataset, "full_init"):
                     dataset.full_init()
             self._ends = np.cumsum([len(dataset) for dataset in self.datasets])
-            self._prepare()
+            self._length = self._prepare()
 
-    def _prepare(self) -> None:  # noqa: B027
-        """Compute what `_inner` needs, once the data sets are open."""
+    def _prepare(self) -> int:
+        """Return the number of items, once the data sets are open."""
+        return int(self._ends[-1])
 
-    @abstractmethod
     def _inner(self, indices: np.ndarray) -> np.ndarray:
         """Number through all data sets of each item, (B,), int64."""
+        return indices % self._ends[-1]
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        self.full_init()
+        return self._length
 
     @property
     def metainfo(self) -> dict:
-        """A copy of what is known of the data."""
         return copy.deepcopy(dict(self.dataset.metainfo or {}))
 
     @property
     def store_path(self) -> str:
-        """What messages call the data."""
-        return " + ".join(getattr(one, "store_path", type(one).__name__) for one in self.datasets)
+        return " + ".join(map(_name_of, self.datasets))
 
     @property
     def reader(self) -> Any:
-        """The first data set's reader."""
         return self.dataset.reader
 
     @property
@@ -92,7 +88,6 @@ class WrappedDataset(ABC):
         return self._fetch
 
     def __getitem__(self, idx: int) -> Any:
-        """Return one sample, in the form that its data set gives it."""
         if hasattr(self, "__getitems__"):
             positive = idx + len(self) if -len(self) <= idx < 0 else idx
             return {key: value[0] for key, value in self._fetch([positive]).items()}
@@ -100,12 +95,10 @@ class WrappedDataset(ABC):
         return dataset[inner]
 
     def get_data_info(self, idx: int) -> dict:
-        """Return what the data set knows of a sample."""
         dataset, inner = self._at(idx)
         return dataset.get_data_info(inner)
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Return the sample's class in a list."""
         dataset, inner = self._at(idx)
         return dataset.get_cat_ids(inner)
 
@@ -115,19 +108,17 @@ class WrappedDataset(ABC):
         found = [origins_of(dataset) for dataset in self.datasets]
         if any(one is None for one in found):
             return None
-        counts = np.cumsum([0, *(len(one.sources) for one in found)])
-        which = np.concatenate([one.which + first for one, first in zip(found, counts, strict=False)])
+        starts = np.cumsum([0, *(len(one.sources) for one in found)])
+        which = np.concatenate([one.which + start for one, start in zip(found, starts, strict=False)])
         indices = np.concatenate([one.indices for one in found])
         inner = self._inner(np.arange(len(self)))
         return Origins(tuple(source for one in found for source in one.sources), which[inner], indices[inner])
 
     def _at(self, idx: int) -> tuple[Any, int]:
-        """Find the data set of an item, and its index there."""
-        self.full_init()
-        (part,), (inner,) = self._located(np.array([idx]))
+        (part,), (inner,) = self._locate(np.array([idx]))
         return self.datasets[part], int(inner)
 
-    def _located(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _locate(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the data sets of some items, by number, and the items' indices there."""
         wrong = (indices < 0) | (indices >= len(self))
         if wrong.any():
@@ -137,27 +128,22 @@ class WrappedDataset(ABC):
         return part, inner - np.concatenate([[0], self._ends])[part]
 
     def _fetch(self, indices: Sequence[int]) -> TokenBatch:
-        self.full_init()
         indices = np.asarray(indices, dtype=np.int64)
-        parts, inner = self._located(indices)
-        batches, rows = [], []
-        for part in np.unique(parts):
-            rows.append(np.flatnonzero(parts == part))
-            batches.append(self.datasets[part].__getitems__(inner[rows[-1]].tolist()))
-        batch = batches[0] if len(batches) == 1 else self._joined(batches, np.argsort(np.concatenate(rows)))
+        parts, inner = self._locate(indices)
+        rows = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+        batches = [self.datasets[parts[some[0]]].__getitems__(inner[some].tolist()) for some in rows]
+        batch = batches[0] if len(batches) == 1 else self._join(batches, np.argsort(np.concatenate(rows)))
         if "sample_idx" in batch:
             batch["sample_idx"] = torch.from_numpy(indices)
         for sample, index in zip(batch.get("data_samples") or [], indices.tolist(), strict=False):
             sample.set_metainfo({"sample_idx": index})
         return batch
 
-    def _joined(self, batches: list[TokenBatch], order: np.ndarray) -> TokenBatch:
-        """Join parts of a batch, its samples in the order that was asked for."""
-        keys = set(batches[0])
-        if any(set(batch) != keys for batch in batches):
+    def _join(self, batches: list[TokenBatch], order: np.ndarray) -> TokenBatch:
+        if any(set(batch) != set(batches[0]) for batch in batches):
             raise ValueError(f"{self.store_path}: some of these have labels and some do not; join data of one kind")
         joined = {}
-        for key in keys:
+        for key in batches[0]:
             values = [batch[key] for batch in batches]
             if isinstance(values[0], torch.Tensor):
                 device = next((value.device for value in values if value.is_cuda), values[0].device)
@@ -167,6 +153,10 @@ class WrappedDataset(ABC):
                 every = [one for part in values for one in part]
                 joined[key] = [every[index] for index in order]
         return joined
+
+
+def _name_of(dataset: Any) -> str:
+    return getattr(dataset, "store_path", type(dataset).__name__)
 
 
 @DATASETS.register_module()
@@ -185,13 +175,12 @@ class ConcatDataset(WrappedDataset):
     def __init__(
         self, datasets: Sequence[Any], lazy_init: bool = False, ignore_keys: str | Sequence[str] | None = None
     ) -> None:
-        ignored = [ignore_keys] if isinstance(ignore_keys, str) else list(ignore_keys or [])
+        ignored = [ignore_keys] if isinstance(ignore_keys, str) else ignore_keys or []
         self.ignore_keys = {*ignored, *_OWN}
         super().__init__(datasets, lazy_init)
 
-    def _prepare(self) -> None:
-        first = self.datasets[0]
-        known = dict(first.metainfo or {})
+    def _prepare(self) -> int:
+        known = dict(self.dataset.metainfo or {})
         for other in self.datasets[1:]:
             for key, value in (other.metainfo or {}).items():
                 if key in self.ignore_keys or known.setdefault(key, value) == value:
@@ -200,10 +189,11 @@ class ConcatDataset(WrappedDataset):
                     difference = class_difference(known[key], value)
                 else:
                     difference = f"{shown(value)}, not {shown(known[key])}"
-                names = [getattr(one, "store_path", type(one).__name__) for one in (other, first)]
                 raise ValueError(
-                    f"{names[0]} has another {key} than {names[1]}, and cannot be joined to it: {difference}"
+                    f"{_name_of(other)} has another {key} than {_name_of(self.dataset)}, and cannot be joined to it: "
+                    f"{difference}"
                 )
+        return super()._prepare()
 
     @property
     def metainfo(self) -> dict:
@@ -212,13 +202,6 @@ class ConcatDataset(WrappedDataset):
         own = [{key: part[key] for key in _OWN if key in part} for part in parts]
         joined = {key: value for part in reversed(parts) for key, value in part.items() if key not in _OWN}
         return copy.deepcopy({**joined, "parts": own})
-
-    def _inner(self, indices: np.ndarray) -> np.ndarray:
-        return indices
-
-    def __len__(self) -> int:
-        self.full_init()
-        return int(self._ends[-1])
 
 
 @DATASETS.register_module()
@@ -237,12 +220,8 @@ class RepeatDataset(WrappedDataset):
         self.times = times
         super().__init__([dataset], lazy_init)
 
-    def _inner(self, indices: np.ndarray) -> np.ndarray:
-        return indices % self._ends[-1]
-
-    def __len__(self) -> int:
-        self.full_init()
-        return int(self._ends[-1]) * self.times
+    def _prepare(self) -> int:
+        return super()._prepare() * self.times
 
 
 @DATASETS.register_module()
@@ -259,20 +238,17 @@ class ClassBalancedDataset(WrappedDataset):
         self.oversample_thr = oversample_thr
         super().__init__([dataset], lazy_init)
 
-    def _prepare(self) -> None:
-        labels = self.labels
-        if labels is None or len(labels) != len(self.dataset):  # asked of each sample, one by one
+    def _prepare(self) -> int:
+        labels, count = self.labels, len(self.dataset)
+        if labels is None or len(labels) != count:  # asked of each sample, one by one
             balanced = SampleBalancedDataset.__new__(SampleBalancedDataset)
             balanced.dataset = self.dataset
             factors = np.array(balanced._get_repeat_factors(self.dataset, self.oversample_thr))
         else:
-            shares = np.bincount(labels) / len(labels)
+            shares = np.bincount(labels) / count
             factors = np.maximum(1.0, np.sqrt(self.oversample_thr / shares[labels]))
-        self._repeated = np.repeat(np.arange(len(self.dataset)), np.ceil(factors).astype(np.int64))
+        self._repeated = np.repeat(np.arange(count), np.ceil(factors).astype(np.int64))
+        return len(self._repeated)
 
     def _inner(self, indices: np.ndarray) -> np.ndarray:
         return self._repeated[indices]
-
-    def __len__(self) -> int:
-        self.full_init()
-        return len(self._repeated)

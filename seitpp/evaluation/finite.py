@@ -5,15 +5,9 @@ from math import isfinite
 
 
 def check_scorable(metric: object, values: Iterable[float], what: str) -> None:
-    """Refuse to score samples whose values are NaN or infinite.
+    """Refuse to score samples whose values, one per sample that is finite for any sound prediction, are not finite.
 
-    Args:
-        metric: The metric, named in the message.
-        values: One number per sample that is finite for any sound prediction.
-        what: Their name, for the message.
-
-    Raises:
-        ValueError: With the number of such samples.
+    `what` names the values in the message.
     """
     values = list(values)
     bad = sum(not isfinite(value) for value in values)

@@ -31,7 +31,6 @@ class LabelSizeIoUMetric(IoUMetric):
         self.per_class = per_class
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Add a batch: areas of each class, and the size of each label map."""
         known = len(self.results)
         super().process(data_batch, data_samples)
         if self.format_only:
@@ -40,11 +39,6 @@ class LabelSizeIoUMetric(IoUMetric):
         self.results[known:] = [(*areas, size) for areas, size in zip(self.results[known:], sizes, strict=True)]
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Return the scores of all samples, in percent.
-
-        Raises:
-            ValueError: No pixel has a label, or another value means "ignore" than in the label maps.
-        """
         logger = MMLogger.get_current_instance()
         if not results:  # predictions are only written
             return super().compute_metrics(results)
@@ -87,7 +81,6 @@ class LabelSizeIoUMetric(IoUMetric):
 
 
 def _described(sizes: Sequence[tuple[int, int]]) -> str:
-    """Name one size, or the number of sizes with the smallest and the largest by area."""
     different = sorted(set(sizes), key=lambda size: size[0] * size[1])
     smallest, largest = (f"{height} x {width}" for height, width in (different[0], different[-1]))
     return smallest if len(different) == 1 else f"{len(different)} sizes from {smallest} to {largest}"

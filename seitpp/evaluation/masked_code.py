@@ -15,16 +15,9 @@ class MaskedCodeMetric(BaseMetric):
 
     Results: `accuracy` in percent, `nll` in nats per code, `perplexity` (its exponential), and `uniform_nll`, the
     natural logarithm of K, which a uniform guess scores.
-
-    Args:
-        collect_device: mmengine's.
-        prefix: Put before the result's names.
     """
 
     default_prefix = "masked_code"
-
-    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep sums, with one entry per sample, so that mmengine can cut off padding."""
@@ -32,7 +25,6 @@ class MaskedCodeMetric(BaseMetric):
             self.results.append(tuple(sample[key] for key in ("num_correct", "num_codes", "nll", "codebook_size")))
 
     def compute_metrics(self, results: list[tuple[int, int, float, int]]) -> dict[str, float]:
-        """Return totals over the data set."""
         correct, codes, nll, codebook_sizes = zip(*results, strict=True)
         check_scorable(self, nll, "nll of hidden codes")
         mean_nll = math.fsum(nll) / sum(codes)

@@ -51,16 +51,9 @@ class ReconstructionMetric(BaseMetric):
     Results: `psnr` in dB and `ssim`, means over images; `mse`, mean squared error of pixels scaled to [0, 1];
     `codebook_use`, percentage of all codes that occur; `code_perplexity`, the exponential of the entropy of their
     frequencies: K if all were equally frequent.
-
-    Args:
-        collect_device: mmengine's.
-        prefix: Put before the result's names.
     """
 
     default_prefix = "reconstruction"
-
-    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Score a batch, with one entry per sample, so that mmengine can cut off padding."""
@@ -82,7 +75,6 @@ class ReconstructionMetric(BaseMetric):
         )
 
     def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:
-        """Return means and code frequencies over the data set."""
         psnr, ssim, mse, codes, sizes = zip(*results, strict=True)
         check_scorable(self, mse, "reconstruction")
         counts = np.bincount(np.concatenate(codes), minlength=sizes[0])

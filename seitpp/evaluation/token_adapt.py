@@ -26,23 +26,15 @@ class TokenAdaptMetric(BaseMetric):
     augmented as pixels and encoded again, many times the cost. `NAME_psnr` and so on: of the decoded tokens to the
     augmented image, mean over images in dB; `_tokenizer`: of its true tokens, which nothing can beat but by chance.
     `accuracy` is the mean of `NAME_accuracy`.
-
-    Args:
-        collect_device: mmengine's.
-        prefix: Put before the result's names.
     """
 
     default_prefix = "token_adapt"
-
-    def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
-        super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep a batch's scores, with one entry per sample, so that mmengine can cut off padding."""
         self.results.extend((sample["token_adapt_names"], sample["token_adapt_scores"]) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[tuple[str, ...], Tensor]]) -> dict[str, float]:
-        """Return means over the data set."""
         names = results[0][0]
         scores = torch.stack([row for _, row in results]).double()  # (N, augmentations, predictions, 2)
         check_scorable(self, scores[:, :, 0, 0].sum(dim=1).tolist(), "map of TokenAdapt")

@@ -42,7 +42,6 @@ class TokenPairDataset:
         return self.reader.num_groups
 
     def __getitem__(self, group: int) -> dict:
-        """Return one group as a batch."""
         return self.__getitems__([group])
 
     def __getitems__(self, groups: Sequence[int]) -> dict:
@@ -67,15 +66,10 @@ class TokenPairDataPreprocessor(SelfSupDataPreprocessor):
     """mmpretrain's preprocessor of images, which also moves batches of stored pairs to the device as they are.
 
     So one config validates on images whatever it trains on.
-
-    Args:
-        non_blocking: Passed to the copy to the device.
-        **kwargs: mmpretrain's other options.
     """
 
     def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
         super().__init__(non_blocking=non_blocking, **kwargs)
 
     def forward(self, data: Mapping, training: bool = False) -> dict:
-        """Prepare images, or move the `inputs`, `targets` and `draws` of `seitpp.TokenPairDataset`."""
         return self.cast_data(dict(data)) if "targets" in data else super().forward(data, training)

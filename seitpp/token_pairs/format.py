@@ -64,11 +64,7 @@ class TokenPairWriter:
         self.header = header
 
     def missing_parts(self, among: Iterable[int] | None = None) -> list[int]:
-        """List the numbers of the parts that are not written yet or are damaged.
-
-        Args:
-            among: Numbers to look at; all by default.
-        """
+        """List the parts, by default of all, that are not written yet or are damaged."""
         numbers = range(num_parts(self.header)) if among is None else among
         return [number for number in numbers if not self._is_sound(number)]
 
@@ -111,15 +107,7 @@ class TokenPairWriter:
 
 
 class TokenPairReader:
-    """Reads groups of pairs.
-
-    Args:
-        path: The folder.
-
-    Raises:
-        FileNotFoundError: There is no such folder, or no `pairs.json` in it.
-        ValueError: It is of another format, or parts are missing.
-    """
+    """Reads groups of pairs from a folder, whose parts must all be there."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -151,25 +139,13 @@ class TokenPairReader:
         self._open = lru_cache(maxsize=16)(partial(_Part, header=self.header))
 
     def read_group(self, group: int) -> Group:
-        """Read the source and target tokens of a group, and the draws of each augmentation.
-
-        Raises:
-            ValueError: The part is damaged, belongs to other pairs, or does not hold what the header says.
-        """
+        """Read the source and target tokens of a group, and the draws of each augmentation."""
         number, index = divmod(group, int(self.header["groups_per_part"]))
         return self._open(_part_path(self.path, number)).read_group(index)
 
 
 class _Part:
-    """An open part.
-
-    Args:
-        path: The file.
-        header: What `pairs.json` says.
-
-    Raises:
-        ValueError: The file is damaged or belongs to other pairs.
-    """
+    """An open part; `ValueError` if the file is damaged or belongs to other pairs than `header` says."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         from safetensors import SafetensorError, safe_open
@@ -191,7 +167,6 @@ class _Part:
             raise ValueError(f"token pairs {path} are damaged (their checksums are none); {_REMEDY}")
 
     def read_group(self, index: int) -> Group:
-        """Read a group by its index in the part; see `TokenPairReader.read_group`."""
         from safetensors import SafetensorError
 
         if file_identity(self.path) != self._identity:
@@ -226,7 +201,6 @@ class _Part:
 
 
 def num_parts(header: Mapping[str, Any]) -> int:
-    """Return the number of parts that the pairs are written in."""
     return -(-int(header["num_pairs"]) // (int(header["group_size"]) * int(header["groups_per_part"])))
 
 
@@ -251,7 +225,6 @@ def _header_hash(header: Mapping[str, Any], path: Path) -> np.ndarray:
 
 
 def _check_tokens(name: str, tokens: np.ndarray, header: Mapping[str, Any]) -> None:
-    """Raise `ValueError` unless these are tokens of the grid and codebook that the header names."""
     grid = header["grid" if name == "source" else "out_grid"]
     expected = tuple(grid) + (() if header.get("channels") is None else (header["channels"],))
     if tokens.dtype.kind not in "iu" or tokens.shape[1:] != expected:
@@ -291,7 +264,6 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 
 def _check_header(header: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for sizes that no pairs can have."""
     for key, most in _MOST.items():
         whole_number(header[key], key, 1, most)
     if header["num_pairs"] % header["group_size"]:

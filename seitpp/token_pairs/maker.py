@@ -86,7 +86,6 @@ def make_token_pairs(
 
 
 def _described(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data set's config as plain values, without the folder, which may move."""
     return json.loads(json.dumps({key: value for key, value in dataset.items() if key != "data_root"}, default=str))
 
 
@@ -132,7 +131,6 @@ def _make_part(
 
 
 def _token_type(model: TokenAdaptPretrain) -> np.dtype:
-    """Return the smallest type that holds every token."""
     tokenizer = model.tokenizer()
     largest = tokenizer.minimum + tokenizer.codebook_size - 1
     return np.min_scalar_type(largest if tokenizer.minimum >= 0 else min(tokenizer.minimum, -largest - 1))

@@ -113,7 +113,6 @@ class AugmentationPictures:
         return rows
 
     def _colours(self) -> list[PictureRow]:
-        """Change the embeddings without moving anything."""
         embeddings = self._embeddings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -137,13 +136,11 @@ class AugmentationPictures:
         ]
 
     def _embedded(self) -> Tensor:
-        """Return the tokens as maps (B, D, H, W), float32."""
         if self.tokenizer.codebook is None:
             return self.tokens.movedim(-1, 1).float()
         return embed_codes(self.tokens, self.tokenizer.codebook.detach())
 
     def _reversed(self, maps: Tensor) -> Tensor:
-        """Return the tokens that TokenAdapt makes of a map."""
         if self.token_adapt.regresses:
             return nearest_tokens(self.tokenizer, self.token_adapt.reverse(maps).movedim(-1, 1))
         return self.token_adapt.reverse_codes(maps)
@@ -164,13 +161,7 @@ class AugmentationPictures:
 
 
 def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> str:
-    """Write a page (HTML) that needs no other file: each panel as a picture, with what its rows are.
-
-    Args:
-        panels: What to show.
-        title: Heading.
-        notes: Paragraphs below it.
-    """
+    """Write a page (HTML) that needs no other file: each panel as a picture, with what its rows are."""
     parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in notes)]
     for panel in panels:
         labels = ", ".join(row.label for row in panel.rows)

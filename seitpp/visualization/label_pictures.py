@@ -14,16 +14,7 @@ _MIN_PIXELS = 192  # smaller pictures are enlarged, pixel by pixel
 
 
 def overlay(image: Tensor, labels: Tensor, palette: Sequence[Sequence[int]]) -> Tensor:
-    """Paint the colours of classes over an image, which stays as it is where no class is given.
-
-    Args:
-        image: (3, h, w), uint8.
-        labels: Class indices (h, w); those beyond the palette, such as 255, mean none.
-        palette: One colour, RGB, per class.
-
-    Returns:
-        (3, h, w), uint8.
-    """
+    """Paint classes over an image (3, h, w), uint8, in their colours (RGB); nothing where there is no class (255)."""
     colours = torch.tensor(palette, dtype=torch.float32)
     labels, image = labels.cpu().long(), image.cpu().float()
     known = (labels >= 0) & (labels < len(colours))

@@ -19,12 +19,7 @@ _PAGE_PIXELS = 1700  # panels stand in two columns up to this width
 
 
 def reconstruction_grid(images: Tensor, decoded: Tensor) -> Image.Image:
-    """Show originals in a row above their reconstructions.
-
-    Args:
-        images: (B, C, H, W), uint8, C of 1 or 3.
-        decoded: Their reconstructions, of the same shape and type.
-    """
+    """Show originals (B, C, H, W), uint8, C of 1 or 3, in a row above their reconstructions."""
     zoom = max(1, _MIN_PIXELS // images.shape[-1])
     tiles = torch.cat([images, decoded]).repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     return to_pil_image(make_grid(tiles, nrow=len(images), padding=4, pad_value=255))
@@ -32,13 +27,7 @@ def reconstruction_grid(images: Tensor, decoded: Tensor) -> Image.Image:
 
 @dataclass(frozen=True)
 class PictureRow:
-    """One row of pictures.
-
-    Attributes:
-        label: A few words, which stand beside it.
-        caption: What it shows, in a sentence.
-        images: (B, C, H, W), uint8, C of 1 or 3.
-    """
+    """One row of pictures (B, C, H, W), uint8, with a label beside it and a caption that says what it shows."""
 
     label: str
     caption: str
@@ -54,12 +43,7 @@ class PicturePanel:
 
 
 def labelled_grid(panels: Sequence[PicturePanel], titles: bool = True) -> Image.Image:
-    """Show panels with titles above and labels at the left, in two columns if the page is wide enough.
-
-    Args:
-        panels: What to show, of the same number of images.
-        titles: Whether to write the panels' titles.
-    """
+    """Show panels with titles above and labels at the left, in two columns if the page is wide enough."""
     drawn = [_panel(panel, titles) for panel in panels]
     width = max(picture.width for picture in drawn)
     in_column = -(-len(drawn) // 2) if 2 * width <= _PAGE_PIXELS else len(drawn)
@@ -101,7 +85,6 @@ def _strip(images: Tensor) -> Image.Image:
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, pixels: int) -> str:
-    """Break text into lines, so that no line of several words is wider than `pixels`."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".strip()
