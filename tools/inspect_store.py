@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from seitpp.images.label_maps import label_histogram
 from seitpp.io.command_line import run_tool
 from seitpp.io.progress import progress_bar
 from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
-from seitpp.storage.stats import class_facts
+from seitpp.storage.stats import class_counts
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,7 +53,7 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
         "values": [source.minimum, source.minimum + source.codebook_size - 1],
         "codebook_size": source.codebook_size if header else f"up to {source.codebook_size}",
         "label_kind": header["labels"]["kind"] if header else "none" if source.labels is None else "class",
-        **class_facts(source),
+        **class_counts(source),
         "num_bytes": source.num_bytes,
         "bytes_per_image": source.num_bytes / len(source),
         "token_bytes_per_image": source.section_bytes["tokens"] / len(source),
@@ -69,9 +68,9 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
 
 
 def stats(source: StoreReader | SeitRelease) -> dict[str, Any]:
-    """Return the fields of `StoreStats`, and `label_histogram` under `label_maps`; reads everything."""
+    """Return the entries of `store_stats`, and `label_histogram` under `label_maps`; reads everything."""
     with progress_bar("counting codes") as progress:
-        found = asdict(store_stats(source, progress))
+        found = store_stats(source, progress)
     if isinstance(source, StoreReader) and source.header["labels"]["kind"] == "segmentation":
         with progress_bar("counting labels", unit="label maps") as progress:
             found["label_maps"] = label_histogram(source, progress)

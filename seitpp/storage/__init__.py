@@ -8,13 +8,13 @@ from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, ZstdC
 from seitpp.storage.header import NotAStoreError, shard_entry
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release.escapes import decode_release_bytes, encode_release_bytes
-from seitpp.storage.release.reader import SeitRelease, is_release
+from seitpp.storage.release.reader import SeitRelease, is_release, open_source
 from seitpp.storage.release.transfer import ExportedFile, ReleaseImport, import_release, write_release
 from seitpp.storage.rewrite import copy_store, restore_store, rewrite_store, select_classes, subset_store
 from seitpp.storage.settings import DEFAULT_SHARD_BYTES, StoreSettings
 from seitpp.storage.side_files import load_synonyms
-from seitpp.storage.source import TokenSource, open_source
-from seitpp.storage.stats import StoreStats, conditional_bits, store_stats
+from seitpp.storage.source import TokenSource
+from seitpp.storage.stats import conditional_bits, store_stats
 from seitpp.storage.writer import StoreWriter
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "SeitRelease",
     "StoreReader",
     "StoreSettings",
-    "StoreStats",
     "StoreWriter",
     "TokenSource",
     "ZstdCodec",

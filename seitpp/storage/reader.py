@@ -16,6 +16,7 @@ from seitpp.storage.label_files import label_file_problems, load_checksums, read
 from seitpp.storage.settings import StoreSettings
 from seitpp.storage.shard import open_shards
 from seitpp.storage.side_files import load_code_table, load_codebook, load_store_synonyms
+from seitpp.storage.source import TokenSource
 from seitpp.storage.tokenizer_entry import tokenizer_options
 
 
@@ -34,7 +35,7 @@ def check_indices(indices: Any, num_samples: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-class StoreReader:
+class StoreReader(TokenSource):
     """Reads a token store; indices run over all shards in order.
 
     Opening reads the header, the codebook and the first bytes of each shard; labels and tokens stay on disk until asked
@@ -165,11 +166,6 @@ class StoreReader:
             "other": other,
         }
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all files of the store."""
-        return sum(self.section_bytes.values())
-
     def __len__(self) -> int:
         return self.header["num_samples"]
 
@@ -208,17 +204,6 @@ class StoreReader:
                 f"{self.path}: rows of {self.header['codec']['name']} have no common size; read its tokens"
             )
         return self._gather(check_indices(indices, len(self)), row_bytes)
-
-    def read_all(self, progress: store_header.Progress | None = None) -> np.ndarray:
-        """Read the tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
-        tokens = np.empty((len(self), *self.sample_shape), self.dtype)
-        done = 0
-        for batch in self.iter_batches():
-            tokens[done : done + len(batch)] = batch
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(self))
-        return tokens
 
     def iter_batches(self, indices: Sequence[int] | None = None, *, sound: bool = False) -> Iterator[np.ndarray]:
         """Yield the tokens of samples, up to some thousand at a time.

@@ -1,59 +1,52 @@
-"""What a token store and a release file have in common, and opening either of them by its path."""
+"""What a token store and a release file have in common."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from seitpp.storage.header import Progress
-from seitpp.storage.reader import StoreReader
-from seitpp.storage.release.reader import SeitRelease, is_release
 
 
 class TokenSource(Protocol):
-    """What a store and a release file have in common."""
+    """Samples of tokens that can be read at random or in order; see `StoreReader` for the attributes."""
 
     grid: tuple[int, int]
     codebook_size: int
     channels: int | None
     minimum: int
     sample_shape: tuple[int, ...]
+    dtype: np.dtype
     codebook_sha256: str | None
     classes: list[str] | None
 
     @property
-    def labels(self) -> np.ndarray | None: ...
+    def labels(self) -> np.ndarray | None:
+        """Class indices (N,), int64; None where there are none."""
+
     @property
-    def section_bytes(self) -> dict[str, int]: ...
+    def section_bytes(self) -> dict[str, int]:
+        """Bytes on disk by purpose."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(self.section_bytes.values())
+
     def __len__(self) -> int: ...
-    def read(self, indices: Any) -> np.ndarray: ...
-    def read_all(self, progress: Progress | None = None) -> np.ndarray: ...
-    def iter_batches(self) -> Iterator[np.ndarray]: ...
 
+    def read(self, indices: Any) -> np.ndarray:
+        """Read the tokens of some samples."""
 
-def open_source(
-    path: str | Path,
-    *,
-    grid: tuple[int, int] = (32, 32),
-    codebook_size: int | None = None,
-    label_path: str | Path | None = None,
-    allow_incomplete: bool = False,
-) -> StoreReader | SeitRelease:
-    """Open a release if `is_release(path)`, otherwise a store.
+    def iter_batches(self) -> Iterator[np.ndarray]:
+        """Yield the tokens of all samples in order, some thousand at a time."""
 
-    Args:
-        path: Folder of a store, or the `.data.bin.gz` file of a release.
-        grid: Rows and columns of a token map (H, W); only for a release, a store knows its own.
-        codebook_size: Number of codes K of a release; by default the most that the format can express.
-        label_path: Label file of a release, if it does not lie beside it.
-        allow_incomplete: Accept a store whose writer has not finished.
-
-    Raises:
-        FileNotFoundError: A file of the release does not exist.
-        NotAStoreError: The path is neither a release nor a store.
-        ValueError: What lies there is damaged.
-    """
-    if is_release(path):
-        return SeitRelease(path, label_path, grid=grid, codebook_size=codebook_size)
-    return StoreReader(path, allow_incomplete=allow_incomplete)
+    def read_all(self, progress: Progress | None = None) -> np.ndarray:
+        """Read the tokens of all samples (N, *sample_shape); `progress` is called with samples done and their total."""
+        tokens, done = np.empty((len(self), *self.sample_shape), self.dtype), 0
+        for batch in self.iter_batches():
+            tokens[done : done + len(batch)] = batch
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(self))
+        return tokens

@@ -1,7 +1,6 @@
 """Statistics of a token store or release: how well its codes are used, and what an image costs in bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,46 +12,20 @@ from seitpp.storage.source import TokenSource
 _PRIOR_WEIGHT = 32  # codes that every context starts with, shared out as the next smaller context has them
 
 
-@dataclass(frozen=True)
-class StoreStats:
-    """How well the codes are used and what an image costs; bytes are means per image."""
-
-    num_samples: int
-    codebook_size: int
-    values_per_sample: int
-    codes_used: int
-    entropy_bits: float
-    perplexity: float
-    token_bytes: float
-    table_bytes: float
-    index_bytes: float
-    label_bytes: float
-    checksum_bytes: float
-    total_bytes: float
-    entropy_bound_bytes: float
-    held_out_order_0_bits: float | None
-    conditional_bits: float | None
-    conditional_bound_bytes: float | None
-    num_classes: int | None
-    num_labelled_classes: int | None
-    samples_per_class_min: int | None
-    samples_per_class_max: int | None
-    classes_hash: str | None
-
-
-def store_stats(source: TokenSource, progress: Progress | None = None) -> StoreStats:
-    """Code statistics over all samples of a store or release.
-
-    The entropy is of order 0, in bits per code, for samples with channels the mean over the channels: no codec that
-    ignores the neighbours of a code can go below `entropy_bound_bytes`. The conditional bound is for codecs that know
-    the left and the upper neighbour; it is estimated on at most 4,096 evenly spaced samples, fitted to the first half
-    of them and measured on the second, see `conditional_bits`. What the neighbours bring is the difference to
-    `held_out_order_0_bits`, the same estimate without them. Classes are those of the class names, or those that
-    occur when there are no names.
+def store_stats(source: TokenSource, progress: Progress | None = None) -> dict[str, Any]:
+    """Count how well the codes of a store or release are used, and what an image costs.
 
     Args:
         source: A `StoreReader` or `SeitRelease`.
         progress: Called with samples done and their total.
+
+    Returns:
+        By name; bytes are means per image. The entropy is of order 0, in bits per code, with channels their mean: no
+        codec that ignores the neighbours of a code can go below `entropy_bound_bytes`. The conditional bound is for
+        codecs that know the left and the upper neighbour; it is estimated on at most 4,096 evenly spaced samples,
+        fitted to the first half of them and measured on the second, see `conditional_bits`. What the neighbours bring
+        is the difference to `held_out_order_0_bits`, the same estimate without them. Then the entries of
+        `class_counts`.
     """
     num_channels, num_values = source.channels or 1, int(np.prod(source.sample_shape))
     counts, done = np.zeros((num_channels, source.codebook_size), np.int64), 0
@@ -71,33 +44,33 @@ def store_stats(source: TokenSource, progress: Progress | None = None) -> StoreS
     sample = np.concatenate(kept)
     half = len(sample) // 2
     order_0, conditional = (
-        conditional_bits(sample[:half], sample[half:], source.codebook_size, with_contexts=known) if half else None
-        for known in (False, True)
+        conditional_bits(sample[:half], sample[half:], source.codebook_size, num_neighbours) if half else None
+        for num_neighbours in (0, 2)
     )
     sizes = {key: num_bytes / len(source) for key, num_bytes in source.section_bytes.items()}
-    return StoreStats(
-        num_samples=len(source),
-        codebook_size=source.codebook_size,
-        values_per_sample=num_values,
-        codes_used=int((counts.sum(axis=0) > 0).sum()),
-        entropy_bits=entropy,
-        perplexity=2**entropy,
-        token_bytes=sizes["tokens"],
-        table_bytes=sizes["tables"],
-        index_bytes=sizes["index"],
-        label_bytes=sizes["labels"],
-        checksum_bytes=sizes["checksums"],
-        total_bytes=sum(sizes.values()),
-        entropy_bound_bytes=entropy * num_values / 8,
-        held_out_order_0_bits=order_0,
-        conditional_bits=conditional,
-        conditional_bound_bytes=None if conditional is None else conditional * num_values / 8,
-        **class_facts(source),
-    )
+    return {
+        "num_samples": len(source),
+        "codebook_size": source.codebook_size,
+        "values_per_sample": num_values,
+        "codes_used": int((counts.sum(axis=0) > 0).sum()),
+        "entropy_bits": entropy,
+        "perplexity": 2**entropy,
+        "token_bytes": sizes["tokens"],
+        "table_bytes": sizes["tables"],
+        "index_bytes": sizes["index"],
+        "label_bytes": sizes["labels"],
+        "checksum_bytes": sizes["checksums"],
+        "total_bytes": sum(sizes.values()),
+        "entropy_bound_bytes": entropy * num_values / 8,
+        "held_out_order_0_bits": order_0,
+        "conditional_bits": conditional,
+        "conditional_bound_bytes": None if conditional is None else conditional * num_values / 8,
+        **class_counts(source),
+    }
 
 
-def class_facts(source: TokenSource) -> dict[str, Any]:
-    """What a store or release says of its classes; reads no tokens.
+def class_counts(source: TokenSource) -> dict[str, Any]:
+    """Count the classes of a store or release, and their samples; reads no tokens.
 
     Returns:
         `num_classes`: the class names, or, where there are none, one more than the highest label;
@@ -106,48 +79,36 @@ def class_facts(source: TokenSource) -> dict[str, Any]:
         there are no labels, or no names.
     """
     names, labels = source.classes, source.labels
-    facts: dict[str, Any] = {
-        "num_classes": len(names) if names else None,
-        "num_labelled_classes": None,
-        "samples_per_class_min": None,
-        "samples_per_class_max": None,
+    present, counts = ([], [0]) if labels is None else np.unique(labels, return_counts=True)
+    least = 0 if names and len(present) < len(names) else int(min(counts))
+    return {
+        "num_classes": len(names) if names else None if labels is None else int(present[-1]) + 1,
+        "num_labelled_classes": None if labels is None else len(present),
+        "samples_per_class_min": None if labels is None else least,
+        "samples_per_class_max": None if labels is None else int(max(counts)),
         "classes_hash": class_names_hash(names) if names else None,
     }
-    if labels is not None:
-        present, counts = np.unique(labels, return_counts=True)
-        facts["num_classes"] = len(names) if names else int(present[-1]) + 1
-        facts["num_labelled_classes"] = len(present)
-        facts["samples_per_class_min"] = 0 if names and len(present) < len(names) else int(counts.min())
-        facts["samples_per_class_max"] = int(counts.max())
-    return facts
 
 
 def class_names_hash(names: Sequence[str]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of class names in their order, joined by newlines."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of class names in their order, joined by newlines."""
     return sha256_hex("\n".join(names).encode())[:16]
 
 
 def _codes(tokens: np.ndarray, source: TokenSource) -> np.ndarray:
-    """Samples (n, *sample_shape) as codes (n, H, W, C) in [0, K)."""
+    """Return samples (n, *sample_shape) as codes (n, H, W, C) in [0, K)."""
     codes = tokens.astype(np.int64) - source.minimum if source.minimum else tokens
     return codes.reshape(len(tokens), *source.grid, source.channels or 1)
 
 
-def order_zero_bits(codes: np.ndarray, codebook_size: int) -> float:
-    """Entropy in bits of the shares of all codes, any shape, regardless of their neighbours."""
-    return _entropy(np.bincount(codes.ravel(), minlength=codebook_size))
-
-
 def _entropy(counts: np.ndarray) -> float:
-    """Entropy in bits of a distribution given by counts (K,)."""
+    """Return the entropy in bits of a distribution given by counts (K,)."""
     shares = counts[counts > 0] / counts.sum()
     return abs(float(np.sum(shares * np.log2(shares))))
 
 
-def conditional_bits(
-    fitted: np.ndarray, held_out: np.ndarray, codebook_size: int, *, with_contexts: bool = True
-) -> float:
-    """Bits of a code given its left and upper neighbour, estimated with held-out samples.
+def conditional_bits(fitted: np.ndarray, held_out: np.ndarray, codebook_size: int, num_neighbours: int = 2) -> float:
+    """Estimate the bits of a code given its left and upper neighbour, with held-out samples.
 
     The probability of a code is its count among `fitted` beside the same two neighbours, blended with that beside the
     same left neighbour, this with its count anywhere, and this with 1 / K, so that none is impossible. The mean code
@@ -159,7 +120,7 @@ def conditional_bits(
         fitted: Codes (n, H, W, C), at least one sample.
         held_out: Codes (m, H, W, C), at least one sample, disjoint from `fitted`.
         codebook_size: Number of codes K.
-        with_contexts: Whether the neighbours are known; without them it is the same estimate of order 0.
+        num_neighbours: How many are known: 2, 1 (the left one), or 0, the same estimate of order 0.
 
     Returns:
         Mean bits of a code.
@@ -168,9 +129,8 @@ def conditional_bits(
     for channel in range(fitted.shape[3]):
         known, asked = fitted[..., channel].astype(np.int64), held_out[..., channel].astype(np.int64)
         chance = np.full(asked.size, 1 / codebook_size)
-        for num_neighbours in range(3 if with_contexts else 1):
-            known_at = _contexts(known, codebook_size, num_neighbours)
-            asked_at = _contexts(asked, codebook_size, num_neighbours)
+        for num_known in range(num_neighbours + 1):
+            known_at, asked_at = (_contexts(codes, codebook_size, num_known) for codes in (known, asked))
             seen = _occurrences(known_at, asked_at)
             together = _occurrences(known_at * codebook_size + known.ravel(), asked_at * codebook_size + asked.ravel())
             chance = (together + _PRIOR_WEIGHT * chance) / (seen + _PRIOR_WEIGHT)
@@ -179,7 +139,7 @@ def conditional_bits(
 
 
 def _contexts(codes: np.ndarray, codebook_size: int, num_neighbours: int) -> np.ndarray:
-    """Number of the context of every code (n, H, W), flat: none, the left neighbour, or this and the upper one."""
+    """Number the context of every code (n, H, W), flat: none, the left neighbour, or this and the upper one."""
     left, upper = np.full((2, *codes.shape), codebook_size)  # this where there is no neighbour
     left[:, :, 1:], upper[:, 1:] = codes[:, :, :-1], codes[:, :-1]
     contexts = (np.zeros_like(left), left, left * (codebook_size + 1) + upper)  # up to 2^36, with a code 2^54
@@ -187,7 +147,7 @@ def _contexts(codes: np.ndarray, codebook_size: int, num_neighbours: int) -> np.
 
 
 def _occurrences(known: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """How often each number of `asked` stands in `known`, both flat."""
+    """Count how often each number of `asked` stands in `known`, both flat."""
     values, counts = np.unique(known, return_counts=True)
     found = np.minimum(np.searchsorted(values, asked), len(values) - 1)
     return np.where(values[found] == asked, counts[found], 0)

@@ -172,7 +172,7 @@ def test_classes_of_an_imported_release(
     paint(images, ["n03/1.jpg", "n01/1.jpg", "n02/1.jpg"])
     convert = runpy.run_path(str(repository / "tools" / "convert_store.py"))["main"]
     line = [str(data), str(tmp_path / "bare"), "--codebook-size", "391", "--grid", "4", "4"]
-    assert convert(line) == 0
+    assert not convert(line)
     chosen = write_list(tmp_path / "list.txt", "n03", "n01")
     arguments = ["select_classes", tmp_path / "bare", tmp_path / "some", "--classes-list", chosen]
     assert converter(*arguments) == 1

@@ -20,8 +20,9 @@ import numpy as np
 from seitpp.io.stable_file import file_identity
 from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file, shown
 from seitpp.storage.header import Progress, check_grid, sha256_hex
-from seitpp.storage.reader import check_indices
+from seitpp.storage.reader import StoreReader, check_indices
 from seitpp.storage.release.escapes import MAX_RELEASE_CODES, decode_release_bytes
+from seitpp.storage.source import TokenSource
 
 DATA_ENDING = ".data.bin.gz"
 BATCH_IMAGES = 4096
@@ -39,7 +40,7 @@ SUFFIXES = {
 }
 
 
-class SeitRelease:
+class SeitRelease(TokenSource):
     """A published data set of tokens, with the reading interface of `StoreReader`.
 
     Nothing is decoded before tokens are asked for; the first `read` then decodes the whole file once and keeps it as
@@ -66,10 +67,8 @@ class SeitRelease:
         ValueError: Index and labels are damaged or do not belong together.
     """
 
-    channels: None = None
-    minimum = 0
-    codebook_sha256: None = None
-    classes: None = None
+    channels, minimum, dtype = None, 0, np.dtype(np.uint16)
+    codebook_sha256 = classes = labels = None
 
     def __init__(
         self,
@@ -107,11 +106,6 @@ class SeitRelease:
         data = self.data_path.stat().st_size
         return {"tokens": data, "tables": 0, "index": index, "labels": labels, "checksums": 0, "other": 0}
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of the data, index and label files."""
-        return sum(self.section_bytes.values())
-
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
@@ -125,17 +119,6 @@ class SeitRelease:
         """Decode all samples once and keep them, two bytes per code; `read` does so by itself when it must."""
         if self._tokens is None:
             self._tokens = self.read_all(progress)
-
-    def read_all(self, progress: Progress | None = None) -> np.ndarray:
-        """Read the tokens of all samples (N, H, W), uint16; `progress` is called with samples done and their total."""
-        tokens = np.empty((len(self), *self.grid), np.uint16)
-        done = 0
-        for batch in self.iter_batches():
-            tokens[done : done + len(batch)] = batch
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(self))
-        return tokens
 
     def iter_batches(self) -> Iterator[np.ndarray]:
         """Yield tokens (n, H, W), uint16, of all samples in order, some thousand at a time.
@@ -277,6 +260,24 @@ def release_index_path(data_path: Path) -> Path:
 def is_release(path: str | Path) -> bool:
     """Tell whether a path names the data file of a release (`.data.bin.gz`), as opposed to the folder of a store."""
     return Path(path).name.endswith(DATA_ENDING)
+
+
+def open_source(
+    path: str | Path, *, grid: tuple[int, int] = (32, 32), allow_incomplete: bool = False
+) -> StoreReader | SeitRelease:
+    """Open a release if `is_release(path)`, otherwise a store.
+
+    Args:
+        path: Folder of a store, or the `.data.bin.gz` file of a release.
+        grid: Rows and columns of a token map (H, W); only for a release, a store knows its own.
+        allow_incomplete: Accept a store whose writer has not finished.
+
+    Raises:
+        FileNotFoundError: A file of the release does not exist.
+        NotAStoreError: The path is neither a release nor a store.
+        ValueError: What lies there is damaged.
+    """
+    return SeitRelease(path, grid=grid) if is_release(path) else StoreReader(path, allow_incomplete=allow_incomplete)
 
 
 def _default_label_path(data_path: Path) -> Path | None:
