@@ -10,17 +10,10 @@ _SAMPLES = 1024
 
 
 def channel_moments(dataset: Any, channels: int) -> tuple[Tensor, Tensor]:
-    """Measure up to 1024 evenly spaced samples, the same on every process.
-
-    Args:
-        dataset: Gives batches by `__getitems__`, with `inputs` (B, H, W, channels).
-        channels: Integers per position.
+    """Measure `inputs` (B, H, W, channels) of up to 1024 evenly spaced samples, the same on every process.
 
     Returns:
         Mean and deviation, (channels,), float64; a constant channel has deviation 1.
-
-    Raises:
-        ValueError: The data have another number of channels.
     """
     indices = np.linspace(0, len(dataset) - 1, min(len(dataset), _SAMPLES)).astype(np.int64)
     values = dataset.__getitems__(indices)["inputs"]

@@ -26,9 +26,6 @@ def sincos_position_table(
 
     Returns:
         (1, [1 +] rows * columns, dims), float32.
-
-    Raises:
-        ValueError: `dims` is not divisible by 4.
     """
     if dims % 4 or dims <= 0:
         raise ValueError(f"sine-cosine positions need a positive number of values divisible by 4, got {dims}")

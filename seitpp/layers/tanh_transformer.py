@@ -7,11 +7,7 @@ from torch import Tensor, nn
 class TanhBlock(nn.Module):
     """One pre-norm block: x + out(attention(norm1(x))), then x + fc2(tanh(fc1(norm2(x)))).
 
-    Args:
-        dims: Width C.
-        num_heads: Attention heads.
-        mlp_dims: Hidden width of the MLP.
-        head_dims: Width of a head, whatever C is.
+    `head_dims` is the width of a head whatever the width `dims` of the block, C.
     """
 
     def __init__(self, dims: int, num_heads: int, mlp_dims: int, head_dims: int) -> None:
@@ -32,28 +28,13 @@ class TanhBlock(nn.Module):
         return x + self.fc2(self.fc1(self.norm2(x)).tanh_())  # in place: the widest tensor, which nothing else needs
 
     def attend(self, qkv: Tensor) -> Tensor:
-        """Attend from every position to every position, with scores scaled by head_dims^-0.5.
-
-        Args:
-            qkv: Queries, keys and values of all heads, (B, N, 3 * num_heads * head_dims).
-
-        Returns:
-            (B, N, C).
-        """
+        """Attend with queries, keys and values of all heads, (B, N, 3 * num_heads * head_dims): (B, N, C)."""
         heads = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, heads, N, head_dims)
         return self.out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
 
 
 class TanhTransformer(nn.Module):
-    """A stack of `TanhBlock`s and a last LayerNorm; every LayerNorm has epsilon 1e-5.
-
-    Args:
-        dims: Width C.
-        depth: Blocks.
-        num_heads: Attention heads.
-        mlp_dims: Hidden width of the MLP.
-        head_dims: Width of a head; 64 in every published model.
-    """
+    """A stack of `depth` blocks and a last LayerNorm; `head_dims` is 64 in every published model."""
 
     def __init__(self, dims: int, depth: int, num_heads: int, mlp_dims: int, head_dims: int = 64) -> None:
         super().__init__()

@@ -117,7 +117,6 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
 
     @property
     def codebook_sha256(self) -> str | None:
-        """Hash of the codebook, as stores record it."""
         return self.identity.get("codebook_sha256")
 
     @property
@@ -126,11 +125,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
 
     @torch.no_grad()
     def forward(self, data: Mapping, training: bool = False) -> dict:
-        """Prepare one batch.
-
-        Args:
-            data: A batch as `seitpp.structures.batch` describes it; `images` in place of `inputs` are tokenised first.
-            training: Whether to augment.
+        """Prepare one batch, see `seitpp.structures.batch`; `images` in place of `inputs` are tokenised first.
 
         Returns:
             `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
@@ -146,15 +141,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         return {"inputs": batch["inputs"], "data_samples": samples}
 
     def process(self, batch: dict, training: bool) -> dict:
-        """Augment (in training), crop, and look up or quantise a batch that lies on the device.
-
-        Args:
-            batch: A batch as `seitpp.structures.batch` describes it inside the data preprocessor.
-            training: Whether to augment.
-
-        Returns:
-            The batch with `inputs` as the model takes them, and the targets and label maps that belong to them.
-        """
+        """Augment (in training), crop, and look up or quantise a batch on the device; targets and label maps follow."""
         device = batch["inputs"].device.type
         if self.codebook is None and not batch["inputs"].is_floating_point():
             check_channels(batch["inputs"], self.channels)
@@ -188,35 +175,26 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         return F.embedding(inputs.long(), self.codebook).permute(0, 3, 1, 2)
 
     def prepare_training(self, metainfo: Mapping, where: str) -> None:
-        """Let augmentations read their files and refuse data that they cannot take, before the first step.
-
-        Args:
-            metainfo: The training data set's.
-            where: Its name, for messages.
-        """
+        """Let augmentations read their files and refuse the data set called `where`, before the first step."""
         for transform in walk(self.augments):
             if hasattr(transform, "prepare"):
                 transform.prepare(metainfo, where, self.codebook, self.codebook_sha256)
 
     def fit(self, dataset: Any) -> None:
-        """Measure the channels of tokens without a codebook on the training data; do nothing with a codebook.
-
-        A checkpoint that is loaded afterwards brings its own moments.
-        """
+        """Measure the channels of tokens without a codebook on the training data; a checkpoint brings its own."""
         if self.codebook is None:
             mean, std = channel_moments(dataset, self.channels)
             self.mean.copy_(mean)
             self.std.copy_(std)
 
     def use_tokenizer(self, tokenizer: dict | str | Path | nn.Module) -> None:
-        """Tokenise batches of images by this from now on: a config, the store that it made, or the tokenizer itself."""
+        """Set what tokenises batches of images: a config, the store that it made, or the tokenizer itself."""
         self._tokenizer = FrozenTokenizer(tokenizer, self.check_tokenizer)
         if isinstance(tokenizer, (str, Path)):
             self._tokenizer.on("cpu")  # so that a store that cannot be read is an error here
 
     @property
     def tokenizer(self) -> Any | None:
-        """The tokenizer for batches of images, on the device; None if there is none."""
         return None if self._tokenizer is None else self._tokenizer.on(self.device)
 
     def check_tokenizer(self, tokenizer: Any) -> None:

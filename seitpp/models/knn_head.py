@@ -22,16 +22,10 @@ _QUERIES, _DEVICE_BANK_ROWS, _CPU_BANK_ROWS = 256, 65_536, 8_192
 
 @torch.no_grad()
 def nearest_rows(queries: Tensor, bank: Tensor, k: int, bank_rows: int | None = None) -> tuple[Tensor, Tensor]:
-    """Find the k rows of a bank with the largest inner product, without the whole B x M table of them.
+    """Find the k rows of a bank (M, D) with the largest inner product, without the whole B x M table of them.
 
-    Products may round otherwise for other numbers of rows, so every part of the queries is filled up to the same size:
-    the neighbours of a query do not depend on how many others come with it.
-
-    Args:
-        queries: (B, D), float32.
-        bank: (M, D), float32, M at least k.
-        k: Number of neighbours.
-        bank_rows: Rows of the bank compared at a time; by default what suits the device.
+    Products may round otherwise for other numbers of rows, so every part of the queries (B, D) is filled up to one
+    size: the neighbours of a query do not depend on how many others come with it. `bank_rows` are compared at a time.
 
     Returns:
         Products (B, k), descending, and rows of the bank (B, k), int64.
@@ -64,7 +58,7 @@ def vote(products: Tensor, labels: Tensor, num_classes: int, ks: Iterable[int], 
         products: Cosines of the nearest samples, (B, K), descending.
         labels: Their classes, (B, K), int64.
         num_classes: C.
-        ks: Numbers of neighbours, ascending, at least 1; above K, all K vote.
+        ks: Numbers of neighbours, ascending; above K, all K vote.
         temperature: Divides the cosine in the exponent of the weight.
 
     Returns:
@@ -94,7 +88,6 @@ class KNNHead(BaseModule):
         k: Numbers of neighbours that vote, each scored on its own: predictions carry a field `k<number>` for each,
             which `mmpretrain.MultiTasksMetric` reads as a task of that name.
         temperature: Temperature of the vote's weights exp(cosine / temperature).
-        bank_rows: Samples of the bank compared at a time; by default what suits the device.
     """
 
     bank: Tensor
@@ -108,7 +101,6 @@ class KNNHead(BaseModule):
         in_channels: int,
         k: int | Iterable[int] = (10, 20),
         temperature: float = 0.07,
-        bank_rows: int | None = None,
     ) -> None:
         super().__init__()
         ks = sorted({k} if isinstance(k, int) else set(k))
@@ -117,18 +109,14 @@ class KNNHead(BaseModule):
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.k, self.temperature, self.bank_rows = ks, temperature, bank_rows
+        self.k, self.temperature = ks, temperature
         self.register_buffer("bank", torch.empty(0, in_channels), persistent=False)
         for name in ("bank_labels", "bank_numbers", "query_numbers"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
         self._copies = 0
 
     def set_bank(self, features: Tensor, labels: Tensor) -> None:
-        """Set the labelled samples that vote.
-
-        Args:
-            features: (M, D), of any length.
-            labels: (M,), int64 in [0, C).
+        """Set the labelled samples that vote: features (M, D) of any length, labels (M,), int64 in [0, C).
 
         Raises:
             ValueError: There are none, a label is not in the range, or a feature is not finite.
@@ -155,9 +143,6 @@ class KNNHead(BaseModule):
         Args:
             bank_numbers: One number per image for the samples of the bank, (M,), int64; empty where all may vote.
             query_numbers: The same for the scored data set, by index, (N,), int64.
-
-        Raises:
-            ValueError: The bank holds one sample and nothing else.
         """
         self.bank_numbers, self.query_numbers = bank_numbers, query_numbers
         self._copies = int(bank_numbers.unique(return_counts=True)[1].max()) if len(bank_numbers) else 0
@@ -178,9 +163,7 @@ class KNNHead(BaseModule):
     def forward(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[Tensor]:
         """Compute the classes' shares of the vote, (B, C), for each k in ascending order.
 
-        Args:
-            feats: The encoder's outputs.
-            data_samples: Tell which samples these are, where the bank holds them, too.
+        `data_samples` tell which samples these are, where the bank holds them, too.
         """
         if not len(self.bank):
             raise ValueError(
@@ -191,7 +174,7 @@ class KNNHead(BaseModule):
         with torch.autocast(feature.device.type, enabled=False):
             queries = F.normalize(feature.float(), dim=1)
             count = min(self.k[-1] + self._copies, len(self.bank))
-            products, rows = nearest_rows(queries, self.bank, count, self.bank_rows)
+            products, rows = nearest_rows(queries, self.bank, count)
             if self._copies:
                 products, rows = self._without_own(products, rows, data_samples)
             return vote(products, self.bank_labels[rows], self.num_classes, self.k, self.temperature)
@@ -211,13 +194,9 @@ class KNNHead(BaseModule):
     def predict(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[DataSample]:
         """Predict for each k; the prediction of the smallest k is the sample's own.
 
-        Args:
-            feats: The encoder's outputs.
-            data_samples: Samples to write to; new ones by default.
-
         Returns:
-            Samples with `pred_score` (C,) and `pred_label`, and a `DataSample` of the same with the true label in the
-            field `k<number>` for each k.
+            Samples with `pred_score` (C,) and `pred_label`, and for each k a field `k<number>`: a `DataSample` of the
+            same and the true label.
         """
         shares = dict(zip(self.k, self(feats, data_samples), strict=True))
         # Read back from the device once, not per sample.

@@ -59,7 +59,6 @@ class BlockDCT(Tokenizer):
         luma_coefficients: Frequencies of Y that are kept, 1 to 64.
         chroma_coefficients: Frequencies of Cb and of Cr that are kept, at most those of Y.
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
-        block_size: Always 8, as the tables are.
         resize_mode: How images are resized.
         resize: Filters, see `seitpp.images.resizing`.
     """
@@ -75,14 +74,13 @@ class BlockDCT(Tokenizer):
         luma_coefficients: int = 64,
         chroma_coefficients: int = 64,
         in_channels: int = 3,
-        block_size: int = _SIZE,
         resize_mode: ResizeMode = "exact",
         resize: ResizeRule = "bicubic",
     ) -> None:
         super().__init__()
         self.image_size = as_size(image_size)
-        if block_size != _SIZE or any(side % _SIZE for side in self.image_size):
-            raise ValueError(f"blocks are 8 x 8, got block_size {block_size} for image_size {self.image_size}")
+        if any(side % _SIZE for side in self.image_size):
+            raise ValueError(f"image_size must be a multiple of 8 (blocks are 8 x 8), got {self.image_size}")
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels must be 3 (RGB) or 1 (grey), got {in_channels}")
         if not 1 <= luma_coefficients <= _FREQUENCIES or not 0 <= chroma_coefficients <= luma_coefficients:
@@ -111,11 +109,10 @@ class BlockDCT(Tokenizer):
 
     @property
     def codebook_size(self) -> int:
-        """Number of values of a token: up to the largest coefficient that an image can have, either sign, and 0."""
+        """Number of values of a token: the largest coefficient of any image, either sign, and 0."""
         return 1 - 2 * self.minimum
 
     def encode(self, images: Tensor) -> Tensor:
-        """Transform images (B, C, H, W) in [0, 1] to coefficients (B, H / 8, W / 8, channels), int64."""
         self.check_images(images)
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             samples = images.float() * 255
@@ -128,17 +125,12 @@ class BlockDCT(Tokenizer):
         return tokens.permute(0, 2, 3, 4, 1).flatten(3)[..., self._indices()]
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Transform coefficients (B, h, w, channels) to images (B, C, 8 h, 8 w), not clamped; left-out ones are 0.
-
-        Raises:
-            ValueError: They are not integers of that shape, or larger than those of any image.
-        """
         self._check_tokens(codes)
         return self.decode_known(codes)
 
     def decode_known(self, codes: Tensor) -> Tensor:
-        """`decode` without checking the values."""
         with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
+            # Coefficients that are left out are 0.
             every = torch.zeros(*codes.shape[:3], _FREQUENCIES * self.in_channels, device=codes.device)
             every[..., self._indices()] = codes.float()
             coefficients = every.unflatten(3, (_FREQUENCIES, -1)).permute(0, 4, 1, 2, 3) * self.steps[:, None, None]
@@ -162,7 +154,6 @@ class BlockDCT(Tokenizer):
             )
 
     def describe(self) -> dict:
-        """Describe it for a store's header, which rebuilds the tokenizer."""
         return {
             "type": "BlockDCT",
             "image_size": list(self.image_size),

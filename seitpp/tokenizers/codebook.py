@@ -41,13 +41,7 @@ def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
 
 
 def load_codebook(path: str | Path) -> np.ndarray:
-    """Read a codebook from a token store, a `.npy` file, or a torch file that holds one plain tensor.
-
-    Args:
-        path: A store folder, `codebook.npy`, or a torch file such as the release's `codebook.ckpt`.
-
-    Returns:
-        The vectors, (K, D), float32.
+    """Read a codebook (K, D), float32, from a token store, a `.npy` file, or a torch file such as the release's.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
@@ -64,9 +58,18 @@ def load_codebook(path: str | Path) -> np.ndarray:
             f"codebook {path} does not exist; point `codebook` at a token store (docs/data.md makes those of the "
             "recipes), a .npy file or the release's codebook.ckpt"
         )
-    is_npy = path.suffix == ".npy"
-    array = read_npy(path, "codebook", at_most=_MOST_BYTES) if is_npy else _load_torch_tensor(path)
-    return checked_codebook(array, path)
+    if path.suffix == ".npy":
+        return checked_codebook(read_npy(path, "codebook", at_most=_MOST_BYTES), path)
+    try:
+        value = load_torch_file(path, what="codebook")
+    except NotPlainError as error:
+        raise ValueError(
+            f"codebook {path} is not a plain tensor but a pickle that carries code or objects, which is refused "
+            "(nothing in it was run). Save the codebook as one tensor."
+        ) from error
+    if not isinstance(value, Tensor):
+        raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
+    return checked_codebook(codebook_array(value), path)
 
 
 def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
@@ -80,19 +83,6 @@ def checked_codebook(array: np.ndarray, path: str | Path) -> np.ndarray:
             f"codebook {path} holds values that are not finite as float32; it is damaged or was never trained"
         )
     return codebook
-
-
-def _load_torch_tensor(path: Path) -> np.ndarray:
-    try:
-        value = load_torch_file(path, what="codebook")
-    except NotPlainError as error:
-        raise ValueError(
-            f"codebook {path} is not a plain tensor but a pickle that carries code or objects, which is refused "
-            "(nothing in it was run). Save the codebook as one tensor."
-        ) from error
-    if not isinstance(value, Tensor):
-        raise ValueError(f"codebook {path} holds a {type(value).__name__}; expected one plain tensor (K, D)")
-    return codebook_array(value)
 
 
 def codebook_array(value: Tensor) -> np.ndarray:
@@ -151,33 +141,26 @@ def check_code_subset(table: Tensor, codebook_size: int) -> Tensor:
     return table
 
 
-def nearest_codes(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
-    """Find the codebook row with the largest cosine to each vector; ties go to the lowest code.
+def nearest_codes(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Find the row of a codebook (K, D) with the largest cosine to each vector (..., D): codes (...), int64.
 
-    A vector's own length cannot change which cosine is largest, so only the codebook is normalised.
-
-    Args:
-        vectors: (..., D), floating point. Computed in float32 whatever autocast says: in bfloat16 codes change.
-        codebook: (K, D), need not be normalised.
-        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
-
-    Returns:
-        Codes, (...), int64.
+    Ties go to the lowest code. Computed in float32 whatever autocast says: in bfloat16 codes change. A vector's own
+    length cannot change which cosine is largest, so only the codebook is normalised.
     """
     with torch.autocast(vectors.device.type, enabled=False):
         directions = F.normalize(codebook.float(), dim=-1).T.contiguous()  # (D, K)
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
-        codes = best_scored_codes(flat, lambda rows: rows @ directions, directions.shape[1], chunk_rows)
+        codes = best_scored_codes(flat, lambda rows: rows @ directions, directions.shape[1])
     return codes.view(vectors.shape[:-1])
 
 
-def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int | None = None) -> Tensor:
-    """Find the codebook row at the smallest Euclidean distance; arguments and result as for `nearest_codes`."""
+def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Find the row at the smallest Euclidean distance; arguments and result as for `nearest_codes`."""
     with torch.autocast(vectors.device.type, enabled=False):
         flat = vectors.reshape(-1, vectors.shape[-1]).float()
         table = codebook.float()
         bias = table.square().sum(dim=-1) / -2  # -|x - c|^2 / 2 without the |x|^2 that all codes share
-        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table), chunk_rows)
+        codes = best_scored_codes(flat, lambda rows: torch.addmm(bias, rows, table.T), len(table))
     return codes.view(vectors.shape[:-1])
 
 
@@ -185,27 +168,17 @@ def nearest_codes_euclidean(vectors: Tensor, codebook: Tensor, chunk_rows: int |
 NEAREST_CODES = {"cosine": nearest_codes, "euclidean": nearest_codes_euclidean}
 
 
-def best_scored_codes(
-    flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int, chunk_rows: int | None = None
-) -> Tensor:
-    """Find the code with the highest score, ties to the lowest code, a chunk of vectors at a time.
+def best_scored_codes(flat: Tensor, score: Callable[[Tensor], Tensor], codebook_size: int) -> Tensor:
+    """Find the code (R,) with the highest score for vectors (R, D), ties to the lowest code.
 
-    Args:
-        flat: Vectors (R, D).
-        score: Makes scores (r, K) of a chunk of them.
-        codebook_size: K.
-        chunk_rows: Vectors scored at a time; by default what fits the cache (CPU) or the memory (accelerator).
-
-    Returns:
-        Codes, (R,), int64.
+    `score` makes scores (r, K) of as many vectors at a time as fit the cache (CPU) or the memory (accelerator).
     """
-    if chunk_rows is None:
-        on_cpu = flat.device.type == "cpu"
-        bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
-        chunk_rows = max(1, bound // codebook_size)
+    on_cpu = flat.device.type == "cpu"
+    bound = _CPU_SCORE_ELEMENTS * torch.get_num_threads() if on_cpu else _DEVICE_SCORE_ELEMENTS
+    step = max(1, bound // codebook_size)
     codes = torch.empty(flat.shape[0], dtype=torch.int64, device=flat.device)
-    for start in range(0, flat.shape[0], chunk_rows):
-        codes[start : start + chunk_rows] = _argmax_last(score(flat[start : start + chunk_rows]))
+    for start in range(0, flat.shape[0], step):
+        codes[start : start + step] = _argmax_last(score(flat[start : start + step]))
     return codes
 
 
@@ -220,16 +193,9 @@ def _argmax_last(scores: Tensor) -> Tensor:
 def nearest_neighbours(
     codebook: np.ndarray, count: int, distance: str = "cosine", progress: Callable[[int, int], None] | None = None
 ) -> dict[int, list[int]]:
-    """Find the nearest other codes of every code: the synonyms of Token-EDA.
+    """Find `count` nearest other codes of every code of a codebook (K, D): the synonyms of Token-EDA.
 
-    Args:
-        codebook: Vectors (K, D).
-        count: Neighbours per code, from 1 to K - 1.
-        distance: `cosine` or `euclidean`.
-        progress: Called with the number of codes done and K.
-
-    Returns:
-        For each code its neighbours, the nearest first, of equally near ones the lower code first.
+    The nearest comes first, of equally near ones the lower code. `progress` is called with the codes done and K.
 
     Raises:
         ValueError: There are not so many other codes, or no such distance.

@@ -39,11 +39,7 @@ _MOST_TABLES = 8
 
 
 class PositionTables(nn.Module):
-    """Sine-cosine positions of any grid, made when a grid is first seen and kept; no part of checkpoints.
-
-    Args:
-        dims: Values per position.
-    """
+    """Sine-cosine positions of any grid, made when a grid is first seen and kept; no part of checkpoints."""
 
     def __init__(self, dims: int) -> None:
         super().__init__()
@@ -51,7 +47,7 @@ class PositionTables(nn.Module):
         self._tables: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def forward(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """(1, rows * columns, dims), float32."""
+        """Return positions (1, rows * columns, dims), float32."""
         key = (rows, columns, device)
         if key not in self._tables:
             if len(self._tables) == _MOST_TABLES:
@@ -65,12 +61,7 @@ class PositionTables(nn.Module):
 class ViTEncoder(nn.Module):
     """Patches of pixels to vectors: images (B, C, H, W) to (B, D, H / patch, W / patch).
 
-    Args:
-        in_channels: Colour channels C.
-        patch_size: Height and width of a patch in pixels.
-        code_dim: Values per code, D.
-        dims: Width of the transformer.
-        **stack: The rest of `TanhTransformer`'s options.
+    `dims` is the width of the transformer, `stack` the rest of `TanhTransformer`'s options.
     """
 
     def __init__(self, in_channels: int, patch_size: int, code_dim: int, dims: int, **stack: int) -> None:
@@ -82,7 +73,6 @@ class ViTEncoder(nn.Module):
         self.pre_quant = nn.Linear(dims, code_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the vectors before quantisation."""
         grid = [side // self.patch_size for side in images.shape[-2:]]
         return self.pre_quant(self.features(images)).movedim(1, 2).unflatten(2, grid)
 
@@ -93,15 +83,7 @@ class ViTEncoder(nn.Module):
 
 
 class ViTDecoder(nn.Module):
-    """Vectors to patches of pixels: (B, D, h, w) to images (B, C, h * patch, w * patch).
-
-    Args:
-        out_channels: Colour channels C.
-        patch_size: Height and width of a patch in pixels.
-        code_dim: Values per code, D.
-        dims: Width of the transformer.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
+    """Vectors to patches of pixels: (B, D, h, w) to images (B, C, h * patch, w * patch), not clamped."""
 
     def __init__(self, out_channels: int, patch_size: int, code_dim: int, dims: int, **stack: int) -> None:
         super().__init__()
@@ -111,7 +93,6 @@ class ViTDecoder(nn.Module):
         self.to_pixels = nn.ConvTranspose2d(dims, out_channels, patch_size, stride=patch_size)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Return images, not clamped."""
         grid = vectors.shape[-2:]
         x = self.post_quant(vectors.flatten(2).movedim(1, 2))
         x = self.transformer(x + self.positions(*grid, vectors.device))
@@ -162,11 +143,10 @@ class ViTVQGAN(VQTokenizer):
         codebook: Tensor | np.ndarray | None = None,
     ) -> None:
         sizes = _sizes_of(arch)
-        full_size = codebook_size or sizes.get("codebook_size", _CODEBOOK_SIZE)
         super().__init__(
             ViTEncoder(in_channels, patch_size, code_dim, **sizes["encoder"]),
             ViTDecoder(in_channels, patch_size, code_dim, **sizes["decoder"]),
-            codebook_size=full_size,
+            codebook_size=codebook_size or sizes.get("codebook_size", _CODEBOOK_SIZE),
             code_dim=code_dim,
             distance="cosine",
             image_size=image_size,
@@ -177,7 +157,6 @@ class ViTVQGAN(VQTokenizer):
         if positions not in ("recompute", "tiles"):
             raise ValueError(f"positions must be 'recompute' or 'tiles', got {positions!r}")
         self.arch = arch if isinstance(arch, str) else sizes
-        self._full_size = full_size
         self.in_channels = in_channels
         self.stride = patch_size
         self.positions = positions
@@ -192,11 +171,9 @@ class ViTVQGAN(VQTokenizer):
 
     @property
     def preset(self) -> str | None:
-        """Name of the published model, where `arch` names one."""
         return _PRESETS[self.arch] if isinstance(self.arch, str) else None
 
     def check_images(self, images: Tensor) -> None:
-        """Raise `ValueError` for images that `encode` cannot take, also of sizes that are not whole tiles."""
         super().check_images(images)
         if self.positions == "tiles" and any(side % self.tile_size for side in images.shape[-2:]):
             raise ValueError(
@@ -205,7 +182,6 @@ class ViTVQGAN(VQTokenizer):
             )
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the encoder's vectors before quantisation: images (B, C, H, W) to (B, D, h, w)."""
         self.check_images(images)
         if self.positions == "recompute":
             return self.encoder(images)
@@ -213,7 +189,6 @@ class ViTVQGAN(VQTokenizer):
         return from_tiles(self.encoder(to_tiles(images, self.tile_size)), rows, columns)
 
     def reconstruct(self, vectors: Tensor) -> Tensor:
-        """Decode quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`."""
         if self.positions == "recompute":
             return super().reconstruct(vectors)
         tile = self.tile_size // self.stride
@@ -223,10 +198,9 @@ class ViTVQGAN(VQTokenizer):
         return from_tiles(super().reconstruct(to_tiles(vectors, tile)), rows, columns)
 
     def describe_networks(self) -> dict:
-        """Return the options that build the networks again."""
         return {
             "arch": self.arch,
-            "codebook_size": self._full_size,
+            "codebook_size": self._whole_size,
             "code_dim": self.codebook.shape[1],
             "patch_size": self.stride,
             "in_channels": self.in_channels,

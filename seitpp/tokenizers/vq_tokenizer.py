@@ -47,10 +47,8 @@ class VQTokenizer(Tokenizer):
         codebook_size: Number of codes K, before a subset is taken.
         code_dim: Values per code, D.
         distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` returns.
-        image_size: Height and width that images are resized to.
-        resize_mode: How they are resized.
-        resize: Filters, see `seitpp.images.resizing`.
-        precision: Precision of the networks in `encode` and `decode`.
+        image_size: Height and width that images are resized to, with `resize_mode` and `resize`.
+        precision: Precision of the networks in `encode` and `decode`: `float32` or `bfloat16`.
 
     Attributes:
         codebook: Rows as the checkpoint stores them, not normalised, (K, D).
@@ -120,20 +118,13 @@ class VQTokenizer(Tokenizer):
 
     @property
     def can_decode(self) -> bool:
-        """Whether there is a decoder; a checkpoint for tokenising alone may lack its weights."""
         return self.decoder is not None
 
     def encode(self, images: Tensor) -> Tensor:
-        """Encode images (B, C, H, W) in `pixel_range` to codes (B, h, w), int64; no gradient."""
         with torch.no_grad(), network_precision(images.device.type, self.precision):
             return self.quantize(self.embed(images))
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Decode codes (B, h, w) to images (B, C, h * stride, w * stride), float32, not clamped; no gradient.
-
-        Raises:
-            ValueError: A code is not in [0, K), or the tokenizer has no decoder.
-        """
         if codes.ndim != 3 or codes.is_floating_point() or codes.dtype == torch.bool:
             raise ValueError(f"codes are {codes.dtype} of shape {tuple(codes.shape)}; expected integers (B, h, w)")
         if codes.numel() and (codes.min() < 0 or codes.max() >= self.codebook_size):
@@ -143,7 +134,6 @@ class VQTokenizer(Tokenizer):
         return self.decode_known(codes)
 
     def decode_known(self, codes: Tensor) -> Tensor:
-        """`decode` without checking the values."""
         with torch.no_grad(), network_precision(codes.device.type, self.precision):
             return self.reconstruct(self.lookup(codes)).float()
 
@@ -163,11 +153,7 @@ class VQTokenizer(Tokenizer):
         return F.embedding(codes.long(), rows).movedim(-1, 1)
 
     def reconstruct(self, vectors: Tensor) -> Tensor:
-        """Decode quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`.
-
-        Raises:
-            ValueError: The checkpoint had no decoder.
-        """
+        """Decode quantised vectors (B, D, h, w) to images (B, C, H, W), not clamped to `pixel_range`."""
         if self.decoder is None:
             raise ValueError(
                 f"{type(self).__name__} cannot decode: checkpoint {self.checkpoint} holds no decoder weights. Convert "
@@ -179,10 +165,7 @@ class VQTokenizer(Tokenizer):
         """Keep only these codes, in this order: code i then stands for `table[i]`.
 
         Images are matched against the kept rows alone, so a vector whose nearest code was left out gets the nearest
-        kept one (as in SeiT, which keeps 391 of 8,192).
-
-        Raises:
-            ValueError: The table is not a list of different codes of this tokenizer.
+        kept one (as in SeiT, which keeps 391 of 8,192). `ValueError` unless the codes are different ones of its own.
         """
         table = check_code_subset(read_code_subset(table), self.codebook_size)
         self._keep_rows(table.to(self.codebook.device))
@@ -211,7 +194,6 @@ class VQTokenizer(Tokenizer):
         return self._hash[1]
 
     def train(self, mode: bool = True) -> "VQTokenizer":
-        """Switch between training and evaluation."""
         self._hash = None
         return super().train(mode)
 
@@ -225,7 +207,6 @@ class VQTokenizer(Tokenizer):
         """Return the options that build the networks again, for `describe`."""
 
     def describe(self) -> dict:
-        """Describe it for a store's header; `checkpoint` None says that the weights are random."""
         subset = {} if self.code_subset is None else {"code_subset": self.code_subset.tolist()}
         return {
             "type": type(self).__name__,
@@ -258,11 +239,7 @@ class VQTokenizer(Tokenizer):
         self.checkpoint = str(path)
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str | Path) -> None:
-        """Load weights by our names; without any of the decoder's, the tokenizer can only encode.
-
-        Raises:
-            ValueError: Names or shapes are not those of the networks.
-        """
+        """Load weights by our names, checked; without any of the decoder's, the tokenizer can only encode."""
         expected = self.state_dict()
         stored = weights.get("codebook")
         if stored is not None and stored.shape != self.codebook.shape:

@@ -34,20 +34,14 @@ _DEFAULTS: dict[str, Any] = {
 }
 _F16 = {"multipliers": (1, 1, 2, 2, 4), "attention_at": (16,)}
 _F8 = {"multipliers": (1, 2, 2, 4), "attention_at": (32,)}
-
 _F4 = {"multipliers": (1, 2, 4), "attention_at": (), "z_channels": 3, "codebook_size": 8192, "code_dim": 3}
+_GUMBEL_F8 = {"multipliers": (1, 1, 2, 4), "attention_at": (32,), "codebook_size": 8192, "quantizer": "logits"}
+_TAMING = {"z_channels": 256, "code_dim": 256}
 
 ARCHS: dict[str, dict[str, Any]] = {
-    "vqgan_f16_1024": {**_F16, "z_channels": 256, "codebook_size": 1024, "code_dim": 256},
-    "vqgan_f16_16384": {**_F16, "z_channels": 256, "codebook_size": 16384, "code_dim": 256},
-    "vqgan_gumbel_f8": {
-        "multipliers": (1, 1, 2, 4),
-        "attention_at": (32,),
-        "z_channels": 256,
-        "codebook_size": 8192,
-        "code_dim": 256,
-        "quantizer": "logits",
-    },
+    "vqgan_f16_1024": {**_F16, **_TAMING, "codebook_size": 1024},
+    "vqgan_f16_16384": {**_F16, **_TAMING, "codebook_size": 16384},
+    "vqgan_gumbel_f8": {**_GUMBEL_F8, **_TAMING},
     "ldm_vq_f8": {**_F8, "z_channels": 4, "codebook_size": 16384, "code_dim": 4},
     "ldm_vq_f8_n256": {**_F8, "z_channels": 4, "codebook_size": 256, "code_dim": 4},
     "ldm_vq_f4": _F4,
@@ -64,7 +58,7 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 class ResBlock(nn.Module):
-    """x + conv2(swish(norm2(conv1(swish(norm1(x)))))), x through a 1 x 1 convolution where the width changes."""
+    """x + conv2(swish(norm2(conv1(swish(norm1(x)))))), x through a 1 x 1 convolution if the width changes."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -76,7 +70,6 @@ class ResBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H, W)."""
         hidden = self.conv1(F.silu(self.norm1(x)))
         return self.shortcut(x) + self.conv2(F.silu(self.norm2(hidden)))
 
@@ -90,7 +83,6 @@ class AttentionBlock(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W)."""
         normed = self.norm(x)
         # (B, 1 head, H W, C)
         q, k, v = (part(normed).flatten(2).transpose(1, 2)[:, None] for part in (self.q, self.k, self.v))
@@ -106,7 +98,6 @@ class Downsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H / 2, W / 2)."""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
@@ -118,7 +109,6 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, 2 H, 2 W)."""
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
@@ -135,7 +125,6 @@ class Level(nn.Module):
         self.resample = resample or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C', H', W')."""
         for number, block in enumerate(self.blocks):
             x = block(x)
             if self.attentions:
@@ -149,7 +138,7 @@ def _middle(channels: int, attends: bool) -> nn.Sequential:
 
 
 class ConvEncoder(nn.Module):
-    """Images (B, 3, H, W) to vectors (B, D, H / f, W / f), f = 2 to the number of levels less one.
+    """Images (B, C, H, W) to vectors (B, D, H / f, W / f), f = 2 to the number of levels less one.
 
     Args:
         in_channels: Colour channels.
@@ -207,7 +196,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Vectors (B, D, h, w) to images (B, 3, h * f, w * f).
+    """Vectors (B, D, h, w) to images (B, C, h * f, w * f), not clamped.
 
     Options are the encoder's. Levels are numbered as there and run in reverse; each has one more residual block.
     """
@@ -244,7 +233,6 @@ class ConvDecoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], out_channels, 3, padding=1)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Return images, not clamped."""
         x = self.mid(self.conv_in(self.post_quant(vectors)))
         for level in reversed(self.levels):
             x = level(x)
@@ -312,7 +300,6 @@ class VQGAN(VQTokenizer):
 
     @property
     def preset(self) -> str | None:
-        """Name of the published model, where `arch` names one."""
         return self.arch if isinstance(self.arch, str) else None
 
     def quantize(self, vectors: Tensor) -> Tensor:
@@ -336,7 +323,6 @@ class VQGAN(VQTokenizer):
             self.code_scores.bias.data.copy_(whole.bias.data[rows])
 
     def describe_networks(self) -> dict:
-        """Return the options that build the networks again."""
         return {"arch": self.arch, "in_channels": self.in_channels}
 
 

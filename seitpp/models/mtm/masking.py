@@ -65,18 +65,12 @@ class Masks(NamedTuple):
 
 
 def count_patches(num_patches: int, ratio: float) -> int:
-    """Return the number of patches of a ratio, rounded up (release)."""
+    """Return a ratio of the patches, rounded up (release)."""
     return math.ceil(num_patches * ratio)
 
 
 def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
-    """Mask the patches with the smallest noise, and drop the smallest of those.
-
-    Args:
-        noise: One number per patch, (B, N); its order decides.
-        num_masked: Patches to hide per sample, M.
-        num_dropped: Patches to leave out of the encoder, at most M.
-    """
+    """Mask the patches with the smallest noise (B, N), and drop those with the smallest of that."""
     if not 0 <= num_dropped <= num_masked <= noise.shape[1]:
         raise ValueError(f"need 0 <= dropped <= masked <= patches, got {num_dropped}, {num_masked}, {noise.shape[1]}")
     order = noise.argsort(dim=1, stable=True)  # ties by position, on every device alike

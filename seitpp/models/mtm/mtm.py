@@ -87,15 +87,7 @@ class MTM(BaseSelfSupervisor):
         return super().forward(inputs, data_samples, mode)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> dict[str, Tensor]:
-        """Compute the loss on freshly drawn masks.
-
-        Args:
-            inputs: Codes, (B, H, W), int64.
-            data_samples: Not used; labels play no part.
-
-        Returns:
-            `loss`, a scalar in nats.
-        """
+        """Compute `loss`, in nats, of codes (B, H, W), int64, on freshly drawn masks; labels play no part."""
         noise = torch.rand(len(inputs), self.backbone.num_patches, device=inputs.device)
         return self.loss_on_masks(inputs, self.make_masks(noise, self.mask_ratio.sample()))
 
@@ -111,11 +103,7 @@ class MTM(BaseSelfSupervisor):
         return self.head.loss(decoded, codes, masks, self.embedding_table)
 
     def predict(self, inputs: Tensor, data_samples: list[DataSample]) -> list[DataSample]:
-        """Score the hidden codes of each sample, on masks that depend on its index in the data set alone.
-
-        Args:
-            inputs: Codes, (B, H, W), int64.
-            data_samples: One per sample, with `sample_idx`.
+        """Score the hidden codes of each sample, on masks that depend on its `sample_idx` alone.
 
         Returns:
             The data samples with `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.
@@ -159,11 +147,7 @@ def _build(part: str, config: dict, **sizes: int) -> nn.Module:
 
 @MODELS.register_module()
 class MTMViT(TokenViT):
-    """Encoder of MTM: a `TokenViT` that can hide and drop patches. Positions are fixed sine-cosine ones.
-
-    Args:
-        **kwargs: Options of `TokenViT`.
-    """
+    """Encoder of MTM: a `TokenViT`, with its options, that can hide and drop patches; positions are fixed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"out_type": "raw", **kwargs})
@@ -188,14 +172,9 @@ class MTMViT(TokenViT):
         nn.init.zeros_(self.mask_token)
 
     def forward(self, tokens: Tensor, masks: Masks | None = None) -> Tensor | tuple[Tensor, ...]:
-        """Encode tokens.
+        """Encode codes (B, H, W), int64, to (B, 1 + R, C): class token, then the patches at `masks.ids_keep`.
 
-        Args:
-            tokens: Codes, (B, H, W), int64.
-            masks: What to hide. None hides nothing and returns what `TokenViT` returns.
-
-        Returns:
-            With masks the latent sequence, (B, 1 + R, C): class token, then the patches at `masks.ids_keep`.
+        Without masks nothing is hidden, and the result is that of `TokenViT`.
         """
         if masks is None:
             return super().forward(tokens)
@@ -216,10 +195,7 @@ class MTMViT(TokenViT):
 
 @MODELS.register_module()
 class MTMPretrainDecoder(BaseModule):
-    """Decoder of MTM: every patch of the grid again, masked ones as the sample's own class token.
-
-    The release pads in this way; the paper (Sec. 3.2) pads with a learned mask token. Only learned positions are
-    added, as in the release.
+    """Decoder of MTM: every patch of the grid again, masked ones as the sample's own class token; learned positions.
 
     Args:
         num_patches: Patches per sample, N.
@@ -267,20 +243,11 @@ class MTMPretrainDecoder(BaseModule):
         self.norm = build_norm_layer(norm_cfg, decoder_embed_dims)
 
     def init_weights(self) -> None:
-        """Initialise; learned positions start at 0 (release)."""
         super().init_weights()
-        nn.init.zeros_(self.decoder_pos_embed)
+        nn.init.zeros_(self.decoder_pos_embed)  # release
 
     def forward(self, latent: Tensor, masks: Masks) -> Tensor:
-        """Decode the encoder's sequence.
-
-        Args:
-            latent: (B, 1 + R, C), class token first.
-            masks: What was hidden.
-
-        Returns:
-            (B, N, E), all patches in grid order, without the class token.
-        """
+        """Decode (B, 1 + R, C), class token first, to all patches in grid order, (B, N, E)."""
         latent = self.decoder_embed(latent)
         cls_token, kept = latent[:, :1], latent[:, 1:]
         base = cls_token.expand(-1, masks.mask.shape[1], -1)
@@ -329,37 +296,26 @@ class MTMPretrainHead(BaseModule):
         self.bias = nn.Parameter(torch.zeros(1, 1, codebook_size))
 
     def forward(self, decoded: Tensor, embedding_table: Tensor) -> Tensor:
-        """Score every token of the given patches.
-
-        Args:
-            decoded: Any patches, (B, M, E).
-            embedding_table: The token embedding's raw vectors, (K, D).
-
-        Returns:
-            Logits, (B, M, T, K).
-        """
+        """Score every token of any patches (B, M, E) by the raw embedding table (K, D): logits (B, M, T, K)."""
         features = self.fc(decoded).unflatten(-1, (self.patch_size**2, -1))  # (B, M, T, D)
         return self.norm(F.gelu(features)) @ embedding_table.detach().T + self.bias
 
     def masked_logits(
         self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (B, M, T, K) and true codes (B, M, T) of the masked patches; arguments as for `loss`."""
-        targets = gather_patches(patchify_codes(codes, self.patch_size), masks.ids_mask)
-        return self(gather_patches(decoded, masks.ids_mask), embedding_table), targets
-
-    def loss(self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor) -> dict[str, Tensor]:
-        """Compute the loss over the masked patches; logits are computed for these alone.
+        """Return logits (B, M, T, K) and true codes (B, M, T) of the masked patches alone.
 
         Args:
             decoded: All patches, (B, N, E).
             codes: True codes, (B, H, W), int64.
             masks: What was hidden.
             embedding_table: The token embedding's raw vectors, (K, D).
-
-        Returns:
-            `loss`, a scalar in nats.
         """
+        targets = gather_patches(patchify_codes(codes, self.patch_size), masks.ids_mask)
+        return self(gather_patches(decoded, masks.ids_mask), embedding_table), targets
+
+    def loss(self, decoded: Tensor, codes: Tensor, masks: Masks, embedding_table: Tensor) -> dict[str, Tensor]:
+        """Compute `loss`, in nats, over the masked patches; arguments as for `masked_logits`."""
         logits, targets = self.masked_logits(decoded, codes, masks, embedding_table)
         value = masked_code_loss(logits, targets, self.label_smooth_val, use_sigmoid=self.loss_type == "bce")
         return {"loss": value}
@@ -388,11 +344,7 @@ def masked_code_loss(
 
 
 def patchify_codes(codes: Tensor, patch_size: int) -> Tensor:
-    """Cut codes (B, H, W) into patches (B, N, T), both patches and the tokens inside one row by row.
-
-    Raises:
-        ValueError: The grid is not a whole number of patches.
-    """
+    """Cut codes (B, H, W) into patches (B, N, T), both patches and the tokens inside one row by row."""
     batch, rows, columns = codes.shape
     p = patch_size
     if rows % p or columns % p:

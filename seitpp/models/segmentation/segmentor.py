@@ -27,16 +27,10 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 
 def pixels_in(start: int, stop: int, tokens: int, length: int) -> tuple[slice, Tensor]:
-    """Find the pixels of a side whose centres lie in a window of tokens, and their positions in the window.
-
-    Args:
-        start: First token of the window.
-        stop: Token after its last.
-        tokens: Tokens of the whole side.
-        length: Pixels of the whole side; need not be a multiple of `tokens`.
+    """Find the pixels, of `length` along a side of `tokens` tokens, whose centres lie in tokens `start` to `stop`.
 
     Returns:
-        The pixels, and the position of each in the window, from -1 at its beginning to 1 at its end, float64.
+        The pixels, and the position of each in this window, from -1 at its beginning to 1 at its end, float64.
     """
     centres = (torch.arange(length, dtype=torch.float64) + 0.5) * tokens / length
     inside = torch.nonzero((centres >= start) & (centres < stop)).flatten()
@@ -47,15 +41,9 @@ def pixels_in(start: int, stop: int, tokens: int, length: int) -> tuple[slice, T
 
 
 def enlarge_at(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Interpolate a map (C, h, w) at any positions, as `F.interpolate(mode="bilinear")` does (corners not aligned).
+    """Interpolate a map (C, h, w) at rows (m,) and columns (n,) as `F.interpolate(mode="bilinear")`: (C, m, n).
 
-    Args:
-        logits: The map.
-        rows: Positions from -1 at the upper edge of the map to 1 at its lower edge, (m,).
-        columns: The same from left to right, (n,).
-
-    Returns:
-        (C, m, n), of the map's type.
+    Positions run from -1 at the upper or left edge of the map to 1 at the lower or right one (corners not aligned).
     """
     across, down = columns.to(logits), rows.to(logits)
     grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)  # (m, n, 2), x before y
@@ -78,9 +66,6 @@ class TokenSegmentor(EncoderDecoder):
             the mirrored image. Mirrored tokens are not the tokens of the mirrored image, so TokenAdapt mirrors: that of
             the data preprocessor's augmentations (True), or options of a `seitpp.TokenAdaptAugment`.
         **kwargs: As for `EncoderDecoder`.
-
-    Raises:
-        ValueError: `test_cfg` has a mode that does not exist, or windows that leave tokens out.
     """
 
     def __init__(self, *args: object, test_cfg: dict | None = None, **kwargs: object) -> None:
@@ -105,12 +90,7 @@ class TokenSegmentor(EncoderDecoder):
             raise ValueError("sliding windows need a decode_head with align_corners=False")
 
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
-        """Predict a class for each pixel of the label maps.
-
-        Args:
-            inputs: Codes (B, H, W) or embeddings (B, D, H, W).
-            data_samples: One per sample; `ori_shape` is the size of its prediction. None for predictions at the
-                resolution of the head.
+        """Predict a class for each pixel at each sample's `ori_shape`, without samples at the head's resolution.
 
         Returns:
             The samples with `pred_sem_seg` (1, h, w), `logit_range` (smallest and largest logit), and, if they are
@@ -149,14 +129,9 @@ class TokenSegmentor(EncoderDecoder):
         return (logits + self._forward(self.mirrored(inputs)).float().flip(-1)) / 2
 
     def slide_inference(self, inputs: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Return logits of one sample, averaged over overlapping windows, each enlarged by itself.
+        """Return logits (1, classes, *size) of one sample, averaged over overlapping windows, each enlarged by itself.
 
-        Args:
-            inputs: Codes (1, H, W) or embeddings (1, D, H, W).
-            size: Height and width of the result; None for the head's resolution.
-
-        Returns:
-            (1, classes, *size).
+        `size` is by default the head's resolution.
         """
         grid = tuple(inputs.shape[-2:])
         total = count = None

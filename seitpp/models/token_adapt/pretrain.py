@@ -43,8 +43,7 @@ class TokenAdaptPretrain(BaseModel):
         augments: Configs of the augmentations A that it learns, applied in order: geometry and mixing. Sizes are those
             of TokenAdapt's map, which has 2 x 2 positions per token.
         eval_augments: Name to augmentations, each scored on its own at validation; by default `all` of `augments`.
-        eval_seed: Seed of the draws at validation, which are the same each time and for every batch size. Only mixing
-            depends on the batch, in which it finds partners.
+            Draws are the same at each validation and for every batch size; only mixing depends on the batch.
         data_preprocessor: Config; must give the tokenizer's pixels.
         init_cfg: mmengine's.
     """
@@ -55,7 +54,6 @@ class TokenAdaptPretrain(BaseModel):
         tokenizer: dict | nn.Module,
         augments: Sequence[dict],
         eval_augments: Mapping[str, Sequence[dict]] | None = None,
-        eval_seed: int = 0,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -67,7 +65,6 @@ class TokenAdaptPretrain(BaseModel):
             name: [TRANSFORMS.build(dict(cfg)) for cfg in configs]
             for name, configs in (eval_augments or {"all": augments}).items()
         }
-        self.eval_seed = eval_seed
         for name, chain in {"augments": self.augments, **self.eval_augments}.items():
             self._check_chain(name, chain)
         self._tokenizer = FrozenTokenizer(tokenizer, self._take_tokenizer)
@@ -106,7 +103,6 @@ class TokenAdaptPretrain(BaseModel):
 
     @property
     def codebook_sha256(self) -> str | None:
-        """Hash of the codebook, as stores record it."""
         return None if self.codebook is None else codebook_sha256(self.codebook)
 
     def pair_metadata(self) -> dict[str, Any]:
@@ -127,14 +123,9 @@ class TokenAdaptPretrain(BaseModel):
         )
 
     def prepare_training(self, metainfo: Mapping[str, Any], where: str) -> None:
-        """Check, before the first step, that stored pairs are what this model makes.
+        """Raise `ValueError`, before the first step, if stored pairs are of another tokenizer or other augmentations.
 
-        Args:
-            metainfo: The training data set's; that of images says nothing of pairs.
-            where: Its name, for messages.
-
-        Raises:
-            ValueError: The pairs are of another tokenizer or other augmentations.
+        `metainfo` is the training data set's (that of images says nothing of pairs), `where` its name.
         """
         own, what = self.pair_metadata(), f"the pairs in {where}"
         advice = "Train with the config that made them, or make them anew with this one (tools/make_token_pairs.py)"
@@ -173,14 +164,12 @@ class TokenAdaptPretrain(BaseModel):
         raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """Compute the loss of images (B, C, H, W), with pairs made on the fly."""
         draws = self.draw(len(images), images.device)
         return self.pair_loss(*self.pairs(images, draws), draws)
 
     def loss_of_stored_pairs(
         self, tokens: Tensor, targets: Tensor, draws: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Compute the loss of pairs that were made before, by these augmentations."""
         if len(draws) != len(self.augments):
             raise ValueError(
                 f"the pairs were made by {len(draws)} augmentations, the model has {len(self.augments)}; train with "
@@ -191,7 +180,6 @@ class TokenAdaptPretrain(BaseModel):
         return self.pair_loss(tokens, targets, [with_tensors(*pair) for pair in zip(templates, draws, strict=True)])
 
     def draw(self, batch_size: int, device: torch.device | str) -> list[Any]:
-        """Draw anew for each augmentation."""
         return self._draw(self.augments, batch_size, device)
 
     def _draw(
@@ -210,12 +198,7 @@ class TokenAdaptPretrain(BaseModel):
         return tokenizer.encode(images), tokenizer.encode(self._augmented(images, self.augments, draws))
 
     def pair_loss(self, tokens: Tensor, targets: Tensor, draws: Sequence[Any]) -> dict[str, Tensor]:
-        """Compute the loss of predicting the tokens of A(x) from those of x.
-
-        Args:
-            tokens: Those of the images, (B, H, W) [, channels].
-            targets: Those of the augmented images, (B, h, w) [, channels].
-            draws: One for each augmentation.
+        """Compute the loss of predicting the tokens of A(x), (B, h, w) [, channels], from those of x, (B, H, W) [...].
 
         Returns:
             `loss`: mean cross-entropy in nats per token (eq. 3), or for tokens without a codebook the mean squared
@@ -296,25 +279,22 @@ class TokenAdaptPretrain(BaseModel):
     def _eval_draws(self, chain: Sequence[Any], indices: Tensor, device: torch.device) -> list[Any]:
         """Draw for samples by their indices in the data set, (B,), whoever else is in the batch."""
         blocks, block_of = (indices // _EVAL_BLOCK).unique(return_inverse=True)
-        generators = [torch.Generator().manual_seed(self.eval_seed + block) for block in blocks.tolist()]
+        generators = [torch.Generator().manual_seed(block) for block in blocks.tolist()]
         drawn = [self._draw(chain, _EVAL_BLOCK, "cpu", generator) for generator in generators]
         rows = block_of * _EVAL_BLOCK + indices % _EVAL_BLOCK
         return [draws_to(take_draws(join_draws(parts), rows), device) for parts in zip(*drawn, strict=True)]
 
     def _predicted(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
-        """Predict the tokens (B, h, w) [, channels] of the augmented images."""
         maps = self._maps(tokens, chain, draws)
         if self.codebook is None:
             return self._tokens(self.token_adapt.reverse(maps))
         return self.token_adapt.reverse_codes(maps)
 
     def _maps(self, tokens: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
-        """Return A(f(tokens)), (B, M, 2h, 2w)."""
         maps = self.token_adapt.convert(self._embedded(tokens))
         return _applied(maps.float(), chain, draws)  # interpolation stays in float32 under autocast
 
     def _embedded(self, tokens: Tensor) -> Tensor:
-        """Return tokens as maps (B, D, H, W), float32."""
         if self.codebook is None:
             return tokens.movedim(-1, 1).float()
         return F.embedding(tokens.long(), self.codebook).movedim(-1, 1)
@@ -327,14 +307,12 @@ class TokenAdaptPretrain(BaseModel):
         return scores.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
 
     def _nearest(self, embeddings: Tensor) -> Tensor:
-        """Return the tokens nearest to embeddings (B, D, h, w)."""
         rows = embeddings.movedim(1, -1)
         if self.codebook is None:
             return self._tokens(rows)
         return NEAREST_CODES[self.tokenizer().distance](rows, self.codebook)
 
     def _augmented(self, images: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
-        """Augment images by the draws; see `augmented_pixels`."""
         return augmented_pixels(self.tokenizer(), images, lambda pixels: _applied(pixels, chain, draws))
 
     def _check_chain(self, name: str, chain: Sequence[Any]) -> None:

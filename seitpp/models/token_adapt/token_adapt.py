@@ -115,17 +115,7 @@ class TokenAdapt(BaseModule):
                     nn.init.zeros_(module.bias)
 
     def convert(self, embeddings: Tensor) -> Tensor:
-        """Compute S = f(Z).
-
-        Args:
-            embeddings: Z, (B, D, H, W).
-
-        Returns:
-            The map, (B, M, 2H, 2W).
-
-        Raises:
-            ValueError: D, H or W is not as configured.
-        """
+        """Compute the map S = f(Z), (B, M, 2H, 2W), of embeddings Z, (B, D, H, W)."""
         if embeddings.ndim != 4 or embeddings.shape[1] != self.code_dim:
             raise ValueError(
                 f"TokenAdapt converts {self.code_dim} values per token, but was given {tuple(embeddings.shape)}; set "
@@ -138,33 +128,17 @@ class TokenAdapt(BaseModule):
         return self.conversion(self.conversion.embed(values.to(self.conversion.embed.weight.dtype)))
 
     def reverse(self, maps: Tensor) -> Tensor:
-        """Compute g(A(S)).
-
-        Args:
-            maps: Augmented maps, (B, M, 2h, 2w).
+        """Compute g(A(S)) of augmented maps (B, M, 2h, 2w).
 
         Returns:
             Logits over the codes, (B, h, w, K), or without a codebook the tokens' values, (B, h, w, D).
-
-        Raises:
-            ValueError: M, h or w is not as configured.
         """
         outputs = self.reversal(self._checked_maps(maps))
         return outputs * self.std + self.mean if self.regresses else outputs
 
     @torch.no_grad()
     def reverse_codes(self, maps: Tensor) -> Tensor:
-        """Find the most likely code at each position; ties go to the lowest code. No gradient.
-
-        Args:
-            maps: Augmented maps, (B, M, 2h, 2w).
-
-        Returns:
-            Codes, (B, h, w), int64.
-
-        Raises:
-            ValueError: M, h or w is not as configured, or there is no codebook.
-        """
+        """Find the most likely codes (B, h, w), int64, of augmented maps (B, M, 2h, 2w); ties go to the lowest code."""
         if self.regresses:
             raise ValueError("without a codebook_size TokenAdapt has no codes; use reverse, which returns the values")
         features = self.reversal.features(self._checked_maps(maps)).flatten(0, 1)
@@ -173,11 +147,7 @@ class TokenAdapt(BaseModule):
 
     @torch.no_grad()
     def code_tables(self, codebook: Tensor) -> "CodeTables":
-        """Compute the first layers' outputs for each code of a codebook (K, D), for `convert_codes`.
-
-        Raises:
-            ValueError: K or D is not as configured.
-        """
+        """Compute the first layers' outputs for each code of a codebook (K, D), for `convert_codes`."""
         if tuple(codebook.shape) != (self.codebook_size, self.code_dim):
             raise ValueError(
                 f"TokenAdapt scores {self.codebook_size} codes of {self.code_dim} values, but was given a codebook of "
@@ -187,18 +157,7 @@ class TokenAdapt(BaseModule):
 
     @torch.no_grad()
     def convert_codes(self, codes: Tensor, tables: "CodeTables") -> Tensor:
-        """`convert` the codes' embeddings, with the first layers looked up. No gradient.
-
-        Args:
-            codes: (B, H, W), int32 or int64.
-            tables: `code_tables` of the codebook.
-
-        Returns:
-            The map, (B, M, 2H, 2W).
-
-        Raises:
-            ValueError: H or W is not as configured.
-        """
+        """`convert` the embeddings of codes (B, H, W), int32 or int64, with the first layers looked up."""
         self._check_grid(codes.shape[-2:])
         return self.conversion.from_codes(codes.flatten(1), tables)
 
@@ -236,13 +195,7 @@ class TokenAdapt(BaseModule):
 
 
 class _GridTransformer(nn.Module):
-    """What both directions share: a tanh transformer on one grid, with fixed sine-cosine positions.
-
-    Args:
-        grid: Rows and columns of tokens.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
+    """What both directions share: a tanh transformer on a grid of tokens, with fixed sine-cosine positions."""
 
     positions: Tensor
 
@@ -255,15 +208,7 @@ class _GridTransformer(nn.Module):
 
 
 class MapConversion(_GridTransformer):
-    """f: embeddings of a grid of tokens to a map of 2 x 2 positions per token.
-
-    Args:
-        code_dim: Values per code, D.
-        map_dims: Channels of the map, M.
-        grid: Rows and columns of tokens, H and W.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
+    """f: embeddings of a grid of tokens to a map of 2 x 2 positions per token; options as for `TokenAdapt`."""
 
     def __init__(self, code_dim: int, map_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
         super().__init__(grid, dims, **stack)
@@ -322,15 +267,7 @@ class CodeTables:
 
 
 class MapReversal(_GridTransformer):
-    """g: a map of 2 x 2 positions per token to scores over the codebook, or to the tokens' values.
-
-    Args:
-        map_dims: Channels of the map, M.
-        out_dims: Codes K, or values D that are regressed.
-        grid: Rows and columns of tokens, h and w.
-        dims: Width C.
-        **stack: The rest of `TanhTransformer`'s options.
-    """
+    """g: a map of 2 x 2 positions per token to `out_dims` values per token: scores of K codes, or D values."""
 
     def __init__(self, map_dims: int, out_dims: int, grid: tuple[int, int], dims: int, **stack: int) -> None:
         super().__init__(grid, dims, **stack)

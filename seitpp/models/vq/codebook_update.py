@@ -18,16 +18,7 @@ NearestCodes = Callable[[Tensor, Tensor], Tensor]
 
 
 def sums_by_code(vectors: Tensor, codes: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
-    """Count the vectors that chose each code, and sum them, over all processes.
-
-    Args:
-        vectors: (N, D), float32.
-        codes: (N,), int64 in [0, K).
-        codebook_size: K.
-
-    Returns:
-        Counts (K,) and sums (K, D), float32.
-    """
+    """Count vectors (N, D) by their codes (N,), and sum them, over all processes: (K,) and (K, D), float32."""
     # One buffer, so that processes exchange once; on the CPU `index_add_` adds in a fixed order.
     both = vectors.new_zeros(codebook_size, vectors.shape[1] + 1)
     both.index_add_(0, codes, torch.cat((vectors, vectors.new_ones(len(vectors), 1)), dim=1))
@@ -45,18 +36,9 @@ def draw_vectors(vectors: Tensor, count: int) -> Tensor:
 
 
 def kmeans(vectors: Tensor, codebook_size: int, nearest: NearestCodes, iterations: int) -> Tensor:
-    """Run Lloyd's algorithm from random vectors, over the vectors of all processes.
+    """Run Lloyd's algorithm from random vectors (N, D) of all processes: centres (K, D).
 
     A centre that no vector chooses stays where it is.
-
-    Args:
-        vectors: Vectors of this process, (N, D), float32.
-        codebook_size: Centres K.
-        nearest: Finds the nearest centre.
-        iterations: Number of moves of all centres.
-
-    Returns:
-        Centres, (K, D).
     """
     centres = draw_vectors(vectors, codebook_size)
     for _ in range(iterations):
@@ -120,8 +102,7 @@ class CodebookUpdate(nn.Module):
 
         Args:
             codebook: (K, D), changed in place.
-            vectors: Vectors of the step's first batch, (N, D), float32, as they are compared with codes (of length one
-                under a cosine).
+            vectors: Vectors of the step's first batch, (N, D), float32, of length one under a cosine.
             nearest: Finds the nearest code.
             step: Steps made so far.
             batches: Batches per step.
@@ -142,7 +123,6 @@ class CodebookUpdate(nn.Module):
             self.sums.copy_(codebook * self.counts[:, None])
 
     def forget_batches(self) -> None:
-        """Drop what was counted since the last step ended."""
         self._pending = None
 
     @torch.no_grad()

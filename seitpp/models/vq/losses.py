@@ -26,15 +26,7 @@ def codebook_loss(vectors: Tensor, quantized: Tensor) -> Tensor:
 
 
 def hinge_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Compute the discriminator's loss: zero once real scores exceed 1 and fake scores fall below -1.
-
-    Args:
-        real_logits: Scores of patches of images, any shape.
-        fake_logits: Scores of patches of reconstructions.
-
-    Returns:
-        Scalar, the mean of the two hinges.
-    """
+    """Compute the discriminator's loss: zero once real scores exceed 1 and fake scores fall below -1."""
     return (F.relu(1 - real_logits.float()).mean() + F.relu(1 + fake_logits.float()).mean()) / 2
 
 
@@ -48,17 +40,8 @@ def adaptive_weight(
 ) -> Tensor:
     """Compute the weight at which both losses move the decoder's last layer equally (Esser et al. 2021, eq. 7).
 
-    Gradients are averaged over processes, so that ranks agree.
-
-    Args:
-        reconstruction: Scalar loss, perceptual term included.
-        adversarial: Scalar loss.
-        last_layer: The decoder's last weight, on which both depend.
-        delta: Added to the divisor.
-        largest: Upper bound of the weight.
-
-    Returns:
-        Scalar without gradient.
+    Gradients are averaged over processes, so that ranks agree. The weight has no gradient, and is at most `largest`;
+    `delta` is added to the divisor.
     """
     norms = []
     for loss in (reconstruction, adversarial):

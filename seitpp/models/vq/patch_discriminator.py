@@ -80,11 +80,11 @@ class AdversarialLoss(BaseModule):
     def forward(
         self, images: Tensor, reconstructed: Tensor, reconstruction_loss: Tensor, last_layer: Tensor | None, step: int
     ) -> dict[str, Any]:
-        """Compute both losses of a batch.
+        """Compute both losses of images and their reconstructions, (B, C, H, W), at a step.
 
         Args:
             images: (B, C, H, W).
-            reconstructed: The same shape, with gradient.
+            reconstructed: (B, C, H, W), with gradient.
             reconstruction_loss: Scalar that the adaptive weight compares with.
             last_layer: The parameter that `last_layer` names.
             step: Steps made so far.
