@@ -176,30 +176,21 @@ def check_plain(content: Any) -> None:
         NotPlainError: With what it is and where.
         ValueError: It contains itself, or doubles at each level.
     """
-    visited = 0
-    pending: list[tuple[Any, tuple]] = [(content, ())]  # a value, and its keys from the innermost out
+    pending, visited = [(content, "it")], 0  # values, and where they are
     while pending:
-        value, keys = pending.pop()
+        value, where = pending.pop()
         if isinstance(value, dict):
-            for key in value:
+            above = "" if value is content else f"{where}."
+            for key, child in value.items():
                 if isinstance(key, Inert | InertName):
-                    raise NotPlainError(f"a key of {_dotted(keys)} is a {kind_of(key)}")
-            pending += [(child, (key, keys)) for key, child in value.items()]
+                    raise NotPlainError(f"a key of {where} is a {kind_of(key)}")
+                pending.append((child, above + str(key)[:40]))
         elif isinstance(value, list | tuple | set | frozenset):
-            pending += [(child, keys) for child in value]
+            pending += [(child, where) for child in value]
         elif isinstance(value, UnreadTensor):
-            raise NotPlainError(f"{_dotted(keys)} is a tensor that cannot be read: {value.reason}")
+            raise NotPlainError(f"{where} is a tensor that cannot be read: {value.reason}")
         elif not isinstance(value, _LEAVES):
-            raise NotPlainError(f"{_dotted(keys)} is a {kind_of(value)}")
+            raise NotPlainError(f"{where} is a {kind_of(value)}")
         visited += 1
         if visited > _MOST_VALUES:
             raise ValueError(f"it holds more than {_MOST_VALUES} values, or contains itself")
-
-
-def _dotted(keys: tuple) -> str:
-    """Return keys from the innermost out, nested in pairs, as a dotted name."""
-    names: list[str] = []
-    while keys:
-        key, keys = keys
-        names.append(str(key)[:40])
-    return ".".join(reversed(names)) or "it"

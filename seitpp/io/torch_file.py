@@ -214,10 +214,8 @@ def _load_zip(file: BinaryIO, size: int, device: Any) -> Any:
 
         def read(storage: _Storage) -> Tensor:
             info, declared = member(f"{prefix}data/{storage.key}"), storage.count * storage.dtype.itemsize
-            if info.file_size != declared:
-                raise ValueError(
-                    f"storage {storage.key[:40]} holds {info.file_size} bytes where {declared} are declared"
-                )
+            if (held := info.file_size) != declared:
+                raise ValueError(f"storage {storage.key[:40]} holds {held} bytes where {declared} are declared")
             with archive.open(info) as part:
                 return _filled(storage, part.readinto, device)
 
@@ -245,21 +243,14 @@ def _load_legacy(file: BinaryIO, size: int, device: Any) -> Any:
     machine = tensors.unpickled(stream)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise ValueError("its numbers are not little-endian")
-    content, keys = tensors.unpickled(stream), tensors.unpickled(stream)
-    offsets = _offsets(keys if isinstance(keys, list) else [], tensors.storages, file, size)
-    return tensors.made(content)
-
-
-def _offsets(keys: list, storages: dict[str, _Storage], file: BinaryIO, size: int) -> dict[str, int]:
-    """Return where in the file each storage's values begin; before them stands their number."""
-    offsets = {}
-    for key in keys:
-        storage = storages.get(key) if isinstance(key, str) else None
+    content, keys, offsets = tensors.unpickled(stream), tensors.unpickled(stream), {}
+    for key in keys if isinstance(keys, list) else []:
+        storage = tensors.storages.get(key) if isinstance(key, str) else None
         if storage is None or storage.dtype is None:
             raise ValueError("it has a storage that no tensor lies on, or one of a type that is not known")
         (count,) = struct.unpack("<q", file.read(8))
-        offsets[key] = file.tell()
-        if count != storage.count or offsets[key] + count * storage.dtype.itemsize > size:
+        offsets[key], num_bytes = file.tell(), count * storage.dtype.itemsize
+        if count != storage.count or offsets[key] + num_bytes > size:
             raise ValueError(f"storage {key[:40]} has {count} values where {storage.count} are declared, or ends early")
-        file.seek(count * storage.dtype.itemsize, os.SEEK_CUR)
-    return offsets
+        file.seek(num_bytes, os.SEEK_CUR)
+    return tensors.made(content)
