@@ -60,9 +60,6 @@ class TokenAdaptAugment(Augmentation):
         augments: Configs of transforms on the map, run in order.
         precision: What the networks run in: `float32`, `bfloat16`, or `auto` for what the batch says in
             `network_dtype`, else autocast. Maps and augmentations are always float32.
-
-    Attributes:
-        children: The built `augments`.
     """
 
     def __init__(
@@ -86,12 +83,7 @@ class TokenAdaptAugment(Augmentation):
     def load(self, sizes: Mapping[str, Any] | None = None) -> TokenAdapt:
         """Return the network, read and checked at the first call.
 
-        Args:
-            sizes: `codebook_size`, `code_dim` and `grid` of the data, for what `token_adapt` does not state.
-
-        Raises:
-            FileNotFoundError: There is no file at `checkpoint`.
-            ValueError: There is no `checkpoint`, it is for other sizes, or it holds values that are not finite.
+        `sizes` are `codebook_size`, `code_dim` and `grid` of the data, for what `token_adapt` does not state.
         """
         if self._shared.network is None:
             if self.checkpoint is None:
@@ -152,10 +144,6 @@ class TokenAdaptAugment(Augmentation):
             where: Name of the data, for messages.
             codebook: The codebook of the codes, (K, D).
             codebook_sha256: Its hash.
-
-        Raises:
-            FileNotFoundError: There is no file at `checkpoint`.
-            ValueError: The tokens have no spatial grid, or the network is for other tokens or for another codebook.
         """
         if metadata.get("spatial") is False:
             raise ValueError(
@@ -177,16 +165,13 @@ class TokenAdaptAugment(Augmentation):
                 f"{where} holds {channels} values per token and no codes, TokenAdapt scores {network.codebook_size} "
                 "codes; use one that was trained with codebook_size=None"
             )
-        if not network.regresses and size is not None and size != network.codebook_size:
-            raise ValueError(
-                f"{where} has {size} codes, TokenAdapt scores {network.codebook_size}; use one that was trained on "
-                "tokens of this tokenizer"
-            )
-        if code_dim is not None and code_dim != network.code_dim:
-            raise ValueError(
-                f"{where} has {code_dim} values per token, TokenAdapt converts {network.code_dim}; use one that was "
-                "trained on tokens of this tokenizer"
-            )
+        pairs = {"codes": (size, network.codebook_size), "values per token": (code_dim, network.code_dim)}
+        for what, (found, own) in pairs.items():
+            if None not in (found, own) and found != own:
+                raise ValueError(
+                    f"{where} has {found} {what}, TokenAdapt takes {own}; use one that was trained on tokens of this "
+                    "tokenizer"
+                )
         if codebook_sha256 is not None:
             self._check_codebook(codebook_sha256)
 
@@ -202,7 +187,6 @@ class TokenAdaptAugment(Augmentation):
 
     @torch.no_grad()
     def transform(self, results: dict) -> dict:
-        """Convert, augment and reverse the batch; see the class for the keys."""
         inputs = results["inputs"]
         network = self._network(results)
         with torch.autocast(inputs.device.type, enabled=False):

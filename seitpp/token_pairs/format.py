@@ -56,7 +56,10 @@ class TokenPairWriter:
         header = json.loads(json.dumps({"format": _FORMAT, "version": _VERSION, **metadata}))
         if (self.path / _HEADER).exists():
             _refuse_other_settings(self.path, _read_header(self.path), header)
-        elif self.path.exists() and (not self.path.is_dir() or _holds_other_files(self.path)):
+        elif self.path.exists() and not (
+            # Another process may be writing the header.
+            self.path.is_dir() and all(_HEADER in entry.name for entry in self.path.iterdir())
+        ):
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
             with written_whole(self.path / _HEADER) as temporary:
@@ -69,15 +72,12 @@ class TokenPairWriter:
         return [number for number in numbers if not self._is_sound(number)]
 
     def _is_sound(self, number: int) -> bool:
-        path, first = _part_path(self.path, number), number * self.header["groups_per_part"]
-        if not path.exists():
-            return False
-        last = min(first + self.header["groups_per_part"], self.header["num_pairs"] // self.header["group_size"])
+        header, per_part = self.header, self.header["groups_per_part"]
         try:
-            part = _Part(path, self.header)
-            for group in range(last - first):
+            part = _Part(_part_path(self.path, number), header)
+            for group in range(min(per_part, header["num_pairs"] // header["group_size"] - number * per_part)):
                 part.read_group(group)
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             return False
         return True
 
@@ -278,11 +278,6 @@ def _check_header(header: Mapping[str, Any]) -> None:
         check_codebook_size(header["codebook_size"])
     if not isinstance(header["codebook_sha256"], str | type(None)):
         raise ValueError(f"codebook_sha256 is {shown(header['codebook_sha256'])}, expected text or null")
-
-
-def _holds_other_files(folder: Path) -> bool:
-    """Whether there is anything but a header, which another process may be writing."""
-    return any(_HEADER not in entry.name for entry in folder.iterdir())
 
 
 def _refuse_other_settings(folder: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -5,9 +5,8 @@ processes share the work by parts.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ def make_token_pairs(
     device: torch.device | str = "cpu",
     advance: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Make the pairs that a config of `seitpp.TokenAdaptPretrain` would make on the fly.
+    """Make the pairs that a config of `seitpp.TokenAdaptPretrain` would make on the fly; return how many there are.
 
     Args:
         cfg: The config: its model, the images of its `train_dataloader`.
@@ -46,12 +45,6 @@ def make_token_pairs(
         seed: Of the images' order, of what their pipeline draws, and of the augmentations.
         device: Where the tokenizer runs.
         advance: Called with the number of this process's parts that are done, and their total.
-
-    Returns:
-        Number of pairs in the folder when all processes are done.
-
-    Raises:
-        ValueError: The config is no such one, there are fewer images than a group, or the folder holds other pairs.
     """
     model = MODELS.build({**cfg.model, "data_preprocessor": cfg.data_preprocessor}).to(device).eval()
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
@@ -63,10 +56,11 @@ def make_token_pairs(
     groups_per_epoch = len(dataset) // group_size
     if not groups_per_epoch:
         raise ValueError(f"{len(dataset)} images do not fill a group of {group_size}; use a smaller group size")
+    described = {key: value for key, value in cfg.train_dataloader.dataset.items() if key != "data_root"}  # may move
     metadata = {
         "num_pairs": epochs * groups_per_epoch * group_size,
         "num_images": len(dataset),  # their order depends on it
-        "images": _described(cfg.train_dataloader.dataset),
+        "images": json.loads(json.dumps(described, default=str)),
         "group_size": group_size,
         "groups_per_part": groups_per_part,
         **model.pair_metadata(),
@@ -85,19 +79,13 @@ def make_token_pairs(
     return int(writer.header["num_pairs"])
 
 
-def _described(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(json.dumps({key: value for key, value in dataset.items() if key != "data_root"}, default=str))
-
-
 def _indices(groups: range, num_images: int, groups_per_epoch: int, group_size: int, seed: int) -> np.ndarray:
     """Choose the images of some groups, by index; every epoch has its own order."""
-    rows = np.arange(groups.start * group_size, groups.stop * group_size)
-    epochs, within = np.divmod(rows, groups_per_epoch * group_size)
-    orders = {int(epoch): np.random.default_rng([seed, int(epoch)]).permutation(num_images) for epoch in set(epochs)}
-    indices = np.empty_like(rows)
-    for epoch, order in orders.items():
-        indices[epochs == epoch] = order[within[epochs == epoch]]
-    return indices
+    epochs = range(groups.start // groups_per_epoch, -(-groups.stop // groups_per_epoch))
+    orders = [np.random.default_rng([seed, epoch]).permutation(num_images) for epoch in epochs]
+    indices = np.concatenate([order[: groups_per_epoch * group_size] for order in orders])
+    first = epochs.start * groups_per_epoch
+    return indices[(groups.start - first) * group_size : (groups.stop - first) * group_size]
 
 
 def _make_part(

@@ -52,32 +52,25 @@ def segmentation_picture(
     strip = np.concatenate([F.pad(tile, (0, _GAP), value=255).permute(1, 2, 0).numpy() for tile in tiles], axis=1)
     present = torch.cat([labels.cpu().long().flatten() for labels in shown]).unique().tolist()
     entries = [(classes[index], tuple(palette[index])) for index in present if index < len(classes)]
-    page = Image.new("RGB", (strip.shape[1], strip.shape[0] + _legend_height(entries, strip.shape[1])), "white")
+    corners = _legend_corners(entries, strip.shape[1])
+    legend_height = corners[-1][1] + _LINE if corners else 0
+    page = Image.new("RGB", (strip.shape[1], strip.shape[0] + legend_height), "white")
     page.paste(Image.fromarray(strip))
     draw = ImageDraw.Draw(page)
-    for (left, top), (name, colour) in zip(_legend_corners(entries, strip.shape[1]), entries, strict=True):
+    for (left, top), (name, colour) in zip(corners, entries, strict=True):
         top += strip.shape[0]
         draw.rectangle((left, top, left + _SWATCH, top + _SWATCH), fill=colour, outline="black")
-        draw.text((left + _SWATCH + _GAP, top), name, "black", _font())
+        draw.text((left + _SWATCH + _GAP, top), name, "black", ImageFont.load_default(_SWATCH))
     return page
-
-
-def _font() -> ImageFont.ImageFont:
-    return ImageFont.load_default(_SWATCH)
 
 
 def _legend_corners(entries: Sequence[tuple[str, tuple]], width: int) -> list[tuple[int, int]]:
     """Place entries in lines of a width, by their upper left corners."""
-    corners, left, top = [], _GAP, _GAP
+    font, corners, left, top = ImageFont.load_default(_SWATCH), [], _GAP, _GAP
     for name, _colour in entries:
-        needed = _SWATCH + 3 * _GAP + round(_font().getlength(name))
+        needed = _SWATCH + 3 * _GAP + round(font.getlength(name))
         if left > _GAP and left + needed > width:
             left, top = _GAP, top + _LINE
         corners.append((left, top))
         left += needed
     return corners
-
-
-def _legend_height(entries: Sequence[tuple[str, tuple]], width: int) -> int:
-    corners = _legend_corners(entries, width)
-    return corners[-1][1] + _LINE if corners else 0

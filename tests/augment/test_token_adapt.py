@@ -341,7 +341,7 @@ def test_data_of_another_tokenizer_are_refused_where_no_size_is_stated(checkpoin
     [
         (dict(spatial=False), "STORE holds tokens without a spatial grid: .* nothing to flip, crop or turn"),
         (dict(grid=[4, 5]), "STORE holds grids of 4 x 5 tokens, TokenAdapt converts 8 x 8; .* set token_adapt.grid"),
-        (dict(codebook_size=21), "STORE has 21 codes, TokenAdapt scores 20; use one that was trained on tokens of"),
+        (dict(codebook_size=21), "STORE has 21 codes, TokenAdapt takes 20; use one that was trained on tokens of"),
         (
             dict(channels=8),
             "STORE holds 8 values per token and no codes, .* that was trained with codebook_size",
@@ -359,14 +359,14 @@ def test_tokens_without_a_spatial_grid_are_refused_before_the_file_is_read() -> 
 
 
 def test_a_codebook_of_other_values_is_refused() -> None:
-    with pytest.raises(ValueError, match="STORE has 9 values per token, TokenAdapt converts 8"):
+    with pytest.raises(ValueError, match="STORE has 9 values per token, TokenAdapt takes 8"):
         TokenAdaptAugment(network()).prepare(FACTS, "STORE", torch.zeros(K, D + 1))
 
 
 def test_channels_of_a_regression_must_fit() -> None:
     augment = TokenAdaptAugment(network(codebook_size=None))
     augment.prepare({**FACTS, "channels": D}, "STORE")
-    with pytest.raises(ValueError, match="STORE has 12 values per token, TokenAdapt converts 8"):
+    with pytest.raises(ValueError, match="STORE has 12 values per token, TokenAdapt takes 8"):
         augment.prepare({**FACTS, "channels": 12}, "STORE")
 
 
