@@ -24,6 +24,7 @@ from seitpp.ingest.records import (
     shard_problem,
 )
 from seitpp.ingest.worker import first_reasons, unreadable_error
+from seitpp.io.text import shown
 from seitpp.io.untrusted import parse_json, parse_json_object
 from seitpp.storage import header as store_header
 from seitpp.storage.label_files import label_file, pack_checksums
@@ -93,16 +94,20 @@ def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
         if found != value:
             name, found, value = _first_difference(key, found, value)
             raise ValueError(
-                f"{out} is the store of another run: its {name} is {_short(found)}, this run's is {_short(value)}. "
-                "Name another folder, or delete that one"
+                f"{out} is the store of another run: its {name} is {shown(found, 100)}, this run's is "
+                f"{shown(value, 100)}. Name another folder, or delete that one"
             )
 
 
-def begin(plan: Plan) -> tuple[bool, list[str]]:
+def begin(plan: Plan, warn: Callable[[str], None] = print) -> bool:
     """Prepare the store for writing, or recognise one that was begun before.
 
+    Args:
+        plan: The run.
+        warn: Called with warnings.
+
     Returns:
-        Whether all is done already, and warnings.
+        Whether all is done already.
 
     Raises:
         ValueError: Another run's store lies there: another source, tokenizer or setting; or a finished one that lacks
@@ -121,18 +126,18 @@ def begin(plan: Plan) -> tuple[bool, list[str]]:
                     f"{plan.job.out} is complete, but {number} images were left out of it, with the reasons: "
                     f"{plan.job.out}/report/unreadable.txt. Mend them, then pass --retry-left-out to read them again"
                 )
-            return True, []
+            return True
         output.lock(alone=True)
         _restore_records(output)
     output.remove_unfinished_files()
-    warnings = _compare_run(plan, header)
+    _compare_run(plan, header, warn)
     if header is not None and header.get("complete"):  # killed before the report was written
-        return False, warnings
+        return False
     for name, content in plan.settings.files().items():
         output.write(name, content)
     if header is None:
-        _write_header(output, expected, [], complete=False)
-    return False, warnings
+        _write_header(output, expected, {}, complete=False)
+    return False
 
 
 def num_left_out(header: dict[str, Any] | None) -> int:
@@ -192,11 +197,11 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
         warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
     """
     output = plan.output
-    records, problems = read_records(plan, output)
+    records, problems = read_records(plan)
     for number, record in records.items():
         if problem := shard_problem(output, record):
             problems[number] = problem
-    problems = {**label_map_problems(plan, output, records), **problems}
+    problems = {**label_map_problems(plan, records), **problems}
     for number, problem in problems.items():
         warn(f"{problem}: it was damaged after it was written. {store_header.shard_name(number)} is made again")
     again = plan.job.retry_left_out or not plan.job.skip_unreadable
@@ -214,7 +219,7 @@ def _make_again(plan: Plan, records: dict[int, ShardRecord], lacking: set[int]) 
     # Label maps that have moved bear numbers of samples, which may be others now: all are made again.
     numbered = bool(output.names(store_header.LABEL_MAPS))
     kept = {} if numbered else {number: record for number, record in records.items() if number not in lacking}
-    _write_header(output, plan.settings.header(), _entries(kept), complete=False)
+    _write_header(output, plan.settings.header(), kept, complete=False)
     if numbered:
         for number in records.keys() - lacking:
             output.remove(record_name(number))
@@ -227,8 +232,7 @@ def publish(plan: Plan) -> None:
     """Let the header of an unfinished store list the shards that are there, so that they can be read."""
     header = read_header(plan.output)
     if header is not None and not header.get("complete"):
-        entries = _entries(read_records(plan, plan.output)[0])
-        _write_header(plan.output, plan.settings.header(), entries, complete=False)
+        _write_header(plan.output, plan.settings.header(), read_records(plan)[0], complete=False)
 
 
 def finish(plan: Plan) -> Totals:
@@ -239,14 +243,14 @@ def finish(plan: Plan) -> Totals:
             is not there any more.
     """
     output = plan.output
-    records, problems = read_records(plan, output)
+    records, problems = read_records(plan)
     files = set(output.names())
     for shard in plan.shards:
         if shard.number not in records:
             problems.setdefault(shard.number, f"{output.path}/{record_name(shard.number)} is missing")
         elif (entry := records[shard.number].entry) is not None and entry["file"] not in files:
             problems[shard.number] = f"{output.path}/{entry['file']} is missing"
-    if problems := problems or label_map_problems(plan, output, records):
+    if problems := problems or label_map_problems(plan, records):
         _make_again(plan, records, set(problems))
         raise ValueError(
             f"{'; '.join(list(problems.values())[:3])}: damaged or removed by something else while this run was at "
@@ -255,15 +259,15 @@ def finish(plan: Plan) -> Totals:
     unreadable = [failure for record in records.values() for failure in record.unreadable]
     if unreadable and not plan.job.skip_unreadable:
         raise unreadable_error(unreadable)
-    if not (entries := _entries(records)):
+    num_samples = len(plan.source) - len(unreadable)
+    if not num_samples:
         output.remove_folder(STAGING)  # a rerun is to look again
         raise ValueError(f"none of the {len(unreadable)} images could be read. {first_reasons(unreadable)}")
-    num_samples = sum(entry["num_samples"] for entry in entries)
     header = plan.settings.header()
     header["source"] = {**header["source"], "num_unreadable": len(unreadable)}
     if plan.source.annotated:
         header["label_maps"] = _number_label_maps(plan, records)
-    _write_header(output, header, entries, complete=True)
+    _write_header(output, header, records, complete=True)
     return Totals(num_samples, sum(record.source_bytes for record in records.values()), unreadable)
 
 
@@ -304,56 +308,44 @@ def _first_difference(name: str, found: Any, expected: Any) -> tuple[str, Any, A
     return name, found, expected
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _compare_run(plan: Plan, header: dict[str, Any] | None) -> list[str]:
-    """Record settings that do not show in the header; return warnings of those that changed since the run began.
+def _compare_run(plan: Plan, header: dict[str, Any] | None, warn: Callable[[str], None]) -> None:
+    """Record settings that do not show in the header; warn of those that changed since the run began.
 
     Raises:
-        ValueError: There is no header to compare with, and the run was begun with other settings.
+        ValueError: There is no header, and the shards that are there may be those of other settings.
     """
     output = plan.output
     settings = store_header.sha256_hex(store_header.canonical_json(plan.settings.header()))
     now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
-    content = output.read(_RUN_FILE)
-    if content is None:
-        output.write(_RUN_FILE, json.dumps(now).encode())
-        return []
-    try:
-        began = parse_json_object(content, f"{output.path}/{_RUN_FILE}")
-    except ValueError as error:
-        _require_header(output, header)
-        output.write(_RUN_FILE, json.dumps(now).encode())
-        return [f"{error}: --batch-size and --device cannot be compared with those that this store was begun with"]
-    if began.get("settings") != settings:
-        _require_header(output, header)
-    return [
-        f"{option} was {began.get(key)} when this store was begun and is {now[key]} now: near a tie between two codes, "
-        "rounding may decide otherwise than in an uninterrupted run"
-        for key, option in _SOFT.items()
-        if began.get(key) != now[key] and not (key == "batch_size" and now["device"] == "cpu")  # pieces are small there
-    ]
-
-
-def _require_header(output: OutputFolder, header: dict[str, Any] | None) -> None:
-    """Raise `ValueError` where there is nothing to tell whether the shards so far are those of this run."""
-    if header is None and any(name.endswith(".json") and name.startswith("shard-") for name in output.names(STAGING)):
+    began = now
+    if (content := output.read(_RUN_FILE)) is not None:
+        try:
+            began = parse_json_object(content, f"{output.path}/{_RUN_FILE}")
+        except ValueError as error:
+            warn(f"{error}: --batch-size and --device cannot be compared with those that this store was begun with")
+            began, content = {key: now[key] for key in _SOFT}, None
+    has_shards = any(name.endswith(".json") and name.startswith("shard-") for name in output.names(STAGING))
+    if header is None and has_shards and began.get("settings") != settings:
         raise ValueError(
             f"{output.path}/{store_header.HEADER_FILE} is missing or damaged, so that nothing tells whether the shards "
             f"there are those of this run; delete {output.path} and run the same command again"
         )
-
-
-def _entries(records: dict[int, ShardRecord]) -> list[dict[str, Any]]:
-    return [record.entry for record in records.values() if record.entry is not None]
+    if content is None:
+        output.write(_RUN_FILE, json.dumps(now).encode())
+    for key, option in _SOFT.items():
+        if began.get(key) != now[key] and not (
+            key == "batch_size" and now["device"] == "cpu"
+        ):  # pieces are small there
+            warn(
+                f"{option} was {began.get(key)} when this store was begun and is {now[key]} now: near a tie between "
+                "two codes, rounding may decide otherwise than in an uninterrupted run"
+            )
 
 
 def _write_header(
-    output: OutputFolder, header: dict[str, Any], entries: list[dict[str, Any]], *, complete: bool
+    output: OutputFolder, header: dict[str, Any], records: dict[int, ShardRecord], *, complete: bool
 ) -> None:
+    entries = [record.entry for record in records.values() if record.entry is not None]
     num_samples = sum(entry["num_samples"] for entry in entries)
     content = {**header, "num_samples": num_samples, "complete": complete, "shards": entries}
     output.write(store_header.HEADER_FILE, store_header.header_bytes(content))

@@ -74,7 +74,7 @@ def _fit(job: TokenizeJob, source: ImageSource) -> np.ndarray:
     numbers = spread(len(source), options.pop("num_images", 1000))
     chunks = [numbers[start : start + 64] for start in range(0, len(numbers), 64)]
     pixels, failures = [], []
-    for batch in load_batches(source, Fitting.of(tokenizer, None, False), chunks, job.num_workers):
+    for batch in load_batches(source, Fitting.of(tokenizer), chunks, job.num_workers):
         pixels.append(batch.pixels[torch.from_numpy(batch.readable)])
         failures += batch.failures
         if batch.failures and not job.skip_unreadable:

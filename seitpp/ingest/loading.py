@@ -52,21 +52,14 @@ class Fitting:
     def of(
         cls,
         tokenizer: Tokenizer,
-        label_size: tuple[int, int] | None,
-        reduce_zero_label: bool,
+        label_size: tuple[int, int] | None = None,
+        reduce_zero_label: bool = False,
         num_classes: int | None = None,
     ) -> "Fitting":
         """Return what `tokenizer` wants."""
-        return cls(
-            (int(tokenizer.image_size[0]), int(tokenizer.image_size[1])),
-            tokenizer.resize_mode,
-            tokenizer.in_channels,
-            tokenizer.stride,
-            label_size,
-            reduce_zero_label,
-            num_classes,
-            tokenizer.resize_rule,
-        )
+        image_size = int(tokenizer.image_size[0]), int(tokenizer.image_size[1])
+        image = image_size, tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride
+        return cls(*image, label_size, reduce_zero_label, num_classes, tokenizer.resize_rule)
 
 
 @dataclass

@@ -11,13 +11,11 @@ from typing import Any
 
 from seitpp.ingest.job import Plan, ShardPlan
 from seitpp.ingest.output import STAGING, OutputFolder
-from seitpp.io.untrusted import entry, parse_json_object, shown, whole_number
+from seitpp.io.text import shown
+from seitpp.io.untrusted import parse_json_object, parsing
 from seitpp.storage import header as store_header
 from seitpp.storage.header import shard_entry
 from seitpp.storage.label_files import label_file
-
-_NONE = type(None)
-_MOST_BYTES = 2**63
 
 
 def record_name(number: int) -> str:
@@ -68,21 +66,19 @@ class ShardRecord:
         found = parse_json_object(content, source)
         if found.get("header_sha256") not in (None, store_header.header_checksum(found)):  # older versions wrote none
             raise ValueError(f"{source} does not match its checksum")
-        unreadable = [_failure(one, shard, source) for one in entry(found, "unreadable", list, source)]
-        num_images, num_read = shard.stop - shard.start, shard.stop - shard.start - len(unreadable)
-        whole_number(found.get("num_images"), f"{source}: num_images", num_images, num_images)
-        header_entry = entry(found, "entry", (dict, _NONE), source)
-        num_samples = 0 if header_entry is None else header_entry.get("num_samples")
-        name = store_header.shard_name(shard.number)
-        if num_samples != num_read or (header_entry is not None and header_entry.get("file") != name):
-            raise ValueError(f"{source}: entry is {shown(header_entry)}, expected {num_read} samples of its shard")
-        checksums = entry(found, "label_maps", list if annotated else _NONE, source)
-        if annotated and len(checksums) != num_read:
-            raise ValueError(f"{source}: label_maps has {len(checksums)} checksums, expected {num_read}")
-        for checksum in checksums or ():
-            whole_number(checksum, f"{source}: label_maps", 0, 2**32 - 1)
-        source_bytes = whole_number(found.get("source_bytes"), f"{source}: source_bytes", 0, _MOST_BYTES)
-        return cls(header_entry, num_images, source_bytes, unreadable, checksums)
+        num_images = shard.stop - shard.start
+        with parsing(source, f"the record of shard {shard.number}"):
+            unreadable = [(int(number), str(name), str(reason)) for number, name, reason in found["unreadable"]]
+            entry, label_maps, num_read = found["entry"], found.get("label_maps"), num_images - len(unreadable)
+            found_sizes = found["num_images"], entry and (entry["file"], entry["num_samples"])
+            sizes = num_images, entry and (store_header.shard_name(shard.number), num_read)
+            if found_sizes != sizes or (entry is None) != (num_read == 0):
+                raise ValueError(f"it holds {shown(found_sizes)}, expected {sizes}")
+            if not all(shard.start <= number < shard.stop for number, _, _ in unreadable):
+                raise ValueError("it names images of another shard")
+            if annotated != (label_maps is not None) or (annotated and len(label_maps) != num_read):
+                raise ValueError(f"it holds checksums of {label_maps and len(label_maps)} label maps")
+            return cls(entry, num_images, int(found["source_bytes"]), unreadable, label_maps)
 
     def readable(self, shard: ShardPlan) -> list[int]:
         """Return the numbers of the images that were read."""
@@ -90,16 +86,9 @@ class ShardRecord:
         return [number for number in range(shard.start, shard.stop) if number not in left_out]
 
 
-def _failure(value: Any, shard: ShardPlan, source: str | Path) -> tuple[int, str, str]:
-    """Check one entry of `unreadable`; a name may be no text that can be written."""
-    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(text, str) for text in value[1:]):
-        raise ValueError(f"{source}: unreadable has {shown(value)}, expected number, name and reason")
-    number = whole_number(value[0], f"{source}: number of an image", shard.start, shard.stop - 1)
-    return number, value[1], value[2]
-
-
-def read_records(plan: Plan, output: OutputFolder) -> tuple[dict[int, ShardRecord], dict[int, str]]:
+def read_records(plan: Plan) -> tuple[dict[int, ShardRecord], dict[int, str]]:
     """Return the records of finished shards by number, and for those that are damaged what is wrong."""
+    output = plan.output
     records, problems = {}, {}
     for shard in plan.shards:
         name = record_name(shard.number)
@@ -126,8 +115,9 @@ def shard_problem(output: OutputFolder, record: ShardRecord) -> str | None:
     return None if found == record.entry else f"{name} does not match its SHA-256"
 
 
-def label_map_problems(plan: Plan, output: OutputFolder, records: dict[int, ShardRecord]) -> dict[int, str]:
+def label_map_problems(plan: Plan, records: dict[int, ShardRecord]) -> dict[int, str]:
     """Return, for shards with a label map that is missing or is not the one that was written, the first such."""
+    output = plan.output
     if not plan.source.annotated:
         return {}
     problems: dict[int, str] = {}

@@ -149,9 +149,7 @@ def tokenize(
     """
     complete, todo = False, None
     if processes.is_first:
-        complete, warnings = commit.begin(plan)
-        for warning in warnings:
-            warn(warning)
+        complete = commit.begin(plan, warn)
         todo = [] if complete else commit.pending(plan, warn)
     mine = processes.share(todo)
     try:

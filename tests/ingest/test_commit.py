@@ -276,9 +276,9 @@ def test_codebook_put_aside_for_another_fit_is_not_used(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"codec": "raw"}, 'its codec.name is "bitpacked", this run\'s is "raw"'),
+        ({"codec": "raw"}, "its codec.name is 'bitpacked', this run's is 'raw'"),
         ({"samples_per_shard": 5}, "its samples_per_shard is 4, this run's is 5"),
-        ({"tokenizer": {"type": "seitpp.BlockDCT", "image_size": 16}}, 'its tokenizer.type is "PatchKMeans"'),
+        ({"tokenizer": {"type": "seitpp.BlockDCT", "image_size": 16}}, "its tokenizer.type is 'PatchKMeans'"),
         (
             {"tokenizer": {"type": "seitpp.PatchKMeans", "image_size": 32, "patch_size": 16, "fit": {}}},
             r"its tokenizer.image_size is \[16, 16\], this run's is \[32, 32\]",

@@ -20,7 +20,8 @@ from typing import Any
 from class_lists import LabelledImages, make_lists
 
 from seitpp.io.command_line import run_tool
-from seitpp.io.untrusted import parse_json, read_file, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import parse_json, read_file
 
 ORDERS = ("id", "name", "first")
 _MOST_BYTES = 1 << 30

@@ -16,7 +16,8 @@ from seitpp.ingest.sources.base import ImageSource, described_endings, is_image_
 from seitpp.ingest.sources.files import is_folder, join, list_files, open_file, read_file
 from seitpp.ingest.sources.folders import refuse_splits
 from seitpp.ingest.sources.labels import class_labels, is_number
-from seitpp.io.untrusted import PARSER_ERRORS, parse_json_object, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import PARSER_ERRORS, parse_json_object
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _LABEL_ENDINGS = ("cls", "cls.txt", "class", "class.txt", "label", "label.txt")
