@@ -23,6 +23,7 @@ from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.devices import check_device
 from seitpp.io.files import check_other_file
 from seitpp.io.process_group import process_group_ended
 from seitpp.io.progress import progress_bar
@@ -37,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("out", metavar="OUT_STORE", help="folder of the store, new or unfinished; or a URL")
     parser.add_argument("--split", help="sub-folder of the source, or split of a config (default there: train)")
     parser.add_argument("--root", help="folder of the paths in a list (default: that of the list)")
-    parser.add_argument("--classes", metavar="FILE", help="class names, one a line, in the order of their indices")
+    parser.add_argument("--classes", metavar="FILE", help="class names, one per line, in the order of their indices")
     parser.add_argument("--unlabelled", action="store_true", help="leave labels out, whatever folders or tars say")
     parser.add_argument(
         "--on-error", choices=["skip", "fail"], default="skip", help="leave out images that cannot be read, or stop"
@@ -45,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--retry-left-out",
         action="store_true",
-        help="read images again that were left out of a finished store, and make the shards anew that lack one",
+        help="read images again that were left out of a finished store, and make the shards that lack one again",
     )
     parser.add_argument(
         "--max-pixels",
@@ -68,7 +69,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="size of label maps (default: the tokenizer's; 0 0: kept)",
     )
     work = parser.add_argument_group("work")
-    work.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if there is one; one GPU for each process)")
+    work.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if there is one; one GPU per process)")
     work.add_argument("--workers", type=int, default=2, help="processes that decode images, per encoder (default: 2)")
     work.add_argument("--batch-size", type=int, default=64, help="images encoded at once (default: 64)")
     work.add_argument("--executor", choices=["local", "ray"], default="local", help="ray: a cluster, through Ray Data")
@@ -77,7 +78,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     store = parser.add_argument_group("store")
     store.add_argument("--codec", choices=sorted(CODECS), default="bitpacked", help="default: bitpacked")
     store.add_argument(
-        "--samples-per-shard", type=int, help="images of the source a shard (default: 4096, or fewer in 64 MiB)"
+        "--samples-per-shard", type=int, help="images of the source per shard (default: 4096, or fewer in 64 MiB)"
     )
     store.add_argument(
         "--min-psnr", type=float, default=18.0, help="warn if the round trip is below, in dB (default: 18)"
@@ -86,7 +87,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
-    """The run that the command line describes."""
+    """Return the run that the command line describes."""
     for source in (args.config, args.source):
         check_other_file(source, args.out)
     config = read_config(args.config)
@@ -118,18 +119,8 @@ def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
 
 
 def device_of(name: str | None, processes: Processes) -> str:
-    """The device of this process."""
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"--device {name} is no device; expected cpu, cuda or cuda:N") from error
-    if not name.startswith("cuda"):
-        return name
-    if not torch.cuda.is_available():
-        raise ValueError(f"--device {name}: no GPU is available here; pass --device cpu")
-    if name != "cuda" and torch.device(name).index >= torch.cuda.device_count():
-        raise ValueError(f"--device {name}: there are {torch.cuda.device_count()} GPUs here, counted from 0")
+    """Return the device of this process; `cuda` stands for one GPU for each process."""
+    name = check_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     return f"cuda:{processes.local_rank % torch.cuda.device_count()}" if name == "cuda" else name
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from seitpp.benchmarking.synthetic import make_store
+from seitpp.io.command_line import run_tool
 from seitpp.storage import StoreReader, write_release
 
 DCT = ("tokenizer.image_size=16", "tokenizer.luma_coefficients=2", "tokenizer.chroma_coefficients=1")
@@ -21,9 +22,8 @@ def converter(repository: Path) -> Callable[..., int]:
     """Runs `tools/dataset_converters/NAME.py` in this process."""
 
     def run(name: str, *args: object) -> int:
-        return runpy.run_path(str(repository / "tools" / "dataset_converters" / f"{name}.py"))["main"](
-            [str(arg) for arg in args]
-        )
+        main = runpy.run_path(str(repository / "tools" / "dataset_converters" / f"{name}.py"))["main"]
+        return run_tool(lambda: main([str(arg) for arg in args]))
 
     return run
 

@@ -141,7 +141,7 @@ def test_interrupt_from_the_keyboard_is_one_line(
         ("empty", [], "empty holds no images: no files"),
         ("nothing", [], "nothing does not exist; expected images: a folder, a list, tar files or a config"),
         ("images", ["--split", "train"], "--split train names a sub-folder of"),
-        ("images", ["--device", "tpu"], "--device tpu is no device; expected cpu, cuda or cuda:N"),
+        ("images", ["--device", "tpu"], "device 'tpu' is none; expected cpu, cuda or cuda:N"),
         ("images", ["--label-size", "4", "4"], "images has no label maps; leave out --label-size"),
         ("images", ["--label-size", "4", "-1"], "label_size is (4, -1), expected two positive numbers"),
         ("images", ["--batch-size", "0"], "batch_size is 0, expected a positive number"),
@@ -191,12 +191,12 @@ def test_missing_gpu_is_reported(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert tool(TOOL, config, images, tmp_path / "out", "--device", device) == 1
-    assert f"error: --device {device}: no GPU is available here; pass --device cpu" in capsys.readouterr().err
+    assert f"error: device {device!r}: no GPU is available here; use cpu" in capsys.readouterr().err
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     if device == "cuda:1":
         assert tool(TOOL, config, images, tmp_path / "out", "--device", device) == 1
-        assert "error: --device cuda:1: there are 1 GPUs here, counted from 0" in capsys.readouterr().err
+        assert "error: device 'cuda:1': there are 1 GPUs here, counted from 0" in capsys.readouterr().err
 
 
 def test_executor_that_is_not_installed_is_reported(

@@ -153,7 +153,7 @@ CASES = [
     ("tokenize_images.py", "T none OUT", "none"),
     ("tokenize_images.py", "T pictures OUT --workers -1", "num_workers is -1"),
     ("tokenize_images.py", "T pictures OUT --batch-size 0", "batch_size is 0"),
-    ("tokenize_images.py", "T pictures OUT --device tpu", "tpu is no device"),
+    ("tokenize_images.py", "T pictures OUT --device tpu", "device 'tpu' is none"),
     ("tokenize_images.py", "T pictures OUT --cfg-options tokenizer=None", "has no 'tokenizer'"),
     (
         "tokenize_images.py",

@@ -137,7 +137,7 @@ def make_lists(
     out: Path | None,
     images: Mapping[str, int],
     num_classes: int,
-) -> int:
+) -> None:
     """Do what a converter does: read a data set, write its lists, say what was written.
 
     Args:
@@ -146,20 +146,12 @@ def make_lists(
         out: Folder to write to; `root` if None.
         images: Published number of images of each split; another one is warned of.
         num_classes: Published number of classes.
-
-    Returns:
-        The exit status, 0, or 1 after an error.
     """
-    try:
-        found = read()
-        lists = write_image_lists(found, root, out or root)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    found = read()
+    lists = write_image_lists(found, root, out or root)
     for line in unexpected_counts(found, images, num_classes):
         print(f"warning: {line}", file=sys.stderr)
     print(describe_lists(found, root, lists))
-    return 0
 
 
 def describe_classes(classes: Sequence[str]) -> str:

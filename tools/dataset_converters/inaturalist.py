@@ -75,19 +75,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the lists."""
     args = parse_args(argv)
-    status = make_lists(
+    make_lists(
         lambda: read_inaturalist(args.root, args.year, args.order, args.categories),
         args.root,
         args.out,
         NUM_IMAGES[args.year],
         NUM_CLASSES[args.year],
     )
-    if status == 0:
-        print(f"order of the classes: {args.order}")
-    return status
+    print(f"order of the classes: {args.order}")
 
 
 def _read_json(path: Path) -> Any:

@@ -8,13 +8,12 @@
 From a store comes a store of those classes, the tokens as they are: no images and no tokenizer are needed. From a
 folder of class folders comes a list for `tools/tokenize_images.py`, `train.csv`, with `classes.txt` beside it.
 
-The list names one class a line, in any order; labels follow the sorted names. Several lists go by the name
+The list names one class per line, in any order; labels follow the sorted names. Several lists go by the name
 ImageNet-100: the tool prints the SHA-256 of the sorted lines joined by newlines, 16 digits of it, says whether it is
 the list of CMC (d61d354b64beb3ce, https://github.com/HobbitLong/CMC), and records it in the store.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,13 +39,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of a store, or of class folders with images")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the new store; or a list, NAME.csv")
-    parser.add_argument("--classes-list", type=Path, required=True, metavar="FILE", help="classes to keep, one a line")
+    parser.add_argument(
+        "--classes-list", type=Path, required=True, metavar="FILE", help="classes to keep, one per line"
+    )
     only_store = parser.add_argument_group("from a store")
     only_store.add_argument(
         "--classes-file",
         type=Path,
         metavar="FILE",
-        help="names of its classes in the order of their indices, if it carries none: a file, one a line, or the image "
+        help="names of its classes in the order of their indices, if it carries none: a file, one per line, or the image "
         "folder, whose sorted sub-folders have these names",
     )
     only_store.add_argument("--codec", choices=sorted(CODECS), help="codec of the new store (default: bitpacked)")
@@ -55,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if is_release(args.src):
         parser.error(f"{args.src} is a release file; make a store of it first, with tools/convert_store.py")
     if not args.src.is_dir():
-        parser.error(f"{args.src} is no folder; expected a token store, or an image folder with a folder a class")
+        parser.error(f"{args.src} is no folder; expected a token store, or an image folder with one folder per class")
     args.from_store = (args.src / HEADER_FILE).is_file()
     if args.from_store:
         return args
@@ -94,19 +95,14 @@ def select_from_images(args: argparse.Namespace, chosen: list[str]) -> str:
     return describe_lists(found, args.src, write_image_lists(found, args.src, args.out.parent))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Select the classes, and say what was written."""
     args = parse_args(argv)
-    try:
-        for source in (args.src, args.classes_list, args.classes_file):
-            if source is not None:
-                check_other_file(source, args.out)
-        chosen = read_classes_list(args.classes_list)
-        print((select_from_store if args.from_store else select_from_images)(args, chosen))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for source in (args.src, args.classes_list, args.classes_file):
+        if source is not None:
+            check_other_file(source, args.out)
+    chosen = read_classes_list(args.classes_list)
+    print((select_from_store if args.from_store else select_from_images)(args, chosen))
 
 
 if __name__ == "__main__":

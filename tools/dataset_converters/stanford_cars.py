@@ -45,10 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the lists."""
     args = parse_args(argv)
-    return make_lists(lambda: read_stanford_cars(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
+    make_lists(lambda: read_stanford_cars(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
 
 
 if __name__ == "__main__":
