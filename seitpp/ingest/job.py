@@ -1,6 +1,5 @@
 """One run of tokenising: what goes in, what comes out, how it is cut into shards. Plain data for any process."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -84,16 +83,10 @@ class TokenizeJob:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The images of one shard: numbers start..stop-1 of the source."""
+    """The images of one shard, by their numbers in the source."""
 
     number: int
-    start: int
-    stop: int
-
-    def batches(self, batch_size: int, done: int = 0) -> Iterator[range]:
-        """Yield the image numbers of each batch after the first `done` images, which are whole batches."""
-        for start in range(self.start + done, self.stop, batch_size):
-            yield range(start, min(start + batch_size, self.stop))
+    images: range
 
 
 @dataclass(frozen=True)
@@ -156,10 +149,8 @@ class Plan:
     @cached_property
     def shards(self) -> list[ShardPlan]:
         """The shards that cover the source."""
-        size, total = self.settings.samples_per_shard, len(self.source)
-        return [
-            ShardPlan(number, start, min(start + size, total)) for number, start in enumerate(range(0, total, size))
-        ]
+        size, images = self.settings.samples_per_shard, range(len(self.source))
+        return [ShardPlan(number, images[start : start + size]) for number, start in enumerate(images[::size])]
 
 
 def source_metadata(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class RayShardWorker:
         An error is returned, since Ray would wrap and print it; only a process that dies is tried again.
         """
         shard = self.worker.plan.shards[row["shard"]]
-        result = {"shard": row["shard"], "num_images": shard.stop - shard.start, "error": "", "of_system": False}
+        result = {"shard": row["shard"], "num_images": len(shard.images), "error": "", "of_system": False}
         try:
             commit.refuse_other_store(self.worker.job.out, self.worker.plan.settings.header())
             self.worker.run([shard])
@@ -58,7 +58,7 @@ def ray_executor(num_workers: int, num_gpus: float) -> Executor:
     """
 
     def execute(plan: Plan, shards: list[ShardPlan], progress: Progress) -> None:
-        total, done = sum(shard.stop - shard.start for shard in shards), 0
+        total, done = sum(len(shard.images) for shard in shards), 0
         if not shards:
             return
         progress(0, total)

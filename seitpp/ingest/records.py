@@ -66,7 +66,7 @@ class ShardRecord:
         found = parse_json_object(content, source)
         if found.get("header_sha256") not in (None, store_header.header_checksum(found)):  # older versions wrote none
             raise ValueError(f"{source} does not match its checksum")
-        num_images = shard.stop - shard.start
+        num_images = len(shard.images)
         with parsing(source, f"the record of shard {shard.number}"):
             unreadable = [(int(number), str(name), str(reason)) for number, name, reason in found["unreadable"]]
             entry, label_maps, num_read = found["entry"], found.get("label_maps"), num_images - len(unreadable)
@@ -74,7 +74,7 @@ class ShardRecord:
             sizes = num_images, entry and (store_header.shard_name(shard.number), num_read)
             if found_sizes != sizes or (entry is None) != (num_read == 0):
                 raise ValueError(f"it holds {shown(found_sizes)}, expected {sizes}")
-            if not all(shard.start <= number < shard.stop for number, _, _ in unreadable):
+            if not all(number in shard.images for number, _, _ in unreadable):
                 raise ValueError("it names images of another shard")
             if annotated != (label_maps is not None) or (annotated and len(label_maps) != num_read):
                 raise ValueError(f"it holds checksums of {label_maps and len(label_maps)} label maps")
@@ -83,7 +83,7 @@ class ShardRecord:
     def readable(self, shard: ShardPlan) -> list[int]:
         """Return the numbers of the images that were read."""
         left_out = {number for number, _, _ in self.unreadable}
-        return [number for number in range(shard.start, shard.stop) if number not in left_out]
+        return [number for number in shard.images if number not in left_out]
 
 
 def read_records(plan: Plan) -> tuple[dict[int, ShardRecord], dict[int, str]]:

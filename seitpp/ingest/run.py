@@ -173,7 +173,7 @@ def _here(processes: Processes) -> Executor:
     """Return the executor of a process that writes its shards itself."""
 
     def execute(plan: Plan, shards: list[ShardPlan], progress: Progress) -> None:
-        done, total = 0, sum(shard.stop - shard.start for shard in shards)
+        done, total = 0, sum(len(shard.images) for shard in shards)
         published = monotonic()
 
         def advance(count: int) -> None:

@@ -132,9 +132,9 @@ class ShardWorker:
         """
         states = {shard.number: self._load_state(shard) for shard in shards}
         todo = [
-            (shard, numbers)
+            (shard, shard.images[first : first + self.job.batch_size])
             for shard in shards
-            for numbers in shard.batches(self.job.batch_size, states[shard.number].done)
+            for first in range(states[shard.number].done, len(shard.images), self.job.batch_size)
         ]
         if progress is not None:
             progress(sum(state.done for state in states.values()))
@@ -174,10 +174,11 @@ class ShardWorker:
 
     def _load_state(self, shard: ShardPlan) -> ShardState:
         """Take back what an earlier run put aside, up to the first damaged file."""
-        state, size = ShardState(), shard.stop - shard.start
+        state = ShardState()
         while (content := self.output.read(name := partial_name(shard.number, state.done))) is not None:
             try:
-                state.take_back(name, content, self.plan.settings.sample_shape, self._dtype, size - state.done)
+                most = len(shard.images) - state.done
+                state.take_back(name, content, self.plan.settings.sample_shape, self._dtype, most)
             except ValueError as error:
                 print_log(f"{error}; the images from there on are read again", logger=None)
                 self.output.remove(name)
@@ -202,13 +203,13 @@ class ShardWorker:
 
     def _finish_if_done(self, shard: ShardPlan, states: dict[int, ShardState]) -> bool:
         """Write the shard's file, then its record, if all of its images are dealt with."""
-        state, size = states[shard.number], shard.stop - shard.start
-        if state.done < size:
+        state = states[shard.number]
+        if state.done < len(shard.images):
             return False
         readable = np.concatenate(state.readable)
         label_maps = np.concatenate(state.label_maps)[readable].tolist() if self.plan.source.annotated else None
         entry = self._write_shard(shard, np.concatenate(state.tokens)[readable], np.flatnonzero(readable))
-        record = ShardRecord(entry, size, state.source_bytes, state.failures, label_maps)
+        record = ShardRecord(entry, len(shard.images), state.source_bytes, state.failures, label_maps)
         self.output.write(record_name(shard.number), record.pack())
         self._forget(state)
         states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
@@ -218,7 +219,7 @@ class ShardWorker:
         """Write the tokens of some of a shard's images; return the entry for the header, None if there are none."""
         if not len(tokens):
             return None
-        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.start + images]
+        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.images.start + images]
         name = shard_name(shard.number)
         content = self.plan.settings.encode_shard(tokens, labels)
         self.output.write(name, content)

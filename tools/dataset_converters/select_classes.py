@@ -47,8 +47,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--classes-file",
         type=Path,
         metavar="FILE",
-        help="names of its classes in the order of their indices, if it carries none: a file, one per line, or the image "
-        "folder, whose sorted sub-folders have these names",
+        help="names of its classes in the order of their indices, if it carries none: a file, one per line, or the "
+        "image folder, whose sorted sub-folders have these names",
     )
     only_store.add_argument("--codec", choices=sorted(CODECS), help="codec of the new store (default: bitpacked)")
     only_store.add_argument("--resume", action="store_true", help="continue where an interrupted run stopped")
