@@ -12,7 +12,7 @@ from seitpp.augment.base import Augmentation, embed_codes
 from seitpp.io.checkpoint import check_finite, check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.models.token_adapt.token_adapt import CodeTables, TokenAdapt
 from seitpp.registry import MODELS, TRANSFORMS
-from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
+from seitpp.structures.grid_record import TokenGrid, by, grid_difference, recorded_grid
 from seitpp.tokenizers.codebook import codebook_sha256 as sha256_of
 from seitpp.tokenizers.identity import check_same_tokenizer
 
@@ -157,7 +157,7 @@ class TokenAdaptAugment(Augmentation):
         network = self.load(sizes if channels is None else {**sizes, "codebook_size": None})
         if grid is not None and tuple(grid) != network.grid:
             raise ValueError(
-                f"{where} holds grids of {_by(grid)} tokens, TokenAdapt converts {_by(network.grid)}; use one that was "
+                f"{where} holds grids of {by(grid)} tokens, TokenAdapt converts {by(network.grid)}; use one that was "
                 "trained on such grids, or set token_adapt.grid if this one was"
             )
         if not network.regresses and channels is not None:
@@ -275,7 +275,3 @@ def _in_pieces(function: Callable[[Tensor], Tensor], batch: Tensor, grid: tuple[
     most = _CPU_TOKENS * torch.get_num_threads() if batch.device.type == "cpu" else _DEVICE_TOKENS
     results = [function(piece) for piece in batch.split(max(1, most // (grid[0] * grid[1])))]
     return results[0] if len(results) == 1 else torch.cat(results)
-
-
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))

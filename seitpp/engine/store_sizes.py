@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from seitpp.io.config_file import dicts_in
 from seitpp.storage import StoreReader
 from seitpp.storage.tokenizer_entry import known_distance
+from seitpp.structures.grid_record import by
 
 # Share of the grid's side that a recipe with a crop keeps: 28 of 32.
 _KEPT = 7 / 8
@@ -40,7 +41,7 @@ def use_stores(config: Config, train: str | Path, val: str | Path | None = None)
     patch, cropped = backbone.get("patch_size", 1), preprocessor.get("crop_size") is not None
     crop = tuple(_crop(side, patch) if cropped else side for side in reader.grid)
     if any(side % patch or not side for side in crop):
-        raise ValueError(f"{train}: {_by(crop)} tokens do not divide into patches of {patch} x {patch}")
+        raise ValueError(f"{train}: {by(crop)} tokens do not divide into patches of {patch} x {patch}")
     preprocessor.crop_size = crop if cropped else None
     _set_codes(config, reader, str(train))
     backbone.grid_size = crop
@@ -157,10 +158,6 @@ def _without_maps(node: Any) -> Iterator[ConfigDict]:
 
 def _kind(part: ConfigDict) -> str:
     return str(part.get("type")).split(".")[-1]
-
-
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
 
 
 def _short(value: Any) -> str:
