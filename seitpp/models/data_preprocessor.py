@@ -16,12 +16,8 @@ from seitpp.layers.channel_moments import channel_moments, check_channels
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.transform_tree import walk
 from seitpp.tokenizers.codebook import NEAREST_CODES, load_codebook
-from seitpp.tokenizers.encoding import encode_pixels
 from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
-
-# Images tokenised at a time, as in tools/tokenize_images.py: on a GPU another number may change a code at a tie.
-_ENCODED_IMAGES = 64
 
 
 @MODELS.register_module()
@@ -204,14 +200,13 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
         check_same_tokenizer(theirs, what, self.identity, self._name, advice)
 
     def tokens_of(self, images: Tensor) -> Tensor:
-        """Return tokens of pixels (B, C, H, W), uint8, exactly as tools/tokenize_images.py stores them."""
-        tokenizer = self.tokenizer
-        if tokenizer is None:
+        """Return the tokens of pixels (B, C, H, W), uint8."""
+        if self._tokenizer is None:
             raise ValueError(
                 f"the batch holds images {tuple(images.shape)} and no tokens; set the data preprocessor's tokenizer "
                 "to that of the tokens which the model was trained on"
             )
-        return encode_pixels(tokenizer, images, str(images.device), _ENCODED_IMAGES).clone()  # usable in autograd
+        return self._tokenizer.tokens_of(images)
 
     def _check_state(self, state_dict: dict, prefix: str, *_args: object) -> None:
         """Check, as a loading hook, that weights were trained on tokens of the same codebook."""

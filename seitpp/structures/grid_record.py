@@ -30,21 +30,14 @@ class TokenGrid:
     kept: Sides | None = None
 
     def record(self) -> dict[str, list[int] | None]:
-        """Return the plain form for a checkpoint."""
+        """Return it in plain values, for a checkpoint."""
         return {name: None if sides is None else list(sides) for name, sides in vars(self).items()}
 
 
 def recorded_grid(meta: Any, source: Any) -> TokenGrid:
-    """Read the grid of the training data from a checkpoint's meta; nothing known if it has none.
+    """Read the grid of the training data from the meta of a checkpoint (`source`, for messages), as far as it is known.
 
     Files written before grids were recorded have the training store's grid in `dataset_meta`.
-
-    Args:
-        meta: The checkpoint's meta.
-        source: The checkpoint, for messages.
-
-    Raises:
-        ValueError: The record is damaged.
     """
     meta = meta if isinstance(meta, Mapping) else {}
     if GRID_KEY in meta:
@@ -58,11 +51,7 @@ def recorded_grid(meta: Any, source: Any) -> TokenGrid:
 
 
 def as_sides(value: Any, name: str) -> Sides | None:
-    """Return rows and columns of a value in a file or a config, None as it is.
-
-    Raises:
-        ValueError: It is neither one positive number nor two.
-    """
+    """Return a value of a file or a config as rows and columns, None as it is; `ValueError` for anything else."""
     if value is None:
         return None
     sides = value if isinstance(value, (list, tuple)) else (value, value)
@@ -72,11 +61,7 @@ def as_sides(value: Any, name: str) -> Sides | None:
 
 
 def grid_difference(trained: TokenGrid, given: TokenGrid) -> str | None:
-    """Say how a given grid differs from the one trained on, where both are known; None if it does not.
-
-    Returns:
-        A clause such as "it was trained on grids of 4 x 4 tokens and is given 8 x 8".
-    """
+    """Say how a given grid differs from the one trained on, where both are known; None if it does not."""
     for before, now, what in (
         (trained.stored, given.stored, "grids of"),
         (trained.kept, given.kept, "the central"),

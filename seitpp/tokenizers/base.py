@@ -90,11 +90,7 @@ class Tokenizer(nn.Module, ABC):
         }
 
     def set_resizing(self, resize: ResizeRule, resize_mode: ResizeMode) -> None:
-        """Check and set a constructor's options of resizing.
-
-        Raises:
-            ValueError: There is no such rule or mode.
-        """
+        """Check and set a constructor's options of resizing."""
         if resize_mode not in _MODES:
             raise ValueError(f"resize_mode must be 'exact' or 'center-crop', got {resize_mode!r}")
         check_resize_rule(resize)

@@ -26,7 +26,7 @@ def encode_pixels(tokenizer: Tokenizer, pixels: Tensor, device: str, batch_size:
         batch_size: Images at a time, except on a CPU.
 
     Returns:
-        (B, h, w) or (B, h, w, channels), int32, on the device.
+        (B, h, w) [, channels], int32, on the device.
     """
     size = _CPU_IMAGES if torch.device(device).type == "cpu" else batch_size
     tokens = []
@@ -52,12 +52,9 @@ def encoded_pixels(tokenizer: Tokenizer, images: Tensor) -> Tensor:
 
 
 def augmented_pixels(tokenizer: Tokenizer, images: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
-    """Augment images (B, C, H, W), kept in `pixel_range`, which interpolation may leave.
+    """Augment images (B, C, H, W), kept in the tokenizer's `pixel_range`, which interpolation may leave.
 
-    Args:
-        tokenizer: Whose `pixel_range` it is.
-        images: The images.
-        augment: Maps images to images of any size in [0, 1], where 0 is black: what geometry fills the outside with.
+    `augment` works on images in [0, 1], where 0, with which geometry fills the outside, is black.
     """
     low, high = tokenizer.pixel_range
     return (augment((images - low) / (high - low)) * (high - low) + low).clamp(low, high)

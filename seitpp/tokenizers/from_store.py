@@ -27,11 +27,7 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
     """Build the tokenizer of a store.
 
     A tokenizer without networks comes from the header and the store's codebook alone. Networks need their weights:
-    `checkpoint`, or the file that the header names if it is still there.
-
-    Args:
-        reader: The store.
-        checkpoint: File of the weights, for tokenizers with networks.
+    the file `checkpoint`, or that which the header names if it is still there.
 
     Raises:
         ValueError: The header names no registered tokenizer, as that of an imported release, or options that it does
@@ -64,14 +60,10 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
 
 
 def outline_from_header(entry: Mapping[str, Any], source: str | Path) -> Tokenizer:
-    """Build the tokenizer that a header describes with sizes and without values, which is cheap whatever the sizes.
-
-    Args:
-        entry: The header's entry `tokenizer`, with a `type`.
-        source: The store, for messages.
+    """Build what a header's entry `tokenizer` describes with sizes and without values, cheap whatever the sizes.
 
     Raises:
-        ValueError: The type is no registered tokenizer, or does not take these options.
+        ValueError: The type is no registered tokenizer, or does not take these options; names the store, `source`.
     """
     kind, options = _described(entry, source)
     options.pop("code_subset", None)  # it selects among values

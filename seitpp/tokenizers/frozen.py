@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
+from seitpp.tokenizers.encoding import encode_pixels
 from seitpp.tokenizers.from_store import tokenizer_from_store
+
+# Images tokenised at a time, as in tools/tokenize_images.py: on a GPU another number may change a code at a tie.
+_ENCODED_IMAGES = 64
 
 
 class FrozenTokenizer:
@@ -51,6 +55,11 @@ class FrozenTokenizer:
         if value is not None and value.device != torch.device(device):
             self._tokenizer.to(device)
         return self._tokenizer
+
+    def tokens_of(self, images: Tensor) -> Tensor:
+        """Return tokens of pixels (B, C, H, W), uint8, exactly as tools/tokenize_images.py stores them."""
+        tokens = encode_pixels(self.on(images.device), images, str(images.device), _ENCODED_IMAGES)
+        return tokens.clone()  # usable in autograd
 
     def _build(self) -> Any:
         if isinstance(self._source, (str, Path)):

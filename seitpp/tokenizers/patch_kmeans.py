@@ -54,16 +54,9 @@ class PatchKMeans(Tokenizer):
         self.register_buffer("codebook", values.clone())
 
     def fit(self, images: Tensor, codebook_size: int, seed: int = 0, max_patches: int = 1 << 18) -> "PatchKMeans":
-        """Find the cluster centres, frequent codes first as in the SeiT release.
+        """Find the cluster centres of images (B, C, H, W), resized first; frequent codes first as in the SeiT release.
 
-        Args:
-            images: (B, C, H, W), in `pixel_range`; resized first.
-            codebook_size: Number of clusters K.
-            seed: Seed of the start and of the choice of patches.
-            max_patches: Patches to fit on, drawn without replacement where there are more.
-
-        Raises:
-            ValueError: There are fewer different patches than clusters.
+        `max_patches` are drawn to fit on, where there are more; `seed` is that of the start and of this choice.
         """
         from sklearn.cluster import KMeans
 
@@ -82,19 +75,16 @@ class PatchKMeans(Tokenizer):
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """Find the nearest centre of each patch: images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""
         self._require_codebook()
         self.check_images(images)
         return nearest_codes_euclidean(self._patches(images), self.codebook)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Put the mean patch of each code: codes (B, h, w) to images (B, C, h * stride, w * stride)."""
         self._require_codebook()
         patches = F.embedding(codes, self.codebook).permute(0, 3, 1, 2)  # (B, C p p, h, w)
         return F.pixel_shuffle(patches, self.stride)
 
     def describe(self) -> dict:
-        """Describe it for a store's header."""
         return {
             "type": "PatchKMeans",
             "image_size": list(self.image_size),

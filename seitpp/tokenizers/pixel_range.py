@@ -55,11 +55,7 @@ def ramp_image(size: tuple[int, int], channels: int = 3) -> Tensor:
 
 
 def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
-    """Encode and decode a ramp with pixels in the tokenizer's range, and in the other common one.
-
-    Raises:
-        ValueError: The tokenizer cannot decode.
-    """
+    """Encode and decode a ramp with pixels in the tokenizer's range, and in the other common one."""
     if not tokenizer.can_decode:
         raise ValueError(f"the pixel range of {type(tokenizer).__name__} cannot be probed: it has no decoder")
     stated = tuple(tokenizer.pixel_range)

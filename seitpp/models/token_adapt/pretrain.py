@@ -339,14 +339,10 @@ class TokenAdaptPretrain(BaseModel):
                 f"{kind} has no spatial grid: its tokens have no position in the image, so that no geometric "
                 "augmentation can act on them; TokenAdapt needs a tokenizer with one"
             )
-        if tuple(tokenizer.grid) != tuple(network.grid):
-            raise ValueError(f"{kind} makes grids of {tokenizer.grid} tokens, token_adapt has grid={network.grid}")
-        found = (None, tokenizer.channels) if tokenizer.codebook is None else tuple(tokenizer.codebook.shape)
-        if found != (network.codebook_size, network.code_dim):
-            raise ValueError(
-                f"{kind} has codebook_size={found[0]} and code_dim={found[1]}, token_adapt has "
-                f"{network.codebook_size} and {network.code_dim}; set them to the tokenizer's"
-            )
+        size, dims = (None, tokenizer.channels) if tokenizer.codebook is None else tokenizer.codebook.shape
+        found = {"grid": tuple(tokenizer.grid), "codebook_size": size, "code_dim": dims}
+        if found != (own := {name: getattr(network, name) for name in found}):
+            raise ValueError(f"{kind} has {found}, token_adapt has {own}; set it to the tokenizer's sizes")
         if tokenizer.codebook is not None and self.codebook.device.type != "meta":
             self.codebook.copy_(tokenizer.codebook.detach())
 

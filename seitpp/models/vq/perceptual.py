@@ -77,7 +77,7 @@ class PerceptualLoss:
         self._scale = torch.tensor([value * (high - low) for value in std]).view(3, 1, 1)
 
     def load(self) -> None:
-        """Read the pre-trained weights, before the first use; `ValueError` if they do not fit the network."""
+        """Read the pre-trained weights, which must fit the network, before the first use."""
         self._is_loaded = True
         if not self.is_pretrained:
             print_log("The perceptual loss uses a random network, as allow_random says.", "current")
