@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from seitpp.tokenizers.identity import check_same_tokenizer
 # Smaller pictures are enlarged until the text on them can be read.
 _LEGIBLE = 224
 
-InputType = str | Path | np.ndarray | Tensor | Sequence[str | Path | np.ndarray] | ClassifierInputs
+InputType: TypeAlias = str | Path | np.ndarray | Tensor | Sequence[str | Path | np.ndarray] | ClassifierInputs
 
 
 @INFERENCERS.register_module()

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,9 @@ from seitpp.registry import TRANSFORMS
 from seitpp.structures.batch import PER_SAMPLE_KEYS
 from seitpp.tokenizers.codebook import NEAREST_CODES
 
-Grid = tuple[int, int]  # rows and columns
-Device = torch.device | str
-Generator = torch.Generator | None
+Grid: TypeAlias = tuple[int, int]  # rows and columns
+Device: TypeAlias = torch.device | str
+Generator: TypeAlias = torch.Generator | None
 ROUNDING = 1e-6  # of probabilities that are written as decimal fractions
 
 

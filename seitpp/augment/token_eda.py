@@ -232,12 +232,12 @@ class TokenEDA(Augmentation):
             codes = self._replace_synonyms(codes, *self._table(results["codebook"]), replaced, draws[1])
         if self.swap_prob > 0:
             grid = tuple(codes.shape[-2:])
-            size, *corners = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
+            size, first, second = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
             swapped = (draw >= self.synonym_prob) & (draw < self.synonym_prob + self.swap_prob)
-            swaps = torch.where(swapped, size, 0), *corners
-            codes = self._swap_blocks(codes, *swaps)
+            size = torch.where(swapped, size, 0)
+            codes = self._swap_blocks(codes, size, first, second)
             if results.get("gt_sem_seg") is not None:
-                results["gt_sem_seg"] = self._swap_blocks(results["gt_sem_seg"], *swaps, grid)
+                results["gt_sem_seg"] = self._swap_blocks(results["gt_sem_seg"], size, first, second, grid)
         results["inputs"] = codes
         return results
 

@@ -205,7 +205,7 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     """
     cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
     backbone = cfg.model.get("backbone", {})
-    adapted = next((augment.token_adapt for augment in augments_named(cfg, "TokenAdaptAugment")), {})
+    adapted: Any = next((augment.token_adapt for augment in augments_named(cfg, "TokenAdaptAugment")), {})
     channels = cfg.data_preprocessor.get("channels")
     num_classes = next((part.num_classes for part in dicts_in(cfg.model) if "num_classes" in part), None)
     sizes = {

@@ -14,7 +14,6 @@ from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 from seitpp.datasets.base import Origins, origins_of
 from seitpp.io.untrusted import shown
 from seitpp.registry import DATASETS
-from seitpp.structures.batch import TokenBatch
 from seitpp.structures.class_names import class_difference
 
 # Metadata that are each data set's own.
@@ -81,7 +80,7 @@ class WrappedDataset:
         return None if any(part is None for part in labels) else np.concatenate(labels)
 
     @property
-    def __getitems__(self) -> Callable[[Sequence[int]], TokenBatch]:
+    def __getitems__(self) -> Callable[[Sequence[int]], dict[str, Any]]:
         """Fetch a batch as the data sets do; missing where one of them is fetched sample by sample."""
         if not all(hasattr(dataset, "__getitems__") for dataset in self.datasets):
             raise AttributeError(f"{self.store_path} is fetched sample by sample")
@@ -127,19 +126,19 @@ class WrappedDataset:
         part = np.searchsorted(self._ends, inner, side="right")
         return part, inner - np.concatenate([[0], self._ends])[part]
 
-    def _fetch(self, indices: Sequence[int]) -> TokenBatch:
-        indices = np.asarray(indices, dtype=np.int64)
-        parts, inner = self._locate(indices)
+    def _fetch(self, indices: Sequence[int]) -> dict[str, Any]:
+        chosen = np.asarray(indices, dtype=np.int64)
+        parts, inner = self._locate(chosen)
         rows = [np.flatnonzero(parts == part) for part in np.unique(parts)]
         batches = [self.datasets[parts[some[0]]].__getitems__(inner[some].tolist()) for some in rows]
         batch = batches[0] if len(batches) == 1 else self._join(batches, np.argsort(np.concatenate(rows)))
         if "sample_idx" in batch:
-            batch["sample_idx"] = torch.from_numpy(indices)
-        for sample, index in zip(batch.get("data_samples") or [], indices.tolist(), strict=False):
+            batch["sample_idx"] = torch.from_numpy(chosen)
+        for sample, index in zip(batch.get("data_samples") or [], chosen.tolist(), strict=False):
             sample.set_metainfo({"sample_idx": index})
         return batch
 
-    def _join(self, batches: list[TokenBatch], order: np.ndarray) -> TokenBatch:
+    def _join(self, batches: list[dict[str, Any]], order: np.ndarray) -> dict[str, Any]:
         if any(set(batch) != set(batches[0]) for batch in batches):
             raise ValueError(f"{self.store_path}: some of these have labels and some do not; join data of one kind")
         joined = {}

@@ -36,7 +36,8 @@ class _Grouped:
     """An endless iterator of batches that gives them in groups, each of one step."""
 
     def __init__(self, batches: Iterator[Any], size: int) -> None:
-        self._batches, self._size = batches, size
+        self._batches: Any = batches  # mmengine's iterator, which can skip
+        self._size = size
 
     def __iter__(self) -> "_Grouped":
         return self

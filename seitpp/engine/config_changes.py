@@ -1,6 +1,6 @@
 """What a run changes in its config before a runner is built: precision, rates, steps, resuming, guards, loaders."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -18,7 +18,7 @@ _REPLACED_HOOKS = {
     "RuntimeInfoHook": "seitpp.RuntimeInfoHook",
 }
 # What mmengine would add by itself, and the guards that every run has.
-_ADDED_HOOKS = {
+_ADDED_HOOKS: dict[str, dict[str, Any]] = {
     "runtime_info": {"type": "seitpp.RuntimeInfoHook"},
     "checkpoint": {"type": "seitpp.WholeCheckpointHook", "interval": 1},
     "finite_guard": {"type": "seitpp.FiniteGuardHook"},
@@ -178,14 +178,14 @@ def fit_loaders(config: Config) -> None:
     """
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = config.get(name)
-        if not isinstance(loader, Mapping):
+        if not isinstance(loader, dict):
             continue
         devices = {str(part.get("device")).split(":")[0] for part in dicts_in(loader.get("dataset"))}
         if devices & {"cuda", "pinned"} and loader.get("num_workers", 0):
             raise ValueError(
-                f"{name}.num_workers is {loader.num_workers}, but its data lie in the memory of a GPU, or page-locked "
-                "(dataset.device), where worker processes cannot fetch them; set num_workers=0 and "
+                f"{name}.num_workers is {loader['num_workers']}, but its data lie in the memory of a GPU, or "
+                "page-locked (dataset.device), where worker processes cannot fetch them; set num_workers=0 and "
                 "persistent_workers=False"
             )
         if "cuda" in devices or not torch.cuda.is_available():
-            loader.pin_memory = False
+            loader["pin_memory"] = False

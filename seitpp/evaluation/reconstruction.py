@@ -70,8 +70,8 @@ class ReconstructionMetric(BaseMetric):
         codes = torch.stack([sample["codes"].flatten() for sample in data_samples]).cpu().numpy()
         codes = codes.astype(np.min_scalar_type(size - 1))
         self.results.extend(
-            _Sample(*sample, codes=own, codebook_size=size)
-            for *sample, own in zip(*(values.tolist() for values in scores), codes, strict=True)
+            _Sample(psnr, ssim, mse, own, size)
+            for psnr, ssim, mse, own in zip(*(values.tolist() for values in scores), codes, strict=True)
         )
 
     def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from seitpp.io.untrusted import PARSER_ERRORS
 
@@ -142,7 +142,7 @@ def _decoded(image: Image.Image, content: bytes, max_pixels: int) -> DecodedImag
     return DecodedImage(upright, str(image.format), orientation, raw_mode, compression)
 
 
-def _raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: ImageFile.ImageFile) -> str:
     """Return the layout of the values of an image that is not decoded yet."""
     arguments = image.tile[0][3] if image.tile else ""
     mode = arguments[0] if isinstance(arguments, tuple) else arguments

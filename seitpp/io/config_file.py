@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 import seitpp.registry  # noqa: F401 (with it mmengine knows bases named `seitpp::...`)
 from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file
@@ -51,7 +51,7 @@ def read_config(path: str | Path, what: str = "config") -> Config:
         raise ValueError(f"{what} {path} cannot be read{at}: {reason}") from error
 
 
-def dicts_in(node: Any) -> Iterator[dict]:
+def dicts_in(node: Any) -> Iterator[ConfigDict]:
     """Yield every dict in a tree of dicts and lists, each before those that it holds."""
     if isinstance(node, dict):
         yield node

@@ -138,7 +138,7 @@ def _object(record: Inert) -> Any:
     return record
 
 
-def _with_versions(table: OrderedDict, state: Any) -> OrderedDict:
+def _with_versions(table: Any, state: Any) -> OrderedDict:
     """Give a state dict the version numbers of modules in its metadata, and nothing else that was set on it."""
     metadata = state.get("_metadata") if isinstance(state, dict) else None
     if isinstance(metadata, dict):

@@ -117,7 +117,7 @@ def codebook_sha256(codebook: np.ndarray) -> str:
 def content_hash(header: dict[str, Any]) -> str:
     """Return a SHA-256 over all that determines the contents: equal for equal stores, wherever they came from."""
     codebook, table = header["codebook"], header.get("code_table")
-    optional = {key: header[key] for key in ("channels", "minimum") if key in header}
+    optional: dict[str, Any] = {key: header[key] for key in ("channels", "minimum") if key in header}
     if table is not None:
         optional["code_table"] = {key: table[key] for key in ("sha256", "codebook_size")}
     return sha256_hex(

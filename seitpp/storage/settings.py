@@ -157,9 +157,9 @@ class StoreSettings:
             raise ValueError(f"tokens have shape {tokens.shape}, expected (n, {expected})")
         low, high = self.minimum, self.minimum + self.codebook_size
         if tokens.size and (tokens.min() < low or tokens.max() >= high):
-            sample, *position = np.argwhere((tokens < low) | (tokens >= high))[0]
+            sample, *position = first = tuple(np.argwhere((tokens < low) | (tokens >= high))[0])
             where = ", ".join(f"{name} {at}" for name, at in zip(("row", "column", "channel"), position, strict=False))
-            value = tokens[(sample, *position)]
+            value = tokens[first]
             raise ValueError(f"sample {first_sample + sample}: code {value} at {where} is not in [{low}, {high})")
         if low:
             tokens = tokens.astype(np.int64) - low

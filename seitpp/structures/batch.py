@@ -50,3 +50,4 @@ class TokenBatch(TypedDict, total=False):
     network_dtype: torch.dtype
     distance: str
     split: Tensor | None
+    data_samples: list

@@ -29,7 +29,7 @@ def with_tensors(draws: Draws, tensors: Mapping[str, Tensor]) -> Draws:
         raise ValueError(
             f"draws of {type(draws).__name__} consist of {', '.join(tensors_of(draws))}, got {', '.join(tensors)}"
         )
-    return dataclasses.replace(draws, **tensors)
+    return dataclasses.replace(draws, **tensors)  # type: ignore[type-var]
 
 
 def _mapped(draws: Draws, change: Callable[[Tensor], Tensor]) -> Draws:

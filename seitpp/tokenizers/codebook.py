@@ -7,7 +7,7 @@ ViT-VQGAN's quantiser (Yu et al., 2021), which SeiT's released codes were assign
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from seitpp.storage import StoreReader
 from seitpp.storage import header as store_header
 from seitpp.storage.codecs import MAX_CODEBOOK_SIZE
 
-CodeSubset = str | Path | Sequence[int] | np.ndarray | Tensor
+CodeSubset: TypeAlias = str | Path | Sequence[int] | np.ndarray | Tensor
 
 _MOST_BYTES = 1 << 32
 # Scores of this many elements a thread (1 MiB of float32) stay in a CPU core's cache; more rows at once run slower.

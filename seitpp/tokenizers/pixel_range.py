@@ -72,7 +72,8 @@ def measure_pixel_range(tokenizer: Tokenizer) -> RangeProbe:
             tokens = tokens.clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1)
             decoded = tokenizer.decode(tokens)
         errors.append(((decoded.float() - images) / unit).square().mean().sqrt().item())
-    return RangeProbe(stated, other, *errors, flat_error=pixels.float().std(correction=0).item())
+    stated_error, other_error = errors
+    return RangeProbe(stated, other, stated_error, other_error, pixels.float().std(correction=0).item())
 
 
 def probe_pixel_range(tokenizer: Tokenizer) -> RangeProbe:

@@ -256,7 +256,7 @@ def _entries(path: str) -> Iterator[tarfile.TarInfo]:
     try:
         with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # it would keep them all
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 yield member
             file.seek(archive.offset)  # `tarfile` takes a damaged header for the end
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:

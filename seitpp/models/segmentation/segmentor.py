@@ -5,6 +5,7 @@ label map of 512 x 512 or of the image's own size, different for each sample.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +75,7 @@ class TokenSegmentor(EncoderDecoder):
             raise ValueError(f"test_cfg.mode is {self.test_cfg['mode']!r}, expected one of {', '.join(_MODES)}")
         if self.test_cfg["mode"] == "slide":
             self._check_windows()
-        self._mirror = None  # built when it is first used
+        self._mirror: Any = None  # built when it is first used
 
     def _check_windows(self) -> None:
         if not {"crop_size", "stride"} <= set(self.test_cfg):

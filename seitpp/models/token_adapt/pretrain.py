@@ -165,7 +165,8 @@ class TokenAdaptPretrain(BaseModel):
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
         draws = self.draw(len(images), images.device)
-        return self.pair_loss(*self.pairs(images, draws), draws)
+        tokens, targets = self.pairs(images, draws)
+        return self.pair_loss(tokens, targets, draws)
 
     def loss_of_stored_pairs(
         self, tokens: Tensor, targets: Tensor, draws: Sequence[Mapping[str, Tensor]]
