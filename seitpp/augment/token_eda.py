@@ -229,7 +229,8 @@ class TokenEDA(Augmentation):
                 )
             draws = torch.rand(2, *codes.shape, device=codes.device)
             replaced = (draw < self.synonym_prob)[:, None, None] & (draws[0] < self.token_prob)
-            codes = self._replace_synonyms(codes, *self._table(results["codebook"]), replaced, draws[1])
+            table, counts = self._table(results["codebook"])
+            codes = self._replace_synonyms(codes, table, counts, replaced, draws[1])
         if self.swap_prob > 0:
             grid = tuple(codes.shape[-2:])
             size, first, second = sample_swaps(len(codes), grid, 1.0, self.max_swap, device=codes.device)
