@@ -14,14 +14,8 @@ import mmengine.registry as root
 _RUNNER, _LOADER = "mmengine.runner:Runner", "torch.utils.data:DataLoader"
 # What mmengine reads of a config beside the parameters of `Runner`, and before all else.
 _RUN = (
-    "activation_checkpointing",
-    "compile",
-    "custom_imports",
-    "efficient_conv_bn_eval",
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "runner_type",
-    "sync_bn",
+    *("activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "find_unused_parameters"),
+    *("model_wrapper_cfg", "runner_type", "sync_bn"),
 )
 _TOKENIZING = ("custom_imports", "default_scope", "experiment_name", "tokenizer")
 # What reads a dict at the root that names no type.
@@ -77,37 +71,26 @@ _BEFORE = {
     "WEIGHT_INITIALIZERS": {"override"},
     "LOOPS": {"by_epoch"},
 }
-# Registries by the nearest name above a dict.
+# Registries, with the names whose dicts and lists hold types of theirs; the nearest name above a dict counts.
 _KINDS = {
-    "augments": "TRANSFORMS",
-    "batch_sampler": "DATA_SAMPLERS",
-    "collate_fn": "FUNCTIONS",
-    "custom_hooks": "HOOKS",
-    "data_preprocessor": "MODELS",
-    "dataset": "DATASETS",
-    "default_hooks": "HOOKS",
-    "first": "TRANSFORMS",
-    "init_cfg": "WEIGHT_INITIALIZERS",
-    "log_processor": "LOG_PROCESSORS",
-    "model": "MODELS",
-    "model_wrapper_cfg": "MODEL_WRAPPERS",
-    "optim_wrapper": "OPTIM_WRAPPERS",
-    "optimizer": "OPTIMIZERS",
-    "param_scheduler": "PARAM_SCHEDULERS",
-    "pipeline": "TRANSFORMS",
-    "sampler": "DATA_SAMPLERS",
-    "second": "TRANSFORMS",
-    "task_metrics": "METRICS",
-    "test_cfg": "LOOPS",
-    "test_evaluator": "METRICS",
-    "tokenizer": "MODELS",
-    "train_cfg": "LOOPS",
-    "val_cfg": "LOOPS",
-    "val_evaluator": "METRICS",
-    "vis_backends": "VISBACKENDS",
-    "visualizer": "VISUALIZERS",
-    "worker_init_fn": "FUNCTIONS",
+    "DATASETS": ("dataset",),
+    "DATA_SAMPLERS": ("batch_sampler", "sampler"),
+    "FUNCTIONS": ("collate_fn", "worker_init_fn"),
+    "HOOKS": ("custom_hooks", "default_hooks"),
+    "LOG_PROCESSORS": ("log_processor",),
+    "LOOPS": ("test_cfg", "train_cfg", "val_cfg"),
+    "METRICS": ("task_metrics", "test_evaluator", "val_evaluator"),
+    "MODELS": ("data_preprocessor", "model", "tokenizer"),
+    "MODEL_WRAPPERS": ("model_wrapper_cfg",),
+    "OPTIMIZERS": ("optimizer",),
+    "OPTIM_WRAPPERS": ("optim_wrapper",),
+    "PARAM_SCHEDULERS": ("param_scheduler",),
+    "TRANSFORMS": ("augments", "first", "pipeline", "second"),
+    "VISBACKENDS": ("vis_backends",),
+    "VISUALIZERS": ("visualizer",),
+    "WEIGHT_INITIALIZERS": ("init_cfg",),
 }
+_KIND_BELOW = {name: kind for kind, names in _KINDS.items() for name in names}
 
 # Bases whose constructors take any option and hand none on: `nn.Module` refuses them, and mmengine's checkpoint hook
 # passes them to a function that fails on them when it first saves.
@@ -167,8 +150,8 @@ def _attribute(name: str) -> Callable:
 def _kind(path: Sequence[str]) -> str:
     """Return the registry of the types in this part of a config."""
     for name in reversed(path):
-        if name in _KINDS and not (name in _LOOPS and path[0] == "model"):
-            return _KINDS[name]
+        if name in _KIND_BELOW and not (name in _LOOPS and path[0] == "model"):
+            return _KIND_BELOW[name]
     return "MODELS"
 
 
