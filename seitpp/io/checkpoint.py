@@ -209,7 +209,7 @@ def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Refuse weights that hold NaN or infinity, which a diverged training leaves; "checkpoint x.pth" is a `source`."""
+    """Refuse weights that hold NaN or infinity; `source` is such as "checkpoint x.pth"."""
     if broken := [name for name, value in weights.items() if not _is_finite(value)]:
         first = weights[broken[0]]
         count = int((~first.isfinite()).sum())

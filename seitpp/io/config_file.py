@@ -22,7 +22,7 @@ _ERRORS = (*PARSER_ERRORS, AssertionError, ImportError, NameError, RuntimeError,
 
 
 def read_config(path: str | Path, what: str = "config") -> Config:
-    """Read a config file with its bases; its code runs. `what` it is goes into messages.
+    """Read a config file with its bases; its code runs. Messages call it `what`.
 
     Raises:
         FileNotFoundError: It, or a file it is based on, does not exist.

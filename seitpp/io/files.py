@@ -46,7 +46,7 @@ def write_whole(path: str | Path, content: bytes) -> None:
 
 
 def remove_unfinished(folder: str | Path, pattern: str = "*") -> None:
-    """Remove files like `pattern` that killed processes were writing into a folder; nobody may be writing there now."""
+    """Remove what killed processes left half written in a folder as `pattern`; nobody may be writing there now."""
     for path in Path(folder).glob(f".{pattern}.tmp{'[0-9a-f]' * 32}"):
         path.unlink(missing_ok=True)
 

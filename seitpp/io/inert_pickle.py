@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 _MOST_READS = 1 << 22  # about two per opcode; one opcode of a byte can make an object of 200 bytes
+_MOST_LINE = 1 << 26
 _MOST_NAME = 1000  # characters; a pickle can join and repeat long texts with a few bytes
 # Modules and built-in functions that make no data. A file that calls one is refused as hostile, although nothing runs.
 # fmt: off
@@ -104,9 +105,9 @@ class BoundedStream:
 
     def readline(self) -> bytes:
         self._count()
-        line = self._file.readline()
+        line = self._file.readline(_MOST_LINE)
         if not line.endswith(b"\n"):
-            raise ValueError("the pickle stream ends early")
+            raise ValueError(f"the pickle stream ends early, or has a line of more than {_MOST_LINE} bytes")
         return line
 
     def _count(self) -> None:

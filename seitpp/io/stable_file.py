@@ -66,7 +66,7 @@ Result = TypeVar("Result")
 
 
 class StableFile:
-    """An ordinary file that must stay the one that it was when it was checked, or become an exact copy by its hash.
+    """An ordinary file whose content must stay what it was when it was checked; an exact copy, by its hash, passes.
 
     It can be pickled, forked and read by several threads: it is opened when first needed.
     """

@@ -2,7 +2,7 @@
 
 Every reader of headers, arrays and records goes through here, so that damage of any kind, deliberate or not, ends in a
 `ValueError` with the file, what was found and what was expected, and never in an error of the parser underneath. No
-torch. In all functions `source` and `what` say in messages what is read.
+torch. In all functions `source` or `what` names in messages what is read: "store header".
 """
 
 import contextlib
@@ -35,7 +35,7 @@ PARSER_ERRORS = (
 
 @contextlib.contextmanager
 def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[None]:
-    """Turn whatever a parser raises into a `ValueError`: `source` is not `expected`, "a numpy array"; `remedy`."""
+    """Turn whatever a parser raises into a `ValueError` that says what `source` should be, and what to do about it."""
     try:
         yield
     except PARSER_ERRORS as error:
@@ -67,7 +67,7 @@ def check_regular_file(path: str | Path, what: str) -> Path:
 
 
 def read_file(path: str | Path, what: str, *, at_most: int) -> bytes:
-    """Return all bytes of an ordinary file of at most `at_most` bytes; raises as `check_regular_file`, and for more."""
+    """Return all bytes of an ordinary file; raise as `check_regular_file`, or `ValueError` beyond `at_most` bytes."""
     path = check_regular_file(path, what)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
