@@ -9,7 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type="mmengine.ParamSchedulerHook"),
     checkpoint=dict(type="seitpp.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="mmengine.DistSamplerSeedHook"),
-    # Ours stand here and not in `custom_hooks`: a list that a config adds hooks in would replace them.
+    # Ours are here and not in `custom_hooks`, a list that a config replaces when it adds hooks.
     step_seed=dict(type="seitpp.StepSeedHook"),
     checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
     data_guard=dict(type="seitpp.DataGuardHook"),

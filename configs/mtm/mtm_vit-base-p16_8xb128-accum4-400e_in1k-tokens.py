@@ -1,4 +1,4 @@
-"""MTM pre-training with 8 x 512 samples a step on GPUs that hold 128: four batches make a step, the rate stays.
+"""MTM pre-training with 8 x 512 samples per step on GPUs that hold 128: a step takes four batches, at the same rate.
 
     bash tools/dist_train.sh configs/mtm/mtm_vit-base-p16_8xb128-accum4-400e_in1k-tokens.py 8 --amp
 

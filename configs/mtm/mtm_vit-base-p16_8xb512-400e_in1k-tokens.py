@@ -2,7 +2,7 @@
 
     bash tools/dist_train.sh configs/seitpp/mtm_vitb.py 8 --amp
 
-(mtm_vitb.py is the short name of this file, and of the work folder that fine-tuning reads.)
+(mtm_vitb.py is the short name of this file; fine-tuning finds the work folder of either.)
 
 Expect: not run here. The paper reports no pre-training score; fine-tuned, 77.8 % top-1 with all its augmentations.
 Augmentation: the release's, _base_/augments/mtm_release.py, which needs a trained TokenAdapt (docs/augmentation.md).

@@ -8,5 +8,5 @@ Expect: not run here; the paper reports none.
 _base_ = "linear_mtm_vit-base-p16_8xb2048-90e_in1k-tokens.py"
 
 train_dataloader = dict(batch_size=128)
-# LARS moves the weights by the rate, whatever the gradients: few steps want no smaller ones.
+# LARS moves the weights by the rate whatever the gradients, so that few steps need no smaller rate.
 auto_scale_lr = dict(base_batch_size=1024)

@@ -12,9 +12,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="work_dirs/mtm_vitb/epoch_400.pth", prefix="backbone."))
-)
+encoder = dict(type="Pretrained", checkpoint="work_dirs/mtm_vitb/epoch_400.pth", prefix="backbone.")
+model = dict(backbone=dict(init_cfg=encoder))
 data_preprocessor = dict(augments=[dict(type="seitpp.TokenRRC", size=_base_.grid_size, scale=(0.08, 1.0))])
 train_dataloader = dict(batch_size=2048)
 default_hooks = dict(norm_statistics=dict(type="seitpp.SyncNormStatisticsHook"))

@@ -12,12 +12,9 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(type="Pretrained", checkpoint="work_dirs/quickstart/mtm/epoch_100.pth", prefix="backbone.")
-    )
-)
-# LARS moves the weights by the rate, whatever the gradients: few steps want no smaller ones.
+encoder = dict(type="Pretrained", checkpoint="work_dirs/quickstart/mtm/epoch_100.pth", prefix="backbone.")
+model = dict(backbone=dict(init_cfg=encoder))
+# LARS moves the weights by the rate whatever the gradients, so that few steps need no smaller rate.
 auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(
     logger=dict(interval=18),

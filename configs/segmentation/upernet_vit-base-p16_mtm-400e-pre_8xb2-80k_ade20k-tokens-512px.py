@@ -2,9 +2,9 @@
 
     bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_mtm-400e-pre_8xb2-80k_ade20k-tokens-512px.py 8 --amp
 
-Expect: not run here. The paper: 43.2 mIoU. At which size of label maps it does not say.
-It starts from "the pre-trained ViT-B/16 model on tokenized ImageNet-1k": by its naming of SeiT++ the classifier that
-was fine-tuned from MTM. To start from MTM itself, give its checkpoint as model.backbone.init_cfg.checkpoint.
+Expect: not run here. The paper: 43.2 mIoU. It does not tell the size of the label maps.
+It starts from "the pre-trained ViT-B/16 model on tokenized ImageNet-1k"; our reading: the classifier fine-tuned from
+MTM. To start from MTM itself, give its checkpoint as model.backbone.init_cfg.checkpoint.
 """  # noqa: E501
 
 _base_ = [
@@ -15,13 +15,10 @@ _base_ = [
     "../_base_/iter_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens/epoch_100.pth",
-            prefix="backbone.",
-        )
-    )
+encoder = dict(
+    type="Pretrained",
+    checkpoint="work_dirs/seitpp_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens/epoch_100.pth",
+    prefix="backbone.",
 )
+model = dict(backbone=dict(init_cfg=encoder))
 data_preprocessor = dict(augments=_base_.augments)

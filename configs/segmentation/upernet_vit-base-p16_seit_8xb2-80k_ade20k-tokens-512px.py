@@ -2,7 +2,7 @@
 
     bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_seit_8xb2-80k_ade20k-tokens-512px.py 8 --amp
 
-Expect: not run here. The paper: 39.0 mIoU. At which size of label maps it does not say.
+Expect: not run here. The paper: 39.0 mIoU. It does not tell the size of the label maps.
 No augmentation: the paper uses geometric ones through TokenAdapt only, which SeiT lacks.
 """
 
@@ -13,13 +13,10 @@ _base_ = [
     "../_base_/iter_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth",
-            prefix="backbone.",
-        )
-    )
+encoder = dict(
+    type="Pretrained",
+    checkpoint="work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth",
+    prefix="backbone.",
 )
+model = dict(backbone=dict(init_cfg=encoder))
 data_preprocessor = dict(output="embeddings")

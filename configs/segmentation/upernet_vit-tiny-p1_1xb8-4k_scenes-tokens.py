@@ -12,8 +12,8 @@ _base_ = [
     "../_base_/iter_runtime.py",
 ]
 
-# Nine pixels in ten are background: without weights the network says nothing else for its first thousand steps. mmseg
-# cannot have them together with avg_non_ignore, which is the same here, where every pixel has a label.
+# Nine pixels in ten are background: without weights the network predicts nothing else for its first thousand steps.
+# mmseg refuses weights with avg_non_ignore, which makes no difference here, where every pixel has a label.
 loss = dict(avg_non_ignore=False, class_weight=[0.15, 1.0, 1.0, 1.0, 1.0])
 model = dict(decode_head=dict(loss_decode=loss), auxiliary_head=dict(loss_decode=loss))
 

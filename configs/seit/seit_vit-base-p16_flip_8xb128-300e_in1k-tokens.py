@@ -5,10 +5,11 @@
 Expect: not run here. The paper shows a bar, no number in its text.
 
 Paper (Sec. 3.3, Fig. 3): top-1 "according to the augmentations applied during training", on the embeddings directly;
-the caption names flip and crop, the text Mixup, and that they "can cause a performance drop". Neither the recipe around
-them nor strengths are said, nor whether the bars add up, and the release has nothing of it. Between the lines: the drop
-is one from SeiT (74.0 %), whose recipe stays but for one augmentation, drawn as TokenAdapt's are. Crops of embeddings
-are SeiT's own Token-RRC, so the leaf for them is the recipe without, ..._no-crop_8xb128-300e_in1k-tokens.py.
+the caption names flip and crop, the text Mixup, and that they "can cause a performance drop". The paper gives neither
+the recipe around them nor strengths, nor does it say whether the bars add up; the release has nothing of it. Our
+reading: the drop is from SeiT (74.0 %), and each bar changes one augmentation of its recipe, drawn as TokenAdapt's are.
+Crops of embeddings are SeiT's own Token-RRC, so the config for them leaves it out,
+..._no-crop_8xb128-300e_in1k-tokens.py.
 """
 
 _base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"

@@ -3,7 +3,7 @@
     bash tools/dist_train.sh configs/seit/seit_vit-base-p16_no-crop_8xb128-300e_in1k-tokens.py 8 --amp
 
 Expect: not run here. The paper shows a bar of crops, no number in its text; with them it is SeiT's own recipe.
-What is read between its lines: ..._flip_8xb128-300e_in1k-tokens.py.
+Our reading of it: ..._flip_8xb128-300e_in1k-tokens.py.
 """
 
 _base_ = "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"

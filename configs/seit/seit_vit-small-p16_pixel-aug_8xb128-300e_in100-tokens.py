@@ -8,9 +8,9 @@ Needs the tokenizer with its decoder: configs/tokenizers/seit_vitvqgan.py.
 
 Paper (A.4): tokens are decoded by ViT-VQGAN, pixels get flips, affine transformations, Mixup and CutMix "e.g.", and are
 encoded again. It names neither strengths nor the share of the samples, and the release has nothing of it. Ours: Table
-7's recipe of TokenAdapt with the tokenizer in its place, so that the two rows differ in the way alone: the same
-augmentations, for the same half of the samples, without ColorAdapt. The crop goes to the 256 x 256 pixels that the
-tokenizer was trained on, and the centre of its 32 x 32 codes to the network, as in validation.
+7's recipe of TokenAdapt with the tokenizer in its place, the same augmentations for the same half of the samples,
+without ColorAdapt. The crop goes to the 256 x 256 pixels that the tokenizer was trained on, and the centre of its
+32 x 32 codes to the network, as in validation.
 """
 
 _base_ = "seit_vit-small-p16_tokenadapt_8xb128-300e_in100-tokens.py"

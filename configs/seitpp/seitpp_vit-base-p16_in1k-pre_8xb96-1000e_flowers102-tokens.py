@@ -13,9 +13,9 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-# Without stochastic depth, as DeiT's authors for small sets.
+# No stochastic depth, as DeiT's authors for small sets.
 model = dict(backbone=dict(drop_path_rate=0.0), head=dict(num_classes=_base_.num_classes))
 train_dataloader = dict(batch_size=96)
 data_preprocessor = dict(augments=_base_.augments)
-# An epoch is a few steps.
+# An epoch has few steps.
 default_hooks = dict(checkpoint=dict(interval=50, save_best="accuracy/top1", rule="greater"))

@@ -14,14 +14,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/mtm_vitb/epoch_400.pth",
-            prefix="backbone.",
-        )
-    )
-)
+encoder = dict(type="Pretrained", checkpoint="work_dirs/mtm_vitb/epoch_400.pth", prefix="backbone.")
+model = dict(backbone=dict(init_cfg=encoder))
 data_preprocessor = dict(augments=_base_.augments, num_classes=1000)
 default_hooks = dict(checkpoint=dict(save_best="accuracy/top1", rule="greater"))

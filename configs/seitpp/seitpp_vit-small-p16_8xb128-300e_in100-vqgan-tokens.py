@@ -3,7 +3,7 @@
     bash tools/dist_train.sh configs/seitpp/seitpp_vit-small-p16_8xb128-300e_in100-vqgan-tokens.py 8 --amp
 
 Expect: not run here. The paper: 83.9 % top-1.
-Compare `accuracy/top1_origin`: after 36,900 steps a fifth of the initial weights is still in the average.
+Compare `accuracy/top1_origin`: after 36,900 steps the average still holds a fifth of the initial weights.
 """
 
 _base_ = [

@@ -13,11 +13,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(type="Pretrained", checkpoint="work_dirs/quickstart/mtm/epoch_100.pth", prefix="backbone.")
-    )
-)
+encoder = dict(type="Pretrained", checkpoint="work_dirs/quickstart/mtm/epoch_100.pth", prefix="backbone.")
+model = dict(backbone=dict(init_cfg=encoder))
 data_preprocessor = dict(augments=_base_.augments, num_classes=10)
 
 max_epochs = 60

@@ -15,8 +15,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-places = 12  # two per token of 6 x 6, so that the crop in the middle begins at a token
-crop = dict(type="seitpp.BatchCenterCrop", size=places)
+# 6 x 6 tokens of 2 x 2 positions; the crop in the middle begins at a token.
+crop, centre_crop = dict(_base_.crop, size=12), dict(_base_.centre_crop, size=12)
 model = dict(
     token_adapt=dict(
         codebook_size=256, code_dim=16, grid=8, out_grid=6, dims=128, num_heads=4, head_dims=32, mlp_dims=512
@@ -26,17 +26,12 @@ model = dict(
         checkpoint="work_dirs/vitvqgan_tiny-p4-k256_1xb32-60e_photos-32px/epoch_60.pth",
         **_base_.tokenizer,
     ),
-    augments=[
-        dict(type="seitpp.BatchRandomFlip", prob=0.5),
-        dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15, part_prob=0.5, prob=0.5),
-        dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.08, 1.0)),
-        dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5),
-    ],
+    augments=[_base_.flip, dict(_base_.affine, part_prob=0.5, prob=0.5), crop, dict(_base_.mixup, prob=0.5)],
     eval_augments=dict(
-        flip=[dict(type="seitpp.BatchRandomFlip", prob=1.0), crop],
-        affine=[dict(type="seitpp.BatchRandomAffine", degrees=30, translate=0.2, shear=15), crop],
-        rrc=[dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.08, 1.0))],
-        mixup=[dict(type="seitpp.BatchMixup", alpha=0.8), crop],
+        flip=[dict(_base_.flip, prob=1.0), centre_crop],
+        affine=[_base_.affine, centre_crop],
+        rrc=[crop],
+        mixup=[_base_.mixup, centre_crop],
     ),
 )
 data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")

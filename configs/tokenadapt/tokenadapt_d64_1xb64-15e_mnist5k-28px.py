@@ -12,9 +12,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-places = 14  # two per token of 7 x 7
-affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
-crop = dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.6, 1.0))
+affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)
+crop = dict(type="seitpp.BatchRandomResizedCrop", size=14, scale=(0.6, 1.0))  # 7 x 7 tokens of 2 x 2 positions
 model = dict(
     token_adapt=dict(
         codebook_size=256, code_dim=16, grid=7, out_grid=7, dims=64, num_heads=4, head_dims=16, mlp_dims=256
@@ -27,13 +26,8 @@ model = dict(
         in_channels=1,
         codebook="data/mnist5k-tokens/train",
     ),
-    augments=[affine, crop, dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5)],
-    eval_augments=dict(
-        _delete_=True,
-        affine=[dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)],
-        rrc=[crop],
-        mixup=[dict(type="seitpp.BatchMixup", alpha=0.8)],
-    ),
+    augments=[dict(affine, part_prob=0.5, prob=0.5), crop, dict(_base_.mixup, prob=0.5)],
+    eval_augments=dict(_delete_=True, affine=[affine], rrc=[crop], mixup=[_base_.mixup]),
 )
 data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")
 

@@ -13,9 +13,8 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-places = 8  # two per token of 4 x 4
-affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
-crop = dict(type="seitpp.BatchRandomResizedCrop", size=places, scale=(0.6, 1.0))
+affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)
+crop = dict(type="seitpp.BatchRandomResizedCrop", size=8, scale=(0.6, 1.0))  # 4 x 4 tokens of 2 x 2 positions
 model = dict(
     token_adapt=dict(
         codebook_size=64, code_dim=4, grid=4, out_grid=4, dims=64, num_heads=4, head_dims=16, mlp_dims=256
@@ -28,18 +27,8 @@ model = dict(
         in_channels=1,
         codebook="work_dirs/quickstart/tokens/train",
     ),
-    augments=[
-        dict(type="seitpp.BatchRandomFlip", prob=0.5),
-        affine,
-        crop,
-        dict(type="seitpp.BatchMixup", alpha=0.8, prob=0.5),
-    ],
-    eval_augments=dict(
-        flip=[dict(type="seitpp.BatchRandomFlip", prob=1.0)],
-        affine=[dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)],
-        rrc=[crop],
-        mixup=[dict(type="seitpp.BatchMixup", alpha=0.8)],
-    ),
+    augments=[_base_.flip, dict(affine, part_prob=0.5, prob=0.5), crop, dict(_base_.mixup, prob=0.5)],
+    eval_augments=dict(flip=[dict(_base_.flip, prob=1.0)], affine=[affine], rrc=[crop], mixup=[_base_.mixup]),
 )
 data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")
 

@@ -1,4 +1,4 @@
-"""First stage of latent diffusion, f16: 16 x 16 codes of 16,384, 8 values a code, pixels in [-1, 1].
+"""First stage of latent diffusion, f16: 16 x 16 codes of 16,384, 8 values per code, pixels in [-1, 1].
 
 Weights: vq-f16 of CompVis/latent-diffusion, trained on OpenImages. Licence: MIT. Published rFID 5.15.
 

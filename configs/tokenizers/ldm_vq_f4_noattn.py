@@ -1,4 +1,4 @@
-"""First stage of latent diffusion, f4 without attention: 64 x 64 codes of 8,192, 3 values a code, pixels in [-1, 1].
+"""First stage of latent diffusion, f4 without attention: 64 x 64 codes of 8,192, 3 values per code, pixels in [-1, 1].
 
 Weights: vq-f4-noattn of CompVis/latent-diffusion, trained on OpenImages. Licence: MIT. Published rFID 1.06.
 

@@ -1,4 +1,4 @@
-"""First stage of latent diffusion, f8: 32 x 32 codes of 16,384, 4 values a code, pixels in [-1, 1].
+"""First stage of latent diffusion, f8: 32 x 32 codes of 16,384, 4 values per code, pixels in [-1, 1].
 
 Weights: vq-f8 of CompVis/latent-diffusion, trained on OpenImages. Licence: MIT. Published rFID 1.14.
 Probably the family of SeiT's second tokenizer, a VQGAN on OpenImages; its authors do not say.

@@ -1,4 +1,4 @@
-"""First stage of latent diffusion, f8: 32 x 32 codes of 256, 4 values a code, pixels in [-1, 1].
+"""First stage of latent diffusion, f8: 32 x 32 codes of 256, 4 values per code, pixels in [-1, 1].
 
 Weights: vq-f8-n256 of CompVis/latent-diffusion, trained on OpenImages. Licence: MIT. Published rFID 1.49.
 A code is one byte.

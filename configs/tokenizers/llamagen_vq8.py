@@ -1,4 +1,4 @@
-"""LlamaGen's tokenizer, f8: 32 x 32 codes of 16,384, 8 values a code compared by cosine, pixels in [-1, 1].
+"""LlamaGen's tokenizer, f8: 32 x 32 codes of 16,384, 8 values per code compared by cosine, pixels in [-1, 1].
 
 Weights: vq_ds8_c2i.pt of FoundationVision/LlamaGen, trained on ImageNet-1k. Licence: MIT.
 

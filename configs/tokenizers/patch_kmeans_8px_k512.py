@@ -1,6 +1,6 @@
 """K-means on 8 x 8 pixel patches, fitted to a sample of the images that it then tokenises: no weights, no network.
 
-A baseline, and a way to try everything else; a learned tokenizer keeps more. 32 x 32 codes an image.
+A baseline, and a way to try everything else; a learned tokenizer keeps more. 32 x 32 codes per image.
 
 python tools/tokenize_images.py configs/tokenizers/patch_kmeans_8px_k512.py SOURCE OUT_STORE
 """

@@ -8,7 +8,7 @@ perceptual loss. The result is a tokenizer: `dict(type="seitpp.ViTVQGAN", arch="
 From the paper: sizes, codebook, batch, steps, optimizer, schedule, commitment 0.25, weights 1 (squared error) and 0.1
 (perceptual, adversarial). From the public implementation (thuanz123/enhancing-transformers): no logit-Laplace term,
 where the paper adds one of weight 0.1; a constant adversarial weight. Ours, different from both: a patch discriminator
-in place of StyleGAN's, one constant weight a layer in the perceptual distance, k-means for the first codes and new
+in place of StyleGAN's, one constant weight per layer in the perceptual distance, k-means for the first codes and new
 vectors for dead ones.
 """
 

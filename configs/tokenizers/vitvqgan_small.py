@@ -1,4 +1,4 @@
-"""ViT-VQGAN, small: 32 x 32 codes of 8,192 for 256 x 256 pixels, 32 values a code, pixels in [0, 1].
+"""ViT-VQGAN, small: 32 x 32 codes of 8,192 for 256 x 256 pixels, 32 values per code, pixels in [0, 1].
 
 Weights: thuanz123/vitvqgan-imagenet-small on the Hugging Face hub, trained on ImageNet-1k. Licence: MIT.
 

@@ -1,4 +1,4 @@
-"""VQGAN f16, 16,384 codes: 16 x 16 codes for 256 x 256 pixels, 256 values a code, pixels in [-1, 1].
+"""VQGAN f16, 16,384 codes: 16 x 16 codes for 256 x 256 pixels, 256 values per code, pixels in [-1, 1].
 
 Weights: vqgan_imagenet_f16_16384 of CompVis/taming-transformers, trained on ImageNet-1k. Licence: MIT.
 

@@ -46,7 +46,7 @@ def use_stores(config: Config, train: str | Path, val: str | Path | None = None)
     _set_codes(config, reader, str(train))
     backbone.grid_size = crop
     for part, size in (("neck", "num_patches"), ("head", "codebook_size")):  # which MTM takes from its backbone
-        config.model.get(part, {}).pop(size, None)
+        (config.model.get(part) or {}).pop(size, None)
     if reader.classes is not None and "num_classes" in config.model.get("head", {}):
         _set_classes(config, len(reader.classes))
     _fit_augments(preprocessor.get("augments") or [], reader, crop, Path(train))

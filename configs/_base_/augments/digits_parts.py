@@ -1,4 +1,4 @@
-"""The quickstart's pipelines are the recipes', weaker: digits of 4 x 4 codes have little to crop and no flip.
+"""Parts of the quickstart's pipelines: weaker than the recipes', since 4 x 4 codes have little to crop.
 
 Each change is rarer or weaker (ours), since few steps and codes leave little room for it. Geometry has one draw per
 sample, in one affine map, since batches are small.
@@ -16,7 +16,7 @@ token_adapt_augment = dict(
     ),
     checkpoint="work_dirs/quickstart/tokenadapt/epoch_40.pth",
 )
-# Geometry alone, for MTM: what is mixed would have to be predicted.
+# Geometry alone, for MTM, which would have to predict what is mixed.
 affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10, part_prob=0.5, prob=0.5)
 crop_of_map = dict(type="seitpp.BatchRandomResizedCrop", size=8, scale=(0.6, 1.0))
 geometry = [affine, crop_of_map]

@@ -1,8 +1,8 @@
 """MTM pre-training by the paper's words (C): geometric augmentation through TokenAdapt alone, without Token-RRC.
 
-"We apply geometric pixel-data augmentations using only the proposed TokenAdapt module"; of the samples that the
-release sends through Token-RRC instead (mtm_release.py) the paper does not speak, so all of them take TokenAdapt here.
-The paper names no strengths: these are the release's.
+"We apply geometric pixel-data augmentations using only the proposed TokenAdapt module": so all samples take TokenAdapt,
+also those that the release sends through Token-RRC (mtm_release.py). The paper names no strengths; these are the
+release's.
 """
 
 _base_ = "./parts.py"

@@ -1,8 +1,8 @@
 """MTM pre-training as the release runs it, the default: half of each batch Token-RRC, half TokenAdapt; no colour.
 
-The paper (C) says "geometric pixel-data augmentations using only the proposed TokenAdapt module": mtm_paper.py. The
-published numbers came from the release, so this is what the recipes take. First half: Token-RRC. Second half:
-TokenAdapt with flip, affine and crop. Nothing is mixed and no colour changes: the network predicts pixel-level detail.
+The paper (C) says "geometric pixel-data augmentations using only the proposed TokenAdapt module" (mtm_paper.py). The
+published numbers came from the release, so the recipes follow it. First half: Token-RRC. Second half: TokenAdapt with
+flip, affine and crop. Nothing is mixed and no colour changes, since the network predicts pixel-level detail.
 """
 
 _base_ = "./parts.py"

@@ -1,4 +1,4 @@
-"""What the pipelines of this folder are made of, for ViT-VQGAN's tokens: 32 x 32 codes of 391, crops of 28 x 28.
+"""Parts of the pipelines in this folder, for ViT-VQGAN's tokens: 32 x 32 codes of 391, crops of 28 x 28.
 
 "Paper" is SeiT++, Sec. 3.3, 4 and C; "release" is the authors' code, from which the published numbers came.
 """
@@ -44,7 +44,7 @@ mixup_or_cutmix = dict(
     ],
     probs=[0.5, 0.5],
 )
-# What becomes of the samples that classifiers send through TokenAdapt; its map has two places per token and side.
+# How classifiers augment the samples that go through TokenAdapt, whose map has 2 x 2 positions per token.
 crop_of_map = dict(type="seitpp.BatchRandomResizedCrop", size=56, scale=(0.08, 1.0))
 adapted = dict(augments=[*flip_and_affine, crop_of_map, mixup_or_cutmix], **token_adapt_augment)
 token_rrc = dict(type="seitpp.TokenRRC", size=28, scale=(0.08, 1.0))

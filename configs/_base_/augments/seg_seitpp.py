@@ -2,8 +2,8 @@
 
 No mixing and no Token-RRC, which does not help there. The paper names no strengths and the release has no
 segmentation: these are ours, near the classifier's, in one map per sample so that labels are resampled once, with a
-crop that keeps at least a quarter of the image. `color_adapt` is no part of the paper's recipe.
-TokenAdapt's weights fit any grid: those that were trained on 32 x 32 codes convert 64 x 64 here.
+crop that keeps at least a quarter of the image. `color_adapt` is not in the paper's recipe.
+TokenAdapt's weights fit any grid: those trained on 32 x 32 codes convert 64 x 64 here.
 """
 
 _base_ = "./parts.py"

@@ -1,6 +1,6 @@
 """SeiT's pipeline for DCT coefficients: no Token-EDA, which is for codes; noise in units of a channel's deviation.
 
-The paper names neither (Table 8); both are ours.
+Both are ours; the paper does not describe the pipeline of Table 8.
 """
 
 _base_ = "./seit.py"

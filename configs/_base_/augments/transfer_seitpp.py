@@ -1,7 +1,7 @@
 """SeiT++ on fine-grained sets (Sec. 4.2): image augmentations through TokenAdapt, and ColorAdapt alone.
 
-The paper blames Token-RRC's and Emb-Noise's distortions for SeiT's scores there and names no pipeline for SeiT++: that
-it leaves both out is our reading. Order and rates are those of fine-tuning (mtm_finetune.py), without what is left out.
+The paper blames the distortions of Token-RRC and Emb-Noise for SeiT's scores there and names no pipeline for SeiT++.
+Our reading: SeiT++ leaves both out. Order and rates of the rest are those of fine-tuning (mtm_finetune.py).
 """
 
 _base_ = "./parts.py"

@@ -9,26 +9,27 @@ num_classes = 150
 
 data_preprocessor = dict(type="seitpp.TokenSegDataPreprocessor", codebook=data_root + "train")
 
-train_dataloader = dict(
-    batch_size=2,
-    num_workers=4,  # they decode label maps; tokens are one fetch a batch
+loading = dict(
+    num_workers=4,  # they decode label maps; the tokens of a batch are one fetch
     persistent_workers=True,
-    dataset=dict(type="seitpp.TokenSegDataset", data_root=data_root, store="train", preset="ade20k"),
-    sampler=dict(type="mmengine.InfiniteSampler", shuffle=True),
     collate_fn=dict(type="seitpp.identity_collate"),
     pin_memory=True,
+)
+stores = dict(type="seitpp.TokenSegDataset", data_root=data_root, preset="ade20k")
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(stores, store="train"),
+    sampler=dict(type="mmengine.InfiniteSampler", shuffle=True),
+    **loading,
 )
 val_dataloader = dict(
     batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    dataset=dict(type="seitpp.TokenSegDataset", data_root=data_root, store="val", preset="ade20k", test_mode=True),
+    dataset=dict(stores, store="val", test_mode=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
-    collate_fn=dict(type="seitpp.identity_collate"),
-    pin_memory=True,
+    **loading,
 )
 test_dataloader = val_dataloader
 
-# mIoU, mAcc and aAcc in percent, per class in the log; which label sizes were scored stands there, too.
+# mIoU, mAcc and aAcc in percent; the log has each class, and the sizes of the label maps that were scored.
 val_evaluator = dict(type="seitpp.LabelSizeIoUMetric", iou_metrics=["mIoU"], prefix="seg")
 test_evaluator = val_evaluator

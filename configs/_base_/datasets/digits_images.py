@@ -10,25 +10,20 @@ pipeline = [
     dict(type="mmpretrain.PackInputs"),
 ]
 
+images = dict(type="mmpretrain.CustomDataset", data_root=data_root, with_label=False, pipeline=pipeline)
+loading = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type="default_collate"))
+
 train_dataloader = dict(
     batch_size=64,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type="mmpretrain.CustomDataset", data_root=data_root, data_prefix="train", with_label=False, pipeline=pipeline
-    ),
+    dataset=dict(images, data_prefix="train"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
     drop_last=True,
+    **loading,
 )
 val_dataloader = dict(
     batch_size=256,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type="mmpretrain.CustomDataset", data_root=data_root, data_prefix="val", with_label=False, pipeline=pipeline
-    ),
+    dataset=dict(images, data_prefix="val"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
+    **loading,
 )
 test_dataloader = val_dataloader

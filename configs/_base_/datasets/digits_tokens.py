@@ -10,21 +10,23 @@ data_preprocessor = dict(
     output="codes",
 )
 
-train_dataloader = dict(
-    batch_size=64,
+loading = dict(
     num_workers=0,
     persistent_workers=False,
+    collate_fn=dict(type="seitpp.identity_collate"),
+)
+
+train_dataloader = dict(
+    batch_size=64,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="train"),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
-    collate_fn=dict(type="seitpp.identity_collate"),
     drop_last=True,
+    **loading,
 )
 val_dataloader = dict(
     batch_size=256,
-    num_workers=0,
-    persistent_workers=False,
     dataset=dict(type="seitpp.TokenDataset", data_root=data_root, store="val", test_mode=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
-    collate_fn=dict(type="seitpp.identity_collate"),
+    **loading,
 )
 test_dataloader = val_dataloader

@@ -1,6 +1,6 @@
 """ImageNet-100 as DCT coefficients: 32 x 32 blocks of 33 integers, no codebook; docs/data.md makes the stores.
 
-The paper (Sec. 4.6) says "quantized DCT coefficients" of 8 x 8 patches, of which there are 192; which 33 are kept, and
+The paper (Sec. 4.6) says "quantized DCT coefficients" of 8 x 8 patches, which have 192. The choice of 33, and of
 quality 50, is ours.
 """
 

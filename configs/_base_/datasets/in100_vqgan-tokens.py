@@ -1,4 +1,4 @@
-"""ImageNet-100 as codes of the OpenImages VQGAN: 32 x 32 of 16,384, 4 values a code; docs/data.md makes them."""
+"""ImageNet-100 as codes of the OpenImages VQGAN: 32 x 32 of 16,384, 4 values per code; docs/data.md makes them."""
 
 _base_ = "./token_stores.py"
 

@@ -5,7 +5,7 @@ Expects image files anywhere below data/imagenet/train/ and data/imagenet/val/; 
 
 data_root = "data/imagenet/"
 
-# Bytes to [0, 1], RGB; no normalisation by ImageNet's mean, as the published tokenizer.
+# Bytes to [0, 1], RGB; not normalised by ImageNet's mean, as for the published tokenizer.
 data_preprocessor = dict(
     type="mmpretrain.SelfSupDataPreprocessor", mean=[0] * 3, std=[255] * 3, to_rgb=True, non_blocking=True
 )
@@ -23,20 +23,15 @@ val_pipeline = [
     dict(type="mmpretrain.CenterCrop", crop_size=256),
     dict(type="mmpretrain.PackInputs"),
 ]
+# Without labels, any folder of images will do.
+images = dict(type="mmpretrain.CustomDataset", data_root=data_root, with_label=False)
 
 train_dataloader = dict(
     batch_size=32,
     num_workers=8,
-    # Anew at every epoch, so that each has its own crops.
-    persistent_workers=False,
+    persistent_workers=False,  # they start anew at every epoch, so that each epoch has its own crops
     worker_init_fn=dict(type="seitpp.seed_worker"),
-    dataset=dict(
-        type="mmpretrain.CustomDataset",
-        data_root=data_root,
-        data_prefix="train",
-        with_label=False,  # any folder of images will do
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(images, data_prefix="train", pipeline=train_pipeline),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     collate_fn=dict(type="default_collate"),
     drop_last=True,
@@ -45,13 +40,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=32,
     num_workers=8,
-    dataset=dict(
-        type="mmpretrain.CustomDataset",
-        data_root=data_root,
-        data_prefix="val",
-        with_label=False,  # any folder of images will do
-        pipeline=val_pipeline,
-    ),
+    dataset=dict(images, data_prefix="val", pipeline=val_pipeline),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
     collate_fn=dict(type="default_collate"),
     pin_memory=True,

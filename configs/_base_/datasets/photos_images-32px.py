@@ -19,33 +19,20 @@ val_pipeline = [
     dict(type="mmpretrain.PackInputs"),
 ]
 
+images = dict(type="mmpretrain.CustomDataset", data_root=data_root, with_label=False)
+loading = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type="default_collate"))
+
 train_dataloader = dict(
     batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type="mmpretrain.CustomDataset",
-        data_root=data_root,
-        data_prefix="train",
-        with_label=False,
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(images, data_prefix="train", pipeline=train_pipeline),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
-    collate_fn=dict(type="default_collate"),
     drop_last=True,
+    **loading,
 )
 val_dataloader = dict(
     batch_size=256,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type="mmpretrain.CustomDataset",
-        data_root=data_root,
-        data_prefix="val",
-        with_label=False,
-        pipeline=val_pipeline,
-    ),
+    dataset=dict(images, data_prefix="val", pipeline=val_pipeline),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
-    collate_fn=dict(type="default_collate"),
+    **loading,
 )
 test_dataloader = val_dataloader

@@ -1,7 +1,7 @@
 """MTM with a ViT-B encoder on 28 x 28 codes of ViT-VQGAN (SeiT++, Sec. 3.2, C).
 
-Where patches are masked and what the decoder is padded with is the release's, which differs from the paper's text:
-seitpp/models/mtm/mtm.py. Sizes of the decoder, dropout and initial values are the release's, too.
+Masking and the padding of the decoder's input follow the release, which differs from the paper's text
+(seitpp/models/mtm/mtm.py), and so do the sizes of the decoder, dropout and initial values.
 """
 
 model = dict(

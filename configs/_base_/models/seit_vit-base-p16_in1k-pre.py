@@ -2,12 +2,9 @@
 
 _base_ = "./seit_vit-base-p16.py"
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth",
-            prefix="backbone.",
-        ),
-    ),
+encoder = dict(
+    type="Pretrained",
+    checkpoint="work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth",
+    prefix="backbone.",
 )
+model = dict(backbone=dict(init_cfg=encoder))

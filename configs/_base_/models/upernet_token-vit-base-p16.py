@@ -5,11 +5,11 @@ have: UPerNet wants maps of four scales, and a plain ViT has one. As there, the 
 which has the patches' own scale; DeiT's, without a neck, reads the last.
 """
 
-# One process, and tests on a CPU, have no other. With two samples a GPU statistics are taken over all of them: the
-# schedule's `sync_bn` makes SyncBN of it where there are several processes.
+# One process, and tests on a CPU, have no other. With two samples per GPU the statistics are taken over all GPUs:
+# where there are several processes, the schedule's `sync_bn` makes SyncBN of it.
 norm_cfg = dict(type="BN", requires_grad=True)
-# The mean over the pixels that have a label. mmseg's configs divide by all, so that samples with much unlabelled, which
-# affine augmentation makes more of, would count for less than their labels say.
+# The mean over labelled pixels. mmseg's configs divide by all pixels, so that samples with many unlabelled ones, which
+# affine augmentation adds, would count less.
 loss = dict(type="CrossEntropyLoss", avg_non_ignore=True)
 
 model = dict(

@@ -5,7 +5,7 @@ max_epochs = 90
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="mmpretrain.LARS", lr=0.1 * 16384 / 256, momentum=0.9, weight_decay=0.0),
-    paramwise_cfg=dict(custom_keys={".bias": dict(lars_exclude=True)}),  # a rate of its own suits matrices alone
+    paramwise_cfg=dict(custom_keys={".bias": dict(lars_exclude=True)}),  # only matrices need rates of their own
 )
 param_scheduler = dict(
     type="seitpp.WarmupCosineLR", warmup=10, end=max_epochs, by_epoch=True, convert_to_iter_based=True

@@ -1,4 +1,4 @@
-"""SeiT from scratch on the quickstart's digits: 60 short epochs, an average that they can leave the start of."""
+"""SeiT from scratch on the quickstart's digits: 60 short epochs, and an average that forgets its start within them."""
 
 _base_ = "./seit_adamw_8xb128-300e.py"
 
