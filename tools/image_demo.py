@@ -53,7 +53,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     forbid_pickled_code()
     options = {"device": args.device, "tokenizer": args.tokenizer, "compare_grids": not args.any_grid}
     inferencer = TokenClassificationInferencer(args.model, args.checkpoint, **options)
-    inputs = inferencer.open(args.img, args.indices, pictured=args.show or args.show_dir is not None)
+    try:
+        inputs = inferencer.open(args.img, args.indices, pictured=args.show or args.show_dir is not None)
+    except IndexError as error:
+        raise ValueError(f"--indices: {error}") from error
     results = inferencer(inputs, batch_size=args.batch_size, topk=args.topk, show=args.show, show_dir=args.show_dir)
     Console().print(results_table(inputs.names, results))
     if args.show_dir is not None:

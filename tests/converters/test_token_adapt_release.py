@@ -1,6 +1,5 @@
 """The release's TokenAdapt to ours and back: by name, out of other checkpoints, and what is refused."""
 
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from helpers.golden import golden_token_adapt, load_golden
+from helpers.tools import tool_main
 from seitpp.augment import TokenAdaptAugment
 from seitpp.converters import from_release, grid_sides, to_release
 from seitpp.layers.positions import sincos_position_table
@@ -17,7 +17,6 @@ from seitpp.models import TokenAdapt
 LAYOUT = "tokenadapt"
 FIXTURES = ("tokenadapt_conversion.npz", "tokenadapt_reverse.npz")
 TABLES = ("conversion_function.1.de_pos_embedding", "reverse_transform.0.en_pos_embedding")
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "convert_checkpoint.py"
 
 
 def weights_of(*fixtures: str) -> dict[str, Tensor]:
@@ -32,7 +31,7 @@ def theirs() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOL))["main"]
+    return tool_main("convert_checkpoint.py")
 
 
 def small(**changes: object) -> TokenAdapt:
