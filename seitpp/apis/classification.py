@@ -49,9 +49,8 @@ class TokenClassificationInferencer(BaseInferencer):
         compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: The model is no classifier of tokens, the checkpoint does not fit it, the tokenizer cannot be
-            built, or there are more or fewer names than classes.
+        FileNotFoundError: A file is missing.
+        ValueError: Model, checkpoint, tokenizer and class names do not fit each other.
 
     Example:
         >>> inferencer = TokenClassificationInferencer(config, checkpoint, tokenizer="data/imagenet100-tokens/val")
@@ -89,18 +88,14 @@ class TokenClassificationInferencer(BaseInferencer):
             give_tokenizer(model, tokenizer)
         model._config = getattr(model, "_config", None)
         super().__init__(model, pretrained=None, device=device)
-        self.classes = self._named(classes)
-        self.compare_grids = compare_grids
-
-    def _named(self, classes: Sequence[str] | None) -> list[str] | None:
-        """Return the given class names, or the checkpoint's."""
         names = getattr(self.model, "_dataset_meta", {}).get("classes") if classes is None else classes
         if names is not None and len(names) != self.num_classes:
             source = "the checkpoint names" if classes is None else "classes names"
             raise ValueError(
                 f"{source} {len(names)} classes, the model has {self.num_classes}; expected one name for each"
             )
-        return None if names is None else list(names)
+        self.classes = None if names is None else list(names)
+        self.compare_grids = compare_grids
 
     @property
     def num_classes(self) -> int:
@@ -140,8 +135,8 @@ class TokenClassificationInferencer(BaseInferencer):
 
         Raises:
             FileNotFoundError: Nothing lies at a path.
-            ValueError: An image cannot be read, a store was made by another tokenizer than the model's, pictures are
-                wanted and the tokenizer cannot decode, images are given without a tokenizer, or scores are no numbers.
+            ValueError: An input cannot be read, does not fit the model, or lacks the tokenizer that it needs; or
+                scores are NaN or infinite.
             IndexError: The store has no such sample.
         """
         for name, value in (("batch_size", batch_size), ("topk", kwargs.get("topk", 1))):
@@ -163,13 +158,7 @@ class TokenClassificationInferencer(BaseInferencer):
         return self.postprocess(predictions, pictures, return_datasamples, **finishing)
 
     def open(self, inputs: InputType, indices: Sequence[int] | None = None, pictured: bool = False) -> ClassifierInputs:
-        """Open anything that can be classified, as samples with names; `__call__` takes the result, too.
-
-        Args:
-            inputs: See `__call__`.
-            indices: See `__call__`.
-            pictured: Whether pictures will be wanted.
-        """
+        """Open inputs of `__call__` as samples with names, which it takes, too; `pictured` if pictures are wanted."""
         if isinstance(inputs, (str, Path)) and is_store(inputs):
             return self._stored(StoreReader(inputs), indices, pictured)
         if indices is not None:
@@ -197,7 +186,6 @@ class TokenClassificationInferencer(BaseInferencer):
         return TokenInputs(reader, self._decoder(pictured, reader), indices)
 
     def _checked_tokens(self, tokens: Tensor) -> Tensor:
-        """Return tokens with a first axis of samples; refuse those that are not the model's."""
         preprocessor = self.model.data_preprocessor
         channels, codebook = preprocessor.channels, preprocessor.codebook
         axes = ("H", "W") if channels is None else ("H", "W", str(channels))
@@ -252,11 +240,7 @@ class TokenClassificationInferencer(BaseInferencer):
         draw_score: bool = True,
         show_dir: str | Path | None = None,
     ) -> list[np.ndarray] | None:
-        """Draw each prediction on the image of its sample; see `__call__`.
-
-        Returns:
-            The pictures, (H, W, 3), RGB, uint8; None if they are neither shown nor written.
-        """
+        """Draw each prediction on the image of its sample, (H, W, 3), RGB, uint8; see `__call__`."""
         if not show and show_dir is None:
             return None
         if self.visualizer is None:
@@ -320,7 +304,4 @@ def _check_scores(predictions: Sequence[Any], before: int) -> None:
 
 
 def _brief(inputs: InputType) -> str:
-    """Return an input in words, for a message."""
-    if isinstance(inputs, (str, Path)):
-        return str(inputs)
-    return f"a {type(inputs).__name__}"
+    return str(inputs) if isinstance(inputs, (str, Path)) else f"a {type(inputs).__name__}"

@@ -73,15 +73,10 @@ class ImageInputs(ClassifierInputs):
     Args:
         images: Paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
         tokenizer: Encodes them.
-        max_pixels: Most pixels that a file may have.
     """
 
-    def __init__(
-        self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer, max_pixels: int = MAX_PIXELS
-    ) -> None:
-        self._images = list(images)
-        self._tokenizer = tokenizer
-        self._max_pixels = max_pixels
+    def __init__(self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer) -> None:
+        self._images, self._tokenizer = list(images), tokenizer
         for index, image in enumerate(self._images):
             _check_image(image, index)
         self.names = _different(
@@ -98,7 +93,7 @@ class ImageInputs(ClassifierInputs):
         return self._open(index, 3).size[::-1]
 
     def picture_path(self, folder: str | Path, index: int) -> Path:
-        """See `ClassifierInputs`."""
+        """Return where to write; refuse the image itself."""
         path, image = super().picture_path(folder, index), self._images[index]
         if not isinstance(image, np.ndarray):
             check_other_file(image, path)
@@ -109,14 +104,15 @@ class ImageInputs(ClassifierInputs):
         return np.asarray(self._open(index, 3))
 
     def _fitted(self, index: int) -> np.ndarray:
-        """Return pixels (C, H, W) of the tokenizer's size."""
         image = self._open(index, self._tokenizer.in_channels)
+        tokenizer = self._tokenizer
         try:
-            check_not_smaller_than_patch(image, self._tokenizer.stride)
-            tokenizer = self._tokenizer
+            check_not_smaller_than_patch(image, tokenizer.stride)
             return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))
         except UnreadableImageError as error:
-            raise ValueError(f"image {self._called(index)} does not fit: {error}") from error
+            name = self._images[index]
+            name = f"{index} (an array)" if isinstance(name, np.ndarray) else name
+            raise ValueError(f"image {name} does not fit: {error}") from error
 
     def _open(self, index: int, in_channels: int) -> Image.Image:
         image = self._images[index]
@@ -124,13 +120,9 @@ class ImageInputs(ClassifierInputs):
             rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
             return to_eight_bit(Image.fromarray(rgb), in_channels)
         try:
-            return decode_image(fileio.get(str(image)), in_channels, self._max_pixels)
+            return decode_image(fileio.get(str(image)), in_channels, MAX_PIXELS)
         except UnreadableImageError as error:
             raise ValueError(f"image {image} cannot be read: {error}") from error
-
-    def _called(self, index: int) -> str:
-        image = self._images[index]
-        return f"{index} (an array)" if isinstance(image, np.ndarray) else str(image)
 
 
 class TokenInputs(ClassifierInputs):
@@ -173,11 +165,7 @@ def is_store(path: str | Path) -> bool:
 
 
 def images_in(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder by name, without those of its sub-folders.
-
-    Raises:
-        ValueError: There are none.
-    """
+    """Return the image files of a folder by name, without those of its sub-folders; refuse a folder without any."""
     found = sorted(path for path in Path(folder).iterdir() if not path.is_dir() and not path.name.startswith("."))
     files = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
     if files and len(files) < len(found):
@@ -214,7 +202,7 @@ def _check_image(image: object, index: int) -> None:
 
 
 def _different(names: list[str]) -> list[str]:
-    """Return the names, with the index behind those that occurred before."""
+    """Make names different by their index behind those that occurred before."""
     seen: set[str] = set()
     unique = []
     for index, name in enumerate(names):

@@ -44,7 +44,7 @@ def load_classifier(
         them, and the grid of its training, as far as the checkpoint tells, under `_trained_grid`.
 
     Raises:
-        FileNotFoundError: The config, the checkpoint, or its codebook is not there.
+        FileNotFoundError: The config, the checkpoint, or its codebook is missing.
         ValueError: The config is of another kind of model, or the weights do not fit it.
     """
     return _load(config, checkpoint, tokenizer, compare_grids, check_classifier)
@@ -104,11 +104,7 @@ def _load(
 
 
 def check_classifier(model: nn.Module, source: str) -> None:
-    """Refuse a model that does not tell classes apart, or takes no tokens.
-
-    Raises:
-        ValueError: With the kind of model that it is instead.
-    """
+    """Refuse a model that does not tell classes apart, or takes no tokens."""
     if getattr(getattr(model, "head", None), "num_classes", None) is None:
         raise ValueError(
             f"the model of {source} is a {type(model).__name__} whose head has no classes; expected a classifier, such "
@@ -122,11 +118,7 @@ def check_classifier(model: nn.Module, source: str) -> None:
 
 
 def check_segmentor(model: nn.Module, source: str) -> None:
-    """Refuse a model that does not segment tokens.
-
-    Raises:
-        ValueError: With the kind of model that it is instead.
-    """
+    """Refuse a model that does not segment tokens."""
     preprocessor = getattr(model, "data_preprocessor", None)
     if not isinstance(model, TokenSegmentor) or not isinstance(preprocessor, TokenSegDataPreprocessor):
         raise ValueError(
@@ -136,16 +128,12 @@ def check_segmentor(model: nn.Module, source: str) -> None:
 
 
 def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
-    """Let a built classifier take images, too.
+    """Let a built model take images, too.
 
     Args:
-        model: The classifier.
-        tokenizer: What makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a
-            token store that it made. Built when it is first used.
-
-    Raises:
-        FileNotFoundError: Nothing lies at the path.
-        ValueError: It does not lead to a tokenizer.
+        model: The model.
+        tokenizer: Makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a token
+            store that it made. Built when it is first used.
     """
     given = dict(tokenizer) if isinstance(tokenizer, Mapping) else read_tokenizer(str(tokenizer))
     if "fit" in given and not isinstance(given, str):
@@ -154,7 +142,6 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
 
 
 def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> ConfigDict:
-    """Return the model's part of a config, without what only training needs."""
     if "model" not in config:
         raise ValueError(f"{config.filename or 'the config'} has no model; expected a classifier's config")
     model = copy.deepcopy(config.model)
@@ -172,16 +159,7 @@ def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> Config
 
 
 def check_grid(model: nn.Module, grid: Sequence[int], where: str) -> None:
-    """Refuse tokens of another grid than a loaded model was trained on, or its network is made for.
-
-    Args:
-        model: A model from `load_classifier` or `load_segmentor`.
-        grid: Rows and columns of the tokens.
-        where: Their name, for messages.
-
-    Raises:
-        ValueError: They differ.
-    """
+    """Refuse tokens of another grid (rows, columns) than a loaded model was trained on, or its network is made for."""
     given = seen_grid(model, {"grid": list(grid)}, where)
     source = f"checkpoint {getattr(model, '_source', None)}"
     check_trained_on(getattr(model, "_trained_grid", TokenGrid()), source, given, where, _SWITCH)

@@ -31,10 +31,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
         palette: A colour per class, RGB, for pictures; by default the checkpoint's.
         **kwargs: As for `TokenClassificationInferencer`.
 
-    Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: The model is no segmentor of tokens, or as for `TokenClassificationInferencer`.
-
     Example:
         >>> inferencer = TokenSegInferencer(config, checkpoint, tokenizer="data/ade20k-tokens/val")
         >>> inferencer("street.jpg", show_dir="shown")
@@ -68,13 +64,13 @@ class TokenSegInferencer(TokenClassificationInferencer):
         indices: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> list[dict[str, Any]] | list[SegDataSample]:
-        """Segment.
+        """Segment; arguments and errors are those of `TokenClassificationInferencer`.
 
         Args:
-            inputs: As for `TokenClassificationInferencer`.
+            inputs: Images or tokens.
             return_datasamples: Whether to return mmseg's `SegDataSample`s instead of dicts.
             batch_size: Samples at a time.
-            indices: Samples of a token store, in this order; by default all.
+            indices: Samples of a token store.
             **kwargs: `show_dir`: folder for pictures, a PNG file per sample: the image with its label map over it.
 
         Returns:
@@ -83,10 +79,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
             `classes`: each class that occurs, by its name (its index where there are no names), with its share of the
             pixels, the largest first.
 
-        Raises:
-            FileNotFoundError: Nothing lies at a path.
-            ValueError: As for `TokenClassificationInferencer`.
-            IndexError: The store has no such sample.
         """
         return super().__call__(inputs, return_datasamples, batch_size, indices, **kwargs)
 
@@ -107,7 +99,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
         return [sample.cpu() for sample in super().forward(inputs, **kwargs)]
 
     def _decoded_size(self, batch: TokenBatch) -> tuple[int, int] | None:
-        """Return height and width of the image that tokens decode to; None without a tokenizer."""
         if self.tokenizer is None:
             return None
         return tuple(side * self.tokenizer.stride for side in batch["inputs"].shape[1:3])
@@ -115,11 +106,7 @@ class TokenSegInferencer(TokenClassificationInferencer):
     def visualize(
         self, inputs: ClassifierInputs, preds: list[SegDataSample], show_dir: str | Path | None = None, **_unused: Any
     ) -> list[np.ndarray] | None:
-        """Draw each label map over its image; see `__call__`.
-
-        Returns:
-            The pictures, (H, W, 3), RGB, uint8; None if they are not written.
-        """
+        """Draw each label map over its image, (H, W, 3), RGB, uint8; see `__call__`."""
         if show_dir is None:
             return None
         names = self.classes or [str(number) for number in range(self.num_classes)]

@@ -8,16 +8,9 @@ from PIL import Image
 
 
 def write_photographs(folder: Path, count: int, size: tuple[int, int] = (375, 500), quality: int = 95) -> list[Path]:
-    """Write `count` crops, the same every time.
+    """Write crops of a size (height, width; at most 427 x 640), the same every time, and return their files.
 
-    Args:
-        folder: Where to; it is made.
-        count: Files.
-        size: Height and width, at most 427 x 640; by default those of most of ImageNet's photographs.
-        quality: Of the JPEG files; 95 makes them nearly as large as ImageNet's (110 kB on average).
-
-    Returns:
-        The files.
+    The defaults make them as large as most of ImageNet's, with nearly as many bytes (110 kB on average).
     """
     from sklearn.datasets import load_sample_images
 

@@ -56,11 +56,11 @@ def make_store(
     channels: int | None = None,
     named: bool = True,
 ) -> Path:
-    """Write a synthetic token store that carries its codebook.
+    """Write a synthetic token store that carries its codebook, and return its folder.
 
     Args:
         path: Folder of the new store.
-        num_samples: Samples N; beyond 10,000 they repeat, so that a store of any size is made quickly.
+        num_samples: Samples; beyond 10,000 they repeat, so that a store of any size is made quickly.
         grid: Rows and columns of a token map.
         codebook_size: Number of codes K.
         code_dim: Values per code.
@@ -70,9 +70,6 @@ def make_store(
         codec: Codec of the store.
         channels: Integers per position of a store without a codebook, around 0; None for codes.
         named: Whether the classes have names.
-
-    Returns:
-        The folder.
     """
     shape = grid if channels is None else (*grid, channels)
     tokens, labels = make_tokens(min(num_samples, _MOST_DISTINCT), shape, codebook_size, num_classes or 1, seed)
@@ -109,21 +106,9 @@ def make_seg_store(
     scale: int = 2,
     tokenizer: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a synthetic store of tokens with label maps: a code has one class, and the first row of pixels none.
+    """Write a store as `make_store`, with label maps of `scale` pixels per token, and return its folder.
 
-    Args:
-        path: Folder of the new store.
-        num_samples: Samples N.
-        grid: Rows and columns of a token map.
-        codebook_size: Number of codes K.
-        code_dim: Values per code.
-        num_classes: Classes, named `class-0` and so on.
-        seed: Seed of the samples, not of the codebook.
-        scale: Pixels of a label map per token, in each direction.
-        tokenizer: Its entry in the header; by default one that cannot be built.
-
-    Returns:
-        The folder.
+    A code has one class, and the first row of pixels none. The header has `tokenizer`, by default nothing to build.
     """
     tokens, _ = make_tokens(num_samples, grid, codebook_size, 1, seed)
     with StoreWriter(
@@ -155,19 +140,9 @@ def make_release(
     num_classes: int | None = 4,
     seed: int = 0,
 ) -> Path:
-    """Write synthetic release files `PREFIX-token.data.bin.gz` and so on, and `codebook.ckpt` beside them.
+    """Write release files of the samples of `make_store`, and `codebook.ckpt` beside them; return the `.data.bin.gz`.
 
-    Args:
-        prefix: Where to write, such as `data/toy-train`.
-        num_samples: Samples N.
-        grid: Rows and columns of a token map.
-        codebook_size: Number of codes K, at most 510.
-        code_dim: Values per code.
-        num_classes: Classes; None for no label file.
-        seed: Seed of the samples, not of the codebook.
-
-    Returns:
-        The `.data.bin.gz` file.
+    `prefix` is where to write, such as `data/toy-train`; the release has at most 510 codes.
     """
     tokens, labels = make_tokens(num_samples, grid, codebook_size, num_classes or 1, seed)
     files = write_release(tokens, prefix, labels=None if num_classes is None else labels)
@@ -189,19 +164,11 @@ def make_images(folder: str | Path, num_images: int, size: int, seed: int = 0) -
 
 
 def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4) -> Config:
-    """A copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
+    """Return a copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
 
     Sizes come from the config: codes and their values from the backbone or TokenAdapt, classes from the head, the grid
-    from the crop. Existing files are used as they are. Checkpoints of networks keep their names, and token pairs, too:
-    `shrink` makes those.
-
-    Args:
-        cfg: A leaf config.
-        data_dir: Where the data lie or are made.
-        num_samples: Samples of the training set after its `subset`; other sets have one more.
-
-    Returns:
-        The copy.
+    from the crop. Training sets have `num_samples` after their `subset`, others one more. Existing files are used as
+    they are. Checkpoints of networks and token pairs keep their names.
     """
     cfg, data_dir = copy.deepcopy(cfg), Path(data_dir)
     backbone = cfg.model.get("backbone", {})

@@ -38,9 +38,9 @@ def measure(
 
     Args:
         runs: The candidates by name.
-        rounds: Turns that are timed.
+        rounds: Turns that are timed, after as many others as `warmup` says.
         device: Where they run; a turn ends when the device is done.
-        warmup: Turns before those.
+        warmup: Turns before.
         clock: Seconds; `time.process_time` leaves out other programs of a busy machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -56,12 +56,7 @@ def measure(
 
 
 def matrix_product(device: str, dtype: torch.dtype) -> tuple[Callable[[], None], int]:
-    """Return a call of square matrix products, whose rate bounds that of a network, and its operations.
-
-    Args:
-        device: Where to multiply: ten times 8,192 rows on a GPU, once 1,024 on a CPU.
-        dtype: Type of the matrices.
-    """
+    """Return a call of square matrix products, whose rate bounds that of a network, and its operations."""
     side, times = (8192, 10) if torch.device(device).type == "cuda" else (1024, 1)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
@@ -110,15 +105,7 @@ def add_out_argument(parser: argparse.ArgumentParser) -> None:
 def show(
     tables: Sequence[Table], figures: Mapping[str, Any], settings: str, out: Path | None, device: str = "cpu"
 ) -> None:
-    """Print tables, settings and hardware, and write the figures with both.
-
-    Args:
-        tables: Those without a row are left out.
-        figures: What the JSON file holds, beside `settings` and `hardware`.
-        settings: What was measured, in one line.
-        out: The JSON file; None writes none.
-        device: Where it ran.
-    """
+    """Print tables that have rows, settings and hardware of a device, and write the figures with both to `out`."""
     machine = hardware(device)
     console = Console(width=120)
     for table in tables:

@@ -6,13 +6,12 @@ from seitpp.engine.averaging import StepEMAHook
 from seitpp.engine.checkpointing import WholeCheckpointHook
 from seitpp.engine.compiling import CompileHook
 from seitpp.engine.guards import CheckpointGuardHook, ClassGuardHook, DataGuardHook, FiniteGuardHook
+from seitpp.engine.image_hooks import ReconstructionImageHook, SegmentationImageHook
 from seitpp.engine.knn_bank import KNNBankHook
 from seitpp.engine.late_scalars import LateRuntimeInfoHook
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper, LateOptimWrapper
-from seitpp.engine.reconstruction_images import ReconstructionImageHook
 from seitpp.engine.schedulers import WarmupCosineLR
-from seitpp.engine.segmentation_images import SegmentationImageHook
 from seitpp.engine.sharding import BlockFSDPStrategy
 from seitpp.engine.step_seed_hook import StepSeedHook
 

@@ -15,10 +15,9 @@ from seitpp.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class JointOptimWrapper(OptimWrapperDict):
     """Optimizer wrappers of networks whose losses have no gradient in each other, stepped together.
 
-    A sum of such losses has in each network the gradient of that network's loss alone. So one backward pass serves
-    all, and the model's ordinary `train_step`, DDP and accumulation work as with one optimizer; clipping, rates and
-    Adam's moments are each optimizer's own. This is the simultaneous form of adversarial training: the discriminator
-    sees the reconstructions of the tokenizer before its step.
+    The gradient of the sum is in each network that of its own loss, so one backward pass serves all, and mmengine's
+    `train_step`, DDP and accumulation work as with one optimizer; clipping, rates and moments are each optimizer's own.
+    Adversarial training is simultaneous: the discriminator sees the tokenizer's reconstructions before its step.
 
     Args:
         **optim_wrappers: Wrappers without loss scaling, with equal accumulation.

@@ -1,5 +1,7 @@
 """A running average of the weights that follows optimizer steps, whatever number of batches makes one."""
 
+from typing import Any
+
 from mmengine.runner import Runner
 from mmpretrain.engine.hooks import EMAHook
 
@@ -28,9 +30,7 @@ class StepEMAHook(EMAHook):
         if not runner._resume:
             self.ema_model.steps.zero_()
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Average after each optimizer step."""
         if has_stepped(runner):
             super().after_train_iter(runner, batch_idx, data_batch, outputs)

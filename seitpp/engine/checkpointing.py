@@ -81,20 +81,16 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.logger.info(f"The best checkpoint so far, {noted}, is not there: the next one counts anew.")
 
     def _info(self, name: str, key: str) -> str:
-        """mmengine's name of a note; the score is part of it where there are several."""
+        """Return mmengine's name of a note, of which the score is a part where there are several."""
         return name if len(self.key_indicators) == 1 else f"{name}_{key}"
-
-    def _best(self, key: str) -> str | None:
-        return self.best_ckpt_path if len(self.key_indicators) == 1 else self.best_ckpt_path_dict.get(key)
 
     def _set_best(self, runner: Runner, key: str, path: str | None) -> None:
         if len(self.key_indicators) == 1:
             self.best_ckpt_path = path
         else:
             self.best_ckpt_path_dict[key] = path
-        if path is None:
-            runner.message_hub.runtime_info.pop(self._info("best_ckpt", key), None)
-        else:
+        runner.message_hub.runtime_info.pop(self._info("best_ckpt", key), None)
+        if path is not None:
             runner.message_hub.update_info(self._info("best_ckpt", key), path)
 
     def _keep(self, runner: Runner, numbers: list[int]) -> None:
@@ -160,7 +156,8 @@ class WholeCheckpointHook(CheckpointHook):
             return False
         kind, step = ("epoch", runner.epoch) if self.by_epoch else ("iter", runner.iter)
         name = f"best_{key}_{self.filename_tmpl.format(step)}".replace("/", "_")
-        previous, path = self._best(key), str(Path(self.out_dir) / name)
+        previous = runner.message_hub.runtime_info.get(self._info("best_ckpt", key))
+        path = str(Path(self.out_dir) / name)
         runner.message_hub.update_info(noted, score)
         self._set_best(runner, key, path)
         meta = {"epoch": runner.epoch, "iter": runner.iter}
@@ -191,28 +188,15 @@ def _remove(path: Path) -> None:
 
 
 def scores_beside_average(hub: MessageHub, prefix: str) -> dict[str, float]:
-    """Return scores of the weights beside their average, which mmpretrain's EMA hook only logs, as `NAME_origin`.
-
-    Args:
-        hub: Where they are logged.
-        prefix: `val/` or `test/`, which is left out of their names.
-    """
-    scalars = hub.log_scalars.items()
-    return {
-        name.removeprefix(prefix): value.current()
-        for name, value in scalars
-        if name.startswith(prefix) and name.endswith("_origin")
-    }
+    """Return scores of the weights beside their average, `NAME_origin`, which mmpretrain's EMA hook only logs."""
+    logged = {name: value for name, value in hub.log_scalars.items() if name.endswith("_origin")}
+    return {name.removeprefix(prefix): value.current() for name, value in logged.items() if name.startswith(prefix)}
 
 
 def newest_checkpoint(work_dir: str) -> str | None:
-    """Return the last whole checkpoint of a run; None where there is none yet.
+    """Return the last whole checkpoint of a run; None where there is none yet, an error where all are damaged.
 
-    mmengine notes it with an absolute path, which is wrong once the folder was moved or copied. Damaged checkpoints are
-    passed over.
-
-    Raises:
-        ValueError: The run has noted a checkpoint, and all that are there are damaged.
+    mmengine notes it with an absolute path, which is wrong once the folder was moved or copied.
     """
     damaged: list[str] = []
     for path in _candidates(Path(work_dir)):

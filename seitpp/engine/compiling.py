@@ -85,15 +85,9 @@ class CompileHook(Hook):
 
 
 def compile_networks(model: nn.Module, options: dict[str, Any], per_block: bool = False) -> list[str]:
-    """Set up compilation of a model's networks and of the augmentations in its data preprocessor.
+    """Set up compilation of a model's networks and of its augmentations; return the names of what is compiled.
 
-    Args:
-        model: The model, which may be wrapped for DDP.
-        options: Options of `torch.compile`.
-        per_block: Whether to compile blocks and not whole networks, as in `CompileHook`.
-
-    Returns:
-        Names of what is compiled.
+    Arguments are those of `CompileHook`; the model may be wrapped for DDP.
     """
     names, kinds = [], _BLOCKS if per_block else _NETWORKS
     model = unwrapped(model)
@@ -116,7 +110,7 @@ def _compile(network: nn.Module, options: dict[str, Any]) -> None:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of torch.compile that are mistyped, with which a run would go on uncompiled."""
+    """Refuse mistyped options of torch.compile, with which a run would go on uncompiled."""
     takes = [name for name in inspect.signature(torch.compile).parameters if name != "model"]
     if unknown := [name for name in options if name not in takes]:
         raise ValueError(f"compile.{unknown[0]} is no option of torch.compile, which takes {', '.join(takes)}")
@@ -140,9 +134,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def why_not_compiled(device: torch.device, options: dict[str, Any]) -> str | None:
-    """Say in one line why a machine cannot compile: no C++ compiler, no Triton, an old GPU; None if it can.
+    """Return in one line why a machine cannot compile (no C++ compiler, no Triton, an old GPU); None if it can.
 
-    Found by compiling and differentiating one line, since each of many parts may be missing.
+    Compiles and differentiates a line to find out, since each of many parts may be missing.
     """
     x = torch.ones(8, device=device, requires_grad=True)
     try:

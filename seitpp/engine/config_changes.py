@@ -86,9 +86,6 @@ def use_whole_steps(config: Config, world_size: int) -> None:
 
     Epochs are cut to such steps (`WholeStepSampler`); a run by iteration counts steps in place of batches
     (`StepTrainLoop`).
-
-    Raises:
-        ValueError: In a run by epoch, a schedule or the checkpoint hook counts batches.
     """
     accumulated = config.optim_wrapper.get("accumulative_counts", 1)
     if accumulated == 1:
@@ -171,11 +168,7 @@ def use_guards(config: Config) -> None:
 
 
 def fit_loaders(config: Config) -> None:
-    """Switch off `pin_memory` of loaders whose batches cannot be page-locked: without a GPU, or when they lie on it.
-
-    Raises:
-        ValueError: A loader has worker processes, and its data lie where only this process can fetch them.
-    """
+    """Switch off `pin_memory` without a GPU or for data on it, and refuse worker processes for such data."""
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = config.get(name)
         if not isinstance(loader, dict):

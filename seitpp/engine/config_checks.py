@@ -39,11 +39,7 @@ _NUMBERS = ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.weight_decay"
 
 
 def check_run(config: Config, stage: Literal["train", "test"]) -> None:
-    """Refuse a config that lacks what training or testing needs, or has impossible numbers.
-
-    Raises:
-        ValueError: With the entry, its value, and what was expected.
-    """
+    """Refuse a config that lacks what training or testing needs, or has impossible numbers."""
     name = config.filename or "the config"
     model = config.get("model")
     if not isinstance(model, Mapping) or "type" not in model:

@@ -41,18 +41,14 @@ def use_images(
 
     Args:
         config: A config whose data preprocessor is a `TokenDataPreprocessor`, such as any classifier's.
-        source: What `open_image_source` opens.
-        split: Sub-folder of that name, or the split of a config.
+        source: As `split`, `root`, `classes_file` and `max_pixels`: see `seitpp.ImageDataset`.
+        split: Sub-folder, or split of a config.
         root: Folder of the paths in a list.
-        classes_file: Class names, one per line, in the order of their indices.
+        classes_file: Class names.
         tokenizer: A file of configs/tokenizers/, or a token store; by default that of the config's test data.
         max_pixels: Most pixels that an image may have.
         num_workers: Processes that decode images.
         batch_size: Images per batch.
-
-    Raises:
-        FileNotFoundError: The tokenizer's file or store is missing.
-        ValueError: The config is not tested, has another data preprocessor, or its tokenizer cannot be built.
     """
     loader = config.get("test_dataloader")
     if not loader:
@@ -88,12 +84,7 @@ def use_images(
 
 
 def read_tokenizer(path: str) -> dict[str, Any] | str:
-    """Read the config in a file of configs/tokenizers/, or return the path of a token store as it is.
-
-    Raises:
-        FileNotFoundError: Nothing lies at the path.
-        ValueError: It is neither of the two, or does not lead to a tokenizer.
-    """
+    """Read the config in a file of configs/tokenizers/, or return the path of a token store as it is."""
     if Path(path).is_dir():
         _check_store(path)
         return path

@@ -84,9 +84,7 @@ def log_scalar(hub: MessageHub, key: str, value: Any) -> None:
 class LateRuntimeInfoHook(RuntimeInfoHook):
     """mmengine's `RuntimeInfoHook`, which by itself reads each loss from the device at each iteration."""
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Record the losses, to be read with the log."""
         for name, value in (outputs or {}).items():
             log_scalar(runner.message_hub, f"train/{name}", value)

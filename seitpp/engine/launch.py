@@ -71,11 +71,7 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
 
 @contextmanager
 def alone_in(folder: str | Path, launcher: str) -> Iterator[None]:
-    """Keep other runs out of a work folder, where their checkpoints would have the same names.
-
-    Raises:
-        BlockingIOError: Another run is at work there.
-    """
+    """Keep other runs out of a work folder, where their checkpoints would have the same names."""
     lock = None
     if rank_of(launcher) == 0:
         Path(folder).mkdir(parents=True, exist_ok=True)

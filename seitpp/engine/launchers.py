@@ -17,11 +17,7 @@ LAUNCHERS = {
 
 
 def check_launcher(launcher: str) -> None:
-    """Refuse a launcher that did not start this process.
-
-    Raises:
-        ValueError: A variable that it sets is missing, or is no number.
-    """
+    """Refuse a launcher that did not start this process: a variable that it sets is missing, or is no number."""
     names, starter = LAUNCHERS.get(launcher, ((), ""))
     for name in names:
         if not os.environ.get(name, "").isdigit():

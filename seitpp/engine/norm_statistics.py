@@ -1,6 +1,7 @@
 """Batch normalisation: the same running statistics on every process, and enough values to have any."""
 
 from functools import partial
+from typing import Any
 
 from mmengine.dist import all_reduce_params
 from mmengine.hooks import Hook
@@ -21,9 +22,7 @@ class SyncNormStatisticsHook(Hook):
     `SyncBuffersHook` averages every buffer, and so would round the codebook, which must stay equal to the bit.
     """
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Average where a validation follows this iteration."""
         loop = runner.train_loop
         if isinstance(loop, IterBasedTrainLoop) and self.every_n_train_iters(runner, loop.val_interval):

@@ -16,12 +16,12 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     is the release's formula: `lr * e / warmup`, then `min + (lr - min) / 2 * (1 + cos(pi * progress))`.
 
     Args:
+        *args: The optimizer, and with `**kwargs` the base class's options.
         warmup: Steps (epochs, before conversion) of the warm-up.
         eta_min_ratio: Final rate over the peak, of every parameter group's own peak: layer decay scales both.
         start_ratio: First rate of the warm-up over the peak.
         begin: First step.
         end: Step at which the cosine ends.
-        *args: The optimizer, and the base class's other options in `**kwargs`.
     """
 
     def __init__(

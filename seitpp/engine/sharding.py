@@ -25,11 +25,7 @@ _WHOLE = {
 
 
 def check_sharding(config: Config) -> None:
-    """Take sharding out of a config that runs without a launcher, where there is nothing to shard over.
-
-    Raises:
-        ValueError: It averages weights, of which no process holds all.
-    """
+    """Take sharding out of a config that runs without a launcher; refuse one that averages sharded weights."""
     if not name_and_scope(config.get("strategy"))[0].endswith("FSDPStrategy"):
         return
     if config.get("launcher", "none") == "none":
@@ -71,11 +67,7 @@ class BlockFSDPStrategy(FSDPStrategy):
         super().__init__(**{"model_wrapper": wrapper, "state_dict_cfg": _WHOLE, **kwargs})
 
     def prepare(self, model: nn.Module | dict, *, optim_wrapper: Any = None, **kwargs: Any) -> tuple:
-        """Build the optimizer of the model, then shard the model, whose weights stay the same objects.
-
-        Raises:
-            ValueError: Gradients are to be clipped, for which each process knows its own share of the norm alone.
-        """
+        """Build the optimizer of the model, then shard the model, whose weights stay the same objects."""
         warnings.filterwarnings("ignore", message=r"FSDP\.(set_)?state_dict_type", category=FutureWarning)
         warnings.filterwarnings("ignore", message="offload_to_cpu=True and rank0_only=False")  # as _WHOLE means it
         if not self._prepared and isinstance(optim_wrapper, dict):

@@ -168,21 +168,18 @@ def export_classifier(
     """Export a trained classifier, compared on random input and, if the config's test store is there, on real input.
 
     Args:
-        config: See `load_classifier`.
-        checkpoint: See `load_classifier`.
+        config: As `checkpoint`, `tokenizer` and `compare_grids`: see `load_classifier`.
+        checkpoint: Its weights.
         out: Path without a suffix; each format adds its own, and the metadata `.json`.
-        tokenizer: See `load_classifier`.
+        tokenizer: Makes tokens of images.
         input: What files take; by default images if a tokenizer is known, else tokens.
         formats: Formats to write.
         batch_size: Samples that a file takes at once; None for any number.
         tolerance: Largest difference of a logit.
-        compare_grids: Whether to refuse another grid of tokens, or another crop, than the model was trained on.
-
-    Returns:
-        How each file compares.
+        compare_grids: Whether to refuse other grids than that of the training.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file is missing.
         ModuleNotFoundError: A package for ONNX is not installed.
         ValueError: The checkpoint or the tokenizer does not fit the model, the model cannot be exported, or a file
             computes something else; that file is not kept.
@@ -195,18 +192,20 @@ def export_classifier(
             "files that take images hold the tokenizer, and none is known; pass tokenizer: a file of "
             "configs/tokenizers/, or the folder of a token store of the model's training"
         )
-    tokens = None if dataset is None else dataset.__getitems__(range(min(_SAMPLES, len(dataset))))["inputs"].long()
-    shape = _token_shape(model, known) if tokens is None else tuple(tokens.shape[1:])
+    if dataset is None:
+        tokens, shape = None, _token_shape(model, known)
+    else:
+        tokens = dataset.__getitems__(range(min(_SAMPLES, len(dataset))))["inputs"].long()
+        shape = tuple(tokens.shape[1:])
     if compare_grids and known is not None:
         check_grid(model, known.grid, "the tokenizer")
     if compare_grids and dataset is not None:
         check_grid(model, shape[:2], dataset.store_path)
     classes = model._dataset_meta.get("classes") or (dataset and dataset.metainfo["classes"])
-    options = {"batch_size": batch_size, "classes": classes}
     if known is None or input == "tokens":
-        exporter = Exporter(model, token_shape=shape, samples=tokens, **options)
+        exporter = Exporter(model, None, shape, batch_size, tokens, classes)
     else:
-        exporter = Exporter(model, known, **options)  # refuses another codebook's tokenizer
+        exporter = Exporter(model, known, shape, batch_size, None, classes)  # refuses another codebook's tokenizer
         exporter = replace(exporter, samples=_decoded(known, tokens))
     return exporter.export(out, formats, tolerance)
 
@@ -248,7 +247,7 @@ class Exporter:
     Args:
         model: In evaluation mode, on the CPU.
         tokenizer: Makes tokens of images, on the CPU; None for a file that takes tokens.
-        token_shape: Shape of a sample's tokens; by default the tokenizer's.
+        token_shape: Shape of a sample's tokens, where a file takes them.
         batch_size: Samples that a file takes at once; None for any number.
         samples: Real inputs to compare on beside random ones: tokens, or images in [0, 1]; may be None.
         classes: Class names, or None.
@@ -275,8 +274,6 @@ class Exporter:
         """Shape of one sample of the input."""
         if self.tokenizer is not None:
             return self.tokenizer.in_channels, *self.tokenizer.image_size
-        if self.token_shape is None:
-            raise ValueError("token_shape is None; a file that takes tokens needs their shape, such as (32, 32)")
         return tuple(self.token_shape)
 
     @torch.no_grad()

@@ -294,8 +294,3 @@ def test_weights_too_large_for_onnx(tmp_path: Path) -> None:
     program = SimpleNamespace(state_dict={"weight": torch.empty(2**29, device="meta")})
     with pytest.raises(ValueError, match="the weights have 2,147,483,648 bytes, an ONNX file holds 2 GiB"):
         formats.write_onnx(program, tmp_path / "out.onnx", {}, "images")
-
-
-def test_shape_of_tokens_is_needed(kmeans: TrainedClassifier) -> None:
-    with pytest.raises(ValueError, match="token_shape is None"):
-        _ = Exporter(load_classifier(kmeans.config, kmeans.checkpoint)).sample_shape

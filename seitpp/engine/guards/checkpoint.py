@@ -91,7 +91,7 @@ def _accumulated(runner: Runner) -> int:
 
 
 def _samples_per_step(runner: Runner) -> int | None:
-    """Return the samples of a step; None where a batch sampler of one's own makes batches of any size."""
+    """Return the samples of a step; None where a batch sampler makes batches of any size."""
     loader = runner.train_dataloader
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
     return None if size is None else size * _accumulated(runner) * get_world_size()
@@ -182,15 +182,7 @@ def _in_a_row(schedules: Any) -> list[Any]:
 
 
 def check_resumable(checkpoint: Mapping[str, Any], source: str) -> None:
-    """Refuse progress, log histories and optimizer states that no runner writes, before mmengine takes them apart.
-
-    Args:
-        checkpoint: What the file holds.
-        source: The file, for messages.
-
-    Raises:
-        ValueError: With the entry that is missing or of another kind.
-    """
+    """Refuse progress, log histories and optimizer states that no runner writes, before mmengine takes them apart."""
     source = f"checkpoint {source} is damaged or not of a run"
     meta = entry(checkpoint, "meta", dict, source)
     for key in ("epoch", "iter"):

@@ -113,9 +113,6 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
     """Refuse data without labels where a classifier needs them, and other numbers of classes than the heads have.
 
     Values of label maps are checked where they are read.
-
-    Raises:
-        ValueError: With the option to set, or the data to use.
     """
     where, classes = name_of(dataset), metadata_of(dataset).get("classes")
     for name, head in _heads(model):

@@ -65,9 +65,7 @@ class FiniteGuardHook(Hook):
         self._first_bad = {}
         check_finite(dict(model.named_parameters()), "the model, before the first step,")
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Mapping[str, Any] | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Check the loss terms of this iteration, and the weights after it."""
         self._iteration = runner.iter
         for name, value in (outputs or {}).items():
@@ -96,15 +94,11 @@ class FiniteGuardHook(Hook):
         """Check the weights that the run ends with."""
         self._read_verdict(runner)
 
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Refuse to score predictions that are not finite."""
         _check_predictions(runner.val_evaluator, outputs, f"validation batch {batch_idx + 1}")
 
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: Sequence | None = None
-    ) -> None:
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Refuse to score predictions that are not finite."""
         _check_predictions(runner.test_evaluator, outputs, f"test batch {batch_idx + 1}")
 

@@ -9,12 +9,9 @@ from seitpp.structures.grid_record import TokenGrid, as_sides, by, grid_differen
 
 
 def grid_of(model: nn.Module, metadata: Mapping[str, Any], where: str) -> TokenGrid:
-    """Return the grid that a data set stores per image, and the part that the model's data preprocessor keeps.
+    """Return the grid that a data set (its `metainfo`) stores per image, and the part that the model keeps of it.
 
-    Args:
-        model: The model, not wrapped.
-        metadata: The data set's `metainfo`; the grid of images is that of the data preprocessor's tokenizer.
-        where: Name of the data set, for messages.
+    The grid of images is that of the data preprocessor's tokenizer.
     """
     network = getattr(model, "token_adapt", None)
     if network is not None:  # trained on images, or on pairs of them
@@ -40,14 +37,11 @@ def check_trained_on(trained: TokenGrid, source: str, given: TokenGrid, where: s
     """Refuse data of another grid, or another crop of it, than a checkpoint was trained on.
 
     Args:
-        trained: The checkpoint's grid.
-        source: The checkpoint, or other data that it is compared with, for messages.
+        trained: The grid of the training.
+        source: Its checkpoint or data, for messages.
         given: The grid that the model is given now.
-        where: Name of what gives it.
+        where: The data that give it.
         switch: The option that allows a difference.
-
-    Raises:
-        ValueError: They differ.
     """
     if difference := grid_difference(trained, given):
         raise ValueError(
@@ -59,11 +53,7 @@ def check_trained_on(trained: TokenGrid, source: str, given: TokenGrid, where: s
 
 
 def check_input_size(model: nn.Module, given: TokenGrid, where: str, switch: str) -> None:
-    """Refuse data for which an encoder of tokens would have to resize its position table at every batch.
-
-    Raises:
-        ValueError: The encoder is made for other rows or columns than it would be given.
-    """
+    """Refuse data for which an encoder of tokens would have to resize its position table at every batch."""
     backbone, kept = getattr(model, "backbone", None), given.kept
     if not hasattr(backbone, "embed_tokens") or getattr(backbone, "img_size", None) is None:
         return
@@ -78,17 +68,7 @@ def check_input_size(model: nn.Module, given: TokenGrid, where: str, switch: str
 
 
 def check_positions(model: nn.Module, weights: Mapping[str, Tensor], source: str, switch: str) -> None:
-    """Refuse weights whose position table would be resized, as they were trained on another grid.
-
-    Args:
-        model: The model, not wrapped.
-        weights: The checkpoint's, by name.
-        source: The checkpoint, for messages.
-        switch: The option that allows a difference.
-
-    Raises:
-        ValueError: The table has another number of positions than the model's.
-    """
+    """Refuse a checkpoint's weights whose position table would be resized, as they were trained on another grid."""
     own = getattr(getattr(model, "backbone", None), "pos_embed", None)
     found = weights.get("backbone.pos_embed", weights.get("module.backbone.pos_embed"))
     if own is None or found is None or found.ndim != own.ndim:
