@@ -184,7 +184,6 @@ def images_in(folder: str | Path) -> list[Path]:
 
 
 def _check_image(image: object, index: int) -> None:
-    """Refuse an input that cannot be an image, before any is read."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
             raise ValueError(
@@ -202,7 +201,6 @@ def _check_image(image: object, index: int) -> None:
 
 
 def _different(names: list[str]) -> list[str]:
-    """Make names different by their index behind those that occurred before."""
     seen: set[str] = set()
     unique = []
     for index, name in enumerate(names):

@@ -139,7 +139,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
 
 
 def _colours(palette: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return a palette, given or a checkpoint's, as plain numbers."""
     with parsing("the palette", "a list of colours, each of three integers from 0 to 255"):
         colours = [[int(value) for value in colour] for colour in palette]
         if any(len(colour) != 3 or min(colour) < 0 or max(colour) > 255 for colour in colours):

@@ -52,9 +52,6 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     """Yield the config with options applied, and with data as long as the context lasts; the log is silent meanwhile.
 
     Makes up data that are missing, and the weights of a TokenAdapt or a tokenizer; the model's are random in any case.
-
-    Args:
-        args: Parsed options of `add_step_arguments`.
     """
     device = torch.device(check_device(args.device))
     if device.type == "cuda" and device.index is not None:
@@ -93,7 +90,6 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
 
 
 def _has_data(node: Any) -> bool:
-    """Return whether every folder and store that a loader names is there."""
     if isinstance(node, dict):
         if ("store" in node or "data_root" in node) and not osp.exists(
             osp.join(node.get("data_root", ""), node.get("store", ""))

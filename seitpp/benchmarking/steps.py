@@ -64,20 +64,12 @@ class TrainingStep:
     """One step of a config: mmengine's `train_step` on the next batch, or forward, backward and optimizer alone.
 
     Args:
-        config: A config of a run, of which loader, model, data preprocessor and optimizer wrapper are built.
+        config: A config of a run.
         loader: The training data, which candidates share.
         device: Where to run.
         precision: `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with a loss scale).
         plain: Whether to use the plain formulation (`seitpp.benchmarking.plain`).
-        compiled: Whether to compile as `--compile` of tools/train.py does, with the config's options of `compile`.
-
-    Raises:
-        RuntimeError: It is to be compiled, and the machine cannot.
-
-    Attributes:
-        model: In training mode, on the device.
-        samples_per_step: Samples of a step, of all batches that it accumulates.
-        num_samples: Those of the training data.
+        compiled: Whether to compile as `--compile` of tools/train.py does; raises `RuntimeError` where that fails.
     """
 
     def __init__(
@@ -118,7 +110,6 @@ class TrainingStep:
         self.samples_per_step, self.num_samples = self._batch_size * self._batches_per_step, len(loader.dataset)
 
     def _install_marks(self) -> None:
-        """Mark the ends of phases inside `train_step`, whatever the model."""
         self.model.data_preprocessor.register_forward_hook(lambda *_: self._mark("augmentation"))
         self.model.register_forward_hook(lambda *_: self._mark("forward"))
         wrappers = self.wrapper.values() if hasattr(self.wrapper, "values") else [self.wrapper]
@@ -172,11 +163,7 @@ class TrainingStep:
 
 
 def build_loader(config: Config) -> DataLoader:
-    """Build the loader of a config's training data.
-
-    Raises:
-        ValueError: They do not fill a batch.
-    """
+    """Build the loader of a config's training data."""
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     if len(loader) == 0:

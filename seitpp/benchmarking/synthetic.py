@@ -190,27 +190,26 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     for seed, name in enumerate(("train_dataloader", "val_dataloader", "test_dataloader", "default_hooks")):
         own_samples = num_samples + (name in ("val_dataloader", "test_dataloader"))
         for dataset in dicts_in(cfg.get(name)):
-            if str(dataset.get("type")).endswith("SubsetDataset") and "count" in dataset:
+            kind = str(dataset.get("type"))
+            if kind.endswith("SubsetDataset") and "count" in dataset:
                 dataset["count"] = min(dataset["count"], num_samples)
-            if str(dataset.get("type")).endswith("CustomDataset"):
-                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
-                count = own_samples
+            if not kind.endswith(("CustomDataset", "TokenSegDataset", "TokenDataset")):
+                continue
+            dataset.data_root = str(data_dir / dataset.get("data_root", ""))
+            if kind.endswith("CustomDataset"):
                 size = cfg.model.tokenizer.get("image_size", IMAGE_SIZE)
-                make_images(Path(dataset.data_root, dataset.data_prefix), count, size, seed)
-            if str(dataset.get("type")).endswith("TokenSegDataset"):
-                dataset.data_root = str(data_dir / dataset.get("data_root", ""))
-                path = Path(dataset.data_root, dataset.store)
+                make_images(Path(dataset.data_root, dataset.data_prefix), own_samples, size, seed)
+                continue
+            path = Path(dataset.data_root, dataset.store)
+            if kind.endswith("TokenSegDataset"):
                 known = {key: value for key, value in sizes.items() if key != "channels"}
                 if not path.exists():
                     make_seg_store(path, num_samples=own_samples, grid=grid, seed=seed, **known)
-            if not str(dataset.get("type")).endswith("TokenDataset"):
                 continue
-            dataset.data_root = str(data_dir / dataset.get("data_root", ""))
             subset = dataset.get("subset") or {}
             count = math.ceil(own_samples / subset.get("fraction", 1))
             own = {**sizes, "codebook_size": dataset.get("codebook_size") or sizes["codebook_size"], "seed": seed}
             own["named"] = num_classes is not None  # else a classifier may use the same store
-            path = Path(dataset.data_root, dataset.store)
             _make_data(path, num_samples=count, grid=tuple(dataset.get("grid") or grid), **own)
             if "count" in subset:
                 subset.count = min(subset.count, num_samples)
@@ -218,34 +217,29 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
                 reader = SeitRelease(path) if path.name.endswith(_RELEASE_ENDING) else StoreReader(path)
                 subset.budget_bytes = min(subset.budget_bytes, reader.num_bytes)
     if isinstance(cfg.data_preprocessor.get("codebook"), str):
-        cfg.data_preprocessor.codebook = str(data_dir / cfg.data_preprocessor.codebook)
-        _make_codebook_file(Path(cfg.data_preprocessor.codebook), sizes["codebook_size"], sizes["code_dim"])
-    _use_synthetic_synonyms(cfg, data_dir, sizes["codebook_size"])
-    if "token_adapt" in cfg.model:
-        _use_synthetic_codebook(cfg.model, data_dir)
+        path = data_dir / cfg.data_preprocessor.codebook
+        cfg.data_preprocessor.codebook = str(path)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_codebook(path, make_codebook(sizes["codebook_size"], sizes["code_dim"]))
+    for augment in augments_named(cfg, "TokenEDA"):
+        if isinstance(augment.get("synonyms"), str):
+            path = data_dir / augment.synonyms
+            augment.synonyms = str(path)
+            _make_synonyms(path, sizes["codebook_size"])
+    if "token_adapt" in cfg.model and isinstance(cfg.model.tokenizer.get("codebook"), str):  # that of a store
+        path, adapt = data_dir / cfg.model.tokenizer.codebook, cfg.model.token_adapt
+        cfg.model.tokenizer.codebook = str(path)
+        if not path.exists():
+            make_store(path, grid=sides_of(adapt.grid), codebook_size=adapt.codebook_size, code_dim=adapt.code_dim)
     return cfg
 
 
-def _use_synthetic_synonyms(cfg: Config, data_dir: Path, codebook_size: int) -> None:
-    for augment in augments_named(cfg, "TokenEDA"):
-        if not isinstance(augment.get("synonyms"), str):
-            continue
-        path = data_dir / augment.synonyms
-        augment.synonyms = str(path)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            steps, codes = range(1, 1 + _SYNONYMS), range(codebook_size)
-            path.write_text(json.dumps({code: [(code + step) % codebook_size for step in steps] for code in codes}))
-
-
-def _use_synthetic_codebook(model: ConfigDict, data_dir: Path) -> None:
-    """Where TokenAdapt's tokenizer is nothing but a codebook that a store carries."""
-    if isinstance(model.tokenizer.get("codebook"), str):
-        path = data_dir / model.tokenizer.codebook
-        model.tokenizer.codebook = str(path)
-        if not path.exists():
-            adapt = model.token_adapt
-            make_store(path, grid=sides_of(adapt.grid), codebook_size=adapt.codebook_size, code_dim=adapt.code_dim)
+def _make_synonyms(path: Path, codebook_size: int) -> None:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        steps, codes = range(1, 1 + _SYNONYMS), range(codebook_size)
+        path.write_text(json.dumps({code: [(code + step) % codebook_size for step in steps] for code in codes}))
 
 
 def _make_data(path: Path, **sizes: Any) -> None:
@@ -256,12 +250,6 @@ def _make_data(path: Path, **sizes: Any) -> None:
         make_release(str(path).removesuffix(_RELEASE_ENDING), **known)
     else:
         make_store(path, **sizes)
-
-
-def _make_codebook_file(path: Path, codebook_size: int, code_dim: int) -> None:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_codebook(path, make_codebook(codebook_size, code_dim))
 
 
 def use_random_networks(cfg: Config, data_dir: Path, keep_existing: bool = False) -> None:

@@ -75,5 +75,4 @@ class StepTrainLoop(IterBasedTrainLoop):
 
 
 def _mean_of(outputs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return the means of logged terms over the batches of a step."""
     return {name: sum(one[name] for one in outputs) / len(outputs) for name in outputs[0]}

@@ -36,7 +36,6 @@ class JointOptimWrapper(OptimWrapperDict):
 
     @property
     def _leader(self) -> OptimWrapper:
-        """The wrapper that counts batches, scales and clears for all."""
         return next(iter(self.values()))
 
     @property

@@ -98,7 +98,6 @@ class WholeCheckpointHook(CheckpointHook):
         runner.message_hub.update_info("keep_ckpt_ids", list(numbers))
 
     def _remove_surplus(self, runner: Runner) -> None:
-        """Remove the oldest checkpoints of this run until as many are left as shall be kept."""
         numbers = list(self.keep_ckpt_ids)
         while len(numbers) > self.max_keep_ckpts:
             _remove(Path(self.out_dir) / self.filename_tmpl.format(numbers.pop(0)))
@@ -148,7 +147,6 @@ class WholeCheckpointHook(CheckpointHook):
             self._save_checkpoint_with_step(runner, step, {"epoch": runner.epoch, "iter": runner.iter})
 
     def _save_if_best(self, runner: Runner, key: str, score: float | None) -> bool:
-        """Save the weights if their score is the best so far, then remove those that were."""
         rule = self.rules[self.key_indicators.index(key)]
         noted = self._info("best_score", key)
         before = runner.message_hub.runtime_info.get(noted, self.init_value_map[rule])
@@ -170,7 +168,6 @@ class WholeCheckpointHook(CheckpointHook):
 
     @master_only
     def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
-        """Write a checkpoint's published parts beside it."""
         content = load_checkpoint_file(ckpt_path)
         content = {key: value for key, value in content.items() if key in self.published_keys}
         buffer = io.BytesIO()

@@ -70,7 +70,6 @@ def scale_lr(config: Config, world_size: int) -> None:
 
 
 def _batch_size(config: Config) -> int:
-    """Return the samples of a batch of one process."""
     loader = config.train_dataloader
     size = loader.get("batch_size") or (loader.get("batch_sampler") or {}).get("batch_size")
     if not isinstance(size, int):

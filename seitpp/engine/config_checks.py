@@ -60,7 +60,6 @@ def check_run(config: Config, stage: Literal["train", "test"]) -> None:
 
 
 def _at(config: Config, key: str) -> Any:
-    """Return the entry at a dotted key; None where there is none."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, (Mapping, Config)) else None

@@ -104,7 +104,6 @@ def read_tokenizer(path: str) -> dict[str, Any] | str:
 
 
 def _tokenizer_of(dataset: ConfigDict) -> str:
-    """Return the path of the test store, whose header says which tokenizer made it."""
     if "store" not in dataset:
         raise ValueError(f"the config's test data are a {dataset.get('type')} and no token store; {_REMEDY}")
     path = osp.join(dataset.get("data_root") or "", dataset.store)
@@ -119,7 +118,6 @@ def _tokenizer_of(dataset: ConfigDict) -> str:
 
 
 def _check_store(path: str) -> None:
-    """Refuse a store from which its tokenizer cannot be built."""
     made_by = StoreReader(path).header["tokenizer"]
     if "type" not in made_by:
         raise ValueError(

@@ -102,7 +102,6 @@ class KNNBankHook(Hook):
 
     @staticmethod
     def _check(runner: Runner, dataset: Any) -> None:
-        """Check that the samples that vote belong to the model and to those that are scored."""
         guards = [hook for hook in runner.hooks if isinstance(hook, DataGuardHook)] or [DataGuardHook()]
         guards[0].check(runner, dataset)
         names = [metadata_of(one).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
@@ -144,5 +143,4 @@ class KNNBankHook(Hook):
 
 
 def _part(name: str) -> str:
-    """Return the part of a model that a weight belongs to, such as `backbone`."""
     return name.partition(".")[0]

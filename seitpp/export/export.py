@@ -103,7 +103,6 @@ def _scoring(tokenizer: Tokenizer) -> tuple[Tensor, Tensor | None]:
 
 
 def _encoder_of(tokenizer: Tokenizer) -> Tokenizer:
-    """Return a tokenizer with the weights of another but its decoder, which would only make files larger."""
     if getattr(tokenizer, "precision", "float32") != "float32":
         raise ValueError(
             f"the tokenizer computes in {tokenizer.precision} and files in float32, where some codes differ; give the "
@@ -211,7 +210,6 @@ def export_classifier(
 
 
 def _test_data(config: Config) -> TokenDataset | None:
-    """Return the tokens that a config is tested on, if they are here."""
     options = (config.get("test_dataloader") or {}).get("dataset") or {}
     if str(options.get("type")).split(".")[-1] != TokenDataset.__name__:
         return None

@@ -70,7 +70,6 @@ def load_onnx(path: Path, input_name: Input) -> Runner:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Say what to install where a package is missing."""
     try:
         yield
     except ModuleNotFoundError as error:

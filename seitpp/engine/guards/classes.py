@@ -198,7 +198,6 @@ def _compare_shifts(training: Any, validation: Any) -> None:
 
 
 def _head_of(runner: Runner) -> nn.Module | None:
-    """Return the head of a classifier or segmentor, if it tells classes apart."""
     return next((head for _, head in _heads(unwrapped(runner.model)) if head.num_classes is not None), None)
 
 

@@ -150,7 +150,6 @@ def _tell_shared(runner: Runner, dataset: Any, validation: Any) -> None:
 
 
 def _check_codebook(model: nn.Module, metadata: dict, where: str) -> None:
-    """Refuse tokens that the data preprocessor's codebook, or the network's, is not for."""
     preprocessor = model.data_preprocessor
     if not hasattr(preprocessor, "identity"):
         return
