@@ -31,9 +31,10 @@ from seitpp.converters import (
     readable,
     to_release,
 )
-from seitpp.io.checkpoint import check_finite, save_torch, shorten, standalone
+from seitpp.io.checkpoint import check_finite, save_torch, standalone
 from seitpp.io.command_line import run_tool
 from seitpp.io.files import check_other_file
+from seitpp.io.text import shorten
 from seitpp.tokenizers.codebook import save_codebook
 
 _CODEBOOK = "codebook"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.layers.positions import sincos_position_table
 
 

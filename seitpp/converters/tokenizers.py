@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seitpp.io.checkpoint import check_finite, shorten
+from seitpp.io.checkpoint import check_finite
 from seitpp.io.plain_objects import UnreadTensor
+from seitpp.io.text import shorten
 from seitpp.layers.positions import sincos_position_table
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import ViTVQGAN, VQTokenizer

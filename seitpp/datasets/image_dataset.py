@@ -15,7 +15,7 @@ from seitpp.ingest.loading import Fitting, ImageBatches
 from seitpp.ingest.sources import open_image_source
 from seitpp.ingest.sources.base import described_endings
 from seitpp.ingest.sources.files import join
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.structures.batch import TokenBatch

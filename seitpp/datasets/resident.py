@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 from seitpp.io.devices import check_device
 from seitpp.io.progress import progress_bar
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 from seitpp.storage import StoreReader
 from seitpp.storage.codecs import BitPackedCodec, samples_at_a_time
 

@@ -17,7 +17,7 @@ from seitpp.datasets.base import BatchedDataset, Origins
 from seitpp.datasets.resident import load_resident
 from seitpp.datasets.subset import choose_subset
 from seitpp.io.progress import progress_bar
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 from seitpp.registry import DATASETS, FUNCTIONS
 from seitpp.storage import SeitRelease, StoreReader, is_release
 from seitpp.storage.tokenizer_entry import known_distance

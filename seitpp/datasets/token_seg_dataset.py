@@ -23,7 +23,7 @@ from seitpp.images.label_maps import (
     require_label_maps,
 )
 from seitpp.images.resizing import fit_image
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.registry import DATASETS
 from seitpp.storage import StoreReader
 from seitpp.structures.batch import TokenBatch

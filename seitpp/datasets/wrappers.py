@@ -12,7 +12,7 @@ import torch
 from mmengine.dataset import ClassBalancedDataset as SampleBalancedDataset
 
 from seitpp.datasets.base import Origins, origins_of
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 from seitpp.registry import DATASETS
 from seitpp.structures.class_names import class_difference
 

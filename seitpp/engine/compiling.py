@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.augment.base import Augmentation
 from seitpp.engine.runs import unwrapped
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.layers.tanh_transformer import TanhBlock, TanhTransformer
 from seitpp.models.mtm.mtm import MTMPretrainDecoder, MTMPretrainHead
 from seitpp.registry import HOOKS

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, OPTIMIZERS
 
-from seitpp.io.text import did_you_mean, nearest_names
-from seitpp.io.untrusted import shown
+from seitpp.io.text import did_you_mean, nearest_names, shown
 
 _PARTS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from seitpp.datasets import common_numbers, num_shared, origins_of
 from seitpp.engine.guards import DataGuardHook
 from seitpp.engine.runs import metadata_of, name_of, unwrapped
-from seitpp.io.checkpoint import shorten
 from seitpp.io.progress import progress_bar
+from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
 from seitpp.structures.class_names import class_difference
 

@@ -6,7 +6,7 @@ import subprocess
 import torch
 from mmengine.config import Config, ConfigDict
 
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 
 # Variables of rank, world size and, where the launcher is not torch's, local rank; and what sets them.
 LAUNCHERS = {

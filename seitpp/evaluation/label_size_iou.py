@@ -6,7 +6,7 @@ import numpy as np
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.registry import METRICS
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from seitpp.images.decoding import MAX_PIXELS, UnreadableImageError, decoded_image
 from seitpp.images.resizing import fit_image
-from seitpp.io.untrusted import read_file, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import read_file
 from seitpp.storage import StoreReader
 from seitpp.storage.header import LABEL_MAPS, Progress
 

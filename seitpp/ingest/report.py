@@ -18,7 +18,7 @@ from seitpp.ingest.fitting import spread
 from seitpp.ingest.job import Plan
 from seitpp.ingest.loading import ImageBatches
 from seitpp.ingest.output import OutputFolder
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.storage import StoreReader, store_stats
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.encoding import encode_pixels

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 
 MAX_CODEBOOK_SIZE = 2**18
 # 64-bit words unpacked at a time: temporaries of 64 KiB stay in the cache, and the C library keeps the heap.

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from seitpp.io.files import write_whole
+from seitpp.io.text import shown
 from seitpp.io.untrusted import entry as checked_entry
-from seitpp.io.untrusted import parse_json, read_file, shown, text, whole_number
+from seitpp.io.untrusted import parse_json, read_file, text, whole_number
 from seitpp.storage.codecs import ZstdCodec, check_codebook_size, codec_from_header
 from seitpp.storage.tokenizer_entry import check_tokenizer_entry
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.untrusted import parse_json, read_file, read_npy, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import parse_json, read_file, read_npy
 from seitpp.storage.code_table import CodeTable
 from seitpp.storage.header import sha256_hex
 

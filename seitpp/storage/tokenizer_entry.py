@@ -7,7 +7,7 @@ registered tokenizers and never imported, and options are numbers, text and list
 from collections.abc import Mapping
 from typing import Any
 
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 
 # Metadata for people and other readers, which no constructor takes.
 _NOT_OPTIONS = ("name", "preprocessing", "distance", "weights_sha256", "checkpoint", "spatial")

@@ -22,7 +22,8 @@ import numpy as np
 
 from seitpp.io.files import written_whole
 from seitpp.io.stable_file import file_identity
-from seitpp.io.untrusted import check_regular_file, parse_json, read_file, shown, whole_number
+from seitpp.io.text import shown
+from seitpp.io.untrusted import check_regular_file, parse_json, read_file, whole_number
 from seitpp.storage import header as store_header
 from seitpp.storage.codecs import check_codebook_size
 from seitpp.storage.header import MAX_CHANNELS, check_grid

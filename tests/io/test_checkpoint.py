@@ -19,9 +19,9 @@ from seitpp.io.checkpoint import (
     load_checkpoint_file,
     save_torch,
     save_weights,
-    shorten,
     state_dict_of,
 )
+from seitpp.io.text import shorten
 
 
 def tensors(**shapes: tuple[int, ...]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seitpp.io import untrusted
+from seitpp.io.text import shown
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_values_are_checked() -> None:
         untrusted.entry({"a": True}, "a", int, "f")
     with pytest.raises(ValueError, match="f: b is missing, expected str"):
         untrusted.entry({"a": True}, "b", str, "f")
-    assert len(untrusted.shown("x" * 1000)) < 300
+    assert len(shown("x" * 1000)) < 300
 
 
 def test_reading_a_small_file_takes_little_memory_whatever_the_bound(tmp_path: Path) -> None:

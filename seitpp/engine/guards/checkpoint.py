@@ -12,8 +12,9 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.runs import unwrapped
-from seitpp.io.checkpoint import check_state_dict, shorten
-from seitpp.io.untrusted import entry, shown, whole_number
+from seitpp.io.checkpoint import check_state_dict
+from seitpp.io.text import shorten, shown
+from seitpp.io.untrusted import entry, whole_number
 from seitpp.registry import HOOKS
 
 # A parameter group's settings, by their names in a config.

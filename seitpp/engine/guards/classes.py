@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from seitpp.engine.runs import metadata_of, name_of, unwrapped
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.registry import HOOKS
 from seitpp.structures.class_names import class_difference, is_wordnet_order
 

@@ -15,7 +15,8 @@ from torch.nn.utils import get_total_norm
 from seitpp.engine.accumulation import accumulated_batches
 from seitpp.engine.late_scalars import is_cheap_to_read
 from seitpp.engine.runs import unwrapped
-from seitpp.io.checkpoint import check_finite, shorten
+from seitpp.io.checkpoint import check_finite
+from seitpp.io.text import shorten
 from seitpp.registry import HOOKS
 
 _STATE_DICTS = ("state_dict", "ema_state_dict")

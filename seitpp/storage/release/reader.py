@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from seitpp.io.stable_file import file_identity
-from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file, shown
+from seitpp.io.text import shown
+from seitpp.io.untrusted import check_regular_file, gunzip, parse_npy, parsing, read_file
 from seitpp.storage.header import Progress, check_grid, sha256_hex
 from seitpp.storage.reader import StoreReader, check_indices
 from seitpp.storage.release.escapes import MAX_RELEASE_CODES, decode_release_bytes

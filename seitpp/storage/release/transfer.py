@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seitpp.io.files import written_whole
-from seitpp.io.untrusted import shown
+from seitpp.io.text import shown
 from seitpp.storage.header import HEADER_FILE, Progress, sha256_hex, smallest_label_dtype
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release.escapes import MAX_RELEASE_CODES, encode_release_bytes
