@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import written_whole
+from seitpp.io.files import write_whole, written_whole
 from seitpp.io.stable_file import file_identity
 from seitpp.io.text import shown
 from seitpp.io.untrusted import check_regular_file, parse_json, read_file, whole_number
@@ -63,8 +63,7 @@ class TokenPairWriter:
         ):
             raise ValueError(f"{self.path} exists and holds no token pairs; name a new folder")
         else:
-            with written_whole(self.path / _HEADER) as temporary:
-                temporary.write_bytes(store_header.header_bytes(header))
+            write_whole(self.path / _HEADER, store_header.header_bytes(header))
         self.header = header
 
     def missing_parts(self, among: Iterable[int] | None = None) -> list[int]:
@@ -243,10 +242,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder} holds no token pairs ({_HEADER}); make them with tools/make_token_pairs.py"
         ) from None
-    try:
-        header = parse_json(content, path)
-    except ValueError as error:
-        raise ValueError(f"{path} is not readable JSON: {error}") from error
+    header = parse_json(content, path)
     if not isinstance(header, dict) or header.get("format") != _FORMAT or header.get("version") != _VERSION:
         raise ValueError(f"{path} is no header of {_FORMAT}, version {_VERSION}")
     found = header.pop("header_sha256", None)  # older versions wrote none

@@ -216,7 +216,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("{", "is not readable JSON"),
+            ("{", "valid JSON"),
             ("[]", "is no header of seitpp token pairs, version 1"),
             ('{"format": "seitpp token pairs", "version": 2}', "is no header of seitpp token pairs, version 1"),
             ('{"format": "seitpp token pairs", "version": 1, "grid": 3}', "lacks num_pairs, group_size, groups_per_"),
