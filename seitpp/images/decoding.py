@@ -69,9 +69,6 @@ def decode_image(content: bytes, in_channels: int = 3, max_pixels: int = MAX_PIX
 
     EXIF orientation is applied (and kept in the image's `info`), transparency is laid over white, 16-bit grey is scaled
     to 8 bits, of an animation the first frame is taken. Colour profiles are ignored, as ImageNet pipelines do.
-
-    Raises:
-        UnreadableImageError: As `decoded_image`, or the values have no known scale.
     """
     with decoded_image(content, max_pixels) as decoded:
         image = to_eight_bit(decoded.image, in_channels)

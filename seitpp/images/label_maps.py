@@ -86,11 +86,7 @@ def label_map_png(
 
 
 def read_label_indices(content: bytes, max_pixels: int = MAX_PIXELS) -> LabelIndices:
-    """Return the class indices in the bytes of an annotation's file.
-
-    Raises:
-        UnreadableImageError: It is damaged, too large, lossy, or its values are colours or are scaled.
-    """
+    """Return the class indices in an annotation's file; refuse lossy files, colours and scaled values."""
     try:
         with decoded_image(content, max_pixels) as decoded:
             pixels = np.asarray(decoded.image)
@@ -187,12 +183,7 @@ def label_map_path(store: str | Path, number: int) -> Path:
 
 
 def require_label_maps(reader: StoreReader) -> None:
-    """Compare the label maps that there are with the samples, by their names only.
-
-    Raises:
-        ValueError: It is a store of another kind, or a sample has no label map, or a label map no sample.
-        FileNotFoundError: The folder of the label maps is missing.
-    """
+    """Refuse a store unless each sample has a label map and each label map a sample, by the files' names only."""
     if (kind := reader.header["labels"]["kind"]) != "segmentation":
         raise ValueError(
             f"{reader.path} has labels of kind {kind!r}, expected 'segmentation': a store that "
@@ -252,10 +243,7 @@ def read_label_map(path: str | Path, content: bytes | None = None) -> np.ndarray
 def checked_labels(values: np.ndarray, num_classes: int, path: str | Path, shifted: bool) -> np.ndarray:
     """Return stored values, (h, w), as training takes them: class indices below C <= 255 and `IGNORE_INDEX`, uint8.
 
-    `shifted` says whether 0 became "ignore" already when the store was made.
-
-    Raises:
-        ValueError: A value is neither a class nor "ignore".
+    `shifted` says whether 0 became "ignore" already when the store was made. Other values are refused.
     """
     ignored = _ignored(values)
     if (wrong := (values >= num_classes) & ~ignored).any():

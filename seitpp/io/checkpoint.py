@@ -52,12 +52,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     """Read a torch or safetensors checkpoint without running anything in it; onto the CPU by default.
 
-    Returns:
-        What the file holds; of a `.safetensors` file its text metadata as `meta` and its tensors as `state_dict`.
-
-    Raises:
-        FileNotFoundError: Nothing lies at `path`.
-        ValueError: It is damaged, or holds other things than tensors, plain types and what mmengine's runner writes.
+    Of a `.safetensors` file the text metadata comes as `meta` and the tensors as `state_dict`. Raises as
+    `load_torch_file`.
     """
     path = check_regular_file(path, "checkpoint")
     return (
@@ -253,16 +249,8 @@ def check_state_dict(
 ) -> None:
     """Refuse weights whose names, shapes or kinds of number are not those of the model, or that are not finite.
 
-    Args:
-        found: Weights of the checkpoint.
-        expected: Weights of the model.
-        source: The checkpoint's path, for the message.
-        may_miss: Names that the checkpoint need not hold.
-        may_exceed: Names that the checkpoint may hold and the model lack.
-        resizable: Names of position tables, resized on loading: their number of positions (dimension 1) may differ.
-
-    Raises:
-        ValueError: With the names that are missing, unknown, of another shape or kind, or not finite.
+    The checkpoint need not hold the names in `may_miss`, the model those in `may_exceed`. `resizable` position tables
+    are resized on loading: their number of positions (dimension 1) may differ.
     """
     _check_tensors(found, source)
     common = [name for name in expected if name in found]

@@ -142,9 +142,10 @@ def _with_versions(table: Any, state: Any) -> OrderedDict:
     """Give a state dict the version numbers of modules in its metadata, and nothing else that was set on it."""
     metadata = state.get("_metadata") if isinstance(state, dict) else None
     if isinstance(metadata, dict):
-        versions = {name: entry.get("version") for name, entry in metadata.items() if isinstance(entry, dict)}
         table._metadata = OrderedDict(
-            (name, {"version": version}) for name, version in versions.items() if type(version) is int
+            (name, {"version": entry["version"]})
+            for name, entry in metadata.items()
+            if isinstance(entry, dict) and type(entry.get("version")) is int
         )
     return table
 

@@ -149,11 +149,7 @@ def read_pieces(
 ) -> bytearray:
     """Read pieces of several files, one after the other in the result; raises as `StableFile.open` does.
 
-    Args:
-        files: The files.
-        numbers: Index of each piece's file in `files`.
-        offsets: Where each piece starts in its file.
-        lengths: Bytes of each piece, at most 2 GiB.
+    Each piece lies in the file of an index (`numbers`), at an offset in bytes, and has at most 2 GiB.
     """
 
     def read(opened: OpenFiles, part: slice) -> bytearray:

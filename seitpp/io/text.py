@@ -51,13 +51,8 @@ def did_you_mean(names: Iterable[str]) -> str:
 def decode_text(content: bytes, source: str | Path, what: str) -> str:
     """Return text in UTF-8, or in UTF-16 or UTF-32 behind a byte order mark; without the mark.
 
-    Args:
-        content: The bytes.
-        source: Where they are from, for messages.
-        what: What they should be, as in "list".
-
     Raises:
-        ValueError: They are in another encoding, or no text.
+        ValueError: `source` is in another encoding, or no text; `what` is what it should be, as in "list".
     """
     mark, encoding = next((pair for pair in _MARKS if content.startswith(pair[0])), (b"", "utf-8"))
     try:

@@ -136,13 +136,7 @@ def _depth(value: Any) -> int:
 def parse_npy(content: bytes, source: str | Path, kinds: str = "biuf") -> np.ndarray:
     """Return the array in the bytes of a `.npy` file, of exactly the size that its header declares.
 
-    Args:
-        content: The bytes.
-        source: Where they are from.
-        kinds: Kinds of numpy types that are accepted; plain numbers by default.
-
-    Raises:
-        ValueError: The header is damaged, declares objects or records, or more or fewer bytes than there are.
+    Objects, records, and other `kinds` of numpy's types than plain numbers are refused.
     """
     file = io.BytesIO(content)
     with parsing(source, "a .npy file of plain numbers"):
