@@ -1,6 +1,5 @@
 """Files of published tokenizers: reading them without running anything, checking, and writing ours."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ class Conversion:
 
 
 def read_published(path: str | Path, key: str | None = None) -> dict[str, Tensor | UnreadTensor]:
-    """The tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
+    """Read the tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
 
     Nothing in the file is run: where it holds more than tensors, as training checkpoints do, the rest is skipped.
     Tensors of kinds that no weights have, such as complex ones, come as marks.
@@ -84,7 +83,7 @@ def read_published(path: str | Path, key: str | None = None) -> dict[str, Tensor
 
 
 def weight_entries(content: Any) -> list[str]:
-    """Entries of a file that each hold weights: `model`, `ema`."""
+    """Return the entries of a file that each hold weights: `model`, `ema`."""
     entries = content.items() if isinstance(content, Mapping) else ()
     return [key for key, value in entries if isinstance(key, str) and _is_table(value)]
 
@@ -96,13 +95,13 @@ def _is_table(value: Any) -> bool:
 
 
 def taken_entry(content: Any) -> str | None:
-    """The entry of a file that its weights are taken from by default; None where the file is the weights."""
+    """Return the entry of a file that its weights are taken from by default; None where the file is the weights."""
     keys = _MODULE_KEYS if isinstance(content, Mapping) else ()
     return next((key for key in keys if isinstance(content.get(key), Mapping | Inert)), None)
 
 
 def _weights_of(content: Any, path: str | Path, key: str | None = None) -> dict[str, Tensor | UnreadTensor]:
-    """The weights in a file's content; a `module.` of data-parallel training is taken off their names."""
+    """Return the weights in a file's content; a `module.` of data-parallel training is taken off their names."""
     if key is not None and key not in (found := weight_entries(content)):
         raise ValueError(f"{path} holds no weights under {key!r}; it has some under {', '.join(found) or 'no key'}")
     key = key or taken_entry(content)
@@ -124,7 +123,7 @@ def _without_wrapper(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_codebook(path: str | Path, key: str | None = None) -> Tensor:
-    """The codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset is read from.
+    """Read the codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset reads.
 
     Args:
         path: The file or folder.
@@ -187,10 +186,8 @@ def convert_tokenizer(
     result = _probed(preset, converted, source) if probe and converted.has_decoder else None
     save_weights(target, converted.weights, {"preset": preset, "converted_from": Path(source).name})
     if converted.used_codes is not None:
-        numbers = io.BytesIO()
-        np.save(numbers, converted.used_codes.numpy())
-        with written_whole(subset_file) as temporary:
-            temporary.write_bytes(numbers.getvalue())
+        with written_whole(subset_file) as temporary, open(temporary, "wb") as file:
+            np.save(file, converted.used_codes.numpy())
     others = tuple(name for name in weight_entries(content) if name != entry)
     subset = subset_file if converted.used_codes is not None else None
     return Conversion(converted, result, subset, entry, others if entry is not None else ())
@@ -246,5 +243,5 @@ def _probed(preset: str, converted: Converted, source: str | Path) -> RangeProbe
 
 
 def _read(path: Path) -> Any:
-    """A file's content; of torch's files also what is no plain value, as inert records."""
+    """Read a file's content; of torch's files also what is no plain value, as inert records."""
     return load_checkpoint_file(path) if path.suffix == SAFETENSORS_SUFFIX else load_torch_file(path, inert=True)

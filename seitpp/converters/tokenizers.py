@@ -51,7 +51,7 @@ class Family:
     sequence: tuple[str, ...] = ()
 
     def their_name(self, ours: str, levels: int) -> str:
-        """Their name of one of our tensors, for networks of this many levels."""
+        """Return their name of one of our tensors, for networks of this many levels."""
         if self.reversed_decoder and (match := re.match(r"decoder\.levels\.(\d+)", ours)):
             ours = f"decoder.levels.{levels - 1 - int(match[1])}{ours[match.end() :]}"
         for pattern, replacement in self.rules:
@@ -144,11 +144,11 @@ class Preset:
     family: Family
 
     def build(self) -> VQTokenizer:
-        """The tokenizer with random weights."""
+        """Build the tokenizer with random weights."""
         return TOKENIZERS.build(dict(self.tokenizer))
 
     def build_empty(self) -> VQTokenizer:
-        """The tokenizer without values, on the meta device: names and shapes."""
+        """Build the tokenizer without values, on the meta device: names and shapes."""
         with torch.device("meta"):
             return self.build()
 
@@ -223,11 +223,14 @@ def from_published(
     weights, others = first_stage(weights)
     weights = _named_parts(weights, family)
     names = _their_names(family, tokenizer)
-    readable({name: value for name, value in weights.items() if _is_needed(name, names, family)}, source)
+    needed = {*names.values(), *family.positions, family.used_codes}
+    readable({name: value for name, value in weights.items() if name in needed}, source)
     _check_codebook(weights.get(names["codebook"]), tokenizer, preset, source)
     renamed = {ours: weights[theirs] for ours, theirs in names.items() if theirs in weights}
-    dropped = [name for name in weights if name not in names.values() and _is_known(name, family)]
-    unknown = [name for name in weights if name not in names.values() and name not in dropped]
+    left_out = [name for name in weights if name not in names.values()]
+    known = "|".join([*map(re.escape, family.positions), *family.dropped])
+    dropped = [name for name in left_out if re.fullmatch(known, name)]
+    unknown = [name for name in left_out if not re.fullmatch(known, name)]
     decodes = has_decoder(renamed)
     missing = [
         theirs for ours, theirs in names.items() if ours not in renamed and (decodes or not ours.startswith(_DECODER))
@@ -242,7 +245,10 @@ def from_published(
         problems.append(f"wrong shapes: {shorten(shapes, 4)}")
     if problems:
         raise ValueError(f"{source} is not a {preset} as published ({len(renamed)} keys fit); " + "; ".join(problems))
-    _check_values({names[ours]: value for ours, value in renamed.items()}, source)
+    found = {names[ours]: value for ours, value in renamed.items()}
+    if integers := [f"{name} holds {value.dtype}" for name, value in found.items() if not value.is_floating_point()]:
+        raise ValueError(f"{source}: {integers[0]}, expected floating-point weights")
+    check_finite(found, source)
     for name in family.positions.keys() & weights.keys():
         _check_positions(weights[name], _positions(family, name, tokenizer), name, source)
     used = weights.get(family.used_codes) if family.used_codes else None
@@ -250,9 +256,9 @@ def from_published(
 
 
 def first_stage(weights: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The tokenizer's weights in a file of a whole latent diffusion model, and the names of all others.
+    """Return the tokenizer's weights in a file of a whole latent diffusion model, and the names of all others.
 
-    Of any other file all weights, and no names.
+    Of any other file these are all weights, and no names.
     """
     part = {name.removeprefix(_FIRST_STAGE): value for name, value in weights.items() if name.startswith(_FIRST_STAGE)}
     # A codebook of a file of its own comes under its plain name.
@@ -262,7 +268,7 @@ def first_stage(weights: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _named_parts(weights: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    """Weights of a pickled sequence, numbered parts, under the names of these parts."""
+    """Return weights of a pickled sequence, numbered parts, under the names of these parts."""
     numbers = {name.partition(".")[0] for name in weights if name[:1].isdigit()}
     if not family.sequence or numbers != {str(number) for number in range(len(family.sequence))}:
         return dict(weights)
@@ -274,7 +280,7 @@ def _named_parts(weights: Mapping[str, Any], family: Family) -> dict[str, Any]:
 
 
 def readable(weights: Mapping[str, Tensor | UnreadTensor], source: str | Path) -> dict[str, Tensor]:
-    """The weights, all of them tensors; raises `ValueError` with the first that could not be read, and why."""
+    """Return the weights, all of them tensors; raises `ValueError` with the first that could not be read, and why."""
     for name, value in weights.items():
         if isinstance(value, UnreadTensor):
             raise ValueError(f"{source}: {name} is a tensor that cannot be read: {value.reason}")
@@ -303,34 +309,19 @@ def to_published(weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokeni
 
 
 def has_decoder(weights: Mapping[str, Any]) -> bool:
-    """Whether weights of ours hold any of the decoder's."""
+    """Tell whether weights of ours hold any of the decoder's."""
     return any(name.startswith(_DECODER) for name in weights)
 
 
 def codebook_name(preset: str) -> str:
-    """Name of the codebook in the preset's published file."""
+    """Return the name of the codebook in the preset's published file."""
     return PRESETS[preset].family.their_name("codebook", 0)
 
 
 def _their_names(family: Family, tokenizer: VQTokenizer) -> dict[str, str]:
-    """Our names to theirs, for every tensor of the networks."""
+    """Map our names to theirs, for every tensor of the networks."""
     levels = len(getattr(tokenizer.encoder, "levels", ()))
     return {ours: family.their_name(ours, levels) for ours in tokenizer.state_dict()}
-
-
-def _is_known(name: str, family: Family) -> bool:
-    return name in family.positions or any(re.fullmatch(pattern, name) for pattern in family.dropped)
-
-
-def _is_needed(name: str, names: Mapping[str, str], family: Family) -> bool:
-    return name in names.values() or name in family.positions or name == family.used_codes
-
-
-def _check_values(weights: Mapping[str, Tensor], source: str | Path) -> None:
-    for name, value in weights.items():
-        if not value.is_floating_point():
-            raise ValueError(f"{source}: {name} holds {value.dtype}, expected floating-point weights")
-    check_finite(weights, source)
 
 
 def _check_codebook(found: Tensor | None, tokenizer: VQTokenizer, preset: str, source: str | Path) -> None:
@@ -343,7 +334,7 @@ def _check_codebook(found: Tensor | None, tokenizer: VQTokenizer, preset: str, s
 
 
 def _positions(family: Family, name: str, tokenizer: VQTokenizer) -> Tensor:
-    """The position table that a published file of these networks has."""
+    """Return the position table that a published file of these networks has."""
     assert isinstance(tokenizer, ViTVQGAN)
     side = tokenizer.tile_size // tokenizer.stride
     dims = getattr(tokenizer, family.positions[name]).positions.dims

@@ -211,18 +211,6 @@ def read_header(folder: Path) -> dict[str, Any]:
         content = read_file(path, "store header", at_most=_MAX_HEADER_BYTES)
     except FileNotFoundError as error:
         raise NotAStoreError(f"{folder} is not a token store: it has no {HEADER_FILE}") from error
-    header = parse_header(content, path)
-    if not header["complete"]:
-        _add_listed(folder, header)
-    return header
-
-
-def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:
-    """Check and return the content of a `header.json`; `path` is for messages.
-
-    Raises:
-        NotAStoreError, ValueError: See `read_header`.
-    """
     header = parse_json(content, path)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else header
@@ -244,6 +232,8 @@ def parse_header(content: bytes, path: str | Path) -> dict[str, Any]:
             raise ValueError("version is 1, in which there is no codec 'zstd'; make the store again")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if not header["complete"]:
+        _add_listed(folder, header)
     return header
 
 
@@ -267,14 +257,9 @@ def check_fields(header: dict[str, Any]) -> None:
     check_tokenizer_entry(header["tokenizer"])
     for name in header["classes"] or ():
         text(name, "a name in classes")
-    is_plain = "channels" not in header and not header.get("minimum")
-    for key, check in _SIDE_CHECKS.items():
+    for key in SIDE_ENTRIES:
         if header.get(key) is not None:
-            if not is_plain and key != "label_maps":
-                raise ValueError(f"{key} is listed, but samples with channels or a minimum are no codes of one")
-            _check_file_entry(header[key], key)
-            _check_sha256(header[key], key)
-            check(header[key], header)
+            _check_side_entry(key, header[key], header)
     whole_number(header["samples_per_shard"], "samples_per_shard", 1, MAX_SAMPLES)
     if (total := check_shards(header["shards"])) != header["num_samples"]:
         raise ValueError(f"num_samples is {header['num_samples']}, but the shards hold {total}")
@@ -305,39 +290,35 @@ def _check_sha256(entry: dict[str, Any], name: str) -> None:
         raise ValueError(f"{name}: sha256 is {shown(entry['sha256'])}, expected 64 hexadecimal digits")
 
 
-def _check_codebook(entry: dict[str, Any], header: dict[str, Any]) -> None:
-    shape, size = entry.get("shape"), header["codebook_size"]
-    sides = shape if isinstance(shape, list) and len(shape) == 2 else [None, None]
-    if sides[0] != size or type(sides[1]) is not int or not 1 <= sides[1] <= MAX_CODE_DIM:
-        raise ValueError(f"codebook: shape is {shown(shape)}, expected [K, D] with K {size} and D in 1..{MAX_CODE_DIM}")
-    if entry.get("dtype") != "float32":
-        raise ValueError(f"codebook: dtype is {shown(entry.get('dtype'))}, expected 'float32'")
-
-
-def _check_code_table(entry: dict[str, Any], header: dict[str, Any]) -> None:
-    try:
-        check_codebook_size(entry.get("codebook_size"))
-    except ValueError as error:
-        raise ValueError(f"code_table: {error}") from error
-
-
-def _check_label_maps(entry: dict[str, Any], header: dict[str, Any]) -> None:
-    if (kind := header["labels"]["kind"]) != "segmentation":
-        raise ValueError(f"label_maps are listed, but the label kind is {kind!r}, expected 'segmentation'")
-
-
-_SIDE_CHECKS: dict[str, Callable[[dict[str, Any], dict[str, Any]], None]] = {
-    "codebook": _check_codebook,
-    "synonyms": lambda entry, header: None,
-    "code_table": _check_code_table,
-    "label_maps": _check_label_maps,
-}
+def _check_side_entry(key: str, entry: Any, header: dict[str, Any]) -> None:
+    """Check an entry that names a file beside the shards."""
+    size, labels = header["codebook_size"], header["labels"]["kind"]
+    if key == "label_maps" and labels != "segmentation":
+        raise ValueError(f"label_maps are listed, but the label kind is {labels!r}, expected 'segmentation'")
+    if key != "label_maps" and ("channels" in header or header.get("minimum")):
+        raise ValueError(f"{key} is listed, but samples with channels or a minimum are no codes of one")
+    _check_file_entry(entry, key)
+    _check_sha256(entry, key)
+    if key == "codebook":
+        shape = entry.get("shape")
+        rows, dims = shape if isinstance(shape, list) and len(shape) == 2 else (None, None)
+        if rows != size or type(dims) is not int or not 1 <= dims <= MAX_CODE_DIM:
+            raise ValueError(
+                f"codebook: shape is {shown(shape)}, expected [K, D] with K {size} and D in 1..{MAX_CODE_DIM}"
+            )
+        if entry.get("dtype") != "float32":
+            raise ValueError(f"codebook: dtype is {shown(entry.get('dtype'))}, expected 'float32'")
+    if key == "code_table":
+        try:
+            check_codebook_size(entry.get("codebook_size"))
+        except ValueError as error:
+            raise ValueError(f"code_table: {error}") from error
 
 
 def check_grid(grid: Any, channels: Any = None) -> tuple[int, int]:
     """Return the grid as (H, W), or raise `ValueError`."""
     values = tuple(grid) if isinstance(grid, list | tuple) else ()
-    if len(values) != 2 or not all(isinstance(size, int) and type(size) is not bool and size >= 1 for size in values):
+    if len(values) != 2 or not all(type(size) is int and size >= 1 for size in values):
         raise ValueError(f"grid is {shown(grid)}, expected two positive integers (H, W)")
     num_codes = values[0] * values[1] * (channels if type(channels) is int else 1)
     if num_codes > MAX_SAMPLE_CODES:

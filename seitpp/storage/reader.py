@@ -146,25 +146,18 @@ class StoreReader(TokenSource):
         headers with padding, codebook, synonyms, code table and checksums of label maps.
         """
         layouts = [shard.layout for shard in self._shards]
-        tokens = sum(layout.token_bytes for layout in layouts)
         variable = [layout for layout in layouts if not layout.row_bytes]
-        tables = sum(8 + layout.dictionary_bytes for layout in variable)
-        index = sum(8 * (layout.num_samples + 1) for layout in variable)
-        labels = sum(layout.num_samples * layout.label_bytes for layout in layouts)
-        checksums = 4 * len(self)
-        shards = sum(layout.num_bytes for layout in layouts)
         beside = [store_header.HEADER_FILE]
         beside += [entry["file"] for key in store_header.SIDE_ENTRIES if (entry := self.header.get(key))]
-        other = shards - tokens - tables - index - labels - checksums
-        other += sum((self.path / name).stat().st_size for name in beside)
-        return {
-            "tokens": tokens,
-            "tables": tables,
-            "index": index,
-            "labels": labels,
-            "checksums": checksums,
-            "other": other,
+        found = {
+            "tokens": sum(layout.token_bytes for layout in layouts),
+            "tables": sum(8 + layout.dictionary_bytes for layout in variable),
+            "index": sum(8 * (layout.num_samples + 1) for layout in variable),
+            "labels": sum(layout.num_samples * layout.label_bytes for layout in layouts),
+            "checksums": 4 * len(self),
         }
+        padding = sum(layout.num_bytes for layout in layouts) - sum(found.values())
+        return {**found, "other": padding + sum((self.path / name).stat().st_size for name in beside)}
 
     def __len__(self) -> int:
         return self.header["num_samples"]
@@ -198,8 +191,7 @@ class StoreReader(TokenSource):
         Raises:
             ValueError: They are frames, which have lengths of their own.
         """
-        row_bytes = self._shards[0].layout.row_bytes
-        if not row_bytes:
+        if not (row_bytes := self._shards[0].layout.row_bytes):
             raise ValueError(
                 f"{self.path}: rows of {self.header['codec']['name']} have no common size; read its tokens"
             )
@@ -230,7 +222,12 @@ class StoreReader(TokenSource):
             One line per problem, naming shard and sample; empty for a sound store.
         """
         self.close()  # what has its name now, not what had it when it was opened
-        problems = self._tokenizer_problems()
+        problems = []
+        try:
+            if "type" in self.header["tokenizer"]:
+                tokenizer_options(self.header["tokenizer"])
+        except ValueError as error:
+            problems.append(f"{self.path / store_header.HEADER_FILE}: {error}")
         done, total = 0, sum(shard.layout.num_bytes for shard in self._shards)
         for number, shard in enumerate(self._shards):
             digest = hashlib.sha256()
@@ -246,20 +243,13 @@ class StoreReader(TokenSource):
                 problems += [line for line in self._undecodable(number) if line.partition(",")[0] not in named]
             except (ValueError, OSError) as error:  # it changed after it was opened, or makes no sense
                 problems.append(str(error))
-        problems += [line for line in self._label_problems() if line not in problems]
+        try:
+            self._load_labels()
+        except (ValueError, OSError) as error:
+            problems += [str(error)] if str(error) not in problems else []
         if self.header["labels"]["kind"] == "segmentation":
             problems += label_file_problems(self.path, len(self), self.label_map_checksums)
         return problems
-
-    def _tokenizer_problems(self) -> list[str]:
-        """Return a line if the header's tokenizer could not be built again, whatever the weights."""
-        tokenizer = self.header["tokenizer"]
-        try:
-            if "type" in tokenizer:
-                tokenizer_options(tokenizer)
-        except ValueError as error:
-            return [f"{self.path / store_header.HEADER_FILE}: {error}"]
-        return []
 
     def require_sound_shard(self, sample: int) -> int:
         """Compare the shard that holds a sample with its hash.
@@ -294,11 +284,11 @@ class StoreReader(TokenSource):
             Codes (n, T), not checked against the codebook size, and whether each row could be decoded (n,); None if
             any bytes are codes.
         """
-        codec, num_codes = self._shards[0].codec, self._num_codes
+        codec = self._shards[0].codec
         if isinstance(codec, ZstdCodec):
             numbers = np.searchsorted(self._starts, indices, side="right") - 1
-            return read_frames(self._shards, numbers, indices - self._starts[numbers])  # type: ignore[arg-type]
-        return codec.decode(self._gather(indices, codec.row_bytes(num_codes)), num_codes), None
+            return read_frames(self._shards, numbers, indices - self._starts[numbers])
+        return codec.decode(self._gather(indices, codec.row_bytes(self._num_codes)), self._num_codes), None
 
     def _gather(self, indices: np.ndarray, row_bytes: int) -> np.ndarray:
         """Read encoded rows (n, row_bytes), uint8; those that follow one another in a shard are read as one piece."""
@@ -357,14 +347,6 @@ class StoreReader(TokenSource):
                 f"{len(self.classes)} classes that header.json names: damaged"
             )
         return stored
-
-    def _label_problems(self) -> list[str]:
-        """Return a line if the labels cannot be those of the classes."""
-        try:
-            self._load_labels()
-        except (ValueError, OSError) as error:
-            return [str(error)]
-        return []
 
     def read_label_map(self, sample: int, *, sound: bool = False) -> bytes:
         """Read the PNG of a sample's label map, and compare it with the checksum that the store records, if it does.

@@ -107,44 +107,30 @@ def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> 
         codes: Codes (n, T) in [0, K), n at least 1.
         label_bytes: Labels as they are stored, uint8 (n, L); L is 0 without labels.
     """
+    num_label_bytes, beginning = label_bytes.shape[1], []
     if isinstance(codec, ZstdCodec):
-        return _encode_frames(codec, codes, label_bytes)
-    row_bytes = codec.row_bytes(codes.shape[1])
-    layout = ShardLayout(len(codes), row_bytes, label_bytes.shape[1], len(codes) * row_bytes)
+        dictionary, rows = compress(codec, codes)
+        offsets = np.cumsum([0, *map(len, rows)])
+        layout = ShardLayout(len(codes), 0, num_label_bytes, int(offsets[-1]), len(dictionary), zlib.crc32(dictionary))
+        beginning = [offsets.astype("<u8").tobytes(), struct.pack("<Q", len(dictionary)), dictionary]
+    else:
+        row_bytes = codec.row_bytes(codes.shape[1])
+        layout = ShardLayout(len(codes), row_bytes, num_label_bytes, len(codes) * row_bytes)
+        rows = np.empty((len(codes), row_bytes), np.uint8)
+        step = samples_at_a_time(codes.shape[1])  # in parts, as encoding takes several times their memory
+        for start in range(0, len(codes), step):
+            rows[start : start + step] = codec.encode(codes[start : start + step])
+    checksums = np.fromiter(sample_checksums(rows, label_bytes), "<u4", count=len(codes))
     content = bytearray(layout.num_bytes)
-    rows = np.frombuffer(content, np.uint8, layout.token_bytes, layout.tokens_offset).reshape(len(codes), row_bytes)
-    step = samples_at_a_time(codes.shape[1])  # in parts, as encoding takes several times their memory
-    for start in range(0, len(codes), step):
-        rows[start : start + step] = codec.encode(codes[start : start + step])
-    return _sealed(content, layout, rows, label_bytes)
-
-
-def _encode_frames(codec: ZstdCodec, codes: np.ndarray, label_bytes: np.ndarray) -> bytes:
-    """`encode_samples` with a frame per row."""
-    dictionary, frames = compress(codec, codes)
-    offsets = np.cumsum([0, *map(len, frames)])
-    layout = ShardLayout(len(codes), 0, label_bytes.shape[1], int(offsets[-1]), len(dictionary), zlib.crc32(dictionary))
-    content = bytearray(layout.num_bytes)
-    _place(content, layout.index_offset, offsets.astype("<u8").tobytes())
-    _place(content, layout.dictionary_offset, struct.pack("<Q", len(dictionary)) + dictionary)
-    _place(content, layout.tokens_offset, b"".join(frames))
-    return _sealed(content, layout, frames, label_bytes)
-
-
-def _sealed(
-    content: bytearray, layout: ShardLayout, rows: Iterable[bytes | np.ndarray], label_bytes: np.ndarray
-) -> bytes:
-    """Return a shard whose rows are in place, with its header, labels and checksums."""
-    checksums = np.fromiter(sample_checksums(rows, label_bytes), "<u4", count=layout.num_samples)
-    _place(content, 0, layout.pack())
-    _place(content, layout.labels_offset, label_bytes.tobytes())
-    _place(content, layout.checksums_offset, checksums.tobytes())
+    sections = {
+        0: b"".join([layout.pack(), *beginning]),
+        layout.tokens_offset: b"".join(rows) if isinstance(rows, list) else rows.reshape(-1).data,
+        layout.labels_offset: label_bytes.tobytes(),
+        layout.checksums_offset: checksums.tobytes(),
+    }
+    for offset, section in sections.items():
+        content[offset : offset + len(section)] = section
     return bytes(content)
-
-
-def _place(content: bytearray, offset: int, section: bytes | memoryview) -> None:
-    """Write a section without changing the size, which views of `content` forbid."""
-    memoryview(content)[offset : offset + len(section)] = section
 
 
 def sample_checksums(rows: Iterable[bytes | np.ndarray], label_bytes: np.ndarray) -> Iterable[int]:
@@ -203,15 +189,6 @@ class ShardFile(StableFile):
         frames = self.section(self.layout.tokens_offset + int(bounds[0]), int(bounds[-1] - bounds[0]))
         return (frames[low:high] for low, high in pairwise((bounds - bounds[0]).tolist()))
 
-    def label_bytes(self, start: int, stop: int) -> np.ndarray:
-        """Read the labels of samples start..stop-1 as they are stored, uint8 (stop - start, L)."""
-        size = self.layout.label_bytes
-        return self.section(self.layout.labels_offset + start * size, (stop - start) * size).reshape(stop - start, size)
-
-    def stored_checksums(self, start: int, stop: int) -> np.ndarray:
-        """Read the CRC-32 of samples start..stop-1 that the file has, uint32."""
-        return self.section(self.layout.checksums_offset + 4 * start, 4 * (stop - start)).view("<u4")
-
     def damage(self, first_sample: int) -> list[str]:
         """Return lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any.
 
@@ -227,11 +204,12 @@ class ShardFile(StableFile):
 
     def _checksums(self) -> Iterator[tuple[int, int]]:
         """Yield the CRC-32 of every sample, as computed from its bytes and as stored."""
-        step = samples_at_a_time(self.num_codes)
+        step, layout = samples_at_a_time(self.num_codes), self.layout
         for start in range(0, len(self), step):
-            part = start, min(start + step, len(self))
-            found = sample_checksums(self.rows(*part), self.label_bytes(*part))
-            yield from zip(found, self.stored_checksums(*part).tolist(), strict=True)
+            num, size = min(step, len(self) - start), layout.label_bytes
+            labels = self.section(layout.labels_offset + start * size, num * size).reshape(num, size)
+            stored = self.section(layout.checksums_offset + 4 * start, 4 * num).view("<u4")
+            yield from zip(sample_checksums(self.rows(start, start + num), labels), stored.tolist(), strict=True)
 
     def section(self, offset: int, num_bytes: int) -> np.ndarray:
         """Read a part of the file, uint8 (num_bytes,)."""
