@@ -318,7 +318,7 @@ def test_codebook_of_another_size_is_named_by_both(tmp_path: Path) -> None:
     path = saved(build("vit"), tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"wrong shapes: codebook \(40, 6\) where the model has \(41, 6\)"):
         build("vit", checkpoint=path, codebook_size=41)
-    with pytest.raises(ValueError, match=r"40 x 6; the tokenizer is built for 40 x 7"):
+    with pytest.raises(ValueError, match=r"wrong shapes: codebook \(40, 6\) where the model has \(40, 7\)"):
         build("vit", checkpoint=path, code_dim=7)
 
 
