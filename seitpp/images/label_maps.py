@@ -17,9 +17,9 @@ from PIL import Image
 from seitpp.images.decoding import MAX_PIXELS, UnreadableImageError, decoded_image
 from seitpp.images.resizing import fit_image
 from seitpp.io.text import shown
-from seitpp.io.untrusted import read_file
 from seitpp.storage import StoreReader
 from seitpp.storage.header import LABEL_MAPS, Progress
+from seitpp.storage.label_files import label_file
 
 IGNORE_INDEX = 255
 """Value of pixels that neither train nor count; mmseg's default. In maps of 16 bits 65535 means the same."""
@@ -30,7 +30,6 @@ _LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
 _GREY_MODES = ("L", "P", "1", "I", "I;16", "I;16B")
 # Grey of 2 and 4 bits, which Pillow scales to 0..255.
 _SCALES = {("PNG", "L;2"): 85, ("PNG", "L;4"): 17}
-_MAX_BYTES = 1 << 30
 
 
 # From an annotation's file to the file of a store
@@ -179,7 +178,7 @@ def _ignored(values: np.ndarray, num_classes: int | None = None) -> np.ndarray:
 
 def label_map_path(store: str | Path, number: int) -> Path:
     """Return the file of a sample's label map."""
-    return Path(store, LABEL_MAPS, f"{number:08d}.png")
+    return Path(store, label_file(number))
 
 
 def require_label_maps(reader: StoreReader) -> None:
@@ -218,14 +217,8 @@ def label_map_metadata(reader: StoreReader) -> dict[str, Any]:
     return found
 
 
-def read_label_map(path: str | Path, content: bytes | None = None) -> np.ndarray:
-    """Return the values of a store's label map, (h, w), uint8 or uint16.
-
-    `content` are its bytes where they were read already, as by `StoreReader.read_label_map`, which compares them with
-    the store's record.
-    """
-    if content is None:
-        content = read_file(path, "label map", at_most=_MAX_BYTES)
+def read_label_map(path: str | Path, content: bytes) -> np.ndarray:
+    """Return the values of a label map, (h, w), uint8 or uint16, from what `StoreReader.read_label_map` read."""
     try:
         with decoded_image(content, formats=["PNG"]) as decoded:
             mode, layout, values = decoded.image.mode, decoded.raw_mode, np.asarray(decoded.image)

@@ -116,7 +116,9 @@ def _read_segmentation(folder: Path) -> Content:
     assert np.array_equal(batch["inputs"].numpy(), content["tokens"]), "the data set differs from the store"
     reader = StoreReader(folder)
     require_label_maps(reader)
-    content["maps"] = [read_label_map(label_map_path(folder, number)) for number in range(len(reader))]
+    content["maps"] = [
+        read_label_map(label_map_path(folder, number), reader.read_label_map(number)) for number in range(len(reader))
+    ]
     return content
 
 

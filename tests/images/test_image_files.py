@@ -86,7 +86,7 @@ def test_formats_that_run_programs_or_open_others_are_not_opened(
     with pytest.raises(ValueError, match=r"photo\.jpg cannot be read: it is of no known image format"):
         ImageInputs([path], None).picture(0)
     with pytest.raises(ValueError, match=r"photo\.jpg cannot be read \(it is of no known image format"):
-        read_label_map(path)
+        read_label_map(path, path.read_bytes())
 
 
 def test_formats_are_those_of_plain_pictures() -> None:
@@ -171,7 +171,7 @@ def test_no_flipped_bit_of_a_png_passes(compress_level: int, tmp_path: Path) -> 
             decode_image(bytes(damaged))
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"map\.png cannot be read"):
-            read_label_map(path)
+            read_label_map(path, path.read_bytes())
 
 
 # Orientation

@@ -68,7 +68,7 @@ def test_label_maps_are_refused(payloads: ModuleType, marker: Path, tmp_path: Pa
     path = label_map_path(store, 1)
     path.write_bytes(payloads.POSTSCRIPT)
     with pytest.raises(ValueError, match=r"00000001\.png"):
-        read_label_map(path)
+        read_label_map(path, path.read_bytes())
     assert any("00000001.png" in problem for problem in StoreReader(store).verify())
     assert not marker.exists()
 
