@@ -53,7 +53,9 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     config = read_config(args.config)
     if stores[0] is not None:
         use_stores(config, *stores)
-    suffix = use_subset(config, args) if hasattr(args, "fraction") else ""
+    config.work_dir = config.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+    if hasattr(args, "fraction"):
+        config.work_dir += use_subset(config, args)
     if getattr(args, "token_adapt", None) is not None:
         use_token_adapt(config, args.token_adapt)
     if "launcher" in (args.cfg_options or {}):
@@ -64,8 +66,6 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
-    elif config.get("work_dir") is None:
-        config.work_dir = str(Path("work_dirs") / (Path(args.config).stem + suffix))
     return config
 
 

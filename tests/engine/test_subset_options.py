@@ -24,15 +24,15 @@ DIGITS = "linear_mtm_vit-tiny-p2_1xb64-90e_digits-tokens"
 
 @pytest.fixture
 def load(repository: Path) -> Callable[..., Config]:
-    """Reads a config by name with options of tools/train.py."""
+    """Reads a config, by name or path, with options of tools/train.py."""
 
-    def read(name: str, *options: str) -> Config:
+    def read(name: str | Path, *options: str) -> Config:
         parser = argparse.ArgumentParser()
         parser.add_argument("config")
         parser.add_argument("--token-adapt")
         add_subset_arguments(parser)
         launch.add_common_arguments(parser)
-        path = next((repository / "configs").rglob(f"{name}.py"))
+        path = name if isinstance(name, Path) else next((repository / "configs").rglob(f"{name}.py"))
         return launch.load_config(parser.parse_args([str(path), *options]))
 
     return read
@@ -145,9 +145,13 @@ def test_subset_of_a_config_is_not_cut_again(load: Callable, repository: Path, t
     path = next((repository / "configs").rglob(f"{SEIT}.py"))
     text = f'_base_ = "{path}"\ntrain_dataloader = dict(dataset=dict(subset=dict(budget_bytes=1e9)))\n'
     (tmp_path / "mine.py").write_text(text)
-    parser = argparse.ArgumentParser()
-    parser.add_argument("config")
-    add_subset_arguments(parser)
-    launch.add_common_arguments(parser)
     with pytest.raises(ValueError, match=r"train_dataloader\.dataset of .*mine\.py is a subset already"):
-        launch.load_config(parser.parse_args([str(tmp_path / "mine.py"), "--fraction", "0.1"]))
+        load(tmp_path / "mine.py", "--fraction", "0.1")
+
+
+def test_work_folder_of_a_config_gets_the_suffix(load: Callable, repository: Path, tmp_path: Path) -> None:
+    path = next((repository / "configs").rglob(f"{SEIT}.py"))
+    (tmp_path / "mine.py").write_text(f'_base_ = "{path}"\nwork_dir = "there"\n')
+    assert load(tmp_path / "mine.py", "--fraction", "0.1").work_dir == "there-10pct"
+    assert load(tmp_path / "mine.py").work_dir == "there"
+    assert load(tmp_path / "mine.py", "--fraction", "0.1", "--cfg-options", "work_dir=here").work_dir == "here"
