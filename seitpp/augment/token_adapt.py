@@ -86,11 +86,6 @@ class TokenAdaptAugment(Augmentation):
         `sizes` are `codebook_size`, `code_dim` and `grid` of the data, for what `token_adapt` does not state.
         """
         if self._shared.network is None:
-            if self.checkpoint is None:
-                raise ValueError(
-                    "TokenAdaptAugment has no weights, and random ones scramble every token; set its `checkpoint` to a "
-                    "trained TokenAdapt (tools/train.py with a config of configs/tokenadapt/)"
-                )
             weights, codebook, trained = self._read(self.checkpoint)
             # Initial weights are drawn and overwritten; the training's draws must not depend on when that is.
             with torch.random.fork_rng(devices=[]):
@@ -114,8 +109,13 @@ class TokenAdaptAugment(Augmentation):
         return self._shared.network
 
     @staticmethod
-    def _read(checkpoint: str | Path) -> tuple[dict[str, Tensor], Tensor | None, TokenGrid]:
+    def _read(checkpoint: str | Path | None) -> tuple[dict[str, Tensor], Tensor | None, TokenGrid]:
         """Read the network's weights, and the codebook and the grid of its training as far as the file tells them."""
+        if checkpoint is None:
+            raise ValueError(
+                "TokenAdaptAugment has no weights, and random ones scramble every token; set its `checkpoint` to a "
+                "trained TokenAdapt (tools/train.py with a config of configs/tokenadapt/)"
+            )
         if not Path(checkpoint).exists():
             raise FileNotFoundError(
                 f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with a config of "
@@ -152,7 +152,11 @@ class TokenAdaptAugment(Augmentation):
             )
         channels, size, grid = (metadata.get(key) for key in ("channels", "codebook_size", "grid"))
         code_dim = channels if codebook is None else codebook.shape[1]
-        known = {"codebook_size": size, "code_dim": code_dim, "grid": grid}
+        if grid is None and self.token_adapt is not None and "grid" not in self.token_adapt:
+            self._read(self.checkpoint)  # a file that is missing is an error now; the grid comes with the first batch
+            return
+        codes = size if codebook is None else len(codebook)
+        known = {"codebook_size": codes, "code_dim": code_dim, "grid": grid}
         sizes = {key: value for key, value in known.items() if value is not None}
         network = self.load(sizes if channels is None else {**sizes, "codebook_size": None})
         if grid is not None and tuple(grid) != network.grid:

@@ -141,7 +141,7 @@ def test_mmseg_config(
     small = {
         "model.backbone": dict(arch=ARCH, img_size=16, out_indices=[1]),
         "model.decode_head": dict(num_classes=CLASSES, in_channels=WIDTH, channels=WIDTH),
-        "data_preprocessor.augments.0.token_adapt": dict(SMALL_ADAPT, grid=16, out_grid=16),
+        "data_preprocessor.augments.0.token_adapt": dict(SMALL_ADAPT, out_grid=16),
         "data_preprocessor.augments.0.augments.2.size": 32,
         "train_dataloader.batch_size": 3,
         "train_cfg": dict(max_iters=2, val_interval=2),

@@ -320,6 +320,15 @@ def test_sizes_that_the_config_does_not_state_come_from_the_data(checkpoint: Pat
         assert augment.load().grid == (GRID, GRID)
 
 
+def test_grid_that_the_data_set_does_not_tell_comes_with_the_first_batch(checkpoint: Path) -> None:
+    augment, results = TokenAdaptAugment(NETWORK, checkpoint, [CROP]), batch()
+    expected = TokenAdaptAugment(SIZES, checkpoint, [CROP])({**results})["inputs"]
+    augment.prepare({}, "SOMEBODY'S DATA", results["codebook"])
+    assert torch.equal(augment({**results})["inputs"], expected)
+    with pytest.raises(FileNotFoundError, match="checkpoint none.pth does not exist"):
+        TokenAdaptAugment(NETWORK, "none.pth").prepare({}, "SOMEBODY'S DATA", results["codebook"])
+
+
 def test_sizes_of_coefficients_come_from_the_data(tmp_path: Path) -> None:
     path = save(tmp_path / "dct.pth", network(codebook_size=None))
     augment, values = TokenAdaptAugment(NETWORK, path, [CROP]), torch.randn(5, D, GRID, GRID)
