@@ -325,7 +325,7 @@ def test_grid_that_the_data_set_does_not_tell_comes_with_the_first_batch(checkpo
     expected = TokenAdaptAugment(SIZES, checkpoint, [CROP])({**results})["inputs"]
     augment.prepare({}, "SOMEBODY'S DATA", results["codebook"])
     assert torch.equal(augment({**results})["inputs"], expected)
-    with pytest.raises(FileNotFoundError, match="checkpoint none.pth does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint none\.pth does not exist"):
         TokenAdaptAugment(NETWORK, "none.pth").prepare({}, "SOMEBODY'S DATA", results["codebook"])
 
 
