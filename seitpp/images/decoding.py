@@ -117,7 +117,7 @@ def decoded_image(
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of metadata, for one; what matters is an error
+            warnings.simplefilter("ignore")  # about metadata, for example; what matters is an error
             with _opened(content, max_pixels, formats) as image:
                 yield _decoded(image, content, max_pixels)
     except UnreadableImageError:

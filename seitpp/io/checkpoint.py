@@ -75,18 +75,18 @@ def _load_safetensors(path: Path, device: Any) -> dict[str, Any]:
 
 def check_parts(content: dict, source: str | Path) -> None:
     """Refuse parts of other types than those that mmengine and the hooks take them for."""
-    for place, kinds in _TYPES.items():
+    for name, kinds in _TYPES.items():
         value: Any = content
-        for key in place.split("."):
+        for key in name.split("."):
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None and not isinstance(value, kinds):
             expected = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise ValueError(f"checkpoint {source}: {place} is {shown(value)}, expected {expected}")
-    texts = {name: content.get(name) for name in ("state_dict", "ema_state_dict")}
+            raise ValueError(f"checkpoint {source}: {name} is {shown(value)}, expected {expected}")
+    texts = {key: content.get(key) for key in ("state_dict", "ema_state_dict")}
     texts["meta.dataset_meta.classes"] = ((content.get("meta") or {}).get("dataset_meta") or {}).get("classes")
-    for place, names in texts.items():
-        if strange := [name for name in names or () if not isinstance(name, str)]:
-            raise ValueError(f"checkpoint {source}: {place} has the name {shown(strange[0])}, expected text")
+    for name, found in texts.items():
+        if strange := [one for one in found or () if not isinstance(one, str)]:
+            raise ValueError(f"checkpoint {source}: {name} has the name {shown(strange[0])}, expected text")
 
 
 # mmengine's loader

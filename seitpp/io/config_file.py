@@ -27,7 +27,7 @@ def read_config(path: str | Path, what: str = "config") -> Config:
     Raises:
         FileNotFoundError: It, or a file it is based on, does not exist.
         ValueError: It is no config file, or its code fails.
-        OSError: The temporary copy that mmengine reads cannot be written, for one because the disk is full.
+        OSError: The temporary copy that mmengine reads cannot be written, for example because the disk is full.
     """
     path = check_regular_file(path, what)
     if path.suffix not in _SUFFIXES:

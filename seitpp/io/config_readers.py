@@ -34,7 +34,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "clip_grad": ("clip_value", "error_if_nonfinite", "foreach", "max_norm", "norm_type", "type"),
     "codebook": "seitpp.models.vq.codebook_update:CodebookUpdate",
     "compile": None,
-    "data_preprocessor": None,  # whose class is the model's to choose, and which takes its own options alone
+    "data_preprocessor": None,  # whose class is the model's to choose, and which takes its own options only
     "custom_imports": ("allow_failed_imports", "imports"),
     "custom_keys": None,
     "dist_cfg": ("backend", "init_backend", "init_method", "rank", "timeout", "world_size"),

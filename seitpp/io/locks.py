@@ -27,7 +27,7 @@ class FolderLock:
 
     Raises:
         BlockingIOError: Another writer is at work there, in this process or another one.
-        OSError: The folder cannot be locked, for one because it is read-only.
+        OSError: The folder cannot be locked, for example because it is read-only.
     """
 
     def __init__(self, folder: Path, what: str, patience: float = 0.0, name: str = LOCK_FILE) -> None:
