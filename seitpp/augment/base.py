@@ -80,16 +80,10 @@ class BatchTransform(Augmentation):
 
     @abstractmethod
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> Any:
-        """Draw the parameters of a batch, all at once.
+        """Draw the parameters of B samples, all at once, for a map of rows x columns (`grid`).
 
-        Args:
-            batch_size: Number of samples B.
-            grid: Rows and columns of the map that is drawn for.
-            device: Where to draw.
-            generator: Source of randomness; the device's default generator if None.
-
-        Returns:
-            A frozen dataclass of tensors whose first axis is B; it holds for any resolution of the same images.
+        Returns a frozen dataclass of tensors whose first axis is B; it holds for any resolution of the same images. The
+        device's default generator draws where none is given.
         """
 
     @abstractmethod

@@ -32,17 +32,10 @@ def draw_samples(batch_size: int, prob: float, device: Device = "cpu", generator
 def add_noise(
     maps: Tensor, samples: Tensor, channel_noise: Tensor, element_noise: Tensor, relative: bool = False
 ) -> Tensor:
-    """Add noise to some samples.
+    """Add noise to the samples (B, C, H, W) of some indices (n,), int64, each once; others stay equal.
 
-    Args:
-        maps: (B, C, H, W), floating point.
-        samples: Indices in the batch, (n,), int64, each once.
-        channel_noise: What is added to whole channels, (n, C, 1, 1).
-        element_noise: What is added to each value, (n, C, H, W).
-        relative: Whether noise is in units of each channel's standard deviation over the batch.
-
-    Returns:
-        As `maps`; other samples are equal to the input.
+    Noise is one value per channel, (n, C, 1, 1), plus one per element, (n, C, H, W); if `relative`, in units of each
+    channel's standard deviation over the batch.
     """
     if relative and len(maps):
         scale = maps.std(dim=(0, 2, 3), correction=0, keepdim=True)  # (1, C, 1, 1)

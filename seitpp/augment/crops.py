@@ -45,18 +45,10 @@ def sample_crop_boxes(
     generator: Generator = None,
     device: Device = "cpu",
 ) -> Tensor:
-    """Draw one random-resized-crop box per sample, all at once.
+    """Draw one random-resized-crop box per sample, all at once: (top, left, height, width), (B, 4), int64.
 
-    Args:
-        batch_size: Number of boxes B.
-        grid: Height and width of the map.
-        scale: Range of the crop's share of the map's area, drawn uniformly.
-        ratio: Range of the crop's width / height; its logarithm is drawn uniformly.
-        generator: Source of randomness; the device's default generator if None.
-        device: Where to draw.
-
-    Returns:
-        Boxes (top, left, height, width), (B, 4), int64.
+    `scale` is the range of the crop's share of the grid's area, `ratio` that of its width / height, whose logarithm is
+    uniform.
     """
     draws = torch.rand(4, batch_size, _TRIES, generator=generator, device=device)
     area = scale[0] + (scale[1] - scale[0]) * draws[0]
@@ -67,10 +59,10 @@ def sample_crop_boxes(
 def crop_boxes_from_draws(
     area: Tensor, log_ratio: Tensor, top: Tensor, left: Tensor, grid: Grid, ratio: tuple[float, float]
 ) -> Tensor:
-    """Return the boxes that draws stand for: the first try that fits the map, else a centred crop.
+    """Return the boxes that draws stand for: the first try that fits the grid, else a centred crop.
 
     Args:
-        area: Share of the map's area at each try, (B, tries), in (0, 1].
+        area: Share of the grid's area at each try, (B, tries), in (0, 1].
         log_ratio: Logarithm of width / height at each try, (B, tries).
         top: From the highest (0) to the lowest (1) possible position, (B,).
         left: The same from left to right, (B,).
@@ -108,15 +100,8 @@ def _centred_box(grid: Grid, ratio: tuple[float, float]) -> tuple[int, int, int,
 def crop_weights(start: Tensor, length: Tensor, in_size: int, out_size: int, side: int | None = None) -> Tensor:
     """Return bicubic weights (B, out_size, in_size) that take an axis through the crop [start, start + length).
 
-    Each row sums to 1 and is zero outside the crop.
-
-    Args:
-        start: First position inside the crop, (B,), int64.
-        length: Positions inside the crop, (B,), int64, at least 1.
-        in_size: Length of the axis before.
-        out_size: Length of the axis after.
-        side: Length of the axis on which `start` and `length` count; `in_size` if None. A crop that then begins or
-            ends inside a position may read all of that position, and none beyond.
+    Start and length (B,), int64, count on an axis of `side`, by default `in_size`; a crop that then begins or ends
+    inside a position may read all of it, and none beyond. Each row sums to 1 and is zero outside the crop.
     """
     device, side = start.device, side or in_size
     # In whole numbers, of which a position of the axis spans `side`: a fraction would round at the crop's edges.
@@ -147,14 +132,9 @@ def crop_resize_codes(
     size: Grid,
     weights: Callable[..., Tensor] = crop_weights,
 ) -> Tensor:
-    """Crop the embeddings of codes (B, H, W) and resize them, bicubic, to (B, *size, D).
+    """Crop the embeddings of codes (B, H, W) by boxes (B, 4) and resize them, bicubic, to (B, *size, D).
 
-    Args:
-        codes: Of any integer type.
-        codebook: (K, D).
-        boxes: (top, left, height, width) per sample, (B, 4), int64, inside the grid.
-        size: Height and width of the result.
-        weights: `crop_weights`, or the same compiled.
+    The codebook is (K, D); `weights` is `crop_weights`, or the same compiled.
     """
 
     def fetch(part: slice) -> Tensor:

@@ -12,12 +12,7 @@ from seitpp.registry import TRANSFORMS
 
 @dataclass(frozen=True)
 class MixWeights:
-    """Mixup's parameters.
-
-    Attributes:
-        weight: Share of the sample itself, (B,), float in [0, 1]; the rest is its partner's.
-        partner: Index in the batch of the sample mixed in, (B,), int64.
-    """
+    """Mixup's parameters: each sample's own share `weight`, (B,), in [0, 1], and the index of its `partner`, (B,)."""
 
     weight: Tensor
     partner: Tensor
@@ -137,11 +132,7 @@ class BatchCutMix(MixingTransform):
 def cut_boxes_from_draws(share: Tensor, centre_y: Tensor, centre_x: Tensor, grid: Grid) -> Tensor:
     """Return boxes (top, left, height, width), (B, 4), int64, in whole positions (Yun et al., 2019, Sec. 3.1).
 
-    Args:
-        share: Share of the area outside the box, before cutting off, (B,), in [0, 1].
-        centre_y: Centre of the box as a share of the height, (B,), in [0, 1).
-        centre_x: The same of the width, (B,).
-        grid: Rows and columns.
+    `share` of the area, (B,), is outside the box before it is cut off at the border; centres are shares of the sides.
     """
     sides = (1 - share).clamp(min=0).sqrt()
     ends = []

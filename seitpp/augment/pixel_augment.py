@@ -66,15 +66,9 @@ class PixelAugment(Augmentation):
     ) -> None:
         """Build the tokenizer and refuse data that it cannot take, before training starts.
 
-        Args:
-            metadata: The data set's `metainfo`: `grid`, `channels`, `tokenizer`, `spatial`.
-            where: Name of the data, for messages.
-            codebook: The codebook of the codes, (K, D).
-            codebook_sha256: Its hash, which is not needed beside it.
-
-        Raises:
-            ValueError: The tokens have no spatial grid; or the tokenizer has no decoder, made other tokens than these,
-                or cannot encode the images that it decodes, or those that `augments` leave.
+        `metadata` is the data set's `metainfo` (`grid`, `channels`, `tokenizer`, `spatial`), `where` its name. Tokens
+        without a spatial grid, tokenizers without a decoder or of other tokens, and images that cannot be encoded are
+        refused.
         """
         grid = metadata.get("grid")
         if metadata.get("spatial") is False or (grid is not None and len(grid) != 2):
@@ -84,9 +78,9 @@ class PixelAugment(Augmentation):
             )
         try:
             tokenizer = self._tokenizer.on("cpu" if codebook is None else codebook.device)
-            if codebook is not None or "channels" in metadata:
-                _check_codebook(tokenizer, codebook, metadata.get("channels"), "the data")
-            _check_options(tokenizer, metadata.get("tokenizer"))
+            known = codebook is not None or "channels" in metadata
+            identity = codebook_identity(codebook, metadata.get("channels")) if known else {}
+            _check_tokens(tokenizer, {**identity, **(metadata.get("tokenizer") or {})}, "the data")
             if grid is not None:
                 self._check_sizes(tokenizer, (grid[0] * tokenizer.stride, grid[1] * tokenizer.stride))
         except ValueError as error:
@@ -108,7 +102,7 @@ class PixelAugment(Augmentation):
         tokenizer = self._tokenizer.on(inputs.device)
         if not self._is_checked:  # once: hashing waits for the device
             has_values = tokenizer.codebook is None and codebook is None and inputs.is_floating_point()
-            _check_codebook(tokenizer, codebook, inputs.shape[1] if has_values else None, "the batch")
+            _check_tokens(tokenizer, codebook_identity(codebook, inputs.shape[1] if has_values else None), "the batch")
             self._is_checked = True
 
         def augment(images: Tensor) -> Tensor:
@@ -151,23 +145,17 @@ def _check_kind(tokenizer: Any) -> None:
         raise ValueError(f"{name} has no decoder; give it a checkpoint with its decoder's weights")
 
 
-def _check_codebook(tokenizer: Any, codebook: Tensor | None, channels: int | None, what: str) -> None:
-    own, given = codebook_identity(tokenizer.codebook, tokenizer.channels), codebook_identity(codebook, channels)
-    check_same_tokenizer(own, f"its {type(tokenizer).__name__}", given, what, _ADVICE)
+def _check_tokens(tokenizer: Any, known: Mapping[str, Any], what: str) -> None:
+    """Raise `ValueError` unless the tokenizer may be what made tokens of a known identity.
 
-
-def _check_options(tokenizer: Any, known: Mapping[str, Any] | None) -> None:
-    """Refuse a tokenizer without a codebook that has other options than what made the data.
-
-    A codebook tells codes apart, and weights may differ in nothing but the decoder.
+    A codebook tells codes apart, and weights may differ in nothing but the decoder; without one options tell. Nothing
+    is resized here.
     """
-    if tokenizer.codebook is not None or known is None:
-        return
-    own, known = (
-        {key: value for key, value in settings.items() if not key.startswith("resize")}  # nothing is resized
-        for settings in (settings_identity(tokenizer.describe()) or {}, known)
-    )
-    check_same_tokenizer(own, f"its {type(tokenizer).__name__}", known, "the data", _ADVICE)
+    own = codebook_identity(tokenizer.codebook, tokenizer.channels)
+    if tokenizer.codebook is None:
+        own |= settings_identity(tokenizer.describe()) or {}
+    own, known = ({key: value for key, value in one.items() if not key.startswith("resize")} for one in (own, known))
+    check_same_tokenizer(own, f"its {type(tokenizer).__name__}", known, what, _ADVICE)
 
 
 def _check_size(tokenizer: Any, size: tuple[int, int], what: str) -> None:

@@ -139,11 +139,7 @@ class TokenAdaptAugment(Augmentation):
     ) -> None:
         """Load the network and refuse data that it cannot take, before training starts.
 
-        Args:
-            metadata: The data set's `metainfo`: `grid`, `channels`, `codebook_size`, `spatial`.
-            where: Name of the data, for messages.
-            codebook: The codebook of the codes, (K, D).
-            codebook_sha256: Its hash.
+        `metadata` is the data set's `metainfo` (`grid`, `channels`, `codebook_size`, `spatial`), `where` its name.
         """
         if metadata.get("spatial") is False:
             raise ValueError(

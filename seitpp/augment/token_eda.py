@@ -80,17 +80,10 @@ def swap_blocks(
 
 
 def replace_synonyms(codes: Tensor, table: Tensor, counts: Tensor, replaced: Tensor, draws: Tensor) -> Tensor:
-    """Replace codes by one of their synonyms.
+    """Replace codes (B, H, W), of any integer type, by one of their synonyms; a code without any stays.
 
-    Args:
-        codes: (B, H, W), any integer type.
-        table: Synonyms of each code, (K, S), int64.
-        counts: How many of them there are, (K,), int64; a code without any stays.
-        replaced: Where to replace, (B, H, W), bool.
-        draws: Which synonym, from the first (0) to the last (1), (B, H, W), in [0, 1).
-
-    Returns:
-        As `codes`.
+    Synonyms are a table (K, S) with `counts` (K,); `replaced` says where, (B, H, W), and `draws` which synonym, from
+    the first (0) to the last (1).
     """
     index = codes.long()
     available = counts[index]

@@ -11,10 +11,8 @@ from mmengine.dataset import BaseDataset, force_full_init
 class Origins(NamedTuple):
     """Where the items of a data set come from.
 
-    Attributes:
-        sources: What identifies the stored data, such as content hashes.
-        which: Source of each item, (N,), int64.
-        indices: Index of each item in its source, (N,), int64.
+    `sources` identify the stored data, such as content hashes; of each item, `which` is its source and `indices` its
+    index there, (N,), int64.
     """
 
     sources: tuple[str, ...]

@@ -115,9 +115,7 @@ class ImageDataset(BatchedDataset):
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
         """Read a batch: `images` (B, C, H, W), uint8, indices (B,), and labels (B,) where there are any.
 
-        Raises:
-            ValueError: An image cannot be read; the message names it and the reason.
-            OSError: The machine or the network, not an image, is at fault.
+        An image that cannot be read is a `ValueError`; an `OSError` where the machine or the network is at fault.
         """
         numbers = np.asarray([self.data_list[index] for index in indices], dtype=np.int64)
         loaded = self._batches.__getitems__(numbers.tolist())

@@ -102,16 +102,15 @@ class ResidentTokens:
             values = self._unpack(self._rows.index_select(0, positions))
         else:
             positions = torch.from_numpy(rows)
-            values = torch.from_numpy(self._values(self._rows.numpy()[rows]))
+            codes = self._codec.decode(self._rows.numpy()[rows], self._num_codes)
+            if self._minimum:
+                codes = (codes.astype(np.int64) + self._minimum).astype(self._dtype)
+            values = torch.from_numpy(codes)
         tokens = values.view(-1, *self._shape)
         labels = None if self._labels is None else self._labels.index_select(0, positions)
         if self._pinned:
             return tokens.pin_memory(), None if labels is None else labels.pin_memory()
         return tokens, labels
-
-    def _values(self, packed: np.ndarray) -> np.ndarray:
-        codes = self._codec.decode(packed, self._num_codes)
-        return (codes.astype(np.int64) + self._minimum).astype(self._dtype) if self._minimum else codes
 
     def _allocate(self, source: StoreReader, num_samples: int, label_bytes: int) -> Tensor:
         row_bytes = self._codec.row_bytes(self._num_codes)

@@ -19,25 +19,19 @@ def choose_subset(
     class_balanced: bool = True,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draw a subset without replacement.
+    """Draw a subset of N samples without replacement; return its indices, ascending, int64.
 
     Args:
-        num_samples: Number of samples N.
+        num_samples: N.
         labels: Class of each sample, (N,), or None.
         bytes_per_sample: Stored bytes per sample, for `budget_bytes`.
-        fraction: Share of the samples, in (0, 1].
-        count: Number of samples.
-        budget_bytes: Bytes that the subset may take; rounded down to whole samples.
+        fraction: Share of the samples, in (0, 1]; or
+        count: their number; or
+        budget_bytes: bytes that the subset may take, rounded down to whole samples.
         class_balanced: Take equally many of each class as far as the classes reach; needs labels. Otherwise samples are
             drawn from all alike, as in the paper's subsets ("randomly sampling", SeiT++, Sec. 4.5). For one seed, a
             larger subset contains the smaller one.
         seed: Seed of the draw.
-
-    Returns:
-        Indices of the chosen samples, ascending, int64.
-
-    Raises:
-        ValueError: Not exactly one size is given, or it is not between 1 and N samples.
     """
     given = {"fraction": fraction, "count": count, "budget_bytes": budget_bytes}
     named = [name for name, value in given.items() if value is not None]
@@ -81,9 +75,6 @@ class SubsetDataset(WrappedDataset):
         count: their number.
         seed: Seed of the draw.
         keep_length: Keep the length of the whole, repeating the samples evenly: an epoch then has as many iterations.
-
-    Attributes:
-        indices: Indices of the samples in the data set, ascending.
     """
 
     def __init__(

@@ -3,14 +3,12 @@
 import copy
 import hashlib
 import os.path as osp
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import force_full_init
-from mmengine.logging import print_log
 from torch import Tensor
 
 from seitpp.datasets.base import BatchedDataset, Origins
@@ -157,7 +155,6 @@ class TokenDataset(BatchedDataset):
             raise ValueError(
                 f"{self.store_path} does not say how many codes there are; set codebook_size (391 for SeiT's tokens)"
             )
-        start = time.perf_counter()
         release = SeitRelease(
             self.store_path,
             label_path=self.label_path,
@@ -167,12 +164,6 @@ class TokenDataset(BatchedDataset):
         )
         with progress_bar(f"decoding {self.store_path}") as progress:
             release.decode(progress)
-        seconds = time.perf_counter() - start
-        print_log(
-            f"Decoded {len(release)} images of {self.store_path} in {seconds:.1f} s "
-            f"({len(release) / seconds:,.0f} images/s).",
-            logger="current",
-        )
         return release
 
     def _open_store(self) -> StoreReader:

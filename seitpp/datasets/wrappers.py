@@ -162,13 +162,7 @@ def _name_of(dataset: Any) -> str:
 class ConcatDataset(WrappedDataset):
     """Data sets one after the other, of the same tokenizer, grid and classes.
 
-    Args:
-        datasets: The data sets, or their configs.
-        lazy_init: Whether to put off opening them until `full_init`.
-        ignore_keys: Keys of `metainfo` that may differ, beside content hashes and subsets.
-
-    Raises:
-        ValueError: They differ in anything else.
+    Keys of `metainfo` that may differ are those of `ignore_keys`, beside content hashes and subsets.
     """
 
     def __init__(
@@ -205,13 +199,7 @@ class ConcatDataset(WrappedDataset):
 
 @DATASETS.register_module()
 class RepeatDataset(WrappedDataset):
-    """A data set several times in a row.
-
-    Args:
-        dataset: The data set, or its config.
-        times: How often.
-        lazy_init: Whether to put off opening it until `full_init`.
-    """
+    """A data set several `times` in a row."""
 
     def __init__(self, dataset: Any, times: int, lazy_init: bool = False) -> None:
         if isinstance(times, bool) or not isinstance(times, int) or times < 1:
@@ -227,10 +215,7 @@ class RepeatDataset(WrappedDataset):
 class ClassBalancedDataset(WrappedDataset):
     """A data set in which samples of rare classes are repeated (Gupta et al., LVIS, 2019).
 
-    Args:
-        dataset: The data set, or its config.
-        oversample_thr: Share of the samples below which a class is repeated, by the root of `oversample_thr / share`.
-        lazy_init: Whether to put off opening it until `full_init`.
+    A class with a share of the samples below `oversample_thr` is repeated by the root of `oversample_thr / share`.
     """
 
     def __init__(self, dataset: Any, oversample_thr: float, lazy_init: bool = False) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
+from torch import Tensor
 
 from seitpp.io.text import shorten
 from seitpp.registry import METRICS
@@ -50,20 +51,19 @@ class LabelSizeIoUMetric(IoUMetric):
             )
         logger.info(f"Scored at the size of the label maps: {_described([size for *_areas, size in results])}.")
         areas = [tuple(one) for *one, _size in results]
-        absent = self._absent_classes(areas)
+        intersect, union, _, labelled = (sum(part) for part in zip(*areas, strict=True))
+        absent = self._count_absent(union, labelled)
         metrics = {name: float(value) for name, value in super().compute_metrics(areas).items()}
         if absent:
-            metrics["classes_without_labels"] = len(absent)
+            metrics["classes_without_labels"] = absent
         if self.per_class:
-            intersect, union, *_ = (sum(part) for part in zip(*areas, strict=True))
             shares = 100 * (intersect / union).numpy()
             named = zip(self.dataset_meta["classes"], shares, strict=True)
             metrics.update({f"IoU/{name}": round(float(share), 2) for name, share in named if not np.isnan(share)})
         return metrics
 
-    def _absent_classes(self, areas: list[tuple]) -> list[str]:
-        """Return the names of classes that occur in no label, and log what becomes of them."""
-        _, union, _, labelled = (sum(part) for part in zip(*areas, strict=True))
+    def _count_absent(self, union: Tensor, labelled: Tensor) -> int:
+        """Count the classes that occur in no label, and log what becomes of them."""
         if not labelled.sum():
             raise ValueError(
                 "no pixel of the label maps has a label: all mean ignore, so there is nothing to score; was the store "
@@ -72,12 +72,12 @@ class LabelSizeIoUMetric(IoUMetric):
         names = list(self.dataset_meta["classes"])
         absent = [index for index, area in enumerate(labelled) if not area]
         if absent:
-            left_out = [names[index] for index in absent if not union[index]]
+            left_out = sum(not union[index] for index in absent)
             MMLogger.get_current_instance().warning(
                 f"{len(absent)} of {len(names)} classes are in no label: {shorten([names[i] for i in absent], 20)}. "
-                f"{len(left_out)} of them are not predicted either and are left out of the means; others count as 0."
+                f"{left_out} of them are not predicted either and are left out of the means; others count as 0."
             )
-        return [names[index] for index in absent]
+        return len(absent)
 
 
 def _described(sizes: Sequence[tuple[int, int]]) -> str:

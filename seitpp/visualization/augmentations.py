@@ -71,7 +71,10 @@ class AugmentationPictures:
         self.map_grid = (rows * TokenAdapt.map_stride, columns * TokenAdapt.map_stride)
         self.out_grid = self.map_grid if token_adapt is None else token_adapt.out_map_grid
         self.partner = torch.arange(len(tokens)).roll(-1)
-        self._embeddings = self._embedded()
+        if tokenizer.codebook is None:
+            self._embeddings = self.tokens.movedim(-1, 1).float()
+        else:
+            self._embeddings = embed_codes(self.tokens, tokenizer.codebook.detach())
 
     @torch.no_grad()
     def panels(self) -> list[PicturePanel]:
@@ -108,8 +111,13 @@ class AugmentationPictures:
             PictureRow("tokens without TokenAdapt", _DIRECT, self._shown(direct)),
         ]
         if self.token_adapt is not None:
-            maps = cut(transform.apply(self.token_adapt.convert(self._embeddings), drawn))
-            rows.append(PictureRow("tokens with TokenAdapt", _ADAPTED, self._shown(self._reversed(maps))))
+            network = self.token_adapt
+            maps = cut(transform.apply(network.convert(self._embeddings), drawn))
+            if network.regresses:
+                tokens = nearest_tokens(self.tokenizer, network.reverse(maps).movedim(-1, 1))
+            else:
+                tokens = network.reverse_codes(maps)
+            rows.append(PictureRow("tokens with TokenAdapt", _ADAPTED, self._shown(tokens)))
         return rows
 
     def _colours(self) -> list[PictureRow]:
@@ -135,16 +143,6 @@ class AugmentationPictures:
             for label, what, maps in rows
         ]
 
-    def _embedded(self) -> Tensor:
-        if self.tokenizer.codebook is None:
-            return self.tokens.movedim(-1, 1).float()
-        return embed_codes(self.tokens, self.tokenizer.codebook.detach())
-
-    def _reversed(self, maps: Tensor) -> Tensor:
-        if self.token_adapt.regresses:
-            return nearest_tokens(self.tokenizer, self.token_adapt.reverse(maps).movedim(-1, 1))
-        return self.token_adapt.reverse_codes(maps)
-
     def _shown(self, tokens: Tensor) -> Tensor:
         """Decode tokens to 8-bit images of the size that is shown; of a whole grid the middle.
 
@@ -164,13 +162,16 @@ def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequenc
     """Write a page (HTML) that needs no other file: each panel as a picture, with what its rows are."""
     parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in notes)]
     for panel in panels:
+        file = io.BytesIO()
+        labelled_grid([panel], titles=False).save(file, format="PNG", optimize=True)
+        picture = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
         labels = ", ".join(row.label for row in panel.rows)
         captions = "".join(
             f"<dt>{html.escape(row.label)}</dt><dd>{html.escape(row.caption)}</dd>" for row in panel.rows
         )
         parts.append(
             f"<h2>{html.escape(panel.title)}</h2>\n"
-            f'<img alt="{html.escape(f"Rows: {labels}")}" src="{_data_uri(panel)}">\n<dl>{captions}</dl>'
+            f'<img alt="{html.escape(f"Rows: {labels}")}" src="{picture}">\n<dl>{captions}</dl>'
         )
     return _PAGE.format(title=html.escape(title), body="\n".join(parts))
 
@@ -191,9 +192,3 @@ dt {{ font-weight: bold }}
 </body>
 </html>
 """
-
-
-def _data_uri(panel: PicturePanel) -> str:
-    file = io.BytesIO()
-    labelled_grid([panel], titles=False).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

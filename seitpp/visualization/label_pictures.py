@@ -37,12 +37,8 @@ def segmentation_picture(
 ) -> Image.Image:
     """Show an image, the truth over it if there is one, and the prediction over it, side by side above a legend.
 
-    Args:
-        image: (C, H, W), uint8, C of 1 or 3; brought to the size of the prediction.
-        prediction: Class indices (h, w).
-        classes: Names.
-        palette: One colour, RGB, per class.
-        truth: Class indices (h, w), 255 where there is none.
+    The image (C, H, W), uint8, C of 1 or 3, is brought to the size of the prediction, class indices (h, w), as are
+    those of the truth, 255 where there is none. The palette has one colour, RGB, per class.
     """
     image = resized(image.cpu(), tuple(prediction.shape[-2:]))
     shown = [prediction] if truth is None else [truth, prediction]
