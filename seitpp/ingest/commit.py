@@ -38,25 +38,15 @@ _SOFT = {"batch_size": "--batch-size", "device": "--device"}
 
 @dataclass(frozen=True)
 class Totals:
-    """What a finished run amounts to.
+    """What a finished run amounts to."""
 
-    Attributes:
-        num_samples: Images in the store.
-        source_bytes: Bytes of those images in the source.
-        unreadable: Number, name and reason of each image that was left out.
-    """
-
-    num_samples: int
-    source_bytes: int
-    unreadable: list[tuple[int, str, str]]
+    num_samples: int  # images in the store
+    source_bytes: int  # of those images in the source
+    unreadable: list[tuple[int, str, str]]  # number, name and reason of each image that was left out
 
 
 def refuse_foreign(out: str) -> None:
-    """Refuse a folder that holds anything but a store, finished or not.
-
-    Raises:
-        FileExistsError: It does.
-    """
+    """Raise `FileExistsError` for a folder that holds anything but a store, finished or not."""
     output = OutputFolder(out)
     foreign = [name for name in output.names() if name not in (STAGING, *store_header.SIDE_FILES)]
     if foreign and output.read(store_header.HEADER_FILE) is None and output.read(_RUN_FILE) is None:
@@ -74,15 +64,9 @@ def is_finished(out: str) -> bool:
 
 
 def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
-    """Refuse a store that was begun with other settings.
+    """Raise `ValueError` for a store that was begun with other settings, naming the first that differs.
 
-    Args:
-        out: Folder of the store.
-        expected: Entries of this run's header. Of `source` those are compared that are given: counts are added at the
-            end.
-
-    Raises:
-        ValueError: There is such a store; names the first entry that differs.
+    `expected` are entries of this run's header. Of `source` those that are given are compared: counts come at the end.
     """
     header = read_header(OutputFolder(out))
     for key, value in expected.items() if header is not None else ():
@@ -100,14 +84,7 @@ def refuse_other_store(out: str, expected: dict[str, Any]) -> None:
 
 
 def begin(plan: Plan, warn: Callable[[str], None] = print) -> bool:
-    """Prepare the store for writing, or recognise one that was begun before.
-
-    Args:
-        plan: The run.
-        warn: Called with warnings.
-
-    Returns:
-        Whether all is done already.
+    """Prepare the store for writing, or recognise one that was begun before; return whether all is done already.
 
     Raises:
         ValueError: Another run's store lies there: another source, tokenizer or setting; or a finished one that lacks
@@ -168,11 +145,7 @@ def keep_records(plan: Plan, totals: Totals) -> None:
 
 
 def _restore_records(output: OutputFolder) -> None:
-    """Put the records of a finished store's shards back, as if its run had not been cleaned up.
-
-    Raises:
-        ValueError: They were not kept, or are damaged.
-    """
+    """Put the records of a finished store's shards back, as if its run had not been cleaned up."""
     content, path = output.read(_KEPT_RECORDS), f"{output.path}/{_KEPT_RECORDS}"
     remedy = f"To read images again that were left out, delete {output.path} and run the same command"
     if content is None:
@@ -191,10 +164,6 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
 
     Shards that an image was left out of count as unfinished for a job that skips none, or is to read those again: the
     image may be there by now.
-
-    Args:
-        plan: The run.
-        warn: Called for each shard that is made again because it, its record or a label map of it was damaged.
     """
     output = plan.output
     records, problems = read_records(plan)
@@ -280,11 +249,7 @@ def clean(out: str) -> None:
 
 
 def read_header(output: OutputFolder) -> dict[str, Any] | None:
-    """Return the header of a store, finished or not; None if there is none, or a damaged one of a run that goes on.
-
-    Raises:
-        NotAStoreError: It is no header of a token store.
-    """
+    """Return the header of a store, finished or not; None if there is none, or a damaged one of a run that goes on."""
     content, path = output.read(store_header.HEADER_FILE), f"{output.path}/{store_header.HEADER_FILE}"
     if content is None:
         return None
@@ -309,11 +274,7 @@ def _first_difference(name: str, found: Any, expected: Any) -> tuple[str, Any, A
 
 
 def _compare_run(plan: Plan, header: dict[str, Any] | None, warn: Callable[[str], None]) -> None:
-    """Record settings that do not show in the header; warn of those that changed since the run began.
-
-    Raises:
-        ValueError: There is no header, and the shards that are there may be those of other settings.
-    """
+    """Record settings that do not show in the header; warn of those that changed since the run began."""
     output = plan.output
     settings = store_header.sha256_hex(store_header.canonical_json(plan.settings.header()))
     now = {"batch_size": plan.job.batch_size, "device": plan.job.device.partition(":")[0], "settings": settings}
@@ -352,11 +313,7 @@ def _write_header(
 
 
 def _number_label_maps(plan: Plan, records: dict[int, ShardRecord]) -> dict[str, Any]:
-    """Move label maps from their image's number to their sample's; go on where a killed run stopped.
-
-    Returns:
-        The header's entry of their checksums.
-    """
+    """Move label maps from their image's number to their sample's; return the header's entry of their checksums."""
     output = plan.output
     waiting = set(output.names(f"{STAGING}/labels"))
     readable = [image for number, record in records.items() for image in record.readable(plan.shards[number])]

@@ -23,10 +23,7 @@ _FITTED = f"{STAGING}/fitted_codebook.npz"
 def fit_codebook(job: TokenizeJob, source: ImageSource) -> None:
     """Fit a tokenizer whose config has a `fit` entry, and keep the codebook for `fitted_codebook`; once per run.
 
-    Args:
-        job: The run. `tokenizer["fit"]` holds `codebook_size`, `num_images` (default 1,000, evenly spread over the
-            source) and `seed`.
-        source: The images.
+    The entry holds `codebook_size`, `num_images` (default 1,000, evenly spread over the source) and `seed`.
 
     Raises:
         ValueError: Another run's store lies there, or the tokenizer cannot be fitted to these images.

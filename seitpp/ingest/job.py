@@ -21,36 +21,20 @@ _MOST_AT_ONCE = 2**31
 
 @dataclass(frozen=True)
 class TokenizeJob:
-    """What to tokenise, by which tokenizer, and where to.
+    """What to tokenise, by which tokenizer, and where to."""
 
-    Args:
-        tokenizer: Config of the tokenizer.
-        source: Arguments of `open_image_source`.
-        out: Folder of the store, or a URL.
-        codec: Codec of the store.
-        batch_size: Images encoded at once. A batch is always full (of zeros, if need be), so that an image's codes do
-            not depend on how many others were left.
-        samples_per_shard: Images of the source that a shard covers; None for 4,096, or fewer of large samples.
-        num_workers: Processes that decode images, for each process that encodes.
-        device: Where to encode.
-        skip_unreadable: Whether an image that cannot be read is left out and reported, or ends the run.
-        retry_left_out: Whether shards of a finished store that an image was left out of are made again.
-        label_size: Height and width of label maps; None for those of the tokenizer's images, (0, 0) for their own.
-        save_seconds: Seconds after which the codes of an unfinished shard are put aside.
-    """
-
-    tokenizer: dict[str, Any]
-    source: dict[str, Any]
-    out: str
+    tokenizer: dict[str, Any]  # its config
+    source: dict[str, Any]  # arguments of `open_image_source`
+    out: str  # folder of the store, or a URL
     codec: str = "bitpacked"
-    batch_size: int = 64
-    samples_per_shard: int | None = None
-    num_workers: int = 0
-    device: str = "cpu"
-    skip_unreadable: bool = True
-    retry_left_out: bool = False
-    label_size: tuple[int, int] | None = None
-    save_seconds: float = 30.0
+    batch_size: int = 64  # images encoded at once
+    samples_per_shard: int | None = None  # images of the source per shard; None for 4,096, or fewer of large samples
+    num_workers: int = 0  # processes that decode images, for each process that encodes
+    device: str = "cpu"  # where to encode
+    skip_unreadable: bool = True  # whether an image that cannot be read is left out and reported, or ends the run
+    retry_left_out: bool = False  # whether shards of a finished store that lack an image are made again
+    label_size: tuple[int, int] | None = None  # of label maps; None: as the tokenizer's images, (0, 0): their own
+    save_seconds: float = 30.0  # after which the codes of an unfinished shard are put aside
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "samples_per_shard"):
@@ -66,11 +50,7 @@ class TokenizeJob:
         return open_image_source(**self.source)
 
     def build_tokenizer(self, codebook: Any = None) -> Tokenizer:
-        """Build the tokenizer on the job's device, frozen, with the `codebook` of one fitted before if it is given.
-
-        Raises:
-            ValueError: The config names an unknown tokenizer, or has options that it does not take.
-        """
+        """Build the tokenizer on the job's device, frozen, with the `codebook` of one fitted before if it is given."""
         config = {key: value for key, value in self.tokenizer.items() if key != "fit"}
         if codebook is not None:
             config["codebook"] = codebook

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -26,27 +25,16 @@ _NUMBERS_OF_ONE_IMAGE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 
 @dataclass(frozen=True)
 class Fitting:
-    """What a tokenizer wants of an image, without its weights: what workers need to know.
-
-    Args:
-        image_size: Height and width.
-        resize_mode: `exact` or `center-crop`.
-        in_channels: 3 or 1.
-        stride: Pixels of a patch; smaller images are refused.
-        label_size: Height and width of label maps; None keeps theirs.
-        reduce_zero_label: Whether 0 in a label map means "ignore".
-        num_classes: Classes that label maps may hold; None where they are not named.
-        resize: By which filters images are resized, see `seitpp.images.resizing`.
-    """
+    """What a tokenizer wants of an image, without its weights: what workers need to know."""
 
     image_size: tuple[int, int]
-    resize_mode: str
-    in_channels: int
-    stride: int
-    label_size: tuple[int, int] | None = None
-    reduce_zero_label: bool = False
-    num_classes: int | None = None
-    resize: str = "bicubic"
+    resize_mode: str  # `exact` or `center-crop`
+    in_channels: int  # 3 or 1
+    stride: int  # pixels of a patch; smaller images are refused
+    label_size: tuple[int, int] | None = None  # of label maps; None keeps theirs
+    reduce_zero_label: bool = False  # whether 0 in a label map means "ignore"
+    num_classes: int | None = None  # classes that label maps may hold; None where they are not named
+    resize: str = "bicubic"  # filters, see `seitpp.images.resizing`
 
     @classmethod
     def of(
@@ -64,51 +52,32 @@ class Fitting:
 
 @dataclass
 class LoadedBatch:
-    """Images of consecutive numbers.
+    """Images of consecutive numbers."""
 
-    Attributes:
-        pixels: (B, C, H, W), uint8; zeros where an image could not be read.
-        readable: (B,), bool.
-        num_bytes: Bytes of each image in its source, (B,), int64; 0 where it could not be read.
-        failures: Number, name and reason of each image that could not be read.
-        label_maps: PNG of each image's label map, or None; an empty list without label maps.
-        outage: Why images cannot be read at present, though nothing need be wrong with them.
-    """
-
-    pixels: Tensor
-    readable: np.ndarray
-    num_bytes: np.ndarray
-    failures: list[tuple[int, str, str]] = field(default_factory=list)
-    label_maps: list[bytes | None] = field(default_factory=list)
-    outage: str | None = None
+    pixels: Tensor  # (B, C, H, W), uint8; zeros where an image could not be read
+    readable: np.ndarray  # (B,), bool
+    num_bytes: np.ndarray  # of each image in its source, (B,), int64; 0 where it could not be read
+    failures: list[tuple[int, str, str]] = field(default_factory=list)  # number, name and reason
+    label_maps: list[bytes | None] = field(default_factory=list)  # PNG of each; empty for a source without
+    outage: str | None = None  # why images cannot be read at present, though nothing need be wrong with them
 
 
 class ImageBatches(Dataset):
-    """Map from a range of image numbers to a `LoadedBatch`.
-
-    Args:
-        source: The images.
-        fitting: What the tokenizer wants.
-    """
+    """Map from a range of image numbers to a `LoadedBatch`."""
 
     def __init__(self, source: ImageSource, fitting: Fitting) -> None:
         self.source, self.fitting = source, fitting
 
     def __getitems__(self, numbers: Sequence[int]) -> LoadedBatch:
         """Load images; one that cannot be read leaves zeros and an entry in `failures`."""
-        shape = (len(numbers), self.fitting.in_channels, *self.fitting.image_size)
-        pixels = np.zeros(shape, np.uint8)
+        pixels = np.zeros((len(numbers), self.fitting.in_channels, *self.fitting.image_size), np.uint8)
         batch = LoadedBatch(torch.from_numpy(pixels), np.zeros(len(numbers), bool), np.zeros(len(numbers), np.int64))
         for slot, number in enumerate(numbers):
             label_map = None
             try:
-                image, num_bytes = self.source.load(number, self.fitting.in_channels)
-                pixels[slot] = self._fit(image)
-                if self.source.annotated:
-                    label_map = self._label_map(number, image)
-                batch.readable[slot], batch.num_bytes[slot] = True, num_bytes
+                content, num_bytes, label_map = self._load(number)
+                pixels[slot], batch.readable[slot], batch.num_bytes[slot] = content, True, num_bytes
             except (UnreadableImageError, OSError) as error:
-                pixels[slot] = 0
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
                 if not is_of_one_image(error):
                     batch.outage = f"{self.source.names[number]} cannot be read at present: {reason or repr(error)}"
@@ -117,25 +86,25 @@ class ImageBatches(Dataset):
                 batch.label_maps.append(label_map)
         return batch
 
-    def _fit(self, image: Image.Image) -> np.ndarray:
-        """Return the pixels (C, H, W) that the tokenizer takes."""
-        check_not_smaller_than_patch(image, self.fitting.stride)
-        fitting = self.fitting
-        return pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))
-
-    def _label_map(self, number: int, image: Image.Image) -> bytes:
-        fitting = self.fitting
-        content = self.source.read_annotation(number)
-        return label_map_png(
-            content,
+    def _load(self, number: int) -> tuple[np.ndarray, int, bytes | None]:
+        """Return pixels (C, H, W) that the tokenizer takes, the bytes of the image's file, and the label map."""
+        fitting, source = self.fitting, self.source
+        image, num_bytes = source.load(number, fitting.in_channels)
+        check_not_smaller_than_patch(image, fitting.stride)
+        pixels = pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))
+        if not source.annotated:
+            return pixels, num_bytes, None
+        label_map = label_map_png(
+            source.read_annotation(number),
             fitting.label_size,
             fitting.resize_mode,
             fitting.reduce_zero_label,
             image.size,
-            self.source.max_pixels,
+            source.max_pixels,
             image.info.get("orientation", 1),
             fitting.num_classes,
         )
+        return pixels, num_bytes, label_map
 
 
 def load_batches(

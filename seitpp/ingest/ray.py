@@ -21,12 +21,7 @@ from seitpp.ingest.worker import ShardWorker
 
 
 class RayShardWorker:
-    """Writes one shard per call; Ray keeps one instance in each of its processes.
-
-    Args:
-        job: The run.
-        codebook: Codebook of a fitted tokenizer.
-    """
+    """Writes one shard per call; Ray keeps one instance in each of its processes. `codebook`: of a fitted tokenizer."""
 
     def __init__(self, job: TokenizeJob, codebook: np.ndarray | None) -> None:
         self.worker = ShardWorker(Plan(job, job.open_source(), job.build_tokenizer(codebook)))

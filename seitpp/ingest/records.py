@@ -30,21 +30,13 @@ def label_map_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One finished shard.
+    """One finished shard."""
 
-    Attributes:
-        entry: Its entry in the header's list; None if none of its images could be read.
-        num_images: Images that it covers, read or not.
-        source_bytes: Bytes of those that were read, in the source.
-        unreadable: Number, name and reason of each that could not be read.
-        label_maps: CRC-32 of the label map of each image that was read; None for a source without.
-    """
-
-    entry: dict[str, Any] | None
-    num_images: int
-    source_bytes: int
-    unreadable: list[tuple[int, str, str]]
-    label_maps: list[int] | None = None
+    entry: dict[str, Any] | None  # in the header's list; None if none of its images could be read
+    num_images: int  # that it covers, read or not
+    source_bytes: int  # of those that were read, in the source
+    unreadable: list[tuple[int, str, str]]  # number, name and reason of the others
+    label_maps: list[int] | None = None  # CRC-32 of each label map of those that were read
 
     def pack(self) -> bytes:
         """Return the bytes of its file."""
@@ -52,17 +44,7 @@ class ShardRecord:
 
     @classmethod
     def parse(cls, content: bytes, source: str | Path, shard: ShardPlan, annotated: bool) -> "ShardRecord":
-        """Read the bytes of a record's file.
-
-        Args:
-            content: The bytes.
-            source: The file, for messages.
-            shard: The shard that it should be of.
-            annotated: Whether there should be label maps.
-
-        Raises:
-            ValueError: It is damaged, or of another shard.
-        """
+        """Read a record's file `source`; raise `ValueError` if it is damaged or of another shard."""
         found = parse_json_object(content, source)
         if found.get("header_sha256") not in (None, store_header.header_checksum(found)):  # older versions wrote none
             raise ValueError(f"{source} does not match its checksum")

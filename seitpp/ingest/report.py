@@ -3,7 +3,6 @@
 import io
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,49 +32,27 @@ _LEAST_SAME = 0.9  # near ties change single codes, on another device or with an
 
 @dataclass(frozen=True)
 class TokenizeReport:
-    """Measurements of a finished store; fields that were not measured are None.
+    """Measurements of a finished store; fields that were not measured are None."""
 
-    Attributes:
-        num_samples: Images in the store.
-        num_unreadable: Images of the source that are not.
-        token_bytes_per_image: Bytes of an image's codes.
-        bytes_per_image: Bytes of the whole store, codebook included, over its images.
-        source_bytes_per_image: Bytes of an image in the source, mean.
-        share_of_source: Bytes of the store over bytes of the source.
-        codes_used: Codes that occur.
-        codebook_size: Codes that there are.
-        entropy_bits: Bits per code, order 0.
-        sample_images: Images that the following fields were measured on, evenly spread over the store.
-        psnr_db: Peak signal-to-noise ratio of decoded against original 8-bit images, mean over the sample.
-        psnr_db_min: The smallest one.
-        codes_reproduced: Share of the stored codes of the sample that encoding it again gives.
-        changed_images: Names of the sample's images that give other codes now, beyond near ties.
-        codes_changed_by_precision: Share of codes that float32 would have set otherwise; None at float32.
-        skipped_files: Files of the source that were not taken for images, counted by their ending.
-        share_ignored_pixels: Share of the label maps' pixels that mean "ignore"; None without label maps.
-        num_classes_with_pixels: Classes that some pixel has; None without label maps.
-        classes_without_pixels: Names (or indices) of classes that none has; None without label maps.
-    """
-
-    num_samples: int
-    num_unreadable: int
+    num_samples: int  # images in the store
+    num_unreadable: int  # images of the source that are not
     token_bytes_per_image: float | None
-    bytes_per_image: float | None
+    bytes_per_image: float | None  # of the whole store, codebook included
     source_bytes_per_image: float
-    share_of_source: float | None
-    codes_used: int | None
-    codebook_size: int
-    entropy_bits: float | None
-    sample_images: int
-    psnr_db: float | None
+    share_of_source: float | None  # bytes of the store over bytes of the source
+    codes_used: int | None  # codes that occur
+    codebook_size: int  # codes that there are
+    entropy_bits: float | None  # per code, order 0
+    sample_images: int  # that the following fields were measured on, evenly spread over the store
+    psnr_db: float | None  # of decoded against original 8-bit images, mean over the sample
     psnr_db_min: float | None
-    codes_reproduced: float | None
-    codes_changed_by_precision: float | None
-    skipped_files: dict[str, int] = field(default_factory=dict)
-    share_ignored_pixels: float | None = None
+    codes_reproduced: float | None  # share of the stored codes of the sample that encoding it again gives
+    codes_changed_by_precision: float | None  # share of codes that float32 would have set otherwise; None at float32
+    skipped_files: dict[str, int] = field(default_factory=dict)  # not taken for images, counted by their ending
+    share_ignored_pixels: float | None = None  # of the label maps
     num_classes_with_pixels: int | None = None
-    classes_without_pixels: list[str] | None = None
-    changed_images: list[str] | None = None
+    classes_without_pixels: list[str] | None = None  # names, or indices where there are none
+    changed_images: list[str] | None = None  # names of the sample's images that give other codes now
 
     def warnings(self) -> list[str]:
         """Say what a person should look at, one line each."""
@@ -138,7 +115,9 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     output.write("report/unreadable.txt", unreadable_list(totals))
     keep_records(plan, totals)
     if decoded is not None:
-        output.write("report/reconstructions.png", _picture(pixels, decoded))
+        file, shown = io.BytesIO(), spread(len(pixels), _PICTURE_IMAGES)
+        reconstruction_grid(pixels[shown], decoded[shown]).save(file, format="PNG")
+        output.write("report/reconstructions.png", file.getvalue())
     return report
 
 
@@ -147,20 +126,16 @@ def _label_map_shares(reader: StoreReader | None) -> dict[str, Any]:
     if reader is None:
         return {}
     histogram = label_histogram(reader)
+    classes, present = histogram["classes"], {entry["class"] for entry in histogram["classes"] if entry["pixels"]}
+    if any(entry["name"] is not None for entry in classes):
+        empty = [entry["name"] or str(entry["class"]) for entry in classes if not entry["pixels"]]
+    else:
+        empty = [str(index) for index in range(max(present, default=0)) if index not in present]
     return {
         "share_ignored_pixels": histogram["ignored_share"],
-        "num_classes_with_pixels": sum(entry["pixels"] > 0 for entry in histogram["classes"]),
-        "classes_without_pixels": _classes_without_pixels(histogram),
+        "num_classes_with_pixels": len(present),
+        "classes_without_pixels": empty,
     }
-
-
-def _classes_without_pixels(histogram: Mapping[str, Any]) -> list[str]:
-    """Return the names of classes without a pixel; indices below the largest that occurs, where there are no names."""
-    classes = histogram["classes"]
-    if any(entry["name"] is not None for entry in classes):
-        return [entry["name"] or str(entry["class"]) for entry in classes if not entry["pixels"]]
-    present = {entry["class"] for entry in classes if entry["pixels"]}
-    return [str(index) for index in range(max(present, default=0)) if index not in present]
 
 
 def unreadable_list(totals: Totals) -> bytes:
@@ -188,13 +163,6 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
     samples = [samples[index] for index in np.flatnonzero(batch.readable)]
     names = [plan.source.names[kept[sample]] for sample in samples]
     return samples, names, batch.pixels[torch.from_numpy(batch.readable)]
-
-
-def _picture(pixels: Tensor, decoded: Tensor) -> bytes:
-    file = io.BytesIO()
-    shown = spread(len(pixels), _PICTURE_IMAGES)
-    reconstruction_grid(pixels[shown], decoded[shown]).save(file, format="PNG")
-    return file.getvalue()
 
 
 @torch.inference_mode()

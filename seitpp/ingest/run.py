@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 
-import torch
 import torch.distributed as dist
+from mmengine.dist import barrier, broadcast_object_list
 
 from seitpp.ingest import commit
 from seitpp.ingest.commit import Totals
@@ -29,17 +29,11 @@ _PATIENCE = datetime.timedelta(days=7)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of its run.
-
-    Args:
-        rank: Number of this process.
-        world_size: Number of processes.
-        local_rank: Number of this process on its machine.
-    """
+    """This process among those of its run."""
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0
+    local_rank: int = 0  # its number on its machine
 
     @classmethod
     def join(cls) -> "Processes":
@@ -60,20 +54,15 @@ class Processes:
 
     def wait(self) -> None:
         """Wait until all processes are here."""
-        if self.world_size > 1:
-            with _together():
-                dist.barrier()
+        with _together():
+            barrier()
 
     def share(self, numbers: Sequence[int] | None) -> list[int]:
         """Return every n-th of the first process's numbers, other ones in each process; others pass None."""
-        if self.world_size == 1:
-            return list(numbers or ())
-        count = torch.tensor([len(numbers or ())])
+        shared = [list(numbers or ())]
         with _together():
-            dist.broadcast(count, 0)
-            shared = torch.tensor(numbers, dtype=torch.int64) if numbers else torch.zeros(int(count), dtype=torch.int64)
-            dist.broadcast(shared, 0)
-        return shared[self.rank :: self.world_size].tolist()
+            broadcast_object_list(shared)
+        return shared[0][self.rank :: self.world_size]
 
 
 @contextmanager

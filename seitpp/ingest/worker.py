@@ -36,25 +36,15 @@ def partial_name(number: int, first: int) -> str:
 
 @dataclass
 class ShardState:
-    """What is known of the images of an unfinished shard, in their order.
+    """What is known of the images of an unfinished shard, in their order; lists hold one array per batch."""
 
-    Attributes:
-        tokens: Tokens of each image, read or not, one array per batch.
-        readable: Whether each could be read, one array per batch.
-        source_bytes: Bytes that the readable ones take in the source.
-        failures: Number, name and reason of each that could not be read.
-        label_maps: CRC-32 of each image's label map, 0 where it has none; one array per batch.
-        saved: Batches that are put aside.
-        files: The files that they are in.
-    """
-
-    tokens: list[np.ndarray] = field(default_factory=list)
-    readable: list[np.ndarray] = field(default_factory=list)
-    source_bytes: int = 0
-    failures: list[tuple[int, str, str]] = field(default_factory=list)
-    label_maps: list[np.ndarray] = field(default_factory=list)
-    saved: int = 0
-    files: list[str] = field(default_factory=list)
+    tokens: list[np.ndarray] = field(default_factory=list)  # of each image, read or not
+    readable: list[np.ndarray] = field(default_factory=list)  # whether each could be read
+    label_maps: list[np.ndarray] = field(default_factory=list)  # CRC-32 of each label map, 0 where there is none
+    source_bytes: int = 0  # of the readable ones in the source
+    failures: list[tuple[int, str, str]] = field(default_factory=list)  # number, name and reason of the others
+    saved: int = 0  # batches that are put aside
+    files: list[str] = field(default_factory=list)  # the files that they are in
 
     @property
     def done(self) -> int:
@@ -80,14 +70,7 @@ class ShardState:
         return file.getvalue()
 
     def take_back(self, name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype, most: int) -> None:
-        """Add what `pack` put into a file.
-
-        Args:
-            name: The file.
-            content: Its bytes.
-            shape: Shape of a sample.
-            dtype: Type of the tokens.
-            most: Images that the shard has beyond those that are known.
+        """Add what `pack` put into the file `name`, of samples of a shape and type, at most so many.
 
         Raises:
             ValueError: The file is damaged; nothing was added.
@@ -112,11 +95,7 @@ class ShardState:
 
 
 class ShardWorker:
-    """Writes the shards it is given.
-
-    Args:
-        plan: The run.
-    """
+    """Writes the shards it is given."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.job = plan, plan.job

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import posixpath
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -15,52 +14,45 @@ from PIL import Image
 
 from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, UnreadableImageError, decode_image
 from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
-from seitpp.ingest.sources.files import local_path
-from seitpp.ingest.sources.labels import alike_warnings
-from seitpp.io.text import shorten
+from seitpp.ingest.sources.files import join, local_path, read_file
+from seitpp.ingest.sources.labels import LARGEST_LABEL, alike_warnings
+from seitpp.io.checkpoint import shorten
 from seitpp.storage.header import canonical_json
 
 _MAPS_LOOKED_AT = 64
 
 
-class ImageSource(ABC):
-    """Images in a fixed order that does not depend on the file system; can be pickled and sent to workers.
+class ImageSource:
+    """Images in a fixed order that does not depend on the file system; can be pickled and sent to workers."""
 
-    Attributes:
-        kind: What sort of source, such as `folder`; goes into the store's header.
-        names: One name per image, unique, with forward slashes.
-        labels: Class index of each image, (N,), int64, or None.
-        classes: Class names in the order of their indices, or None.
-        annotated: Whether each image has a label map.
-        reduce_zero_label: Whether label maps mean "ignore" by 0.
-        folders: Folders that were searched for images; nothing may be written into them.
-        max_pixels: Most pixels that an image or label map may have.
-        unlabelled: Whether labels were to be left out.
-        skipped: Files that were found and not taken for images, counted by their ending.
-    """
-
-    kind: str
-    names: list[str]
-    labels: np.ndarray | None = None
-    classes: list[str] | None = None
-    annotated: bool = False
-    reduce_zero_label: bool = False
-    folders: tuple[str, ...] = ()
-    max_pixels: int = MAX_PIXELS
-    unlabelled: bool = False
-    skipped: Mapping[str, int] = MappingProxyType({})
+    kind: str  # such as `folder`; goes into the store's header
+    names: list[str]  # one per image, unique, with forward slashes
+    root = ""  # folder or URL that the names are relative to
+    label_maps: list[str] | None = None  # path of each image's label map
+    reduce_zero_label = False  # whether label maps mean "ignore" by 0
+    labels: np.ndarray | None = None  # class index of each image, (N,), int64
+    classes: list[str] | None = None  # class names in the order of their indices
+    folders: tuple[str, ...] = ()  # those that were searched for images; nothing may be written into them
+    max_pixels = MAX_PIXELS  # most pixels that an image or label map may have
+    unlabelled = False  # whether labels were to be left out
+    skipped: Mapping[str, int] = MappingProxyType({})  # files not taken for images, counted by their ending
     _fingerprint: str | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    @abstractmethod
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file."""
+        return read_file(join(self.root, self.names[index]))
 
     def read_annotation(self, index: int) -> bytes:
         """Return the bytes of an image's label map; only where `annotated`."""
-        raise NotImplementedError(f"{self.kind} sources have no label maps")
+        return read_file(self.label_maps[index])
+
+    @property
+    def annotated(self) -> bool:
+        """Whether each image has a label map."""
+        return self.label_maps is not None
 
     def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
         """Return an image as RGB or grey, and the bytes it takes in its source.
@@ -99,18 +91,15 @@ class ImageSource(ABC):
         present, counts = np.unique(self.labels, return_counts=True)
         if len(present) == 1 and len(self) > 1:
             return [f"all {len(self)} images are of one class"]
-        lines = alike_warnings(self.classes or [])
+        lines, names = alike_warnings(self.classes or []), self.classes or range(LARGEST_LABEL + 1)
         if (single := present[counts == 1]).size:
-            lines.append(f"classes with a single image: {len(single)}, such as {self._shown_class(single[0])}")
+            lines.append(f"classes with a single image: {len(single)}, such as {names[single[0]]!r}")
         # Of the classes up to the largest index alone: there may be billions of indices.
         if num_absent := int(present[-1]) + 1 - len(present):
             first = next((index for index, label in enumerate(present) if index != label), len(present))
             hint = "; do the labels count from 1? Class indices count from 0" if first == 0 else ""
-            lines.append(f"classes without an image: {num_absent}, such as {self._shown_class(first)}{hint}")
+            lines.append(f"classes without an image: {num_absent}, such as {names[first]!r}{hint}")
         return lines
-
-    def _shown_class(self, index: int) -> str:
-        return repr(self.classes[index]) if self.classes else str(int(index))
 
     def _label_map_warnings(self) -> list[str]:
         """Look at a few label maps, evenly spread, for values that contradict the options; skip unreadable ones."""
@@ -145,11 +134,7 @@ class ImageSource(ABC):
         return self._fingerprint
 
     def refuse_inside(self, out: str) -> None:
-        """Refuse an output folder that a later run would search for images.
-
-        Raises:
-            ValueError: It is one of `folders`, or lies in one.
-        """
+        """Raise `ValueError` for an output folder that a later run would search for images."""
         for folder in self.folders:
             inner, outer = out, folder
             if (local_out := local_path(out)) is not None and (local_folder := local_path(folder)) is not None:

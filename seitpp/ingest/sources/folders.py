@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from seitpp.ingest.sources.base import ImageSource, count_endings, described_endings, is_image_name
-from seitpp.ingest.sources.files import is_url, join, list_files, list_folders, read_file
+from seitpp.ingest.sources.files import is_url, join, list_files, list_folders
 from seitpp.ingest.sources.labels import is_number
 
 _SPLITS = {"train", "val", "valid", "validation", "test", "training"}
@@ -52,10 +52,6 @@ class FolderSource(ImageSource):
             )
         self._label(classes)
 
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return read_file(join(self.root, self.names[index]))
-
     def _label(self, classes: list[str] | None) -> None:
         folders = [name.split("/", 1)[0] for name in self.names]
         present = sorted(set(folders))
@@ -76,15 +72,12 @@ class FolderSource(ImageSource):
         """Refuse links by which a class would be lost, or have its images under two labels."""
         if is_url(self.root):
             return
-        targets = {name: os.path.join(self.root, name) for name in os.listdir(self.root) if not name.startswith(".")}
-        # A link to itself is not among them: it leads to no class.
-        lost = (
-            name
-            for name, path in targets.items()
-            if os.path.islink(path) and not os.path.lexists(os.path.realpath(path))
-        )
-        if (name := min(lost, default=None)) is not None:
-            raise ValueError(f"{self.root}: {name!r} is a link that leads nowhere, perhaps a class; mend or remove it")
+        for name in sorted(os.listdir(self.root)):
+            path = os.path.join(self.root, name)  # a link to itself is none of those: it leads to no class
+            if not name.startswith(".") and os.path.islink(path) and not os.path.lexists(os.path.realpath(path)):
+                raise ValueError(
+                    f"{self.root}: {name!r} is a link that leads nowhere, perhaps a class; mend or remove it"
+                )
         first: dict[str, str] = {}
         for folder in folders:
             other = first.setdefault(os.path.realpath(join(self.root, folder)), folder)
@@ -122,13 +115,11 @@ class PairSource(ImageSource):
     """
 
     kind = "pairs"
-    annotated = True
 
     def __init__(
         self, images: str, annotations: str, classes: list[str] | None = None, reduce_zero_label: bool = False
     ) -> None:
-        self.images, self.annotations = images, annotations
-        self.folders = (images, annotations)
+        self.root, self.folders = images, (images, annotations)
         self.classes, self.reduce_zero_label = classes, reduce_zero_label
         found, found_maps = list_files(images), list_files(annotations)
         self.names = [name for name in found if is_image_name(name)]
@@ -150,15 +141,7 @@ class PairSource(ImageSource):
             raise ValueError(
                 f"{len(unused)} annotations in {annotations} have no image in {images}, such as {maps[unused[0]]}"
             )
-        self._maps = [maps[stem] for stem in stems]
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return read_file(join(self.images, self.names[index]))
-
-    def read_annotation(self, index: int) -> bytes:
-        """Return the bytes of an image's label map."""
-        return read_file(join(self.annotations, self._maps[index]))
+        self.label_maps = [join(annotations, maps[stem]) for stem in stems]
 
 
 def _stem(name: str) -> str:

@@ -43,38 +43,23 @@ class ListSource(ImageSource):
     def __init__(
         self, path: str, root: str | None = None, classes: list[str] | None = None, unlabelled: bool = False
     ) -> None:
-        self.path = path
         self.root = root if root is not None else parent(path)
         content, is_csv = read_file(path), PurePosixPath(path).suffix.lower() == ".csv"
         rows = _parse_csv(path, content, unlabelled) if is_csv else _parse_text(path, content)
         if not rows:
             raise ValueError(f"{path} names no images; expected one path per line, or a CSV file with a column 'path'")
-        self._refuse_duplicates([(line, name) for line, name, _ in rows])
-        self.names = [name for _, name, _ in rows]
-        if not unlabelled:
-            self._label([(line, label) for line, _, label in rows], classes)
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return read_file(join(self.root, self.names[index]))
-
-    def _refuse_duplicates(self, rows: list[tuple[int, str]]) -> None:
         first: dict[str, int] = {}
-        for line, name in rows:
+        for line, name, _ in rows:
             plain = posixpath.normpath(join(self.root, name))
-            if plain in first:
-                raise ValueError(f"{self.path}, line {line}: {name} is named already in line {first[plain]}")
-            first[plain] = line
-
-    def _label(self, rows: list[tuple[int, str | None]], classes: list[str] | None) -> None:
-        given = [label is not None for _, label in rows]
-        if not any(given):
+            if first.setdefault(plain, line) != line:
+                raise ValueError(f"{path}, line {line}: {name} is named already in line {first[plain]}")
+        self.names = [name for _, name, _ in rows]
+        unmarked = [line for line, _, label in rows if label is None]
+        if unlabelled or len(unmarked) == len(rows):
             return
-        if not all(given):
-            line = rows[given.index(False)][0]
-            raise ValueError(f"{self.path}, line {line}: the label is missing, while other lines have one")
-        entries = [(f"{self.path}, line {line}", str(label)) for line, label in rows]
-        self.labels, self.classes = class_labels(entries, classes)
+        if unmarked:
+            raise ValueError(f"{path}, line {unmarked[0]}: the label is missing, while other lines have one")
+        self.labels, self.classes = class_labels([(f"{path}, line {line}", label) for line, _, label in rows], classes)
 
 
 def _parse_text(path: str, content: bytes) -> list[tuple[int, str, str | None]]:

@@ -13,12 +13,10 @@ from PIL import Image
 from seitpp.images.decoding import UnreadableImageError, to_eight_bit
 from seitpp.images.label_maps import IGNORE_INDEX
 from seitpp.ingest.sources.base import ImageSource, count_endings
-from seitpp.ingest.sources.files import is_url, join, list_files, read_file
+from seitpp.ingest.sources.files import is_url, join, list_files
 from seitpp.ingest.sources.labels import LARGEST_LABEL
 from seitpp.io.config_file import read_config
-
-# What other projects' data sets raise at files that are not as they expect.
-_DATA_SET_ERRORS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
+from seitpp.io.untrusted import PARSER_ERRORS
 
 
 class MMDatasetSource(ImageSource):
@@ -51,7 +49,10 @@ class MMDatasetSource(ImageSource):
         kept = ("img_path", "img", "gt_label", "seg_map_path")
         samples = map(dataset.get_data_info, range(len(dataset)))
         infos = [{key: info[key] for key in kept if key in info} for info in samples]
-        self._images = [self._image_of(info) for info in infos]
+        self._images = [info.get("img_path", info.get("img")) for info in infos]
+        for info, image in zip(infos, self._images, strict=True):
+            if not isinstance(image, str | np.ndarray):
+                raise ValueError(f"{config}: samples have the fields {sorted(info)}, expected 'img_path' or 'img'")
         self.skipped = _files_left_out(dataset, self._images)
         self.names = [
             image if isinstance(image, str) else f"{Path(config).stem}/{split}/{number}"
@@ -59,14 +60,6 @@ class MMDatasetSource(ImageSource):
         ]
         if not unlabelled:
             self._take_labels(dataset, infos)
-
-    def read(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return read_file(self._images[index])
-
-    def read_annotation(self, index: int) -> bytes:
-        """Return the bytes of an image's label map."""
-        return read_file(self._maps[index])
 
     def load(self, index: int, in_channels: int) -> tuple[Image.Image, int]:
         """Return an image as RGB or grey, and its bytes (of the array, where there is no file)."""
@@ -82,17 +75,11 @@ class MMDatasetSource(ImageSource):
         try:
             with DATASETS.switch_scope_and_registry(scope) as registry:
                 return registry.build({**dataset, "pipeline": [], "lazy_init": False})
-        except _DATA_SET_ERRORS as error:
+        except (*PARSER_ERRORS, AssertionError) as error:
             hint = "; name a plain one, not one that wraps others" if isinstance(error, (KeyError, TypeError)) else ""
             raise ValueError(
                 f"{self._config}: the data set {dataset.get('type')!r} cannot be opened{hint}: {error}"
             ) from error
-
-    def _image_of(self, info: dict[str, Any]) -> str | np.ndarray:
-        image = info.get("img_path", info.get("img"))
-        if not isinstance(image, (str, np.ndarray)):
-            raise ValueError(f"{self._config}: samples have the fields {sorted(info)}, expected 'img_path' or 'img'")
-        return image
 
     def _take_labels(self, dataset: Any, infos: list[dict[str, Any]]) -> None:
         metainfo = dataset.metainfo
@@ -107,31 +94,27 @@ class MMDatasetSource(ImageSource):
                     f"{self._config}: the data set renumbers its classes, which are not renumbered in label maps here; "
                     "leave out the classes in its metainfo"
                 )
-            self.annotated = True
-            self._maps = [info["seg_map_path"] for info in infos]
             if (ignored := getattr(dataset, "ignore_index", IGNORE_INDEX)) != IGNORE_INDEX:
                 raise ValueError(
                     f"{self._config}: the data set's ignore_index is {ignored}, but stores take {IGNORE_INDEX} for "
                     "ignored pixels; change the value in the label maps, and leave the option out"
                 )
+            self.label_maps = [info["seg_map_path"] for info in infos]
             self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
         elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
-            self.labels = self._class_indices([int(info["gt_label"]) for info in infos])
+            end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
+            for name, info in zip(self.names, infos, strict=True):
+                if not 0 <= info["gt_label"] < end:
+                    raise ValueError(
+                        f"{self._config}: the gt_label of {name} is {info['gt_label']}, expected a class index from 0 "
+                        f"to {end - 1}"
+                    )
+            self.labels = np.array([info["gt_label"] for info in infos], np.int64)
         elif any(info.get("gt_label") is not None for info in infos):
             raise ValueError(
                 f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
                 "index; pass --unlabelled to leave labels out"
             )
-
-    def _class_indices(self, labels: list[int]) -> np.ndarray:
-        """Return labels as (N,), int64; raise `ValueError` at one that is no class index."""
-        end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
-        for name, label in zip(self.names, labels, strict=True):
-            if not 0 <= label < end:
-                raise ValueError(
-                    f"{self._config}: the gt_label of {name} is {label}, expected a class index from 0 to {end - 1}"
-                )
-        return np.array(labels, np.int64)
 
 
 def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:

@@ -5,7 +5,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import attrgetter
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -203,11 +203,7 @@ def _plain_labels(samples: list[_Sample]) -> list[tuple[str, str]]:
 
 
 def _json_labels(samples: list[_Sample]) -> list[tuple[str, str]]:
-    """Return the labels in the samples' JSON files; nothing where the first has none.
-
-    Raises:
-        ValueError: A file is missing, damaged, or has no such label, though the first has one.
-    """
+    """Return the labels in the samples' JSON files; nothing where the first has none."""
     entries: list[tuple[str, str]] = []
     field = None
     for sample, member, content in _read_beside(samples, "json", _MOST_JSON_BYTES):
@@ -230,24 +226,17 @@ def _json_labels(samples: list[_Sample]) -> list[tuple[str, str]]:
 
 
 def _class_folders(pattern: str, names: list[str]) -> list[str]:
-    """Return the first folder of each name below those that all names share; nothing where there is none.
-
-    Raises:
-        ValueError: Images lie beside folders of images, or names lead out of the tar file.
-    """
+    """Return the first folder of each name below those that all names share; nothing where there is none."""
     parts = [PurePosixPath(name).parts[:-1] for name in names]
-    shared = 0
-    while all(len(folders) > shared and folders[shared] == parts[0][shared] for folders in parts):
-        shared += 1
-    deeper = [len(folders) > shared for folders in parts]
-    if not any(deeper):
+    shared = len(list(takewhile(lambda level: len(set(level)) == 1, zip(*parts, strict=False))))
+    if max(map(len, parts)) == shared:
         return []
-    if not all(deeper) or any(".." in folders for folders in parts):
-        odd = names[deeper.index(False)] if not all(deeper) else next(name for name in names if ".." in name)
-        raise ValueError(
-            f"{pattern}: images lie in folders inside the tar files, but {shown(odd)} in none that could be its class; "
-            "pass --unlabelled to leave labels out"
-        )
+    for name, folders in zip(names, parts, strict=True):
+        if len(folders) == shared or ".." in folders:
+            raise ValueError(
+                f"{pattern}: images lie in folders inside the tar files, but {shown(name)} in none that could be its "
+                "class; pass --unlabelled to leave labels out"
+            )
     return [folders[shared] for folders in parts]
 
 
