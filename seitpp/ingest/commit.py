@@ -205,12 +205,7 @@ def publish(plan: Plan) -> None:
 
 
 def finish(plan: Plan) -> Totals:
-    """Declare the store complete. What a rerun would need is kept until `clean`.
-
-    Raises:
-        ValueError: An image was left out though the job skips none, or none could be read; or a shard or a label map
-            is not there any more.
-    """
+    """Check that all is there, and declare the store complete. What a rerun would need is kept until `clean`."""
     output = plan.output
     records, problems = read_records(plan)
     files = set(output.names())

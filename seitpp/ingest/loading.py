@@ -45,8 +45,8 @@ class Fitting:
         num_classes: int | None = None,
     ) -> "Fitting":
         """Return what `tokenizer` wants."""
-        image_size = int(tokenizer.image_size[0]), int(tokenizer.image_size[1])
-        image = image_size, tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride
+        height, width = map(int, tokenizer.image_size)
+        image = (height, width), tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride
         return cls(*image, label_size, reduce_zero_label, num_classes, tokenizer.resize_rule)
 
 
@@ -124,22 +124,18 @@ def load_batches(
         prefetch_factor=4 if num_workers else None,
         worker_init_fn=_end_without_parent,
     )
-    loaded = iter(loader)
-    while True:
-        try:
-            batch = next(loaded, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ChildProcessError(
-                "a process that decodes images died, perhaps for lack of memory; run the same command again to "
-                "continue, with fewer --workers if it dies again"
-            ) from error
-        if batch is None:
-            return
-        if batch.outage is not None:
-            raise OSError(f"{batch.outage}. Run the same command again to continue")
-        yield batch
+    try:
+        for batch in loader:
+            if batch.outage is not None:
+                raise OSError(f"{batch.outage}. Run the same command again to continue")
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            "a process that decodes images died, perhaps for lack of memory; run the same command again to continue, "
+            "with fewer --workers if it dies again"
+        ) from error
 
 
 def is_of_one_image(error: Exception) -> bool:

@@ -29,8 +29,7 @@ class OutputFolder:
 
     Object storages show an object when it is complete; locally, files are written aside, flushed and renamed.
 
-    Args:
-        path: The folder, which need not exist.
+    It need not exist.
     """
 
     def __init__(self, path: str) -> None:
@@ -73,12 +72,7 @@ class OutputFolder:
             lock.release()
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a file in place.
-
-        Raises:
-            OSError: It cannot be written, as on a full disk; what lay under the name before is still there.
-            ValueError: What lies under the name is not an ordinary file.
-        """
+        """Put a file in place; where that fails, as on a full disk, what lay there before still does."""
         if not self.is_local:
             self._system.makedirs(posixpath.dirname(self._inner(name)), exist_ok=True)
             self._system.pipe_file(self._inner(name), content)
@@ -98,11 +92,7 @@ class OutputFolder:
             ) from error
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file, or None if there is none.
-
-        Raises:
-            ValueError: It is not an ordinary file.
-        """
+        """Return the content of a file, or None if there is none; `ValueError` for what is not an ordinary file."""
         try:
             if self.is_local:
                 check_regular_file(self._inner(name), "file")

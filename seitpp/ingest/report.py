@@ -4,7 +4,6 @@ import io
 import json
 import re
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from seitpp.ingest.loading import ImageBatches
 from seitpp.ingest.output import OutputFolder
 from seitpp.io.text import shorten
 from seitpp.storage import StoreReader, store_stats
+from seitpp.tokenizers import changed_share
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.encoding import encode_pixels
 from seitpp.tokenizers.psnr import image_psnr
@@ -92,6 +92,10 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     psnr = None if decoded is None else image_psnr(decoded.double(), pixels.double(), 255)
     source_bytes = totals.source_bytes / totals.num_samples
     same = None if reader is None else (reader.read(samples) == tokens.numpy()).reshape(len(samples), -1).mean(axis=1)
+    changed = None
+    if getattr(plan.tokenizer, "precision", "float32") != "float32":
+        images = plan.tokenizer.from_bytes(pixels[: plan.job.batch_size].to(plan.job.device))
+        changed = changed_share(plan.tokenizer, images)
     report = TokenizeReport(
         num_samples=totals.num_samples,
         num_unreadable=len(totals.unreadable),
@@ -107,7 +111,7 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
         psnr_db_min=None if psnr is None else float(psnr.min()),
         codes_reproduced=None if same is None else float(same.mean()),
         changed_images=None if same is None else [names[index] for index in np.flatnonzero(same < _LEAST_SAME)],
-        codes_changed_by_precision=_changed_by_precision(plan, pixels),
+        codes_changed_by_precision=changed,
         skipped_files=dict(plan.source.skipped),
         **_label_map_shares(reader if plan.source.annotated else None),
     )
@@ -174,15 +178,6 @@ def _decode(tokenizer: Tokenizer, tokens: Tensor, device: str) -> Tensor | None:
     return torch.cat([tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu() for chunk in chunks])
 
 
-def _changed_by_precision(plan: Plan, pixels: Tensor) -> float | None:
-    if getattr(plan.tokenizer, "precision", "float32") == "float32":
-        return None
-    from seitpp.tokenizers import changed_share
-
-    images = plan.tokenizer.from_bytes(pixels[: plan.job.batch_size].to(plan.job.device))
-    return changed_share(plan.tokenizer, images)
-
-
 def left_out_message(out: str) -> str | None:
     """Say which images were left out of a finished store, and how to read them again; None if none were."""
     output = OutputFolder(out)
@@ -199,5 +194,4 @@ def left_out_message(out: str) -> str | None:
 
 def report_folder(out: str) -> str:
     """Return the folder that the report of a store lies in."""
-    output = OutputFolder(out)
-    return str(Path(output.path) / "report") if output.is_local else f"{out.rstrip('/')}/report"
+    return f"{OutputFolder(out).path.rstrip('/')}/report"

@@ -75,12 +75,7 @@ def _together() -> Iterator[None]:
 
 
 def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
-    """Open a job's source and build its tokenizer, fitted to the images if its config asks for that.
-
-    Raises:
-        ValueError: The images or the tokenizer are not usable, or the output lies among the images.
-        OSError: Something else, or another run at work, is where the output is to go.
-    """
+    """Open a job's source and build its tokenizer, fitted to the images if its config asks for that."""
     if processes.is_first:
         commit.refuse_foreign(job.out)
     source = job.open_source()
@@ -120,13 +115,6 @@ def tokenize(
     executor: Executor | None = None,
 ) -> Totals | None:
     """Write the store of a plan, from where an earlier run left it.
-
-    Args:
-        plan: The run; the same in every process.
-        processes: This process among those of the run.
-        progress: Called with images done and their total in this process.
-        warn: Called with warnings.
-        executor: Writes the shards; by default this process does its share.
 
     Returns:
         Totals in the first process; None in the others, and if the store was complete already.

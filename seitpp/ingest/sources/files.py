@@ -22,11 +22,7 @@ def is_url(path: str | Path) -> bool:
 
 
 def file_system(path: str) -> tuple[AbstractFileSystem, str]:
-    """Return the file system of a path or URL, and the path in it.
-
-    Raises:
-        ImportError: The driver for this kind of URL (s3fs, gcsfs) is not installed.
-    """
+    """Return the file system of a path or URL, and the path in it; `ImportError` where its driver is not installed."""
     return url_to_fs(path) if is_url(path) else (_LOCAL, path)  # fsspec would read a path with `::` as a chain of two
 
 
@@ -62,11 +58,7 @@ def list_files(root: str) -> list[str]:
     """List every file below a folder, as paths relative to it with forward slashes, in code-point order.
 
     Links to folders are followed, but for one to a folder that it lies in. Hidden files and folders (a leading dot) are
-    left out.
-
-    Raises:
-        OSError: A folder cannot be read.
-        ValueError: Links lead to a folder by too many ways.
+    left out. A folder that cannot be read is an `OSError`.
     """
     system, inner = file_system(root)
     if isinstance(system, LocalFileSystem):  # fsspec does not follow links, and passes over what it may not read
@@ -124,17 +116,13 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def read_file(path: str, offset: int = 0, size: int | None = None) -> bytes:
-    """Read a file, or `size` bytes of it from `offset`; raises as `open_file`."""
+    """Read a file, or `size` bytes of it from `offset`."""
     system, inner = _readable(path)
     return system.cat_file(inner, start=offset, end=None if size is None else offset + size)
 
 
 def open_file(path: str) -> AbstractBufferedFile:
-    """Open an ordinary file to read bytes.
-
-    Raises:
-        OSError: It cannot be read, or is a folder, a pipe or a device, which might never end.
-    """
+    """Open an ordinary file to read bytes; `OSError` for a folder, and for a pipe or device, which might never end."""
     system, inner = _readable(path)
     return system.open(inner, "rb")
 

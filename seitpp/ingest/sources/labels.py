@@ -58,19 +58,13 @@ def is_number(text: str) -> bool:
 def class_labels(
     entries: Sequence[tuple[str, str]], classes: Sequence[str] | None
 ) -> tuple[np.ndarray, list[str] | None]:
-    """Return the class indices of labels that are all numbers or all names.
+    """Return the class indices of labels that are all numbers or all names, (N,), int64, and the class names.
+
+    Names are those given, those that occur in their order as text, or None where labels are numbers without names.
 
     Args:
         entries: Where each label stands, as in "list.csv, line 3", and its text.
         classes: Class names in the order of their indices, if they are given.
-
-    Returns:
-        Indices, (N,), int64; and the class names: those given, the names that occur in their order as text, or None
-        where labels are numbers without names.
-
-    Raises:
-        ValueError: Numbers and names are mixed, a number is no class index, or a name is not among those given; says
-            where.
     """
     texts = [text for _, text in entries]
     if classes is None or not set(texts) <= set(classes):
