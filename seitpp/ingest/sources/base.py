@@ -16,7 +16,7 @@ from seitpp.images.decoding import IMAGE_SUFFIXES, MAX_PIXELS, UnreadableImageEr
 from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
 from seitpp.ingest.sources.files import join, local_path, read_file
 from seitpp.ingest.sources.labels import LARGEST_LABEL, alike_warnings
-from seitpp.io.checkpoint import shorten
+from seitpp.io.text import shorten
 from seitpp.storage.header import canonical_json
 
 _MAPS_LOOKED_AT = 64
