@@ -87,7 +87,7 @@ def import_store(args: argparse.Namespace) -> None:
     codebook_size = args.codebook_size if codebook is None else len(codebook)
     release = SeitRelease(args.src, args.labels, grid=tuple(args.grid or (32, 32)), codebook_size=codebook_size)
     with progress_bar("importing") as progress:
-        report = import_release(
+        import_release(
             release,
             args.dst,
             codebook=codebook,
@@ -99,8 +99,8 @@ def import_store(args: argparse.Namespace) -> None:
         )
     if release.labels is None:
         print("no label file was found: the store has no labels")
-    if report.noncanonical_escapes:
-        print(f"{report.noncanonical_escapes} escape bytes without effect: the codes are right, an export omits them")
+    if release.noncanonical_escapes:
+        print(f"{release.noncanonical_escapes} escape bytes without effect: the codes are right, an export omits them")
 
 
 def export_release(args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from seitpp.storage.header import NotAStoreError, shard_entry
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release.escapes import decode_release_bytes, encode_release_bytes
 from seitpp.storage.release.reader import SeitRelease, is_release, open_source
-from seitpp.storage.release.transfer import ExportedFile, ReleaseImport, import_release, write_release
+from seitpp.storage.release.transfer import ExportedFile, import_release, write_release
 from seitpp.storage.rewrite import copy_store, restore_store, rewrite_store, select_classes, subset_store
 from seitpp.storage.settings import DEFAULT_SHARD_BYTES, StoreSettings
 from seitpp.storage.side_files import load_synonyms
@@ -26,7 +26,6 @@ __all__ = [
     "ExportedFile",
     "NotAStoreError",
     "RawCodec",
-    "ReleaseImport",
     "SeitRelease",
     "StoreReader",
     "StoreSettings",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -17,32 +17,13 @@ from seitpp.storage.source import TokenSource
 from seitpp.storage.stats import class_names_hash
 from seitpp.storage.writer import StoreWriter
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-
-class RewriteOptions(TypedDict, total=False):
-    """How a store is made from another one, whatever is changed.
-
-    Attributes:
-        codec: Codec of the new store, `bitpacked` by default.
-        shard_bytes: Size that a new shard should not exceed.
-        resume: Continue an interrupted run of the same call.
-        progress: Called with the number of samples done and their total.
-    """
-
-    codec: str
-    shard_bytes: int
-    resume: bool
-    progress: Progress | None
-
 
 def rewrite_store(
     source: TokenSource,
     path: str | Path,
     settings: StoreSettings,
     *,
-    indices: np.ndarray | None = None,
+    indices: Sequence[int] | None = None,
     labels: np.ndarray | None = None,
     change: Callable[[np.ndarray, int], np.ndarray] | None = None,
     at_end: Callable[[StoreWriter], None] | None = None,
@@ -63,7 +44,7 @@ def rewrite_store(
         labels: Their classes; by default those that they have.
         change: Applied to tokens (n, *sample_shape) and the number of the first of these samples.
         at_end: Called with the writer before the store is declared complete.
-        codec: See `RewriteOptions`, as for the following.
+        codec: Codec of the new store.
         shard_bytes: Size that a new shard should not exceed.
         resume: Continue an interrupted run of the same call.
         progress: Called with the number of samples done and their total.
@@ -75,13 +56,12 @@ def rewrite_store(
     settings = replace(settings, codec=codec, shard_bytes=shard_bytes, samples_per_shard=None)
     with StoreWriter(path, settings, resume=resume) as writer:
         labels = source.labels if labels is None else labels
-        total = len(source) if indices is None else len(indices)
-        first = writer.num_committed if isinstance(source, StoreReader) else 0
-        batches = (
-            source.iter_batches(range(len(source))[first:] if indices is None else indices[first:], sound=True)
-            if isinstance(source, StoreReader)
-            else source.iter_batches()
-        )
+        indices, first = range(len(source)) if indices is None else indices, 0
+        if isinstance(source, StoreReader):
+            first = writer.num_committed
+            batches = source.iter_batches(indices[first:], sound=True)
+        else:
+            batches = source.iter_batches()
         for tokens in batches:
             stop = first + len(tokens)
             new = slice(min(len(tokens), max(0, writer.num_samples - first)), None)  # a release is read from its start
@@ -90,7 +70,7 @@ def rewrite_store(
                 writer.append(changed, None if labels is None else labels[first:stop][new])
             first = stop
             if progress is not None:
-                progress(first, total)
+                progress(first, len(indices))
         if settings.label_kind == "segmentation" and isinstance(source, StoreReader):
             _copy_label_maps(source, writer.path)
         if at_end is not None:
@@ -116,7 +96,7 @@ def _copied(reader: StoreReader, **more: Any) -> dict[str, Any]:
     return {**reader.header["source"], "copied_from": reader.content_hash, **more}
 
 
-def copy_store(reader: StoreReader, path: str | Path, **options: "Unpack[RewriteOptions]") -> None:
+def copy_store(reader: StoreReader, path: str | Path, **options: Any) -> None:
     """Write a store again, with another codec or other shards.
 
     The new header's `source` is that of the old one, and `copied_from`, the content hash of the old one.
@@ -124,7 +104,7 @@ def copy_store(reader: StoreReader, path: str | Path, **options: "Unpack[Rewrite
     Args:
         reader: The store to read.
         path: Folder of the new store.
-        **options: See `RewriteOptions`; errors are those of `rewrite_store`.
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
     """
     rewrite_store(reader, path, replace(reader.settings, source=_copied(reader)), **options)
 
@@ -136,7 +116,7 @@ def subset_store(
     *,
     nearest: bool = False,
     distance: str | None = None,
-    **options: "Unpack[RewriteOptions]",
+    **options: Any,
 ) -> None:
     """Write a store whose code i is code `table[i]` of another one; the table is kept beside it.
 
@@ -149,9 +129,10 @@ def subset_store(
         table: Codes to keep (K',), each once.
         nearest: Replace codes outside the table by the nearest row among the kept ones; otherwise they are an error.
         distance: `cosine` or `euclidean`, for `nearest`; by default that which the header states.
-        **options: See `RewriteOptions`; errors are those of `rewrite_store`, and:
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
 
     Raises:
+        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The table is no table of this store, a code lies outside it, or `nearest` lacks a codebook or a
             distance.
     """
@@ -199,7 +180,7 @@ def restore_store(
     reader: StoreReader,
     path: str | Path,
     codebook: np.ndarray | None = None,
-    **options: "Unpack[RewriteOptions]",
+    **options: Any,
 ) -> None:
     """Write a subset of `subset_store` with the original numbers of its codes.
 
@@ -207,9 +188,10 @@ def restore_store(
         reader: A store with a code table.
         path: Folder of the new store.
         codebook: All original code vectors (K, D); without them the new store has no codebook.
-        **options: See `RewriteOptions`; errors are those of `rewrite_store`, and:
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
 
     Raises:
+        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The store has no code table, or the codebook is not the one that its rows were taken from.
     """
     table = reader.code_table
@@ -260,7 +242,7 @@ def select_classes(
     chosen: Sequence[str],
     *,
     names: Sequence[str] | None = None,
-    **options: "Unpack[RewriteOptions]",
+    **options: Any,
 ) -> None:
     """Write the samples of some classes into a new store, in their order, with labels 0, 1, ... by sorted class name.
 
@@ -272,9 +254,10 @@ def select_classes(
         path: Folder of the new store.
         chosen: Names of the classes, in any order.
         names: Class names of the store in the order of their indices, where it carries none.
-        **options: See `RewriteOptions`; errors are those of `rewrite_store`, and:
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
 
     Raises:
+        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The store has no labels or no class names, `names` do not fit it, or a class is chosen twice,
             unknown or without samples.
     """

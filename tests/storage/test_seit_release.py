@@ -291,7 +291,8 @@ def test_import_then_export_gives_the_same_contents(tmp_path: Path, options: dic
     data = release_files(tmp_path / "in", canonical_images(toy()[0]), **options)
     stream = content_of(data)
     data.write_bytes(gzip.compress(stream[:9]) + gzip.compress(stream[9:]))  # two members
-    assert import_release(SeitRelease(data, grid=GRID), tmp_path / "store").noncanonical_escapes == 0
+    import_release(release := SeitRelease(data, grid=GRID), tmp_path / "store")
+    assert release.noncanonical_escapes == 0
     files = write_release(StoreReader(tmp_path / "store"), tmp_path / "out" / "t")
     assert {file.path.name for file in files} == {path.name for path in (tmp_path / "in").iterdir()}
     for file in files:
@@ -302,8 +303,9 @@ def test_import_then_export_gives_the_same_contents(tmp_path: Path, options: dic
 def test_noncanonical_escapes_are_accepted_and_counted(tmp_path: Path) -> None:
     images = canonical_images(toy()[0])
     images[3] = b"\xff" + bytes([255, 5]) + b"\x01" * 11 + b"\xff"
-    report = import_release(SeitRelease(release_files(tmp_path / "in", images), grid=GRID), tmp_path / "store")
-    assert report.noncanonical_escapes == 2
+    release = SeitRelease(release_files(tmp_path / "in", images), grid=GRID)
+    import_release(release, tmp_path / "store")
+    assert release.noncanonical_escapes == 2
     reader = StoreReader(tmp_path / "store")
     assert reader.read([3]).ravel().tolist() == [260] + [1] * 11
     assert reader.header["source"]["release_stream"]["noncanonical_escapes"] == 2

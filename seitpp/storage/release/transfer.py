@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,30 +16,14 @@ from seitpp.storage.header import HEADER_FILE, Progress, sha256_hex, smallest_la
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release.escapes import MAX_RELEASE_CODES, encode_release_bytes
 from seitpp.storage.release.reader import BATCH_IMAGES, RELEASE_FORMAT, SUFFIXES, SeitRelease
-from seitpp.storage.rewrite import RewriteOptions, rewrite_store
+from seitpp.storage.rewrite import rewrite_store
 from seitpp.storage.settings import StoreSettings
 from seitpp.storage.side_files import SynonymTable, dump_synonyms, npy_bytes
 from seitpp.storage.source import TokenSource
 from seitpp.storage.writer import StoreWriter
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
 # What the offsets of a release may be stored in.
 _INDEX_DTYPES = ("|i1", "|u1", *(f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (2, 4, 8)))
-
-
-@dataclass(frozen=True)
-class ReleaseImport:
-    """What an import found.
-
-    Args:
-        num_samples: Images imported.
-        noncanonical_escapes: Bytes 255 without effect; the codes are right, but an export leaves them out.
-    """
-
-    num_samples: int
-    noncanonical_escapes: int
 
 
 def import_release(
@@ -50,20 +34,21 @@ def import_release(
     tokenizer: dict[str, Any] | None = None,
     classes: list[str] | None = None,
     synonyms: dict[int, list[int]] | None = None,
-    **options: "Unpack[RewriteOptions]",
-) -> ReleaseImport:
+    **options: Any,
+) -> None:
     """Write a release into a store, along with what `write_release` needs to give files of equal content.
 
     Args:
-        release: The release to read.
+        release: The release to read; it knows its `noncanonical_escapes` afterwards.
         out: Folder of the new store.
         codebook: Code vectors (K, D). Without them K is the codebook size of the release.
         tokenizer: What made the tokens, for the header of the store.
         classes: Class names.
         synonyms: Similar codes for each code, best first; a table from `load_synonyms` is exported as the same file.
-        **options: See `RewriteOptions`; errors are those of `rewrite_store`, and:
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
 
     Raises:
+        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The files are damaged or contradict the codebook.
     """
     codebook_size = release.codebook_size if codebook is None else len(codebook)
@@ -90,7 +75,6 @@ def import_release(
         writer.update_source({"release_stream": stream})
 
     rewrite_store(release, out, settings, at_end=add_stream, **options)
-    return ReleaseImport(len(release), release.noncanonical_escapes or 0)
 
 
 @dataclass(frozen=True)
