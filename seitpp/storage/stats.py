@@ -79,7 +79,7 @@ def class_counts(source: TokenSource) -> dict[str, Any]:
         there are no labels, or no names.
     """
     names, labels = source.classes, source.labels
-    present, counts = ([], [0]) if labels is None else np.unique(labels, return_counts=True)
+    present, counts = (np.array([]), np.array([0])) if labels is None else np.unique(labels, return_counts=True)
     least = 0 if names and len(present) < len(names) else int(min(counts))
     return {
         "num_classes": len(names) if names else None if labels is None else int(present[-1]) + 1,
