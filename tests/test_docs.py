@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_paths_of_the_repository_exist(name: str) -> None:
     paths = [path for path in paths if not re.search(r"[A-Z]{3,}\.py", path)]  # CONFIG.py and the like
     folders = (ROOT, (ROOT / name).parent)
     assert [path for path in paths if not any((folder / path).exists() for folder in folders)] == []
+
+
+def test_tree_names_every_folder_of_the_package_and_files_that_are_there() -> None:
+    (tree,) = re.findall(r"^```text\n(.*?)^```", text_of("CONTRIBUTING.md"), re.MULTILINE | re.DOTALL)
+    parents: list[str] = []
+    named = set()
+    for line in tree.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 4
+        for word in takewhile(lambda word: word.endswith("/"), line.split()):
+            parents = [*parents[:depth], word.rstrip("/")]
+            named.add("/".join(parents))
+        for file in re.findall(r"\b[a-z_]+\.(?:py|sh)\b", line):
+            inside = [parents[: count + 1] for count in range(len(parents))]
+            assert any(Path(ROOT, *parts, file).is_file() for parts in inside), f"{file} in {line!r}"
+    assert [folder for folder in named if not (ROOT / folder).is_dir()] == []
+    assert {str(path.parent.relative_to(ROOT)) for path in (ROOT / "seitpp").rglob("*.py")} - named == set()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "CHANGELOG.md"])  # which names what is gone
