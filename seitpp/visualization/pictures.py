@@ -1,5 +1,6 @@
 """Pictures of what tokenizers and augmentations do: reconstructions below originals, rows with labels."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,6 +16,7 @@ from torchvision.utils import make_grid
 _MIN_PIXELS = 96  # smaller images are shown enlarged, pixel by pixel
 _GAP = 4  # white pixels between tiles
 _LABEL_PIXELS, _TITLE_PIXELS = 136, 44  # width of the labels' column, height of a title with the space around it
+_LABEL_CHARACTERS = 16  # of a line of a label
 _PAGE_PIXELS = 1700  # panels stand in two columns up to this width
 
 
@@ -68,7 +70,7 @@ def _panel(panel: PicturePanel, title: bool) -> Image.Image:
     font, top = _font("DejaVuSans.ttf", 14), above
     for row, strip in zip(panel.rows, strips, strict=True):
         middle = (_LABEL_PIXELS - 2 * _GAP, top + strip.height // 2)
-        label = _wrapped(row.label, font, _LABEL_PIXELS - 3 * _GAP)
+        label = textwrap.fill(row.label, _LABEL_CHARACTERS, break_long_words=False)
         draw.multiline_text(middle, label, "black", font, anchor="rm", align="right")
         picture.paste(strip, (_LABEL_PIXELS, top))
         top += strip.height + _GAP
@@ -82,17 +84,6 @@ def _strip(images: Tensor) -> Image.Image:
     padded = F.pad(tiles, (0, _GAP), value=255)  # (B, C, H, W + gap)
     strip = padded.permute(1, 2, 0, 3).flatten(2)
     return to_pil_image(strip.expand(3, -1, -1))
-
-
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, pixels: int) -> str:
-    lines = [""]
-    for word in text.split(" "):
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > pixels:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return "\n".join(lines)
 
 
 def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
