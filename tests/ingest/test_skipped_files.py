@@ -127,6 +127,6 @@ def test_inferencers_and_converters_say_what_they_skip(
     with_others(root / "ant")
     assert len(images_in(root / "ant")) == 4
     assert "4 files are not taken for images: README, b.pdf, c.eps, notes.PDF" in lines[0]
-    skipped: dict[str, int] = {}
-    found = LabelledImages(["ant", "bee"], {"train": images_of_classes(root, ["ant", "bee"], skipped)}, skipped)
+    images, skipped = images_of_classes(root, ["ant", "bee"])
+    found = LabelledImages(["ant", "bee"], {"train": images}, skipped)
     assert f"not taken for images, {SAID}" in describe_lists(found, root, [root / "train.csv"])

@@ -6,9 +6,9 @@ line in the order of their indices. Images stay where they are.
 
 import csv
 import os
-import posixpath
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,18 +28,11 @@ KNOWN_LISTS = {"d61d354b64beb3ce": "the CMC list", "fe8959b5f87ec663": "the SCAN
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """The images of a data set, split by split.
+    """The images of a data set, split by split."""
 
-    Args:
-        classes: Class names in the order of their indices.
-        images: By the name of a split: the path of each image, relative to the data set's folder and with forward
-            slashes, and the name of its class.
-        skipped: Files that were found and not taken for images, counted by their ending.
-    """
-
-    classes: list[str]
-    images: dict[str, list[tuple[str, str]]]
-    skipped: dict[str, int] = field(default_factory=dict)
+    classes: list[str]  # class names in the order of their indices
+    images: dict[str, list[tuple[str, str]]]  # by split: path relative to the data set's folder, and class name
+    skipped: dict[str, int] = field(default_factory=dict)  # files not taken for images, counted by their ending
 
 
 def read_mmpretrain(
@@ -53,10 +46,6 @@ def read_mmpretrain(
         splits: mmpretrain's name of each split, by ours.
         files: Annotation files that the class reads, relative to `root`.
         classes: Class names in the order of the labels; None for those that mmpretrain knows.
-
-    Raises:
-        FileNotFoundError: An annotation file is missing.
-        ValueError: One is damaged, or holds labels that are no classes.
     """
     for file in files:
         check_regular_file(Path(root, file), "annotations")
@@ -84,29 +73,34 @@ def read_mmpretrain(
 
 
 def write_image_lists(found: LabelledImages, root: str | Path, out: str | Path) -> list[Path]:
-    """Write `classes.txt` and a CSV list of each split.
-
-    Args:
-        found: Classes and images.
-        root: Folder that the paths are relative to; every image must be there.
-        out: Folder to write to.
-
-    Returns:
-        The lists, in the order of the splits.
+    """Write `classes.txt` and a CSV list of each split to `out`; return the lists.
 
     Raises:
-        FileNotFoundError: Images are missing.
+        FileNotFoundError: Images are missing in `root`, which their paths are relative to.
         FileExistsError: There is a `classes.txt` of other classes, or in another order.
         ValueError: A class name does not fit on a line, a label is no class, an image is listed twice, or a split has
             no images.
     """
-    _check_names(found.classes)
+    for name, times in Counter(found.classes).items():
+        if name != name.strip() or len(name.splitlines()) != 1:
+            raise ValueError(f"class name {name!r} is not one line without blanks around it")
+        if times > 1:
+            raise ValueError(f"class name {name!r} stands for two classes; names must differ")
     split_of: dict[str, str] = {}
     for split, images in found.images.items():
         _check_images(split, images, set(found.classes), split_of)
-        _require_files(Path(root), [path for path, _ in images])
-    _refuse_other_classes(Path(out, CLASSES_FILE), found.classes)
-    with written_whole(Path(out, CLASSES_FILE)) as temporary:
+    if missing := [path for path in split_of if not Path(root, path).is_file()]:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(split_of)} images are missing, such as {Path(root, missing[0])}; unpack the "
+            "images there"
+        )
+    path = Path(out, CLASSES_FILE)
+    if path.exists() and text_lines(read_file(str(path)), path, "list of class names") != found.classes:
+        raise FileExistsError(
+            f"{path} exists and holds other class names, or the same in another order; name another folder for the "
+            "lists, or remove that file"
+        )
+    with written_whole(path) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in found.classes), "utf-8")
     paths = [Path(out, f"{split}.csv") for split in found.images]
     for path, images in zip(paths, found.images.values(), strict=True):
@@ -132,22 +126,9 @@ def describe_lists(found: LabelledImages, root: str | Path, lists: Sequence[Path
 
 
 def make_lists(
-    read: Callable[[], LabelledImages],
-    root: Path,
-    out: Path | None,
-    images: Mapping[str, int],
-    num_classes: int,
+    found: LabelledImages, root: Path, out: Path | None, images: Mapping[str, int], num_classes: int
 ) -> None:
-    """Do what a converter does: read a data set, write its lists, say what was written.
-
-    Args:
-        read: Reads the data set.
-        root: Its folder.
-        out: Folder to write to; `root` if None.
-        images: Published number of images of each split; another one is warned of.
-        num_classes: Published number of classes.
-    """
-    found = read()
+    """Write the lists of a data set, warn where they do not have the published numbers, and say what was written."""
     lists = write_image_lists(found, root, out or root)
     for line in unexpected_counts(found, images, num_classes):
         print(f"warning: {line}", file=sys.stderr)
@@ -169,40 +150,23 @@ def unexpected_counts(found: LabelledImages, images: Mapping[str, int], num_clas
 
 
 def read_classes_list(path: str | Path) -> list[str]:
-    """Read the names of the classes to keep, one per line in any order; return them sorted.
-
-    Raises:
-        ValueError: There are none, or one is named twice.
-    """
-    lines = text_lines(read_file(str(path)), path, "list of class names")
+    """Read the names of the classes to keep, one per line in any order; return them sorted."""
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text_lines(read_file(str(path)), path, "list of class names"), 1):
         name = unquoted(line)
-        if name in line_of:
+        if name and line_of.setdefault(name, number) != number:
             raise ValueError(f"{path}, line {number}: class {name!r} is named already in line {line_of[name]}")
-        if name:
-            line_of[name] = number
     if not line_of:
         raise ValueError(f"{path} names no classes; expected one per line")
     return sorted(line_of)
 
 
-def images_of_classes(
-    root: str | Path, classes: Sequence[str], skipped: dict[str, int] | None = None
-) -> list[tuple[str, str]]:
+def images_of_classes(root: str | Path, classes: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, int]]:
     """Find the images in some of the class folders `ROOT/CLASS/**`, class by class.
 
-    Args:
-        root: Folder of the class folders.
-        classes: Names of those to read.
-        skipped: Gets the numbers of files that are no images, by their ending.
-
     Returns:
-        Path relative to `root` and class name of each image.
-
-    Raises:
-        FileNotFoundError: A class has no folder.
-        ValueError: Its folder holds no images.
+        Path relative to `root` and class name of each image; and the numbers of files that are no images, by their
+        ending.
     """
     folders = set(list_folders(str(root)))  # by name: a path in place of one would lead elsewhere
     if absent := [name for name in classes if name not in folders]:
@@ -213,33 +177,12 @@ def images_of_classes(
     images, others = [], []
     for name in classes:
         found = list_files(os.path.join(root, name))
-        inside = [f"{name}/{file}" for file in found if is_image_name(file)]
-        others += [file for file in found if not is_image_name(file)]
+        inside = [file for file in found if is_image_name(file)]
         if not inside:
             raise ValueError(f"{root}: class folder {name!r} holds no images; expected image files in it")
-        images += [(path, name) for path in inside]
-    if skipped is not None:
-        skipped.update(count_endings(others))
-    return images
-
-
-def _refuse_other_classes(path: Path, classes: Sequence[str]) -> None:
-    """Refuse to write over class names that other lists go by."""
-    if path.exists() and text_lines(read_file(str(path)), path, "list of class names") != list(classes):
-        raise FileExistsError(
-            f"{path} exists and holds other class names, or the same in another order; name another folder for the "
-            "lists, or remove that file"
-        )
-
-
-def _check_names(classes: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for name in classes:
-        if name != name.strip() or len(name.splitlines()) != 1:
-            raise ValueError(f"class name {name!r} is not one line without blanks around it")
-        if name in seen:
-            raise ValueError(f"class name {name!r} stands for two classes; names must differ")
-        seen.add(name)
+        images += [(f"{name}/{file}", name) for file in inside]
+        others += [file for file in found if not is_image_name(file)]
+    return images, count_endings(others)
 
 
 def _check_images(split: str, images: Sequence[tuple[str, str]], classes: set[str], split_of: dict[str, str]) -> None:
@@ -251,19 +194,3 @@ def _check_images(split: str, images: Sequence[tuple[str, str]], classes: set[st
         if path in split_of:
             raise ValueError(f"{split}: {path} is listed twice, first in {split_of[path]}")
         split_of[path] = split
-
-
-def _require_files(root: Path, paths: Sequence[str]) -> None:
-    """Raise `FileNotFoundError` unless all images are there; each folder is read once."""
-    present: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, name = posixpath.split(path)
-        if folder not in present:
-            present[folder] = set(os.listdir(root / folder)) if (root / folder).is_dir() else set()
-        if name not in present[folder]:
-            missing.append(path)
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} images are missing, such as {root / missing[0]}; unpack the images there"
-        )

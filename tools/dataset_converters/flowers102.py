@@ -21,12 +21,7 @@ NUM_CLASSES = 102
 
 
 def read_flowers102(root: str | Path) -> LabelledImages:
-    """Read Oxford Flowers-102; class names are torchvision's, in the order of the labels.
-
-    Raises:
-        FileNotFoundError: An annotation file is missing.
-        ValueError: A file is damaged, the splits are swapped, or a label has no name.
-    """
+    """Read Oxford Flowers-102; class names are torchvision's, in the order of the labels."""
     classes = getattr(torchvision.datasets.Flowers102, "classes", None)
     if classes is None:
         raise ValueError(f"torchvision {torchvision.__version__} has no class names of Flowers-102; update it to 0.22")
@@ -52,7 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the lists."""
     args = parse_args(argv)
-    make_lists(lambda: read_flowers102(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
+    make_lists(read_flowers102(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
 
 
 if __name__ == "__main__":

@@ -37,17 +37,9 @@ def read_inaturalist(
     Args:
         root: Folder of these files.
         year: In their names.
-        order: Of the classes: `id`, their ids; `name`, their names as text, as of sorted folders; `first`, their first
-            annotation in the training file.
+        order: Of the classes, one of `ORDERS`.
         categories: File with the list that takes the place of the one in the two files, whose names are obfuscated.
-
-    Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: The order is unknown, a file is damaged, an image or category that an annotation names does not
-            exist, an image has no or several annotations, or the files do not belong together.
     """
-    if order not in ORDERS:
-        raise ValueError(f"order is {order!r}, expected one of {', '.join(ORDERS)}")
     paths = {split: Path(root, f"{split}{year}.json") for split in ("train", "val")}
     contents = {split: _read_json(path) for split, path in paths.items()}
     names = _category_names(paths["train"], contents["train"])
@@ -78,13 +70,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the lists."""
     args = parse_args(argv)
-    make_lists(
-        lambda: read_inaturalist(args.root, args.year, args.order, args.categories),
-        args.root,
-        args.out,
-        NUM_IMAGES[args.year],
-        NUM_CLASSES[args.year],
-    )
+    found = read_inaturalist(args.root, args.year, args.order, args.categories)
+    make_lists(found, args.root, args.out, NUM_IMAGES[args.year], NUM_CLASSES[args.year])
     print(f"order of the classes: {args.order}")
 
 

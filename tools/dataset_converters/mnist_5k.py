@@ -38,7 +38,7 @@ def load_images() -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint8).reshape(-1, SIDE, SIDE), digits
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the images."""
     args = parse_args(argv)
     pixels, digits = load_images()
@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 with written_whole(target) as temporary, temporary.open("wb") as file:
                     Image.fromarray(pixels[place]).save(file, format="PNG")
     print(f"{args.out}: {len(list(args.out.glob('train/*/*.png')))} + {len(list(args.out.glob('val/*/*.png')))} images")
-    return 0
 
 
 if __name__ == "__main__":

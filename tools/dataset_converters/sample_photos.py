@@ -41,13 +41,9 @@ class Window(NamedTuple):
 
 
 def windows(height: int, strip: tuple[int, int], size: int, step: float) -> Iterator[Window]:
-    """The squares of a strip, all scales, row by row.
+    """Yield the squares of a strip (first column, and the one after the last), all scales, row by row.
 
-    Args:
-        height: Rows of the photograph.
-        strip: First column, and the one after the last.
-        size: Side of a crop at scale 1.
-        step: Distance of neighbours as a share of their side.
+    Neighbours are `step` of their side apart; `size` is the side of a crop at scale 1.
     """
     for scale in SCALES:
         side = round(size * scale)
@@ -58,14 +54,14 @@ def windows(height: int, strip: tuple[int, int], size: int, step: float) -> Iter
 
 
 def cut(photo: np.ndarray, window: Window, size: int) -> Image.Image:
-    """One crop, (size, size), scaled down from the pixels of its window alone."""
+    """Cut one crop, (size, size), scaled down from the pixels of its window alone."""
     top, left, side = window
     image = Image.fromarray(photo[top : top + side, left : left + side])
     return image if side == size else image.resize((size, size), Image.Resampling.LANCZOS)
 
 
 def load_photos() -> dict[str, np.ndarray]:
-    """The photographs by name, (427, 640, 3), RGB, uint8."""
+    """Load the photographs by name, (427, 640, 3), RGB, uint8."""
     from sklearn.datasets import load_sample_images
 
     found = load_sample_images()
@@ -73,11 +69,7 @@ def load_photos() -> dict[str, np.ndarray]:
 
 
 def plan(photos: dict[str, np.ndarray], size: int) -> list[tuple[str, str, Window]]:
-    """Part, photograph and window of every crop.
-
-    Raises:
-        ValueError: No crop of this size fits in a strip of one of the parts.
-    """
+    """Return part, photograph and window of every crop."""
     narrowest = min(right - left for strips in STRIPS.values() for left, right in strips)
     if not 8 <= size <= narrowest:
         raise ValueError(f"size is {size} pixels; expected 8 to {narrowest}, the width of the validation strip")
@@ -91,18 +83,14 @@ def plan(photos: dict[str, np.ndarray], size: int) -> list[tuple[str, str, Windo
 
 
 def write_photos(out_dir: Path, size: int) -> dict[str, int]:
-    """Write all crops, then the file that says so; returns the number of crops of each part.
-
-    Raises:
-        FileExistsError: A part's folder holds something else, which would be lost or taken for crops.
-    """
-    facts = {"size": size, "strips": STRIPS, "scales": SCALES, "steps": STEPS}
-    facts = json.loads(json.dumps(facts))  # tuples to lists, as they are read back
+    """Write all crops, then the file that says so; return the number of crops of each part."""
+    settings = {"size": size, "strips": STRIPS, "scales": SCALES, "steps": STEPS}
+    settings = json.loads(json.dumps(settings))  # tuples to lists, as they are read back
     photos = load_photos()
     crops = plan(photos, size)
     counts = {part: sum(crop[0] == part for crop in crops) for part in STRIPS}
     done = out_dir / DONE
-    if done.is_file() and json.loads(done.read_text()) == facts:
+    if done.is_file() and json.loads(done.read_text()) == settings:
         return counts
     for part in STRIPS:
         found = sorted(path.name for path in (out_dir / part).iterdir()) if (out_dir / part).exists() else []
@@ -118,7 +106,7 @@ def write_photos(out_dir: Path, size: int) -> dict[str, int]:
             cut(photos[name], window, size).save(path)
             advance(number, len(crops))
     with written_whole(done) as temporary:
-        temporary.write_text(json.dumps(facts))
+        temporary.write_text(json.dumps(settings))
     return counts
 
 
@@ -132,12 +120,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the crops and say how many."""
     args = parse_args(argv)
     counts = write_photos(args.out_dir, args.size)
     print(f"{args.out_dir}: {counts['train']} training and {counts['val']} validation crops of {args.size} pixels.")
-    return 0
 
 
 if __name__ == "__main__":

@@ -39,19 +39,14 @@ DONE = "scenes.json"
 
 
 class Material(NamedTuple):
-    """What the scenes of one part are made of.
+    """What the scenes of one part are made of."""
 
-    Attributes:
-        strips: Parts of photographs, (H, W, 3), uint8.
-        digits: For each class but the background its images, (n, 8, 8), uint8.
-    """
-
-    strips: list[np.ndarray]
-    digits: list[np.ndarray]
+    strips: list[np.ndarray]  # parts of photographs, (H, W, 3), uint8
+    digits: list[np.ndarray]  # for each class but the background its images, (n, 8, 8), uint8
 
 
 def load_material() -> dict[str, Material]:
-    """What each part is made of; the parts share no pixel and no digit."""
+    """Load what each part is made of; the parts share no pixel and no digit."""
     from sklearn.datasets import load_digits, load_sample_images
 
     photos, digits = load_sample_images().images, load_digits()
@@ -69,7 +64,7 @@ def load_material() -> dict[str, Material]:
 
 
 def crop(strips: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> np.ndarray:
-    """A random square of a random strip, scaled down to (side, side, 3) from up to twice its size."""
+    """Cut a random square out of a random strip, scaled down to (side, side, 3) from up to twice its size."""
     strip = strips[rng.integers(len(strips))]
     window = rng.integers(side, 2 * side + 1)
     top, left = (rng.integers(length - window + 1) for length in strip.shape[:2])
@@ -78,13 +73,13 @@ def crop(strips: Sequence[np.ndarray], side: int, rng: np.random.Generator) -> n
 
 
 def tinted(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pixels (H, W, 3) mixed with a random bright colour."""
+    """Mix pixels (H, W, 3) with a random bright colour."""
     colour = 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.7, 1), rng.uniform(0.6, 1)))
     return ((1 - TINT) * pixels + TINT * colour).round().astype(np.uint8)
 
 
-def free_place(taken: np.ndarray, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Top and left of a square without a taken pixel (SIDE, SIDE); None if a few draws find none."""
+def free_square(taken: np.ndarray, side: int, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Draw top and left of a square of which no pixel is taken (SIDE, SIDE); None if a few draws find none."""
     for _ in range(50):
         top, left = rng.integers(SIDE - side + 1, size=2)
         if not taken[top : top + side, left : left + side].any():
@@ -93,15 +88,15 @@ def free_place(taken: np.ndarray, side: int, rng: np.random.Generator) -> tuple[
 
 
 def render(material: Material, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One scene: pixels (SIDE, SIDE, 3) and class indices (SIDE, SIDE), uint8."""
+    """Draw a scene: pixels (SIDE, SIDE, 3) and class indices (SIDE, SIDE), uint8."""
     image, labels = crop(material.strips, SIDE, rng).copy(), np.zeros((SIDE, SIDE), np.uint8)
     taken = np.zeros((SIDE, SIDE), bool)
     for _ in range(rng.integers(1, 4)):
         kind, side = rng.integers(len(material.digits)), int(rng.integers(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
         digit = material.digits[kind][rng.integers(len(material.digits[kind]))]
-        if (place := free_place(taken, side, rng)) is None:
+        if (corner := free_square(taken, side, rng)) is None:
             continue
-        square = np.s_[place[0] : place[0] + side, place[1] : place[1] + side]
+        square = np.s_[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
         shape = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)) > INSIDE
         image[square][shape] = tinted(crop(material.strips, side, rng), rng)[shape]
         labels[square][shape] = kind + 1
@@ -110,19 +105,10 @@ def render(material: Material, rng: np.random.Generator) -> tuple[np.ndarray, np
 
 
 def write_scenes(out_dir: Path, counts: dict[str, int], seed: int = 0) -> None:
-    """Write all scenes, then the file that says so.
-
-    Args:
-        out_dir: Folder of the set.
-        counts: Scenes of each part.
-        seed: Seed of the scenes.
-
-    Raises:
-        FileExistsError: The folder holds something else, which would be lost.
-    """
-    facts = {"counts": counts, "seed": seed, "classes": list(CLASSES), "size": SIDE}
+    """Write so many scenes of each part, then the file that says so."""
+    settings = {"counts": counts, "seed": seed, "classes": list(CLASSES), "size": SIDE}
     done = out_dir / DONE
-    if done.is_file() and json.loads(done.read_text()) == facts:
+    if done.is_file() and json.loads(done.read_text()) == settings:
         return
     for kind in ("images", "annotations"):
         for path in sorted((out_dir / kind).rglob("*")):
@@ -133,18 +119,18 @@ def write_scenes(out_dir: Path, counts: dict[str, int], seed: int = 0) -> None:
         shutil.rmtree(out_dir / kind, ignore_errors=True)
     material, written = load_material(), 0
     with progress_bar("scenes") as advance:
-        for place, (part, count) in enumerate(counts.items()):
+        for part_number, (part, count) in enumerate(counts.items()):
             for kind in ("images", "annotations"):
                 (out_dir / kind / part).mkdir(parents=True)
             for number in range(count):
-                image, labels = render(material[part], np.random.default_rng([seed, place, number]))
+                image, labels = render(material[part], np.random.default_rng([seed, part_number, number]))
                 Image.fromarray(image).save(out_dir / "images" / part / f"{number:04d}.png")
                 Image.fromarray(labels).save(out_dir / "annotations" / part / f"{number:04d}.png")
                 written += 1
                 advance(written, sum(counts.values()))
     (out_dir / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     with written_whole(done) as temporary:
-        temporary.write_text(json.dumps(facts))
+        temporary.write_text(json.dumps(settings))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -160,12 +146,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Write the scenes and say how many."""
     args = parse_args(argv)
     write_scenes(args.out_dir, {"train": args.num_train, "val": args.num_val}, args.seed)
     print(f"{args.out_dir}: {args.num_train} training and {args.num_val} validation scenes of {SIDE} x {SIDE} pixels.")
-    return 0
 
 
 if __name__ == "__main__":

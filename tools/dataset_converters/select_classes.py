@@ -89,8 +89,7 @@ def select_from_store(args: argparse.Namespace, chosen: list[str]) -> str:
 
 def select_from_images(args: argparse.Namespace, chosen: list[str]) -> str:
     """Write the list; returns what to say of it."""
-    skipped: dict[str, int] = {}
-    images = images_of_classes(args.src, chosen, skipped)
+    images, skipped = images_of_classes(args.src, chosen)
     found = LabelledImages(chosen, {args.out.stem: images}, skipped)
     return describe_lists(found, args.src, write_image_lists(found, args.src, args.out.parent))
 

@@ -27,12 +27,7 @@ NUM_CLASSES = 196
 
 
 def read_stanford_cars(root: str | Path) -> LabelledImages:
-    """Read Stanford Cars in either form; class names are mmpretrain's, in the order of the labels.
-
-    Raises:
-        FileNotFoundError: An annotation file is missing.
-        ValueError: A file is damaged, or a label has no name.
-    """
+    """Read Stanford Cars in either form; class names are mmpretrain's, in the order of the labels."""
     files = (WHOLE,) if Path(root, WHOLE).exists() else DEVKIT
     return read_mmpretrain("StanfordCars", root, {"train": "train", "test": "test"}, files)
 
@@ -48,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the lists."""
     args = parse_args(argv)
-    make_lists(lambda: read_stanford_cars(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
+    make_lists(read_stanford_cars(args.root), args.root, args.out, NUM_IMAGES, NUM_CLASSES)
 
 
 if __name__ == "__main__":
