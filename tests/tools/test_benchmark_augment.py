@@ -32,4 +32,4 @@ def test_it_compares_steps_and_ways(precision: list[str], tmp_path: Path, capsys
     assert step["added"] == pytest.approx(step["adapt_ms"] / step["base_ms"] - 1)
     assert ways["ratio"] == pytest.approx(ways["pixels_ms"] / ways["adapt_ms"])
     printed = capsys.readouterr().out
-    assert "at least 10" in printed and "batches of 2, 1 images" in printed
+    assert "batches of 2, 1 images" in printed

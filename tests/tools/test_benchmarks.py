@@ -61,7 +61,7 @@ def test_tokens_are_compared_with_jpeg_files(
 
     monkeypatch.setitem(sys.modules, "simplejpeg", Decoder)
     store = make_store(tmp_path / "store", grid=(8, 8), codebook_size=16)
-    sizes = ["--batch-size", 4, "--naive-images", 1, "--rounds", 1, "--crop", 7, "--photographs", 2]
+    sizes = ["--batch-size", 4, "--naive-images", 1, "--rounds", 1, "--photographs", 2]
     figures = run("benchmark_data.py", "--store", store, *sizes)
     rows = figures["images_per_s"]["1"]
     assert all(speed > 0 for speed in rows.values())

@@ -8,9 +8,9 @@ its K channels, product with the codebook, distance to every code. *JPEG*: decod
 random resized crop to 224 x 224, flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders
 that are installed with OpenCV.
 
-Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
-medians, and ratios of medians. Without `--store` a store is made up in a temporary folder, of any size of codebook and
-grid; above 510 codes there are no bytes of the release to decode in a loop.
+Candidates take turns in one process; the table shows medians, and ratios of medians. Without `--store` a store is made
+up in a temporary folder, of any size of codebook and grid; above 510 codes there are no bytes of the release to decode
+in a loop.
 """
 
 import argparse
@@ -50,7 +50,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive_number, default=7, help="rounds; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where tokens are cropped")
-    parser.add_argument("--crop", type=positive_number, help="tokens of a side of a crop; by default 7/8 of the grid")
     parser.add_argument("--photographs", type=positive_number, default=32, help="JPEG files per round")
     add_out_argument(parser)
     return parser.parse_args(argv)
@@ -90,7 +89,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
     """Name to images a call and the call."""
     codebook = torch.from_numpy(reader.codebook).to(args.device)
     rng = np.random.default_rng(0)
-    side = args.crop or reader.grid[0] * 7 // 8
+    side = reader.grid[0] * 7 // 8
     crop = TokenRRC(side, scale=(0.2, 1.0))
     of_release = reader.codebook_size <= MAX_RELEASE_CODES
     resident = ResidentTokens(reader, np.arange(len(reader)), None, args.device)

@@ -3,10 +3,9 @@
     python tools/analysis_tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_small.py [--images 32] [--out FILE]
     ... configs/tokenizers/vitvqgan_base.py --device cuda --images 512 --batch-size 64
 
-Candidates take turns in one process, so that a change of the machine's speed meets all of them; the table shows
-medians, and ratios of medians. Images are crops of the two photographs that scikit-learn brings. A tokenizer whose
-checkpoint is not there gets random weights, which cost the same time; its share of changed codes is then that of a
-random network.
+Candidates take turns in one process; the table shows medians, and ratios of medians. Images are crops of the two
+photographs that scikit-learn brings. A tokenizer whose checkpoint is not there gets random weights, which cost the same
+time; its share of changed codes is then that of a random network.
 """
 
 import argparse
