@@ -106,9 +106,9 @@ def _token_adapt_positions(number: int) -> Callable[[Mapping[str, Tensor], Seque
 
 def _check_table(name: str, table: Tensor) -> None:
     """Refuse a table that is not the sine-cosine one of a square grid."""
-    places, dims = table.shape[-2:] if table.ndim == 3 else (0, 0)
-    side = round(places**0.5)
-    if side * side != places or not places:
+    positions, dims = table.shape[-2:] if table.ndim == 3 else (0, 0)
+    side = round(positions**0.5)
+    if side * side != positions or not positions:
         raise ValueError(
             f"{name} has the shape {tuple(table.shape)}; expected (1, side * side, dims), positions of a square grid"
         )
@@ -121,11 +121,11 @@ def _check_table(name: str, table: Tensor) -> None:
 
 
 def _fixed_decoder_positions(weights: Mapping[str, Tensor], sides: Sequence[int]) -> Tensor:
-    """The decoder's sine-cosine table, which the release stores and never uses."""
-    _, places, dims = weights["neck.decoder_pos_embed"].shape
-    side = round((places - 1) ** 0.5)
-    if side * side != places - 1:
-        raise ValueError(f"the release's layout knows square grids only; {places - 1} patches are not one")
+    """Return the decoder's sine-cosine table, which the release stores and never uses."""
+    _, positions, dims = weights["neck.decoder_pos_embed"].shape
+    side = round((positions - 1) ** 0.5)
+    if side * side != positions - 1:
+        raise ValueError(f"the release's layout knows square grids only; {positions - 1} patches are not one")
     return sincos_position_table((side, side), dims, cls_token=True)
 
 
@@ -262,7 +262,7 @@ def _rename(
 
 
 def _generic(name: str, names: Mapping[str, str]) -> tuple[str | None, str]:
-    """The entry of `names` that `name` is with a number in place of `{i}`, and the number; (None, "") if none is."""
+    """Find the entry of `names` that `name` is with a number for `{i}`, and the number; (None, "") if none is."""
     for number in re.finditer(r"(?<=\.)\d+(?=\.)", name):
         generic = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
         if generic in names:

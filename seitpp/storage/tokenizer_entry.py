@@ -65,24 +65,24 @@ def _check_option(value: Any, name: str) -> None:
             raise ValueError(f"{name} is {shown(value)}, expected a number in 0..{most}")
 
 
-def tokenizer_options(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Config that builds a header's tokenizer again, but for weights and codebook; it has a `type`.
+def tokenizer_options(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config that builds a header's tokenizer again, but for weights and codebook; it has a `type`.
 
     Raises:
         ValueError: See `check_tokenizer_entry`; or an option is of no size that a tokenizer can have, or names
             something else to build.
     """
-    check_tokenizer_entry(facts)
-    options = {key: value for key, value in facts.items() if key not in (*_NOT_OPTIONS, "type")}
+    check_tokenizer_entry(entry)
+    options = {key: value for key, value in entry.items() if key not in (*_NOT_OPTIONS, "type")}
     for key, value in options.items():
         _check_option(value, f"tokenizer.{key}")
     size = options.get("image_size", 1)
     sides = size if isinstance(size, list) else [size, size]
     if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
         raise ValueError(f"tokenizer.image_size is {shown(size)}, expected [height, width]")
-    return {**options, "type": f"seitpp.{facts['type']}"}
+    return {**options, "type": f"seitpp.{entry['type']}"}
 
 
-def known_distance(facts: Mapping[str, Any]) -> str | None:
-    """By which distance a tokenizer finds the nearest code, `cosine` or `euclidean`; None where that is not told."""
-    return facts.get("distance", _DISTANCE_OF_TYPE.get(facts.get("type")))
+def known_distance(entry: Mapping[str, Any]) -> str | None:
+    """Return the distance by which a tokenizer finds the nearest code, `cosine` or `euclidean`; None if not told."""
+    return entry.get("distance", _DISTANCE_OF_TYPE.get(entry.get("type")))
