@@ -8,6 +8,7 @@ resolution. Label maps are looked up, never interpolated.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -53,11 +54,16 @@ def _over(values: Tensor, maps: Tensor) -> Tensor:
     return values.view(-1, *[1] * (maps.ndim - 1))
 
 
-def affine_maps(maps: Tensor, affines: Affines) -> Tensor:
+def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Tensor:
     """Move each map (B, C, H, W) by its own affine map, bilinearly; unmoved samples stay as they are to the bit.
 
-    Equals `torchvision.transforms.functional.affine` of each sample with `fill=0`: a position at the border, of which
-    interpolation finds the share m inside (with zeros outside), becomes m times that. Float32 at least.
+    Equals `torchvision.transforms.functional.affine` of each sample with the same `fill`; float32 at least.
+
+    Args:
+        maps: Floating point.
+        affines: One map per sample, at any resolution.
+        fill: Value outside. A position at the border, of which interpolation finds the share m inside (with zeros
+            outside), becomes m times that plus (1 - m) times `fill`; None leaves what interpolation found.
     """
     rows, columns = maps.shape[-2:]
     work = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
@@ -65,19 +71,25 @@ def affine_maps(maps: Tensor, affines: Affines) -> Tensor:
     # Measured in halves of the sides from the centre, as grid_sample wants it.
     grid = torch.stack([x * (2 / columns), y * (2 / rows)], dim=-1)
     moved = _grid_sample(work, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    moved.mul_((_share_inside(x, columns) * _share_inside(y, rows))[:, None])
+    if fill is not None:
+        inside = (_share_inside(x, columns) * _share_inside(y, rows))[:, None]
+        moved.mul_(inside)
+        if fill != 0:
+            moved.add_((1 - inside) * fill)
     moves = torch.cat([affines.angle[:, None], affines.translate, affines.scale[:, None] - 1, affines.shear], dim=1)
     return torch.where(_over((moves == 0).all(dim=1), maps), maps, moved.to(maps.dtype))
 
 
-def affine_labels(labels: Tensor, affines: Affines, fill: int) -> Tensor:
-    """Move label maps (B, h, w) of any type, each position taking the nearest label, with `fill` outside."""
-    rows, columns = labels.shape[-2:]
+def affine_nearest(maps: Tensor, affines: Affines, fill: float) -> Tensor:
+    """Move maps (B, C, h, w) or label maps (B, h, w) of any type, nearest, with `fill` outside: nothing is blended."""
+    rows, columns = maps.shape[-2:]
     x, y = _source_positions(affines, rows, columns, torch.float32)
     column, row = (x + (columns - 1) / 2).round().long(), (y + (rows - 1) / 2).round().long()
     inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
     index = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
-    moved = labels.flatten(1).gather(1, index.flatten(1)).view(labels.shape)
+    if maps.ndim == 4:
+        inside, index = inside[:, None], index[:, None]
+    moved = maps.flatten(-2).gather(-1, index.flatten(-2).expand(*maps.shape[:-2], -1)).view(maps.shape)
     return torch.where(inside, moved, fill)
 
 
@@ -155,6 +167,8 @@ class BatchRandomAffine(SpatialTransform):
         scale: Range of the scale.
         part_prob: Probability of each part to act in a sample that is transformed.
         prob: Probability of a sample to be transformed at all.
+        fill: Value outside the image, blended in as `affine_maps` says; None, too, leaves zeros outside.
+        interpolation: `bilinear` or `nearest`; label maps are always `nearest`.
         ignore_index: Label outside the image.
         per_sample: Whether each sample has its own draw.
     """
@@ -169,6 +183,8 @@ class BatchRandomAffine(SpatialTransform):
         scale: tuple[float, float] = (1.0, 1.0),
         part_prob: float = 1.0,
         prob: float = 1.0,
+        fill: float | None = 0.0,
+        interpolation: Literal["bilinear", "nearest"] = "bilinear",
         ignore_index: int = 255,
         per_sample: bool = True,
     ) -> None:
@@ -178,9 +194,11 @@ class BatchRandomAffine(SpatialTransform):
         self.translate, self.shear = _shares(translate), _shear_ranges(shear)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] < math.inf:
             raise ValueError(f"scale must be a range (low, high) with 0 < low <= high, finite, got {tuple(scale)}")
+        if interpolation not in ("bilinear", "nearest"):
+            raise ValueError(f"interpolation must be 'bilinear' or 'nearest', got {interpolation!r}")
         self.degrees, self.scale = degrees, tuple(scale)
         self.part_prob, self.prob = check_probability("part_prob", part_prob), check_probability("prob", prob)
-        self.ignore_index = ignore_index
+        self.fill, self.interpolation, self.ignore_index = fill, interpolation, ignore_index
 
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Affines:
         values, acts = torch.rand(2, 6, batch_size, generator=generator, device=device)
@@ -196,7 +214,9 @@ class BatchRandomAffine(SpatialTransform):
         return Affines(angle, torch.stack([move_x, move_y], dim=1), scale, torch.stack([shear_x, shear_y], dim=1))
 
     def apply(self, maps: Tensor, params: Affines) -> Tensor:
-        return affine_maps(maps, params)
+        if self.interpolation == "nearest":
+            return affine_nearest(maps, params, self.fill or 0.0)
+        return affine_maps(maps, params, self.fill)
 
     def apply_labels(self, labels: Tensor, params: Affines) -> Tensor:
         """Move label maps (B, h, w) to the nearest position; `ignore_index`, which must fit their type, outside."""
@@ -206,7 +226,7 @@ class BatchRandomAffine(SpatialTransform):
                 f"ignore_index is {self.ignore_index}, but label maps are {labels.dtype}, from {limits.min} to "
                 f"{limits.max}; set it to one of these, or give label maps of a wider type"
             )
-        return affine_labels(labels, params, self.ignore_index)
+        return affine_nearest(labels, params, self.ignore_index)
 
 
 def _shares(translate: float | Sequence[float]) -> tuple[float, float]:

@@ -2,15 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from seitpp.augment.base import Augmentation, BatchTransform, Device, Generator, Grid, as_embeddings, check_probability
+from seitpp.augment.mixing import check_partner, draw_partners
 from seitpp.registry import TRANSFORMS
-
-# Deviation, as a share of a channel's root mean square, up to which a channel counts as constant.
-_ROUNDING = 1e-6
 
 
 def draw_samples(batch_size: int, prob: float, device: Device = "cpu", generator: Generator = None) -> Tensor:
@@ -80,7 +79,7 @@ class EmbNoise(Augmentation):
         return results
 
 
-def color_adapt(maps: Tensor, partner: Tensor) -> Tensor:
+def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
     """Give each channel of a sample the mean and deviation of the same channel of its partner (SeiT++, eq. 4).
 
     Statistics are those of the batch as it is given, in float32 whatever its type: bfloat16 has 8 bits. A channel
@@ -90,13 +89,14 @@ def color_adapt(maps: Tensor, partner: Tensor) -> Tensor:
     Args:
         maps: (B, C, H, W), floating point.
         partner: Index of each sample's partner in the batch, (B,), int64; a sample that is its own stays to the bit.
+        eps: A channel is constant if its deviation is at most this share of its root mean square.
     """
     if not len(maps):
         return maps  # torch warns of the deviation of nothing
     values = maps.float()
     variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
     std = variance.sqrt()
-    varies = std > _ROUNDING * (variance + mean.square()).sqrt()
+    varies = std > eps * (variance + mean.square()).sqrt()
     scale = torch.where(varies, std[partner] / std, 0)
     adapted = (values - mean) * scale + mean[partner]
     itself = partner == torch.arange(len(maps), device=maps.device)
@@ -114,25 +114,34 @@ class ColorPartners:
 class ColorAdapt(BatchTransform):
     """ColorAdapt: samples take the channel statistics of another sample (SeiT++, Sec. 3.3, eq. 4).
 
-    Object structure stays and colours change. Labels do not change. The partner of sample i is sample B - 1 - i (the
-    loader shuffles): in an odd batch the middle sample stays, as a sample alone does.
+    Object structure stays and colours change. Labels do not change. In an odd batch the middle sample is its own
+    partner under `partner="reverse"` and stays, as a sample alone does.
 
     Required and modified key: `inputs`, codes (B, H, W) with `codebook` (K, D) beside them, or floating-point maps
     (B, D, H, W) of any kind; becomes maps.
 
     Args:
         prob: Share of the samples that are changed; see `draw_samples`.
+        partner: `reverse`, sample B - 1 - i (the loader shuffles), or `random`, a random order of the batch.
+        eps: Deviation, as a share of a channel's root mean square, up to which it counts as constant.
     """
 
     compilable = ("apply",)
 
-    def __init__(self, prob: float = 0.25) -> None:
+    def __init__(
+        self, prob: float = 0.25, partner: Literal["reverse", "random"] = "reverse", eps: float = 1e-6
+    ) -> None:
+        if not 0 <= eps < 1:
+            raise ValueError(f"eps must lie between 0 and 1, got {eps}")
         self.prob = check_probability("prob", prob)
+        self.partner = check_partner(partner)
+        self.eps = eps
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> ColorPartners:
         own = torch.arange(batch_size, device=device)
         samples = draw_samples(batch_size, self.prob, device, generator)
-        return ColorPartners(own.index_copy(0, samples, own.flip(0)[samples]))
+        other = draw_partners(self.partner, batch_size, device, generator)
+        return ColorPartners(own.index_copy(0, samples, other[samples]))
 
     def apply(self, maps: Tensor, params: ColorPartners) -> Tensor:
-        return color_adapt(maps, params.partner)
+        return color_adapt(maps, params.partner, self.eps)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -40,21 +41,37 @@ class CutBoxes:
         return 1 - self.boxes[:, 2] * self.boxes[:, 3] / (rows * columns)
 
 
+def check_partner(partner: str) -> str:
+    if partner not in ("reverse", "random"):
+        raise ValueError(f"partner must be 'reverse' or 'random', got {partner!r}")
+    return partner
+
+
+def draw_partners(partner: str, batch_size: int, device: Device, generator: Generator) -> Tensor:
+    """Draw the partner of each sample, (B,), int64: sample B - 1 - i for sample i, or a random order of the batch."""
+    if partner == "random":
+        return torch.randperm(batch_size, generator=generator, device=device)
+    return torch.arange(batch_size - 1, -1, -1, device=device)
+
+
 class MixingTransform(BatchTransform):
-    """Mixes each sample i with sample B - 1 - i (the loader shuffles); without targets the inputs only.
+    """Mixes each sample with a partner of the batch; without targets (self-supervised) the inputs only.
 
     Args:
         alpha: A sample's own share is drawn from Beta(alpha, alpha).
+        partner: `reverse`, sample B - 1 - i for sample i, or `random`, a permutation of the batch.
         per_sample: Whether each sample has its own share (and box), or the batch one.
     """
 
     mixes = True
     compilable = ("apply",)
 
-    def __init__(self, alpha: float = 1.0, per_sample: bool = True) -> None:
+    def __init__(
+        self, alpha: float = 1.0, partner: Literal["reverse", "random"] = "reverse", per_sample: bool = True
+    ) -> None:
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha of Beta(alpha, alpha) must be finite and above 0, got {alpha}")
-        self.alpha, self.per_sample = alpha, per_sample
+        self.alpha, self.partner, self.per_sample = alpha, check_partner(partner), per_sample
 
     def apply_scores(self, scores: Tensor, params: MixWeights | CutBoxes) -> Tensor:
         return torch.lerp(scores[params.partner], scores, params.weight.to(scores.dtype)[:, None])
@@ -73,18 +90,24 @@ class BatchMixup(MixingTransform):
     Codes are embedded first, since a mean of code indices means nothing. Label maps are refused.
 
     Args:
-        alpha: As for `MixingTransform`; so is `per_sample`.
+        alpha: As for `MixingTransform`; so are `partner` and `per_sample`.
         prob: Probability that a sample (or the batch) is mixed at all.
     """
 
-    def __init__(self, alpha: float = 0.8, per_sample: bool = True, prob: float = 1.0) -> None:
-        super().__init__(alpha, per_sample)
+    def __init__(
+        self,
+        alpha: float = 0.8,
+        partner: Literal["reverse", "random"] = "reverse",
+        per_sample: bool = True,
+        prob: float = 1.0,
+    ) -> None:
+        super().__init__(alpha, partner, per_sample)
         self.prob = check_probability("prob", prob)
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> MixWeights:
         draws = batch_size if self.per_sample else 1
         weight = self._draw_shares(draws, device, generator)
-        partner = torch.arange(batch_size - 1, -1, -1, device=device)
+        partner = draw_partners(self.partner, batch_size, device, generator)
         if self.prob < 1:
             mixed = torch.rand(draws, generator=generator, device=device) < self.prob
             weight = torch.where(mixed, weight, 1.0)
@@ -119,7 +142,7 @@ class BatchCutMix(MixingTransform):
         shares = self._draw_shares(draws, device, generator)
         centres = torch.rand(2, draws, generator=generator, device=device)
         boxes = cut_boxes_from_draws(shares, centres[0], centres[1], grid).expand(batch_size, 4)
-        return CutBoxes(boxes, grid, torch.arange(batch_size - 1, -1, -1, device=device))
+        return CutBoxes(boxes, grid, draw_partners(self.partner, batch_size, device, generator))
 
     def apply(self, maps: Tensor, params: CutBoxes) -> Tensor:
         pasted = pasted_positions(params, tuple(maps.shape[-2:]))

@@ -6,7 +6,7 @@ import torchvision.transforms.functional as vision
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from seitpp.augment.affine import Affines, Flips, affine_labels, affine_maps, flip_maps
+from seitpp.augment.affine import Affines, Flips, affine_maps, affine_nearest, flip_maps
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -41,7 +41,7 @@ def random_affines(batch: int) -> Affines:
     return Affines(180 * spread[0], 0.6 * spread[1:3].T, 0.5 + draws[3], 40 * spread[4:6].T)
 
 
-def vision_affine(maps: Tensor, params: Affines, mode: InterpolationMode, fill: float = 0.0) -> Tensor:
+def vision_affine(maps: Tensor, params: Affines, mode: InterpolationMode, fill: float | None) -> Tensor:
     """torchvision's result, sample by sample."""
     moved = []
     for place, one_map in enumerate(maps):
@@ -54,7 +54,7 @@ def vision_affine(maps: Tensor, params: Affines, mode: InterpolationMode, fill: 
                 params.scale[place].item(),
                 params.shear[place].tolist(),
                 interpolation=mode,
-                fill=[fill],
+                fill=None if fill is None else [fill],
             )
         )
     return torch.stack(moved)
@@ -75,26 +75,27 @@ SINGLE = [
 
 @pytest.mark.parametrize("options", SINGLE, ids=str)
 @pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
-def test_affine_equals_torchvision(options: dict, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("fill", [0.0, 1.5, None])
+def test_affine_equals_torchvision(options: dict, shape: tuple[int, int], fill: float | None) -> None:
     maps, params = normal(2, 3, *shape), affines(2, **options)
-    expected = vision_affine(maps, params, InterpolationMode.BILINEAR)
-    torch.testing.assert_close(affine_maps(maps, params), expected, atol=2e-5, rtol=0)
+    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, fill)
+    torch.testing.assert_close(affine_maps(maps, params, fill), expected, atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("options", SINGLE, ids=str)
 @pytest.mark.parametrize("shape", [(12, 20), (15, 9)])
 def test_nearest_affine_equals_torchvision(options: dict, shape: tuple[int, int]) -> None:
-    maps, params = normal(2, 1, *shape), affines(2, **options)
+    maps, params = normal(2, 3, *shape), affines(2, **options)
     expected = vision_affine(maps, params, InterpolationMode.NEAREST, 1.5)
-    assert torch.equal(affine_labels(maps[:, 0], params, 1.5), expected[:, 0])
+    assert torch.equal(affine_nearest(maps, params, 1.5), expected)
 
 
 def test_every_sample_has_its_own_affine_map() -> None:
     maps, params = normal(30, 2, 16, 24), random_affines(30)
-    expected = vision_affine(maps, params, InterpolationMode.BILINEAR)
+    expected = vision_affine(maps, params, InterpolationMode.BILINEAR, 0.0)
     torch.testing.assert_close(affine_maps(maps, params), expected, atol=2e-5, rtol=0)
-    expected = vision_affine(maps, params, InterpolationMode.NEAREST)
-    assert torch.equal(affine_labels(maps[:, 0], params, 0.0), expected[:, 0])
+    expected = vision_affine(maps, params, InterpolationMode.NEAREST, 0.0)
+    assert torch.equal(affine_nearest(maps, params, 0.0), expected)
 
 
 def test_quarter_turn_is_the_exact_one() -> None:
@@ -120,9 +121,9 @@ def test_unmoved_samples_stay_to_the_bit() -> None:
         params.scale.masked_fill(neutral, 1),
         params.shear.masked_fill(neutral[:, None], 0),
     )
-    found = affine_maps(maps, mixed)
+    found = affine_maps(maps, mixed, fill=3.0)
     assert torch.equal(found[neutral], maps[neutral]) and not torch.equal(found[1], maps[1])
-    assert torch.equal(affine_labels(maps[:, 0], mixed, 3.0)[neutral], maps[neutral, 0])
+    assert torch.equal(affine_nearest(maps, mixed, 3.0)[neutral], maps[neutral])
 
 
 @pytest.mark.parametrize("options", SINGLE[:8], ids=str)
@@ -133,19 +134,19 @@ def test_each_parameter_alone_counts_as_moved(options: dict) -> None:
 
 def test_affine_map_means_the_same_at_every_resolution() -> None:
     """Blocks of 8 x 8 pixels around a place's centre move as the place does."""
-    coarse, params = normal(20, 8, 12), random_affines(20)
-    fine = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)
-    found = affine_labels(fine, params, 9.0)
-    centres = torch.stack([found[:, row::8, column::8] for row in (3, 4) for column in (3, 4)])
+    coarse, params = normal(20, 1, 8, 12), random_affines(20)
+    fine = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    found = affine_nearest(fine, params, 9.0)
+    centres = torch.stack([found[:, :, row::8, column::8] for row in (3, 4) for column in (3, 4)])
     # The centre of a coarse place lies between these four pixels; where they agree it is their value.
     agree = (centres == centres[0]).all(dim=0)
     assert agree.double().mean() > 0.7
-    assert torch.equal(centres[0][agree], affine_labels(coarse, params, 9.0)[agree])
+    assert torch.equal(centres[0][agree], affine_nearest(coarse, params, 9.0)[agree])
 
 
 def test_labels_are_moved_to_the_nearest_position_and_never_blended() -> None:
     labels = torch.randint(0, 2, (20, 12, 16), generator=torch.Generator().manual_seed(0)) * 65535
-    found = affine_labels(labels, random_affines(20), 255)
+    found = affine_nearest(labels, random_affines(20), 255)
     assert set(found.unique().tolist()) == {0, 255, 65535}
 
 
@@ -171,6 +172,6 @@ def test_labels_keep_type_and_value(dtype: torch.dtype) -> None:
     labels = torch.full((2, 6, 8), value).to(dtype)
     for moved in (
         flip_maps(labels, Flips(torch.tensor([True, False]))),
-        affine_labels(labels, affines(2, angle=10.0, scale=2.0), 255),
+        affine_nearest(labels, affines(2, angle=10.0, scale=2.0), 255),
     ):
         assert moved.dtype == dtype and (moved.long() == value).all()

@@ -172,6 +172,14 @@ def test_prob_is_the_share_of_samples() -> None:
     assert torch.equal(run(ColorAdapt(prob=0), maps), maps)
 
 
+def test_random_partner_is_another_order_each_time() -> None:
+    transform = ColorAdapt(prob=1, partner="random")
+    torch.manual_seed(0)
+    orders = [transform.sample(B, (H, W)).partner for _ in range(20)]
+    assert all(torch.equal(order.sort().values, torch.arange(B)) for order in orders)
+    assert len({tuple(order.tolist()) for order in orders}) > 10
+
+
 def test_partner_in_reverse_is_that_of_the_whole_batch() -> None:
     partner = ColorAdapt(prob=0.5).sample(8, (H, W)).partner
     moved = partner != torch.arange(8)
@@ -247,7 +255,7 @@ def test_noise_keeps_the_type(dtype: torch.dtype) -> None:
     assert run(EmbNoise(prob=1), normal(2, C, H, W).to(dtype)).dtype == dtype
 
 
-@pytest.mark.parametrize("transform", [ColorAdapt(), EmbNoise()], ids=repr)
+@pytest.mark.parametrize("transform", [ColorAdapt(), EmbNoise(), ColorAdapt(partner="random")], ids=repr)
 def test_calls_do_not_grow_with_the_batch(transform: Callable, count_calls: Callable) -> None:
     batches = [normal(batch_size, C, H, W) for batch_size in (4, 256)]
     assert len({count_calls(lambda maps=maps: run(transform, maps)) for maps in batches}) == 1
@@ -257,6 +265,8 @@ def test_calls_do_not_grow_with_the_batch(transform: Callable, count_calls: Call
     ("build", "options", "message"),
     [
         (ColorAdapt, {"prob": 1.5}, r"prob must be a probability .* got 1\.5"),
+        (ColorAdapt, {"partner": "next"}, "partner must be 'reverse' or 'random', got 'next'"),
+        (ColorAdapt, {"eps": -1}, "eps must lie between 0 and 1, got -1"),
         (EmbNoise, {"prob": -1}, "prob must be a probability .* got -1"),
         (EmbNoise, {"std": float("nan")}, "std must be a number of at least 0, got nan"),
         (EmbNoise, {"channel_std": -2}, "channel_std must be a number of at least 0, got -2"),
@@ -269,11 +279,14 @@ def test_wrong_option_is_refused(build: type, options: dict, message: str) -> No
 
 def test_registry_builds_them() -> None:
     built = [TRANSFORMS.build(dict(type=f"seitpp.{name}", prob=0.75)) for name in ("EmbNoise", "ColorAdapt")]
-    assert repr(built) == ("[EmbNoise(std=1.0, channel_std=1.0, prob=0.75, relative=False), ColorAdapt(prob=0.75)]")
+    assert repr(built) == (
+        "[EmbNoise(std=1.0, channel_std=1.0, prob=0.75, relative=False), "
+        "ColorAdapt(prob=0.75, partner='reverse', eps=1e-06)]"
+    )
 
 
 def test_passed_generator_makes_every_draw() -> None:
-    transform = ColorAdapt(prob=0.3)
+    transform = ColorAdapt(prob=0.3, partner="random")
     found = [transform.sample(5, (H, W), generator=torch.Generator().manual_seed(seed)).partner for seed in (1, 1)]
     torch.manual_seed(0)
     before = torch.get_rng_state()

@@ -11,7 +11,6 @@ from seitpp.augment import BatchCutMix, BatchMixup, BatchTransform
 from seitpp.augment.base import class_scores
 from seitpp.augment.mixing import CutBoxes, MixWeights, cut_boxes_from_draws, pasted_positions
 from seitpp.registry import TRANSFORMS
-from seitpp.structures.batch import PER_SAMPLE_KEYS
 
 BOTH = [BatchMixup, BatchCutMix]
 
@@ -204,9 +203,10 @@ def test_box_of_everything_and_of_nothing() -> None:
 
 
 @pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("partner", ["reverse", "random"])
 @pytest.mark.parametrize("batch_size", [0, 1, 2, 5])
-def test_soft_targets_sum_to_one(make: type, batch_size: int) -> None:
-    found = run(make(), toy_batch(batch_size))
+def test_soft_targets_sum_to_one(make: type, partner: str, batch_size: int) -> None:
+    found = run(make(partner=partner), toy_batch(batch_size))
     assert found["inputs"].shape == (batch_size, 3, 10, 8) and found["gt_score"].shape == (batch_size, 4)
     assert (found["gt_score"] >= 0).all()
     torch.testing.assert_close(found["gt_score"].sum(dim=1), torch.ones(batch_size), atol=1e-6, rtol=0)
@@ -215,16 +215,16 @@ def test_soft_targets_sum_to_one(make: type, batch_size: int) -> None:
 @pytest.mark.parametrize("make", BOTH)
 def test_mixing_twice_mixes_the_soft_targets(make: type) -> None:
     once = run(make(), toy_batch(8))
-    order = torch.randperm(8, generator=seeded())
-    shuffled = {key: value[order] if key in PER_SAMPLE_KEYS else value for key, value in once.items()}
-    twice = run(make(), shuffled, seed=1)
+    twice = run(make(partner="random"), once, seed=1)
     torch.testing.assert_close(twice["gt_score"].sum(dim=1), torch.ones(8), atol=1e-6, rtol=0)
     assert (twice["gt_score"] > 0).sum(dim=1).max() > 2
 
 
 @pytest.mark.parametrize("make", BOTH)
-def test_partners_are_the_reversed_batch(make: type) -> None:
+def test_partners_are_the_reversed_batch_or_a_permutation(make: type) -> None:
     assert make().sample(5, (4, 4)).partner.tolist() == [4, 3, 2, 1, 0]
+    drawn = make(partner="random").sample(100, (4, 4), generator=seeded()).partner
+    assert sorted(drawn.tolist()) == list(range(100)) and drawn.tolist() != list(range(100))
 
 
 @pytest.mark.parametrize("make", BOTH)
@@ -260,7 +260,7 @@ def test_input_is_not_written_to(make: type) -> None:
 
 @pytest.mark.parametrize("make", BOTH)
 def test_same_generator_state_same_draw(make: type) -> None:
-    first, second = (make().sample(16, (8, 8), generator=seeded(3)) for _ in range(2))
+    first, second = (make(partner="random").sample(16, (8, 8), generator=seeded(3)) for _ in range(2))
     assert torch.equal(first.weight, second.weight) and torch.equal(first.partner, second.partner)
 
 
@@ -287,13 +287,19 @@ def test_wrong_alpha_is_refused(make: type, alpha: float) -> None:
         make(alpha=alpha)
 
 
+@pytest.mark.parametrize("make", BOTH)
+def test_wrong_partner_is_refused(make: type) -> None:
+    with pytest.raises(ValueError, match="partner must be 'reverse' or 'random', got 'next'"):
+        make(partner="next")
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("BatchMixup", "BatchMixup(alpha=0.5, per_sample=True, prob=1.0)"),
-        ("BatchCutMix", "BatchCutMix(alpha=0.5, per_sample=True)"),
-        ("TokenCutMix", "BatchCutMix(alpha=0.5, per_sample=True)"),
+        ("BatchMixup", "BatchMixup(alpha=0.5, partner='random', per_sample=True, prob=1.0)"),
+        ("BatchCutMix", "BatchCutMix(alpha=0.5, partner='random', per_sample=True)"),
+        ("TokenCutMix", "BatchCutMix(alpha=0.5, partner='random', per_sample=True)"),
     ],
 )
 def test_registry_builds_them(name: str, shown: str) -> None:
-    assert repr(TRANSFORMS.build(dict(type=f"seitpp.{name}", alpha=0.5))) == shown
+    assert repr(TRANSFORMS.build(dict(type=f"seitpp.{name}", alpha=0.5, partner="random"))) == shown

@@ -246,7 +246,7 @@ def calls(transform: BatchTransform, batch_size: int) -> int:
 
 @pytest.mark.parametrize(
     "transform",
-    [*GEOMETRIC.values(), TokenRRC((8, 6)), BatchMixup(), BatchCutMix()],
+    [*GEOMETRIC.values(), TokenRRC((8, 6)), BatchMixup(), BatchCutMix(), BatchCutMix(partner="random")],
     ids=lambda transform: type(transform).__name__,
 )
 def test_work_is_not_done_sample_by_sample(transform: BatchTransform) -> None:
@@ -289,6 +289,18 @@ def test_translation_is_a_share_of_each_side() -> None:
     quarter = Affines(torch.zeros(1), torch.full((1, 2), 0.25), torch.ones(1), torch.zeros(1, 2))
     found = BatchRandomAffine(translate=0.25).apply(maps, quarter)
     torch.testing.assert_close(found[..., 2:, 5:], maps[..., :6, :15], atol=1e-5, rtol=0)
+
+
+def test_nearest_affine_invents_no_value() -> None:
+    maps, transform = normal(4, 1, 16, 16), BatchRandomAffine(30, 0.2, 15, interpolation="nearest", fill=7.0)
+    found = run(transform, {"inputs": maps})["inputs"]
+    assert set(found.unique().tolist()) <= {7.0, *maps.unique().tolist()}
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_fill_of_none_leaves_zeros(interpolation: str) -> None:
+    transform = BatchRandomAffine(45, interpolation=interpolation, fill=None)
+    assert (run(transform, {"inputs": torch.ones(8, 1, 16, 16)})["inputs"][:, 0, 0, 0] == 0).any()
 
 
 def test_outside_of_label_maps_is_ignored() -> None:
@@ -358,6 +370,7 @@ def test_centre_crop_of_a_smaller_map_is_refused() -> None:
         (dict(type="BatchRandomAffine", scale=[0, 1]), r"scale .* 0 < low <= high, finite, got \(0, 1\)"),
         (dict(type="BatchRandomAffine", scale=[2, 1]), r"scale .* 0 < low <= high, finite, got \(2, 1\)"),
         (dict(type="BatchRandomAffine", scale=[1, float("inf")]), r"scale .* finite, got \(1, inf\)"),
+        (dict(type="BatchRandomAffine", interpolation="bicubic"), "'bilinear' or 'nearest', got 'bicubic'"),
         (dict(type="BatchRandomResizedCrop", size=0), "size must be .* above 0, got 0"),
         (dict(type="BatchRandomResizedCrop", size=[4, 4, 4]), r"size must be .* got \[4, 4, 4\]"),
         (dict(type="BatchCenterCrop", size=2.5), r"size must be .* got 2\.5"),
@@ -384,7 +397,7 @@ def test_registry_builds_them() -> None:
     built = TRANSFORMS.build(dict(type="seitpp.BatchRandomAffine", **RECIPE))
     assert repr(built) == (
         "BatchRandomAffine(degrees=30, translate=(0.2, 0.2), shear=(-15, 15, -15, 15), scale=(1.0, 1.0), "
-        "part_prob=0.5, prob=0.5, ignore_index=255, per_sample=True)"
+        "part_prob=0.5, prob=0.5, fill=0.0, interpolation='bilinear', ignore_index=255, per_sample=True)"
     )
     for name in ("BatchRandomFlip", "BatchRandomResizedCrop", "BatchCenterCrop"):
         options = {} if name == "BatchRandomFlip" else {"size": [8, 6]}

@@ -32,7 +32,7 @@ def model() -> TokenAdaptPretrain:
             augments=[
                 dict(type="seitpp.BatchRandomFlip"),
                 dict(type="seitpp.BatchRandomResizedCrop", size=6),
-                dict(type="seitpp.BatchMixup"),
+                dict(type="seitpp.BatchMixup", partner="random"),
             ],
         )
     )
