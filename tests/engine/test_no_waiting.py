@@ -77,9 +77,12 @@ def step(what_the_device_lacks: None, unformatted_configs: None, tmp_path: Path)
             model.tokenizer = lambda: tokenizer
             model._scaled = True  # by the first step of all, which reads its batch
         model.to(DEVICE)
-        for transform in walk(getattr(model.data_preprocessor, "augments", ())):
+        preprocessor = model.data_preprocessor
+        for transform in walk(getattr(preprocessor, "augments", ())):
             if isinstance(transform, TokenAdaptAugment):
-                transform.load()
+                shape = (1, 32, 32) if preprocessor.channels is None else (1, preprocessor.channels, 32, 32)
+                tokens = torch.zeros(shape, dtype=torch.float32 if preprocessor.codebook is None else torch.int64)
+                transform.load_for(tokens, preprocessor.codebook)
                 transform._shared.codebook_sha256 = None  # compared once, with the values
             if getattr(transform, "by", None) == "probability":
                 transform.by = "half"  # in a batch this small a part may be empty
