@@ -13,6 +13,7 @@ from seitpp.engine.runs import unwrapped
 from seitpp.io.files import written_whole
 from seitpp.registry import HOOKS
 from seitpp.tokenizers import tokenizer_from_store
+from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.visualization.label_pictures import segmentation_picture
 from seitpp.visualization.pictures import reconstruction_grid
 
@@ -59,17 +60,19 @@ class SegmentationImageHook(Hook):
     """Writes a PNG file per test sample: its tokens decoded, the truth over them, the prediction over them.
 
     Args:
-        folder: Where to write; files are named after the samples of the store, whose header names the tokenizer.
+        folder: Where to write; files are named after the samples of the store.
+        count: Most samples per process; None for all.
+        tokenizer: Config of the tokenizer that decodes; by default that in the header of the test store.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str, count: int | None = None, tokenizer: dict | None = None) -> None:
+        self.folder, self.count, self.tokenizer = Path(folder), count, tokenizer
 
     def before_test(self, runner: Runner) -> None:
         """Build the tokenizer, now and not after the first batch."""
         self._written, dataset = 0, runner.test_loop.dataloader.dataset
-        self._device = next(runner.model.parameters()).device
-        self._tokenizer = tokenizer_from_store(dataset.reader).eval().to(self._device)
+        device = next(runner.model.parameters()).device
+        self._tokenizer = FrozenTokenizer(self.tokenizer or tokenizer_from_store(dataset.reader)).on(device)
         if not self._tokenizer.can_decode:
             raise ValueError(
                 f"pictures need a tokenizer that decodes, and that of {dataset.store_path} has no decoder; give one "
@@ -78,16 +81,19 @@ class SegmentationImageHook(Hook):
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Draw a batch."""
-        metadata = runner.test_loop.dataloader.dataset.metainfo
-        tokens = data_batch["inputs"].long().to(self._device)
+        chosen = outputs if self.count is None else outputs[: max(0, self.count - self._written)]
+        if not chosen:
+            return
+        metadata, device = runner.test_loop.dataloader.dataset.metainfo, next(runner.model.parameters()).device
+        tokens = data_batch["inputs"][: len(chosen)].long().to(device)
         pixels = self._tokenizer.to_bytes(self._tokenizer.decode(tokens))  # (B, C, H, W)
-        for image, sample in zip(pixels, outputs, strict=True):
+        for image, sample in zip(pixels, chosen, strict=True):
             truth = sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None
             predicted = sample.pred_sem_seg.data[0]
             picture = segmentation_picture(image, predicted, metadata["classes"], metadata["palette"], truth)
             with written_whole(self.folder / f"{Path(sample.img_path).name}.png") as temporary:
                 picture.save(temporary, format="png")
-        self._written += len(outputs)
+        self._written += len(chosen)
 
     def after_test(self, runner: Runner) -> None:
         """Log where the pictures are."""
