@@ -51,14 +51,11 @@ class ShardState:
         """Images dealt with."""
         return sum(len(batch) for batch in self.readable)
 
-    def add(self, batch: LoadedBatch, tokens: np.ndarray) -> None:
-        """Take in a batch and its tokens (B, H, W) or (B, H, W, C)."""
+    def add(self, tokens: np.ndarray, readable: np.ndarray, label_maps: np.ndarray) -> None:
+        """Take in a batch: tokens (B, H, W) or (B, H, W, C), and per image what the lists hold."""
         self.tokens.append(tokens)
-        self.readable.append(batch.readable)
-        self.source_bytes += int(batch.num_bytes.sum())
-        self.failures += batch.failures
-        maps = batch.label_maps or [None] * len(batch.readable)
-        self.label_maps.append(np.array([0 if one is None else zlib.crc32(one) for one in maps], np.uint32))
+        self.readable.append(readable)
+        self.label_maps.append(label_maps)
 
     def pack(self) -> bytes:
         """Return what is not put aside yet, and all failures so far, as the bytes of an `.npz` file."""
@@ -77,18 +74,16 @@ class ShardState:
         """
         arrays = parse_npz(content, name, at_most=2**32)
         with parsing(name, "what this run put aside"):
-            tokens, readable, label_maps = (arrays[key] for key in ("tokens", "readable", "label_maps"))
+            parts = tuple(arrays[key] for key in ("tokens", "readable", "label_maps"))
             metadata = parse_json_object(str(arrays["facts"]), name)
-            count = len(readable)
-            expected = ((count, *shape), dtype, (count,), np.bool_, (count,), np.uint32)
-            found = (tokens.shape, tokens.dtype, readable.shape, readable.dtype, label_maps.shape, label_maps.dtype)
+            count = len(parts[1])
+            found = [(part.shape, part.dtype) for part in parts]
+            expected = [((count, *shape), dtype), ((count,), np.bool_), ((count,), np.uint32)]
             if found != expected or not 1 <= count <= most:
                 raise ValueError(f"it holds {found}")
             source_bytes = whole_number(metadata["source_bytes"], "source_bytes", 0, 2**63)
             failures = [(int(number), str(which), str(reason)) for number, which, reason in metadata["failures"]]
-        self.tokens.append(tokens)
-        self.readable.append(readable)
-        self.label_maps.append(label_maps)
+        self.add(*parts)
         self.source_bytes, self.failures = source_bytes, failures
         self.files.append(name)
         self.saved = len(self.tokens)
@@ -128,10 +123,14 @@ class ShardWorker:
             if batch.failures and not self.job.skip_unreadable:
                 self._save(shard, state)
                 raise unreadable_error(batch.failures)
-            for number, label_map in zip(numbers, batch.label_maps, strict=False):  # none without annotations
+            checksums = np.zeros(len(numbers), np.uint32)
+            for at, label_map in enumerate(batch.label_maps):  # none without annotations
                 if label_map is not None:
-                    self.output.write(label_map_name(number), label_map)
-            state.add(batch, tokens.astype(self._dtype))
+                    self.output.write(label_map_name(numbers[at]), label_map)
+                    checksums[at] = zlib.crc32(label_map)
+            state.add(tokens.astype(self._dtype), batch.readable, checksums)
+            state.source_bytes += int(batch.num_bytes.sum())
+            state.failures += batch.failures
             if progress is not None:
                 progress(len(batch.readable))
             if self._finish_if_done(shard, states):

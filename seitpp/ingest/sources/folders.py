@@ -15,14 +15,8 @@ _SPLITS = {"train", "val", "valid", "validation", "test", "training"}
 class FolderSource(ImageSource):
     """`ROOT/CLASS/**/image.jpg`, classes in the order of their names; or, without class folders, unlabelled images.
 
-    Args:
-        root: The folder.
-        unlabelled: Take every image below the folder, whatever its sub-folders mean.
-        classes: Class names in the order of their indices, where this is not that of the names.
-        files: What `list_files` says of the folder, where that is known.
-
-    Raises:
-        ValueError: There are no images, a class has none, or images lie beside class folders.
+    `files` is what `list_files` says of the folder, where that is known. With `unlabelled` every image below the folder
+    is taken, whatever its sub-folders mean.
     """
 
     kind = "folder"
@@ -103,15 +97,6 @@ class PairSource(ImageSource):
     """Images with label maps, as ADE20k keeps them: `images/SPLIT/a.jpg` and `annotations/SPLIT/a.png`.
 
     Each image has the label map of the same relative name, but for the ending.
-
-    Args:
-        images: Folder of the images.
-        annotations: Folder of the label maps.
-        classes: Class names in the order of their indices.
-        reduce_zero_label: Whether 0 in a label map means "ignore" and classes start at 1, as in ADE20k.
-
-    Raises:
-        ValueError: There are no images, or an image or a label map is alone.
     """
 
     kind = "pairs"
@@ -150,11 +135,7 @@ def _stem(name: str) -> str:
 
 
 def refuse_splits(source: str, folders: list[str]) -> None:
-    """Refuse folders that are named like splits, and so are no classes.
-
-    Raises:
-        ValueError: All are.
-    """
+    """Raise `ValueError` for folders that are all named like splits, and so are no classes."""
     if set(folders) <= _SPLITS:
         raise ValueError(
             f"{source} holds the folders {', '.join(folders)}, which look like splits and not like classes; "

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -17,11 +17,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
 def read_class_names(path: str) -> list[str]:
-    """Read class names in the order of their indices: the lines of a file, or the sorted sub-folders of a folder.
-
-    Raises:
-        ValueError: There are none, the file is not text, or a name is empty or occurs twice.
-    """
+    """Read class names in the order of their indices: the lines of a file, or the sorted sub-folders of a folder."""
     if is_folder(path):
         if not (folders := list_folders(path)):
             raise ValueError(f"{path} has no sub-folders; expected one per class, or a file of names, one per line")
@@ -66,48 +62,40 @@ def class_labels(
         entries: Where each label stands, as in "list.csv, line 3", and its text.
         classes: Class names in the order of their indices, if they are given.
     """
-    texts = [text for _, text in entries]
-    if classes is None or not set(texts) <= set(classes):
-        numeric = [is_number(text) for text in texts]
-        if all(numeric):
-            return _indices(entries, classes), None if classes is None else list(classes)
-        if classes is None:
-            _refuse_mixture(entries, numeric)
-            classes = sorted(set(texts))
-    index = {name: number for number, name in enumerate(classes)}
+    first: dict[str, str] = {}  # where each text stands first
     for origin, text in entries:
-        if text not in index:
-            raise ValueError(f"{origin}: label {text!r} is not among the {len(index)} classes")
-    return np.array([index[text] for text in texts], np.int64), list(classes)
+        first.setdefault(text, origin)
+    names = None if classes is None else list(classes)
+    index = {name: number for number, name in enumerate(names or sorted(first))}
+    if not first.keys() <= index.keys() or names is None:
+        numbers = {text: is_number(text) for text in first}
+        if all(numbers.values()):
+            index = {text: _class_index(origin, text, names) for text, origin in first.items()}
+        elif names is not None:
+            text = next(text for text in first if text not in index)
+            raise ValueError(f"{first[text]}: label {text!r} is not among the {len(index)} classes")
+        elif any(numbers.values()):
+            _refuse_mixture(first, numbers, sum(numbers[text] for _, text in entries) * 2 < len(entries))
+        else:
+            names = sorted(first)
+    return np.array([index[text] for _, text in entries], np.int64), names
 
 
-def _indices(entries: Sequence[tuple[str, str]], classes: Sequence[str] | None) -> np.ndarray:
-    known: dict[str, int] = {}
-    for origin, text in entries:
-        if text not in known:
-            known[text] = _class_index(origin, text)
-        if classes is not None and known[text] >= len(classes):
-            raise ValueError(f"{origin}: label {text} is not below {len(classes)}, the number of classes")
-    return np.array([known[text] for _, text in entries], np.int64)
-
-
-def _class_index(origin: str, text: str) -> int:
+def _class_index(origin: str, text: str, classes: Sequence[str] | None) -> int:
     number = Decimal(text)
     if number.adjusted() > 20 or number > LARGEST_LABEL:
         raise ValueError(f"{origin}: label {text} is above {LARGEST_LABEL}, expected a class index")
     if number < 0 or number.adjusted() < -20 or number != int(number):
         raise ValueError(f"{origin}: label {text} is no class index, expected a whole number from 0")
+    if classes is not None and number >= len(classes):
+        raise ValueError(f"{origin}: label {text} is not below {len(classes)}, the number of classes")
     return int(number)
 
 
-def _refuse_mixture(entries: Sequence[tuple[str, str]], numeric: Sequence[bool]) -> None:
-    """Refuse labels of which some are numbers and some are not, naming one of the fewer kind."""
-    if not any(numeric):
-        return
-    odd = sum(numeric) * 2 < len(numeric)
-    origin, text = entries[list(numeric).index(odd)]
-    usual = entries[list(numeric).index(not odd)][1]
+def _refuse_mixture(first: Mapping[str, str], numbers: Mapping[str, bool], odd: bool) -> None:
+    """Refuse labels of which some are numbers and some are not, naming one of the `odd`, the fewer kind."""
+    text, usual = (next(text for text in first if numbers[text] is kind) for kind in (odd, not odd))
     raise ValueError(
-        f"{origin}: label {text!r} is {'a' if odd else 'no'} number, unlike most others, such as {usual!r}; mend it, "
-        "or give the class names with --classes FILE if all are names"
+        f"{first[text]}: label {text!r} is {'a' if odd else 'no'} number, unlike most others, such as {usual!r}; mend "
+        "it, or give the class names with --classes FILE if all are names"
     )

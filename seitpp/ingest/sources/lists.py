@@ -26,16 +26,8 @@ class ListSource(ImageSource):
     """A list of image files.
 
     A `.txt` file has one `path` or `path index` per line (mmpretrain's annotation files). A `.csv` file has a header
-    with a column `path` and perhaps one `label`, an index or a class name. Paths are relative to `root`.
-
-    Args:
-        path: The list.
-        root: Folder of relative paths; by default that of the list.
-        classes: Class names in the order of their indices.
-        unlabelled: Leave the labels out.
-
-    Raises:
-        ValueError: The list is empty, names an image twice, or has a label that is missing or unknown.
+    with a column `path` and perhaps one `label`, an index or a class name. Paths are relative to `root`, by default the
+    list's folder.
     """
 
     kind = "list"

@@ -24,14 +24,6 @@ class MMDatasetSource(ImageSource):
 
     Each sample is an image file (`img_path`) or an array (`img`, RGB, (H, W, 3) or grey (H, W), uint8), with a class
     (`gt_label`) or a label map (`seg_map_path`) if it has one.
-
-    Args:
-        config: The config file.
-        split: `train`, `val` or `test`.
-        unlabelled: Leave out classes and label maps.
-
-    Raises:
-        ValueError: The config has no such data set, or its samples are of another form.
     """
 
     kind = "mm-dataset"

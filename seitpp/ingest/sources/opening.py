@@ -36,12 +36,13 @@ def open_image_source(
         classes_file: Class names, one per line, in the order of their indices.
         annotations: Folder of label maps for the images in `path`.
         reduce_zero_label: Whether 0 in the label maps means "ignore".
-        unlabelled: Whether to leave labels out.
+        unlabelled: Whether to leave labels and label maps out.
         max_pixels: Most pixels that an image or label map may have; larger ones count as unreadable.
 
     Raises:
         FileNotFoundError: There is nothing at the path.
-        ValueError: What lies there is not a usable source; see the classes of this package.
+        ValueError: What lies there is not a usable source: there are no images, or their labels are missing,
+            contradictory, or leave open what is meant.
     """
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")

@@ -52,15 +52,7 @@ class TarSource(ImageSource):
     The class of `KEY.jpg` is the index in `KEY.cls` (or `KEY.cls.txt`, `KEY.label`, whatever their case); where there
     is none, `label` or `class` in `KEY.json`; where there is neither, the folder inside the tar file, if there are
     several.
-
-    Args:
-        pattern: A `.tar` file, a folder of them, or a pattern with a number range, `train-{000..127}.tar`.
-        classes: Class names in the order of their indices.
-        unlabelled: Leave labels out.
-
-    Raises:
-        ValueError: A file is compressed or no tar file, there are no images, a key occurs twice or has two images,
-            only some have a class, or files beside the images hold no class that is understood.
+    A `pattern` is a `.tar` file, a folder of them, or has a number range, `train-{000..127}.tar`.
     """
 
     kind = "tar"
@@ -127,12 +119,9 @@ def expand_tar_pattern(pattern: str) -> list[str]:
         low, high = braces.groups()
         if not 0 <= int(high) - int(low) < _MOST_FILES:
             raise ValueError(f"{pattern}: {braces[0]} names no range of 1 to {_MOST_FILES:,} tar files")
-        numbers = (str(number).zfill(len(low)) for number in range(int(low), int(high) + 1))
-        return [
-            path
-            for n in numbers
-            for path in expand_tar_pattern(pattern[: braces.start()] + n + pattern[braces.end() :])
-        ]
+        before, after = pattern[: braces.start()], pattern[braces.end() :]
+        numbers = range(int(low), int(high) + 1)
+        return [path for n in numbers for path in expand_tar_pattern(f"{before}{n:0{len(low)}}{after}")]
     if is_folder(pattern):
         return [join(pattern, name) for name in list_files(pattern) if name.endswith(".tar")]
     return [pattern]
