@@ -39,7 +39,7 @@ def test_every_codec_of_a_store_is_measured(run: Callable, tmp_path: Path, capsy
         writer.append(tokens)
     (facts,) = run(tmp_path / "s", "--batch-size", 16)["stores"]
     rows = facts["codecs"]
-    assert set(rows) == {*CODECS, "release file"}
+    assert set(rows) == {*CODECS, "rows alone", "release file"}
     assert rows["raw"]["bytes_per_image"] == 128 and rows["bitpacked"]["bytes_per_image"] == 72
     assert all(rows[codec][key] > 0 for codec in CODECS for key in rows["raw"])
     assert rows["release file"]["in_order_images_per_s"] > 0 and rows["raw"].keys() >= {"open_s", "random_ms"}
@@ -50,7 +50,7 @@ def test_store_of_more_codes_than_a_release_holds(run: Callable, tmp_path: Path)
     with StoreWriter(tmp_path / "s", codebook_size=600, grid=(2, 2), tokenizer={"name": "toy"}) as writer:
         writer.append(np.full((3, 2, 2), 599))
     (facts,) = run(tmp_path / "s", "--codecs", "raw")["stores"]
-    assert list(facts["codecs"]) == ["raw"]
+    assert list(facts["codecs"]) == ["raw", "rows alone"]
 
 
 def test_random_store_holds_what_it_says(tool: dict[str, Any], tmp_path: Path) -> None:
@@ -69,6 +69,15 @@ def test_store_of_the_images_of_another_one(run: Callable, tool: dict[str, Any],
     made = StoreReader(tool["write_made_up"](tmp_path / "made", "raw", 8, StoreReader(tmp_path / "s"))).read_all()
     assert {tuple(np.sort(image.ravel())) for image in made} == {tuple(np.sort(image.ravel())) for image in tokens}
     assert len({image.tobytes() for image in made}) > 2
+
+
+def test_lower_bound_reads_the_same_rows(tool: dict[str, Any], tmp_path: Path) -> None:
+    reader = StoreReader(tool["write_made_up"](tmp_path / "s", "bitpacked", 52))
+    indices = np.random.default_rng(0).integers(0, 52, 40)
+    kept: list[np.ndarray] = []
+    tool["rows_alone"].__globals__["gather_rows"] = lambda *args: kept.append(tool["gather_rows"](*args))
+    tool["rows_alone"](reader.path, 40)()
+    np.testing.assert_array_equal(kept[0], reader.read_rows(indices))
 
 
 def test_opening_is_measured_by_number_of_shards(run: Callable, capsys: pytest.CaptureFixture) -> None:
