@@ -5,7 +5,7 @@ that dropping them is a decision and not an accident; every other unknown or mis
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -202,7 +202,7 @@ def from_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, 
 
 
 def grid_sides(weights: Mapping[str, Tensor], layout: str) -> tuple[int, ...]:
-    """Sides of the square grids that the release's fixed position tables are for, in the layout's order."""
+    """Return the sides of the square grids that the release's fixed position tables are for, in the layout's order."""
     return tuple(round(weights[name].shape[1] ** 0.5) for name in LAYOUTS[layout].tables)
 
 
@@ -240,43 +240,25 @@ def _rename(
     what: str,
     needed: tuple[str, ...] = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
-    renamed, left_out, unknown = {}, [], []
-    blocks: dict[str, set[int]] = {}  # numbers seen, by the part of the name before the number
-    for name, value in weights.items():
-        generic, number = _generic(name, names)
-        if name in names:
-            renamed[names[name]] = value
-        elif generic is not None:
-            blocks.setdefault(generic.split("{i}")[0], set()).add(int(number))
-            renamed[names[generic].replace("{i}", number)] = value
-        elif any(re.fullmatch(pattern, name) for pattern in dropped):
-            left_out.append(name)
-        else:
-            unknown.append(name)
-    missing = [name for name in [*_expand(names, blocks), *needed] if name not in weights]
+    expanded = dict(_expanded(names, weights))
+    renamed = {expanded[name]: value for name, value in weights.items() if name in expanded}
+    others = [name for name in weights if name not in expanded]
+    left_out = [name for name in others if any(re.fullmatch(pattern, name) for pattern in dropped)]
+    unknown = sorted(set(others) - set(left_out), key=others.index)
+    missing = [name for name in [*expanded, *needed] if name not in weights]
     if unknown or missing:
-        problems = [f"unknown keys: {shorten(unknown)}"] if unknown else []
-        problems += [f"missing keys: {shorten(missing)}"] if missing else []
+        problems = [
+            f"{kind} keys: {shorten(found)}" for kind, found in (("unknown", unknown), ("missing", missing)) if found
+        ]
         raise ValueError(f"{what} does not have the expected names; " + "; ".join(problems))
     return renamed, left_out
 
 
-def _generic(name: str, names: Mapping[str, str]) -> tuple[str | None, str]:
-    """Find the entry of `names` that `name` is with a number for `{i}`, and the number; (None, "") if none is."""
-    for number in re.finditer(r"(?<=\.)\d+(?=\.)", name):
-        generic = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
-        if generic in names:
-            return generic, number.group()
-    return None, ""
-
-
-def _expand(names: Mapping[str, str], blocks: Mapping[str, set[int]]) -> list[str]:
-    """Every name that must be there, blocks numbered from 0 to the largest number seen."""
-    expanded = []
-    for name in names:
-        if "{i}" in name:
-            seen = blocks.get(name.split("{i}")[0], set())
-            expanded += [name.replace("{i}", str(number)) for number in range(max(seen, default=0) + 1)]
-        else:
-            expanded.append(name)
-    return expanded
+def _expanded(names: Mapping[str, str], weights: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    """Yield every pair of names that must be there, blocks numbered from 0 to the largest number among the weights."""
+    for theirs, ours in names.items():
+        before, numbered, _ = theirs.partition("{i}")
+        pattern = re.compile(rf"{re.escape(before)}(\d+)\..*")
+        found = [int(match[1]) for name in weights if numbered and (match := pattern.fullmatch(name))]
+        for number in range(min(max(found, default=0), len(weights)) + 1):  # there are no more blocks than weights
+            yield theirs.replace("{i}", str(number)), ours.replace("{i}", str(number))

@@ -105,21 +105,14 @@ class StoreReader(TokenSource):
     @property
     def settings(self) -> StoreSettings:
         """What the store is, to write another one like it; with the default size of shards."""
-        header = self.header
+        same = ("codebook_size", "grid", "codebook", "classes", "synonyms", "channels", "minimum", "code_table")
         return StoreSettings(
-            codebook_size=self.codebook_size,
-            grid=self.grid,
-            tokenizer=header["tokenizer"],
-            codebook=self.codebook,
-            codec=header["codec"]["name"],
-            label_kind=header["labels"]["kind"],
-            label_dtype=header["labels"]["dtype"],
-            classes=self.classes,
-            source=header["source"],
-            synonyms=self.synonyms,
-            channels=self.channels,
-            minimum=self.minimum,
-            code_table=self.code_table,
+            tokenizer=self.header["tokenizer"],
+            codec=self.header["codec"]["name"],
+            label_kind=self.header["labels"]["kind"],
+            label_dtype=self.header["labels"]["dtype"],
+            source=self.header["source"],
+            **{name: getattr(self, name) for name in same},
         )
 
     @property

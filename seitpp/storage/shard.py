@@ -190,11 +190,7 @@ class ShardFile(StableFile):
         return (frames[low:high] for low, high in pairwise((bounds - bounds[0]).tolist()))
 
     def damage(self, first_sample: int) -> list[str]:
-        """Return lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any.
-
-        Args:
-            first_sample: Number of the shard's first sample in the store.
-        """
+        """Return lines for a shard whose SHA-256 is wrong: the samples whose own checksum is wrong, if any."""
         lines = [
             f"{self.path}: sample {first_sample + position} is damaged, CRC-32 is {found:08x}, expected {stored:08x}"
             for position, (found, stored) in enumerate(self._checksums())
@@ -264,8 +260,16 @@ def _checked_layout(
     if found[: len(SHARD_MAGIC)] != SHARD_MAGIC:
         raise ValueError(f"{path} starts with {found[: len(SHARD_MAGIC)]!r}, expected {SHARD_MAGIC!r}: not a shard")
     if not row_bytes:
-        index_end = os.pread(descriptor.number, 16, SHARD_HEADER.size + 8 * num_samples)
-        layout = _layout_of_frames(path, found, index_end, num_samples, label_bytes)
+        sizes = os.pread(descriptor.number, 16, layout.dictionary_offset - 8)  # end of the row index, and dictionary
+        if len(sizes) < 16:
+            raise ValueError(f"{path}: the row index ends early, expected {num_samples + 1} offsets")
+        token_bytes, dictionary_bytes = struct.unpack("<QQ", sizes)
+        if dictionary_bytes > MAX_DICTIONARY_BYTES:
+            raise ValueError(
+                f"{path}: the dictionary has {dictionary_bytes} bytes, expected at most {MAX_DICTIONARY_BYTES}"
+            )
+        crc = SHARD_HEADER.unpack(found)[2]
+        layout = ShardLayout(num_samples, 0, label_bytes, token_bytes, dictionary_bytes, crc)
         if layout.num_bytes != identity.num_bytes:
             raise ValueError(
                 f"{path} has {identity.num_bytes} bytes, but row index and dictionary ask for {layout.num_bytes}: "
@@ -278,24 +282,3 @@ def _checked_layout(
     if found != sealed:
         raise ValueError(f"{path}: the {SHARD_HEADER.size}-byte shard header contradicts {HEADER_FILE}")
     return layout, identity
-
-
-def _layout_of_frames(path: Path, start: bytes, index_end: bytes, num_samples: int, label_bytes: int) -> ShardLayout:
-    """Return the layout of a shard of frames, as the shard itself says.
-
-    Args:
-        path: The shard, for messages.
-        start: Its first 64 bytes.
-        index_end: The 16 bytes that hold the end of its row index and the length of its dictionary.
-        num_samples: Samples in it.
-        label_bytes: Bytes of a label.
-    """
-    if len(index_end) < 16:
-        raise ValueError(f"{path}: the row index ends early, expected {num_samples + 1} offsets")
-    token_bytes, dictionary_bytes = struct.unpack("<QQ", index_end)
-    if dictionary_bytes > MAX_DICTIONARY_BYTES:
-        raise ValueError(
-            f"{path}: the dictionary has {dictionary_bytes} bytes, expected at most {MAX_DICTIONARY_BYTES}"
-        )
-    dictionary_crc = SHARD_HEADER.unpack(start)[2]
-    return ShardLayout(num_samples, 0, label_bytes, token_bytes, dictionary_bytes, dictionary_crc)
