@@ -181,15 +181,12 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the tool; returns the exit status, 0, or 1 after an error, or 130 after an interrupt from the keyboard."""
+    """Tokenise, and report; return the exit status, 130 after an interrupt from the keyboard."""
     args = parse_args(argv)
     forbid_pickled_code()
     try:
         with process_group_ended():
             run(args, Processes.join())
-    except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)
         return 130
