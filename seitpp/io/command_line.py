@@ -137,12 +137,22 @@ def _of_config(error: BaseException, message: str) -> str | None:
         meant = did_you_mean(nearest_names(name, same_scope or known))
         return f"the config names {name!r}, which is no registered {registry}{meant}"
     if found := _UNKNOWN_ARGUMENT.search(message):
-        return f"the config gives {found['owner']} an option {found['name']!r} that it does not have"
+        owner = _class_made(error, found["owner"])
+        return f"the config gives {owner} an option {found['name']!r} that it does not have"
     if found := _MISSING_ARGUMENT.search(message):
         return f"the config does not give {found['owner']} what it needs: {found['names']}"
     if "must contain the key" in message:
         return f"an entry of the config has no type: {message}"
     return None
+
+
+def _class_made(error: BaseException, owner: str) -> str:
+    """Return the name of the class that was being made, where its constructor passed options on to its base `owner`."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        made = type(frame.f_locals.get("self"))
+        if any(base.__name__ == owner for base in made.__mro__):
+            return made.__name__
+    return owner
 
 
 def _registered(kind: str) -> Iterator[str]:
