@@ -30,7 +30,7 @@ class _Shared:
     def __init__(self, network: TokenAdapt | None) -> None:
         self.network = network
         self.reduced: dict[torch.dtype, TokenAdapt] = {}  # copies of it in shorter types
-        self.compile_options: dict[str, Any] | None = None  # of torch.compile; None runs them as they are
+        self.compile_options: Mapping[str, Any] | None = None  # of torch.compile; None runs them as they are
         self.codebook_sha256: str | None = None  # of the codebook that the network was trained with, where known
         # The codebook that was seen last, its version, the network, and what that one's first layers make of it.
         self.seen: tuple[Tensor, int, TokenAdapt, CodeTables | None] | None = None

@@ -20,8 +20,10 @@ from seitpp.io.inert_pickle import Inert, InertName, kind_of, plain_key
 _MOST_DEPTH, _MOST_VALUES = 100, 1 << 20  # a value that several others hold counts in each of them
 _DTYPE = re.compile(r"[biufcSU]\d{1,6}|\?")
 _TORCH_DTYPES = {f"torch.{name}": value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
-_LEAVES = (str, int, float, complex, bool, bytes, bytearray, slice, type(None), Tensor, np.ndarray, np.generic)
-_LEAVES += (np.dtype, torch.dtype, torch.device, HistoryBuffer)
+_LEAVES = (
+    *(str, int, float, complex, bool, bytes, bytearray, slice, type(None), Tensor, np.ndarray, np.generic),
+    *(np.dtype, torch.dtype, torch.device, HistoryBuffer),
+)
 
 
 class NotPlainError(ValueError):

@@ -108,6 +108,7 @@ def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> 
         label_bytes: Labels as they are stored, uint8 (n, L); L is 0 without labels.
     """
     num_label_bytes, beginning = label_bytes.shape[1], []
+    rows: list[bytes] | np.ndarray
     if isinstance(codec, ZstdCodec):
         dictionary, rows = compress(codec, codes)
         offsets = np.cumsum([0, *map(len, rows)])
