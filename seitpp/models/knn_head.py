@@ -88,6 +88,7 @@ class KNNHead(BaseModule):
         k: Numbers of neighbours that vote, each scored on its own: predictions carry a field `k<number>` for each,
             which `mmpretrain.MultiTasksMetric` reads as a task of that name.
         temperature: Temperature of the vote's weights exp(cosine / temperature).
+        bank_rows: Samples of the bank compared at a time; by default what suits the device.
     """
 
     bank: Tensor
@@ -101,6 +102,7 @@ class KNNHead(BaseModule):
         in_channels: int,
         k: int | Iterable[int] = (10, 20),
         temperature: float = 0.07,
+        bank_rows: int | None = None,
     ) -> None:
         super().__init__()
         ks = sorted({k} if isinstance(k, int) else set(k))
@@ -109,7 +111,7 @@ class KNNHead(BaseModule):
         if temperature <= 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.k, self.temperature = ks, temperature
+        self.k, self.temperature, self.bank_rows = ks, temperature, bank_rows
         self.register_buffer("bank", torch.empty(0, in_channels), persistent=False)
         for name in ("bank_labels", "bank_numbers", "query_numbers"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
@@ -174,7 +176,7 @@ class KNNHead(BaseModule):
         with torch.autocast(feature.device.type, enabled=False):
             queries = F.normalize(feature.float(), dim=1)
             count = min(self.k[-1] + self._copies, len(self.bank))
-            products, rows = nearest_rows(queries, self.bank, count)
+            products, rows = nearest_rows(queries, self.bank, count, self.bank_rows)
             if self._copies:
                 products, rows = self._without_own(products, rows, data_samples)
             return vote(products, self.bank_labels[rows], self.num_classes, self.k, self.temperature)

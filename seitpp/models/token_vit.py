@@ -25,20 +25,30 @@ class TokenEmbedding(BaseModule):
         codebook_size: Number of codes K.
         code_dim: Values that a code is embedded in, D; the release takes the codebook's own 32.
         drop_rate: Dropout after the norm.
+        eps: Epsilon of the norm.
+        init_std: Standard deviation of the initial table.
         init_cfg: mmengine's initialisation config.
     """
 
-    def __init__(self, codebook_size: int, code_dim: int, drop_rate: float = 0.1, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        drop_rate: float = 0.1,
+        eps: float = 1e-6,
+        init_std: float = 0.02,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
-        self.codebook_size = codebook_size
+        self.codebook_size, self.init_std = codebook_size, init_std
         self.word_embeddings = nn.Embedding(codebook_size, code_dim)
-        self.norm = nn.LayerNorm(code_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(code_dim, eps=eps)
         self.dropout = nn.Dropout(drop_rate)
 
     def init_weights(self) -> None:
         """Initialise the table with a truncated normal; the norm starts as the identity."""
         super().init_weights()
-        trunc_normal_init(self.word_embeddings, std=0.02)
+        trunc_normal_init(self.word_embeddings, std=self.init_std)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Embed codes, (B, H, W) int64 in [0, K), as maps (B, D, H, W)."""

@@ -59,6 +59,7 @@ class BlockDCT(Tokenizer):
         luma_coefficients: Frequencies of Y that are kept, 1 to 64.
         chroma_coefficients: Frequencies of Cb and of Cr that are kept, at most those of Y.
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
+        block_size: Always 8, as the tables are.
         resize_mode: How images are resized.
         resize: Filters, see `seitpp.images.resizing`.
     """
@@ -74,13 +75,14 @@ class BlockDCT(Tokenizer):
         luma_coefficients: int = 64,
         chroma_coefficients: int = 64,
         in_channels: int = 3,
+        block_size: int = _SIZE,
         resize_mode: ResizeMode = "exact",
         resize: ResizeRule = "bicubic",
     ) -> None:
         super().__init__()
         self.image_size = as_size(image_size)
-        if any(side % _SIZE for side in self.image_size):
-            raise ValueError(f"image_size must be a multiple of 8 (blocks are 8 x 8), got {self.image_size}")
+        if block_size != _SIZE or any(side % _SIZE for side in self.image_size):
+            raise ValueError(f"blocks are 8 x 8, got block_size {block_size} for image_size {self.image_size}")
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels must be 3 (RGB) or 1 (grey), got {in_channels}")
         if not 1 <= luma_coefficients <= _FREQUENCIES or not 0 <= chroma_coefficients <= luma_coefficients:

@@ -73,7 +73,7 @@ def test_embedding_drops_in_training_only() -> None:
 
 
 def test_embedding_starts_from_a_truncated_normal() -> None:
-    layer = TokenEmbedding(391, 32)
+    layer = TokenEmbedding(391, 32, init_std=0.02)
     layer.init_weights()
     assert layer.word_embeddings.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert (layer.norm.weight == 1).all() and (layer.norm.bias == 0).all()

@@ -44,6 +44,7 @@ class TokenAdaptPretrain(BaseModel):
             of TokenAdapt's map, which has 2 x 2 positions per token.
         eval_augments: Name to augmentations, each scored on its own at validation; by default `all` of `augments`.
             Draws are the same at each validation and for every batch size; only mixing depends on the batch.
+        eval_seed: Seed of these draws.
         data_preprocessor: Config; must give the tokenizer's pixels.
         init_cfg: mmengine's.
     """
@@ -54,6 +55,7 @@ class TokenAdaptPretrain(BaseModel):
         tokenizer: dict | nn.Module,
         augments: Sequence[dict],
         eval_augments: Mapping[str, Sequence[dict]] | None = None,
+        eval_seed: int = 0,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -65,6 +67,7 @@ class TokenAdaptPretrain(BaseModel):
             name: [TRANSFORMS.build(dict(cfg)) for cfg in configs]
             for name, configs in (eval_augments or {"all": augments}).items()
         }
+        self.eval_seed = eval_seed
         for name, chain in {"augments": self.augments, **self.eval_augments}.items():
             self._check_chain(name, chain)
         self._tokenizer = FrozenTokenizer(tokenizer, self._take_tokenizer)
@@ -280,7 +283,7 @@ class TokenAdaptPretrain(BaseModel):
     def _eval_draws(self, chain: Sequence[Any], indices: Tensor, device: torch.device) -> list[Any]:
         """Draw for samples by their indices in the data set, (B,), whoever else is in the batch."""
         blocks, block_of = (indices // _EVAL_BLOCK).unique(return_inverse=True)
-        generators = [torch.Generator().manual_seed(block) for block in blocks.tolist()]
+        generators = [torch.Generator().manual_seed(self.eval_seed + block) for block in blocks.tolist()]
         drawn = [self._draw(chain, _EVAL_BLOCK, "cpu", generator) for generator in generators]
         rows = block_of * _EVAL_BLOCK + indices % _EVAL_BLOCK
         return [draws_to(take_draws(join_draws(parts), rows), device) for parts in zip(*drawn, strict=True)]

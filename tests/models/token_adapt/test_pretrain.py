@@ -388,6 +388,7 @@ class TestPredictions:
         first = scores_of(model, images)
         torch.manual_seed(9)
         assert torch.equal(scores_of(model, images), first)
+        assert not torch.equal(scores_of(build(eval_seed=1), images), first)
 
     def test_validation_draws_nothing_from_the_training(self, build: Callable) -> None:
         model = build()
