@@ -23,15 +23,16 @@ def add_subset_arguments(parser: argparse.ArgumentParser) -> None:
         "--fraction",
         type=float,
         metavar="F",
-        help="train on this share of the images, as many iterations, from the encoder that was trained on this share; "
-        "work folders end in -20pct for 0.2",
+        help="train on this share of the images for as many iterations, starting from the encoder of the same share; "
+        "the work folder of 0.2 ends in -20pct",
     )
-    group.add_argument("--images", type=int, metavar="N", help="the same with a number of images; -100img, -5kimg")
+    group.add_argument("--images", type=int, metavar="N", help="the same with a number of images; 5000 ends in -5kimg")
     group.add_argument(
         "--label-fraction",
         type=float,
         metavar="F",
-        help="train on this share of the labels, equally many of each class, from the config's encoder; -1pct-labels",
+        help="train on this share of the labels, equally many of each class, starting from the config's encoder; "
+        "the work folder of 0.01 ends in -1pct-labels",
     )
 
 
@@ -81,7 +82,7 @@ def _part_of(dataset: ConfigDict, size: dict, class_balanced: bool, option: str,
 
 
 def _start_from_same_images(config: Config, suffix: str) -> None:
-    """Start from the encoder that was trained on the same share of the images, where ours makes it."""
+    """Start from the encoder that was trained on the same part of the images, if it comes from `work_dirs/`."""
     for part in pretrained_parts(config.model):
         path = PurePosixPath(part.init_cfg.checkpoint)
         if path.parts[0] == "work_dirs":

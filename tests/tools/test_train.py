@@ -153,6 +153,15 @@ def test_amp_trains_in_bfloat16(tiny: Callable, tool: Callable, mtm_leaf: Path, 
     assert losses[0] == pytest.approx(losses[1], rel=0.01)
 
 
+def test_half_of_the_images_with_as_many_iterations(
+    tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path
+) -> None:
+    tool("train.py", tiny(mtm_leaf, epochs=1), "--fraction", "0.5")
+    meta = load(tmp_path / "work_dir-50pct" / "epoch_1.pth")["meta"]
+    assert (meta["iter"], meta["dataset_meta"]["subset"]["num_samples"]) == (2, 2)  # of 4 images
+    assert not (tmp_path / "work_dir").exists()
+
+
 def test_options_reach_the_run(tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path) -> None:
     options = ["train_dataloader.batch_size=1", "model.neck.num_layers=1"]
     tool("train.py", tiny(mtm_leaf, epochs=1), "--work-dir", tmp_path / "mine", "--cfg-options", *options)
