@@ -141,7 +141,7 @@ class ImageDataset(BatchedDataset):
 
 def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:
     """Tell what a tokenizer (its config, or a token store that it made) wants of an image, without reading weights."""
-    return Fitting.of(_without_weights(tokenizer), None, False)
+    return Fitting.of(_without_weights(tokenizer))
 
 
 def _without_weights(tokenizer: Mapping | str | Path) -> Any:

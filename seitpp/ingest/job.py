@@ -88,7 +88,8 @@ class Plan:
         size = self.job.label_size
         size = self.tokenizer.image_size if size is None else None if size == (0, 0) else size
         num_classes = len(self.source.classes) if self.source.annotated and self.source.classes else None
-        return Fitting.of(self.tokenizer, size, self.source.reduce_zero_label, num_classes)
+        labels = {"reduce_zero_label": self.source.reduce_zero_label, "num_classes": num_classes}
+        return replace(Fitting.of(self.tokenizer), label_size=size, **labels)
 
     @cached_property
     def settings(self) -> StoreSettings:

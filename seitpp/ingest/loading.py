@@ -37,17 +37,11 @@ class Fitting:
     resize: str = "bicubic"  # filters, see `seitpp.images.resizing`
 
     @classmethod
-    def of(
-        cls,
-        tokenizer: Tokenizer,
-        label_size: tuple[int, int] | None = None,
-        reduce_zero_label: bool = False,
-        num_classes: int | None = None,
-    ) -> "Fitting":
+    def of(cls, tokenizer: Tokenizer) -> "Fitting":
         """Return what `tokenizer` wants."""
         height, width = map(int, tokenizer.image_size)
-        image = (height, width), tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride
-        return cls(*image, label_size, reduce_zero_label, num_classes, tokenizer.resize_rule)
+        wanted = tokenizer.resize_mode, tokenizer.in_channels, tokenizer.stride
+        return cls((height, width), *wanted, resize=tokenizer.resize_rule)
 
 
 @dataclass

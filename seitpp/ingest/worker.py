@@ -184,24 +184,19 @@ class ShardWorker:
         state = states[shard.number]
         if state.done < len(shard.images):
             return False
-        readable = np.concatenate(state.readable)
-        label_maps = np.concatenate(state.label_maps)[readable].tolist() if self.plan.source.annotated else None
-        entry = self._write_shard(shard, np.concatenate(state.tokens)[readable], np.flatnonzero(readable))
+        source, readable, entry = self.plan.source, np.concatenate(state.readable), None
+        label_maps = np.concatenate(state.label_maps)[readable].tolist() if source.annotated else None
+        if readable.any():
+            tokens, first = np.concatenate(state.tokens)[readable], shard.images.start
+            labels = None if source.labels is None else source.labels[first + np.flatnonzero(readable)]
+            name, content = shard_name(shard.number), self.plan.settings.encode_shard(tokens, labels)
+            self.output.write(name, content)
+            entry = shard_entry(name, content, len(tokens))
         record = ShardRecord(entry, len(shard.images), state.source_bytes, state.failures, label_maps)
         self.output.write(record_name(shard.number), record.pack())
         self._forget(state)
         states[shard.number] = ShardState()  # frees its memory; nothing asks for it again
         return True
-
-    def _write_shard(self, shard: ShardPlan, tokens: np.ndarray, images: np.ndarray) -> dict[str, Any] | None:
-        """Write the tokens of some of a shard's images; return the entry for the header, None if there are none."""
-        if not len(tokens):
-            return None
-        labels = None if self.plan.source.labels is None else self.plan.source.labels[shard.images.start + images]
-        name = shard_name(shard.number)
-        content = self.plan.settings.encode_shard(tokens, labels)
-        self.output.write(name, content)
-        return shard_entry(name, content, len(tokens))
 
 
 def unreadable_error(failures: Sequence[Sequence[Any]]) -> ValueError:

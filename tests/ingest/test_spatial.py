@@ -1,4 +1,4 @@
-"""Tokens that do not lie at places of the image say so, all the way from tokenizer to training."""
+"""Tokens without a position in the image say so, all the way from tokenizer to training."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -73,7 +73,7 @@ def build(args: argparse.Namespace, **options: str) -> Tokenizer:
 
 def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     """What is timed, by name; each returns the codes of all images."""
-    fitting = Fitting.of(tokenizer, None, False)
+    fitting = Fitting.of(tokenizer)
     numbers = range(len(source))
     batch_size = args.batch_size
     batches = [numbers[start : start + args.batch_size] for start in range(0, len(source), batch_size)]
