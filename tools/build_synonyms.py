@@ -10,8 +10,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.storage import StoreReader
 from seitpp.storage.code_table import tokenizer_distance

@@ -31,9 +31,9 @@ from seitpp.converters import (
     readable,
     to_release,
 )
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import check_finite, save_torch, standalone
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file
 from seitpp.io.text import shorten
 from seitpp.tokenizers.codebook import save_codebook
 

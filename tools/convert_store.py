@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from seitpp.ingest.sources import read_class_names
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file
 from seitpp.io.progress import progress_bar
 from seitpp.storage import (
     CODECS,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from seitpp.export.export import Parity, export_classifier
 from seitpp.export.formats import SUFFIXES
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -18,12 +18,12 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.engine.config_checks import check_run
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.devices import check_device
-from seitpp.io.files import check_other_file
 from seitpp.io.process_group import process_group_ended
 from seitpp.io.progress import progress_bar
 from seitpp.token_pairs.maker import make_token_pairs

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import read_npy
 from seitpp.storage import CODECS, StoreReader, codes_in_use, match_rows, restore_store, subset_store

@@ -15,8 +15,8 @@ from seitpp.engine import image_testing, launch
 from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
 from seitpp.images.decoding import MAX_PIXELS
+from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.process_group import process_group_ended
 
 

@@ -19,12 +19,12 @@ from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest import Processes, TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
 from seitpp.ingest.report import TokenizeReport, left_out_message
 from seitpp.ingest.sources.base import described_endings
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
 from seitpp.io.devices import check_device
-from seitpp.io.files import check_other_file
 from seitpp.io.process_group import process_group_ended
 from seitpp.io.progress import progress_bar
 from seitpp.storage import CODECS

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from seitpp.apis.inputs import ClassifierInputs, ImageInputs, TokenInputs, images_in, is_store
 from seitpp.apis.loading import check_classifier, check_grid, give_tokenizer, load_classifier
 from seitpp.engine.guards.finite import predicted_scores
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.devices import check_device
-from seitpp.io.files import written_whole
 from seitpp.io.progress import progress_bar
 from seitpp.registry import INFERENCERS
 from seitpp.storage import StoreReader

@@ -22,7 +22,7 @@ from seitpp.images.decoding import (
     to_eight_bit,
 )
 from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
-from seitpp.io.files import check_other_file
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.text import shorten
 from seitpp.io.untrusted import check_regular_file
 from seitpp.storage import StoreReader

@@ -12,7 +12,7 @@ from seitpp.apis.classification import InputType, TokenClassificationInferencer
 from seitpp.apis.inputs import ClassifierInputs
 from seitpp.apis.loading import check_segmentor, load_segmentor
 from seitpp.images.label_maps import distinct_colours
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.untrusted import parsing
 from seitpp.registry import INFERENCERS
 from seitpp.structures.batch import TokenBatch

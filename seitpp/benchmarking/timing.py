@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 
 
 def wait_for(device: str) -> None:

@@ -18,6 +18,7 @@ from seitpp.converters.tokenizers import (
     readable,
     to_published,
 )
+from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.checkpoint import (
     SAFETENSORS_SUFFIX,
     check_finite,
@@ -27,7 +28,6 @@ from seitpp.io.checkpoint import (
     standalone,
     state_dict_of,
 )
-from seitpp.io.files import check_other_file, written_whole
 from seitpp.io.inert_pickle import Inert
 from seitpp.io.pickled_modules import is_module, weights_of_module
 from seitpp.io.plain_objects import UnreadTensor

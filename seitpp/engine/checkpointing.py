@@ -17,8 +17,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from seitpp.io.atomic_write import remove_unfinished, written_whole
 from seitpp.io.checkpoint import load_checkpoint_file
-from seitpp.io.files import remove_unfinished, written_whole
 from seitpp.registry import HOOKS
 
 _PERIODIC = re.compile(r"(?:epoch|iter)_(\d+)\.pth")

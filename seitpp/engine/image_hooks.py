@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from seitpp.engine.runs import unwrapped
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.registry import HOOKS
 from seitpp.tokenizers import tokenizer_from_store
 from seitpp.tokenizers.frozen import FrozenTokenizer

@@ -20,8 +20,8 @@ from torch.export import Dim, ExportedProgram
 from seitpp.apis.loading import check_grid, load_classifier
 from seitpp.datasets import TokenDataset
 from seitpp.export.formats import OUTPUTS, SUFFIXES, WRITERS, Format, Input, Runner
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.config_file import read_config
-from seitpp.io.files import written_whole
 from seitpp.tokenizers import PatchKMeans, Tokenizer, VQTokenizer
 
 _SAMPLES = 4  # real ones to compare on

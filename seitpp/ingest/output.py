@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from seitpp.ingest.sources.files import file_system, local_path
-from seitpp.io.files import remove_unfinished, written_whole
+from seitpp.io.atomic_write import remove_unfinished, written_whole
 from seitpp.io.locks import FolderLock
 from seitpp.io.untrusted import check_regular_file
 

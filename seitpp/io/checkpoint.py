@@ -16,7 +16,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.text import shorten, shown
 from seitpp.io.torch_file import load_torch_file
 from seitpp.io.untrusted import check_regular_file, parsing

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from seitpp.io.files import too_many_open
+from seitpp.io.atomic_write import too_many_open
 from seitpp.io.text import did_you_mean, nearest_names
 
 # Set to anything but 0 to see where an error arose.

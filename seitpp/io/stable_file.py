@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from seitpp.io.files import too_many_open
+from seitpp.io.atomic_write import too_many_open
 from seitpp.io.untrusted import check_regular_file
 
 _MOST_OPEN = 1024

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import write_whole
+from seitpp.io.atomic_write import write_whole
 from seitpp.io.text import shown
 from seitpp.io.untrusted import entry as checked_entry
 from seitpp.io.untrusted import parse_json, read_file, text, whole_number

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import write_whole
+from seitpp.io.atomic_write import write_whole
 from seitpp.storage.code_table import CodeTable, check_plain, check_table, nearest_lookup, tokenizer_distance
 from seitpp.storage.header import Progress
 from seitpp.storage.label_files import label_file

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import too_many_open
+from seitpp.io.atomic_write import too_many_open
 from seitpp.io.stable_file import FileIdentity, StableFile, file_identity, open_regular
 from seitpp.storage.codecs import Codec, ZstdCodec, codec_from_header, samples_at_a_time
 from seitpp.storage.frames import MAX_DICTIONARY_BYTES, FrameReader, compress

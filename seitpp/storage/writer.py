@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import write_whole
+from seitpp.io.atomic_write import write_whole
 from seitpp.io.locks import LOCK_FILE, FolderLock
 from seitpp.storage import header as store_header
 from seitpp.storage.codecs import code_dtype

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import write_whole, written_whole
+from seitpp.io.atomic_write import write_whole, written_whole
 from seitpp.io.stable_file import file_identity
 from seitpp.io.text import shown
 from seitpp.io.untrusted import check_regular_file, parse_json, read_file, whole_number

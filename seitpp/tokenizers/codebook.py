@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.plain_objects import NotPlainError
 from seitpp.io.text import shorten
 from seitpp.io.torch_file import load_torch_file

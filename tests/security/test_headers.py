@@ -28,7 +28,7 @@ def entries(marker: Path, victim: Path) -> dict[str, dict]:
         "a file removed": {"type": "files.Path.unlink", "self": str(victim), "missing_ok": True},
         "a shell": {"type": "io.untrusted.os.system", "command": f"touch '{marker}'"},
         "a built-in": {"type": "builtins.exec", "source": write},
-        "a function of ours": {"type": "seitpp.io.files.written_whole", "path": str(marker)},
+        "a function of ours": {"type": "seitpp.io.atomic_write.written_whole", "path": str(marker)},
         "another scope": {"type": "PatchKMeans", "_scope_": "engine.launch", "image_size": 10, "patch_size": 2},
         "nested, in an option": {
             "type": "PatchKMeans",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seitpp.io.files import write_whole
+from seitpp.io.atomic_write import write_whole
 from seitpp.storage import CodeTable, StoreReader, StoreSettings, StoreWriter, copy_store, shard_entry
 from seitpp.storage.header import write_header
 

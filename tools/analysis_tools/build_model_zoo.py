@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 from mmengine.config import Config
 
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
-from seitpp.io.files import written_whole
 from seitpp.registry import TOKENIZERS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile
 from seitpp.benchmarking.configs import add_step_arguments, step_config
 from seitpp.benchmarking.steps import TrainingStep, build_loader
 from seitpp.benchmarking.timing import add_out_argument, show
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import positive_number, run_tool
-from seitpp.io.files import written_whole
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

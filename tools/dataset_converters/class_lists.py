@@ -16,7 +16,7 @@ import numpy as np
 
 from seitpp.ingest.sources.base import count_endings, described_endings, is_image_name
 from seitpp.ingest.sources.files import list_files, list_folders, read_file
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.text import shown, text_lines, unquoted
 from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file
 from seitpp.storage.stats import class_names_hash

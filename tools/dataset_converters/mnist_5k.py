@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import written_whole
 from seitpp.io.progress import progress_bar
 
 SIDE, TRAIN_IMAGES = 28, 400  # pixels; images of a digit

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import counted_number, run_tool
-from seitpp.io.files import written_whole
 from seitpp.io.progress import progress_bar
 
 SIDE = 64  # pixels of a scene

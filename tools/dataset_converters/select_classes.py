@@ -27,8 +27,8 @@ from class_lists import (
 )
 
 from seitpp.ingest.sources import read_class_names
+from seitpp.io.atomic_write import check_other_file
 from seitpp.io.command_line import run_tool
-from seitpp.io.files import check_other_file
 from seitpp.io.progress import progress_bar
 from seitpp.storage import CODECS, StoreReader, is_release, select_classes
 from seitpp.storage.header import HEADER_FILE

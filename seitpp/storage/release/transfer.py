@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.files import written_whole
+from seitpp.io.atomic_write import written_whole
 from seitpp.io.text import shown
 from seitpp.storage.header import HEADER_FILE, Progress, sha256_hex, smallest_label_dtype
 from seitpp.storage.reader import StoreReader

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seitpp.benchmarking.synthetic import make_store
-from seitpp.io.files import check_other_file, remove_unfinished, written_whole
+from seitpp.io.atomic_write import check_other_file, remove_unfinished, written_whole
 
 
 def test_file_appears_at_the_end(tmp_path: Path) -> None:
