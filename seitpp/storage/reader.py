@@ -11,13 +11,13 @@ import numpy as np
 from seitpp.io.stable_file import read_pieces
 from seitpp.storage import header as store_header
 from seitpp.storage.codecs import ZstdCodec, samples_at_a_time, value_dtype
-from seitpp.storage.frames import read_frames
 from seitpp.storage.label_files import label_file_problems, load_checksums, read_label_file
 from seitpp.storage.settings import StoreSettings
 from seitpp.storage.shard import open_shards
 from seitpp.storage.side_files import load_code_table, load_codebook, load_store_synonyms
 from seitpp.storage.source import TokenSource
 from seitpp.storage.tokenizer_entry import tokenizer_options
+from seitpp.storage.zstd_rows import read_frames
 
 
 def check_indices(indices: Any, num_samples: int) -> np.ndarray:

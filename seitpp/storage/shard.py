@@ -19,8 +19,8 @@ import numpy as np
 from seitpp.io.atomic_write import too_many_open
 from seitpp.io.stable_file import FileIdentity, StableFile, file_identity, open_regular
 from seitpp.storage.codecs import Codec, ZstdCodec, codec_from_header, samples_at_a_time
-from seitpp.storage.frames import MAX_DICTIONARY_BYTES, FrameReader, compress
 from seitpp.storage.header import HEADER_FILE, label_layout
+from seitpp.storage.zstd_rows import MAX_DICTIONARY_BYTES, FrameReader, compress
 
 SHARD_MAGIC = b"SEITPPTS"
 SHARD_HEADER = struct.Struct("<8sIIQIIQQQQ")

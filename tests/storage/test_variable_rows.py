@@ -194,7 +194,7 @@ def test_dictionaries_stay_when_others_need_the_open_file_until_all_take_too_muc
     assert len(shards) > 2 and all(shard.frame_reader is not None for shard in shards)
     assert [shard._opened is not None for shard in shards] == [*[False] * (len(shards) - 1), True]
     reader.close()
-    monkeypatch.setattr("seitpp.storage.frames._MOST_LOADED_BYTES", 2 * 2**17 + 1)
+    monkeypatch.setattr("seitpp.storage.zstd_rows._MOST_LOADED_BYTES", 2 * 2**17 + 1)
     for first in firsts:
         reader.read([first])
     assert sum(shard.frame_reader is not None for shard in shards) == 2 and shards[-1].frame_reader is not None

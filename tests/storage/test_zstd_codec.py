@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seitpp.storage import ZstdCodec, build_codec, code_dtype
-from seitpp.storage.frames import FrameReader, compress, frame_header
+from seitpp.storage.zstd_rows import FrameReader, compress, frame_header
 
 SLOW_MACHINES = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
