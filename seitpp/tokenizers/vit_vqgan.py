@@ -115,12 +115,9 @@ class ViTVQGAN(VQTokenizer):
             their grid, for any multiple of the patch. `tiles`: as squares of `tile_size`, each on its own, for
             multiples of it.
         tile_size: Height and width of the training images.
-        resize_mode: How images are resized.
-        resize: Filters, see `seitpp.images.resizing`.
-        precision: Precision of the networks in `encode` and `decode`.
-        checkpoint: See `VQTokenizer.load_options`, as for the next two.
-        code_subset: Original codes to use.
-        codebook: A store's codebook.
+
+    `resize_mode`, `resize` and `precision` are as for `VQTokenizer`; `checkpoint`, `code_subset` and `codebook` as for
+    `VQTokenizer.load_options`.
     """
 
     pixel_range = (0.0, 1.0)

@@ -47,7 +47,9 @@ class VQTokenizer(Tokenizer):
         codebook_size: Number of codes K, before a subset is taken.
         code_dim: Values per code, D.
         distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` returns.
-        image_size: Height and width that images are resized to, with `resize_mode` and `resize`.
+        image_size: Height and width that images are resized to.
+        resize_mode: `exact`: to that size whatever the aspect; `center-crop`: until it is covered, then the centre.
+        resize: Filters, see `seitpp.images.resizing`.
         precision: Precision of the networks in `encode` and `decode`: `float32` or `bfloat16`.
 
     Attributes:

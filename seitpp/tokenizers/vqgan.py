@@ -250,12 +250,9 @@ class VQGAN(VQTokenizer):
             takes the code with the largest score (without the random noise that the published code adds).
         image_size: Height and width that images are resized to; multiples of the stride.
         in_channels: Colour channels.
-        resize_mode: How images are resized.
-        resize: Filters, see `seitpp.images.resizing`.
-        precision: Precision of the networks in `encode` and `decode`.
-        checkpoint: See `VQTokenizer.load_options`, as for the next two.
-        code_subset: Original codes to use.
-        codebook: A store's codebook.
+
+    `resize_mode`, `resize` and `precision` are as for `VQTokenizer`; `checkpoint`, `code_subset` and `codebook` as for
+    `VQTokenizer.load_options`.
     """
 
     pixel_range = (-1.0, 1.0)
