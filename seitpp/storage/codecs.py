@@ -1,7 +1,7 @@
 """Codecs turn codes into rows of bytes and back; a store names its codec in `header.json`.
 
 A codec is a frozen value without state: `encode` takes codes (n, T) and gives bytes (n, R), `decode` is its inverse.
-Rows of `raw` and `bitpacked` are stored as they are, those of `zstd` are compressed one by one, see `frames.py`. The
+Rows of `raw` and `bitpacked` are stored as they are, those of `zstd` are compressed one by one, see `zstd_rows.py`. The
 byte layouts are specified in `docs/storage_format.md`.
 """
 
