@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from seitpp.engine import CheckpointGuardHook, optim_wrapper
+from seitpp.engine import optim_wrapper
+from seitpp.engine.guards.checkpoint import _compare_optimizer
 from seitpp.engine.optim_wrapper import check_fused
 
 
@@ -59,9 +60,7 @@ def test_a_run_goes_on_with_the_kernels_of_its_config(before: bool | None, after
     step(whole, range(6))
     step(first, range(3))
     checkpoint = {"optimizer": first.state_dict()}
-    CheckpointGuardHook._check_optimizer(
-        SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=second), logger=None), checkpoint
-    )
+    _compare_optimizer(SimpleNamespace(optim_wrapper=SimpleNamespace(optimizer=second), logger=None), checkpoint)
     second.load_state_dict(checkpoint["optimizer"])
     with torch.no_grad():
         for group, other in zip(second.param_groups, first.param_groups, strict=True):

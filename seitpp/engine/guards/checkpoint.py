@@ -65,7 +65,7 @@ class CheckpointGuardHook(Hook):
         check_resumable(checkpoint, source)
         _check_batch(runner, checkpoint["meta"])
         _tell_schedule(runner, checkpoint)
-        _tell_optimizer(runner, checkpoint)
+        _compare_optimizer(runner, checkpoint)
 
     @staticmethod
     def _check_weights(runner: Runner, checkpoint: dict, source: str) -> None:
@@ -150,8 +150,8 @@ def _tell_schedule(runner: Runner, checkpoint: dict) -> None:
         )
 
 
-def _tell_optimizer(runner: Runner, checkpoint: dict) -> None:
-    """Log where the config's optimizer settings differ from the checkpoint's, with which mmengine goes on."""
+def _compare_optimizer(runner: Runner, checkpoint: dict) -> None:
+    """Take the config's kernels; log where its other settings differ from the checkpoint's, which mmengine takes."""
     before, now = checkpoint["optimizer"], runner.optim_wrapper
     pairs = [(before.get(name), one) for name, one in now.items()] if isinstance(now, dict) else [(before, now)]
     changed: dict[str, None] = {}  # each once, in order
