@@ -9,7 +9,9 @@ import shutil
 import uuid
 from pathlib import Path
 
-from seitpp.ingest.sources.files import file_system, local_path
+from fsspec.implementations.local import LocalFileSystem
+
+from seitpp.ingest.sources.files import file_system
 from seitpp.io.atomic_write import remove_unfinished, written_whole
 from seitpp.io.locks import FolderLock
 from seitpp.io.untrusted import check_regular_file
@@ -27,15 +29,14 @@ _held: dict[tuple[int, str], FolderLock] = {}  # by process and folder
 class OutputFolder:
     """A folder whose files appear whole or not at all.
 
-    Object storages show an object when it is complete; locally, files are written aside, flushed and renamed.
-
-    It need not exist.
+    Object storages show an object when it is complete; locally, files are written aside, flushed and renamed. The folder
+    need not exist.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = local_path(str(path)) or str(path)
-        self._system, self._root = file_system(self.path)
-        self.is_local = local_path(self.path) is not None
+        self._system, self._root = file_system(str(path))
+        self.is_local = isinstance(self._system, LocalFileSystem)
+        self.path = self._root if self.is_local else str(path)
 
     def lock(self, alone: bool) -> None:
         """Keep other runs out until `unlock`, or until this process ends; does nothing where this process does so.

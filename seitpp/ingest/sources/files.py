@@ -13,7 +13,7 @@ from fsspec.spec import AbstractBufferedFile
 
 URL_SIGN = "://"
 _LOCAL = LocalFileSystem()
-_MOST_VISITS = 100
+_MOST_VISITS = 100  # of one folder, by as many ways
 
 
 def is_url(path: str | Path) -> bool:
