@@ -29,8 +29,8 @@ _held: dict[tuple[int, str], FolderLock] = {}  # by process and folder
 class OutputFolder:
     """A folder whose files appear whole or not at all.
 
-    Object storages show an object when it is complete; locally, files are written aside, flushed and renamed. The folder
-    need not exist.
+    Object storages show an object when it is complete; locally, files are written aside, flushed and renamed. The
+    folder need not exist.
     """
 
     def __init__(self, path: str) -> None:
