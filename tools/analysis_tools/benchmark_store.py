@@ -298,10 +298,10 @@ def benchmark(store: Path | None, args: argparse.Namespace) -> dict[str, Any]:
         }
 
 
-def codec_table(facts: dict[str, Any], batch_size: int) -> Table:
+def codec_table(measured: dict[str, Any], batch_size: int) -> Table:
     """The figures of one store."""
-    shape = " x ".join(map(str, facts["sample_shape"]))
-    title = f"{facts['store']}: {facts['num_samples']:,} of {shape}, K = {facts['codebook_size']}"
+    shape = " x ".join(map(str, measured["sample_shape"]))
+    title = f"{measured['store']}: {measured['num_samples']:,} of {shape}, K = {measured['codebook_size']}"
     columns = {
         "bytes per image": ("bytes_per_image", ",.1f"),
         "open, s": ("open_s", ".3f"),
@@ -311,8 +311,8 @@ def codec_table(facts: dict[str, Any], batch_size: int) -> Table:
         "single": ("single_images_per_s", ",.0f"),
         "in order": ("in_order_images_per_s", ",.0f"),
     }
-    table = Table("codec", *columns, title=f"{title}, {facts['num_shards']} shards")
-    for codec, row in facts["codecs"].items():
+    table = Table("codec", *columns, title=f"{title}, {measured['num_shards']} shards")
+    for codec, row in measured["codecs"].items():
         table.add_row(codec, *(format(row[key], spec) if key in row else "-" for key, spec in columns.values()))
     return table
 
@@ -342,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             opening[num_shards] = measure_opening(write_holes(Path(folder) / "store", num_shards))
     if args.stores or not args.shards:
         stores = [benchmark(store, args) for store in args.stores or [None]]
-    tables = [*(codec_table(facts, args.batch_size) for facts in stores), opening_table(opening)]
+    tables = [*(codec_table(measured, args.batch_size) for measured in stores), opening_table(opening)]
     show(tables, {"stores": stores, "opening": opening}, f"{args.rounds} rounds", args.out)
     return 0
 

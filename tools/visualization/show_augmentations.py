@@ -71,13 +71,13 @@ def load_token_adapt(
     if "token_adapt" not in model:
         raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
     augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)
-    facts = {
+    metadata = {
         "grid": reader.grid,
         "channels": reader.channels,
         "codebook_size": reader.codebook_size,
         "spatial": tokenizer.spatial,
     }
-    augment.prepare(facts, str(store), tokenizer.codebook, reader.codebook_sha256)
+    augment.prepare(metadata, str(store), tokenizer.codebook, reader.codebook_sha256)
     return augment.load()
 
 
