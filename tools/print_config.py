@@ -14,7 +14,7 @@ from seitpp.io.config_options import add_options_argument, apply_options
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options; a file type that cannot be written ends the program with status 2."""
+    """Read the command line; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
     add_subset_arguments(parser)

@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     images.add_argument("--images", metavar="SOURCE", help="class folders, a .txt or .csv list, tar files, a config")
     images.add_argument("--split", help="sub-folder of SOURCE, or split of a config (default there: train)")
     images.add_argument("--root", metavar="DIR", help="folder of the paths in a list (default: that of the list)")
-    images.add_argument("--classes", metavar="FILE", help="class names, one a line, in the order of their indices")
+    images.add_argument("--classes", metavar="FILE", help="class names, one per line, in the order of their indices")
     images.add_argument(
         "--tokenizer",
         metavar="CONFIG_OR_STORE",

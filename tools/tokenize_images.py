@@ -31,7 +31,7 @@ from seitpp.storage import CODECS
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
     parser.add_argument("source", metavar="SOURCE", help="images; a path or a URL that fsspec knows")

@@ -45,7 +45,7 @@ CODEBOOK_SIZE, CODE_DIM, GRID, OUT_GRID, PIXELS = 391, 32, 32, 28, 8
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=positive_number, help="CPU threads")

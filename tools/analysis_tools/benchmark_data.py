@@ -39,7 +39,7 @@ from seitpp.tokenizers.codebook import nearest_codes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, help="token store to fetch from, which carries its codebook")
     parser.add_argument("--codebook-size", type=positive_number, default=391, help="codes K of a store that is made up")

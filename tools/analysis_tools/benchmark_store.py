@@ -63,7 +63,7 @@ MOST_IN_ORDER, RELEASE_IMAGES, SINGLE_READS, RANDOM_READS = 100_000, 20_000, 64,
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stores", nargs="*", type=Path, metavar="STORE", help="stores to measure")
     parser.add_argument("--images", type=positive_number, help="images of the store that is made up")

@@ -36,7 +36,7 @@ PHOTOGRAPH = (320, 320)  # pixels, to be scaled to what a tokenizer takes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
     parser.add_argument("--images", type=positive_number, default=32, help="images per round")

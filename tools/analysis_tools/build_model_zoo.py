@@ -70,7 +70,7 @@ the data: [data.md](data.md).
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare, write nothing; exit status 1 if it is outdated")
     return parser.parse_args(argv)

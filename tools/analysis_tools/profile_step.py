@@ -25,7 +25,7 @@ from seitpp.io.command_line import positive_number, run_tool
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_step_arguments(parser)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")

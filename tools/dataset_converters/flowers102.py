@@ -37,7 +37,7 @@ def read_flowers102(root: str | Path) -> LabelledImages:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of jpg/, imagelabels.mat and setid.mat")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the lists (default: ROOT)")

@@ -57,7 +57,7 @@ def read_inaturalist(
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of trainYEAR.json, valYEAR.json and the images")
     parser.add_argument("year", type=int, choices=sorted(NUM_CLASSES), metavar="YEAR", help="2018 or 2019")

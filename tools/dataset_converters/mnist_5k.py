@@ -22,7 +22,7 @@ SIDE, TRAIN_IMAGES = 28, 400  # pixels; images of a digit
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, metavar="OUT_DIR", help="folder of the images")
     return parser.parse_args(argv)

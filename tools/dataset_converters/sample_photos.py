@@ -111,7 +111,7 @@ def write_photos(out_dir: Path, size: int) -> dict[str, int]:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=Path, help="folder to write, such as data/photos; its train/ and val/ are ours")
     parser.add_argument(

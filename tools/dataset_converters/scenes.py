@@ -134,7 +134,7 @@ def write_scenes(out_dir: Path, counts: dict[str, int], seed: int = 0) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", type=Path, help="folder to write; its images/ and annotations/ are ours")
     parser.add_argument("--num-train", type=int, default=600, help="scenes to train on (default: 600)")

@@ -35,7 +35,7 @@ from seitpp.storage.header import HEADER_FILE
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options, with `from_store` filled in; ones that contradict each other end the program with status 2."""
+    """Read the command line and fill in `from_store`; options that contradict each other end with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("src", type=Path, metavar="SRC", help="folder of a store, or of class folders with images")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the new store; or a list, NAME.csv")

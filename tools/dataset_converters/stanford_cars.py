@@ -33,7 +33,7 @@ def read_stanford_cars(root: str | Path) -> LabelledImages:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, metavar="ROOT", help="folder of cars_annos.mat, or of devkit/")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write the lists (default: ROOT)")
