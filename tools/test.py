@@ -21,7 +21,7 @@ from seitpp.io.process_group import process_group_ended
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line in the shape of OpenMMLab's test tool."""
+    """Read the command line, in the shape of OpenMMLab's test tool."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint to score")
@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def image_options(args: argparse.Namespace) -> dict:
-    """Options of `use_images` that were given."""
+    """Return options of `use_images` that were given."""
     options = {
         "split": args.split,
         "root": args.root,

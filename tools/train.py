@@ -11,7 +11,7 @@ from seitpp.io.process_group import process_group_ended
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Command line in the shape of OpenMMLab's train tool."""
+    """Read the command line, in the shape of OpenMMLab's train tool."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument(

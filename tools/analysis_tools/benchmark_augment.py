@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def geometry(places_per_token: int) -> list[dict]:
-    """Flip, affine and random resized crop to 28 x 28 tokens, with MTM's strengths.
+    """Return flip, affine and random resized crop to 28 x 28 tokens, with MTM's strengths.
 
     In the recipe batches share a draw, and pass through 1.25 affine maps on average; here through one, so that every
     step costs the same.
@@ -76,7 +76,7 @@ def geometry(places_per_token: int) -> list[dict]:
 
 
 def adapt(args: argparse.Namespace) -> dict:
-    """The augmentation that is measured, around a network of random weights."""
+    """Return the augmentation that is measured, around a network of random weights."""
     network = TokenAdapt(CODEBOOK_SIZE, CODE_DIM, GRID, OUT_GRID)
     return dict(
         type="seitpp.TokenAdaptAugment",
@@ -87,12 +87,12 @@ def adapt(args: argparse.Namespace) -> dict:
 
 
 def random_codes(count: int, args: argparse.Namespace) -> torch.Tensor:
-    """Codes as a store keeps them, on the device, where a data set of this size may live."""
+    """Return codes as a store keeps them, on the device, where a data set of this size may live."""
     return torch.randint(CODEBOOK_SIZE, (count, GRID, GRID)).to(torch.uint16).to(args.device)
 
 
 def augmentations(args: argparse.Namespace) -> dict[str, tuple[list[dict], str]]:
-    """Augmentations by name: their configs, and what they are given, codes or maps of a shape."""
+    """Return augmentations by name: their configs, and what they are given, codes or maps of a shape."""
     neighbours = {code: [(code + step) % CODEBOOK_SIZE for step in range(1, 6)] for code in range(CODEBOOK_SIZE)}
     eda = dict(type="seitpp.TokenEDA", synonyms=neighbours)
     crop = dict(type="seitpp.TokenRRC", size=OUT_GRID)
@@ -188,7 +188,7 @@ def through_pixels(arch: str, args: argparse.Namespace) -> Callable[[], object]:
 
 
 def through_adapt(codebook: torch.Tensor, args: argparse.Namespace) -> Callable[[], object]:
-    """The same augmentations through TokenAdapt."""
+    """Return the same augmentations through TokenAdapt."""
     transform, codes = TRANSFORMS.build(adapt(args)), random_codes(args.images, args)
     codebook = codebook.to(args.device)
     return lambda: transform({"inputs": codes, "codebook": codebook})

@@ -3,8 +3,8 @@
     python tools/analysis_tools/benchmark_data.py [--store STORE] [--device cuda] [--out FILE]
 
 *Ours*: batched fetch, from disk or from memory (`dataset.device`), Token-RRC, nearest code. *Naive* is what the method
-says step by step, a sample at a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop of
-its K channels, product with the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels,
+says step by step, one sample at a time: decode the code bytes in a loop, a one-hot map over the codebook, bicubic crop
+of its K channels, product with the codebook, distance to every code. *JPEG*: decode photographs of 375 x 500 pixels,
 random resized crop to 224 x 224, flip, normalise; by Pillow and torchvision as is common, and by the fastest decoders
 that are installed with OpenCV.
 
@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def decode_bytes_in_a_loop(content: bytes) -> list[int]:
-    """Codes of one image from the release's bytes, one byte at a time."""
+    """Return codes of one image from the release's bytes, one byte at a time."""
     codes, escaped = [], False
     for byte in content:
         if byte == 255:
@@ -68,7 +68,7 @@ def decode_bytes_in_a_loop(content: bytes) -> list[int]:
 
 
 def naive_crop(codes: Tensor, codebook: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Embeddings (B, D, size, size) through one-hot maps over the codebook, a sample at a time."""
+    """Return embeddings (B, D, size, size) through one-hot maps over the codebook, one sample at a time."""
     crops = []
     for sample, (top, left, height, width) in zip(codes, boxes.tolist(), strict=True):
         one_hot = F.one_hot(sample, len(codebook)).permute(2, 0, 1).float()[None]
@@ -78,7 +78,7 @@ def naive_crop(codes: Tensor, codebook: Tensor, boxes: Tensor, size: int) -> Ten
 
 
 def naive_codes(embeddings: Tensor, codebook: Tensor) -> Tensor:
-    """Nearest code by distances to all of the normalised codebook."""
+    """Return the nearest code by distances to all of the normalised codebook."""
     vectors = F.normalize(embeddings.permute(0, 2, 3, 1).flatten(0, 2), dim=-1)
     table = F.normalize(codebook, dim=-1)
     distances = vectors.square().sum(1, keepdim=True) + table.square().sum(1) - 2 * vectors @ table.T
@@ -137,7 +137,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
 
 
 def jpeg_candidates(paths: Sequence[Path]) -> dict[str, tuple[int, Callable[[], object]]]:
-    """Pipelines from JPEG files to batches of normalised pixels, (N, 3, 224, 224)."""
+    """Return pipelines from JPEG files to batches of normalised pixels, (N, 3, 224, 224)."""
     import cv2
     from PIL import Image
     from torchvision.transforms import v2
@@ -191,7 +191,7 @@ def _decoded(decode: Callable[[bytes], object], paths: Sequence[Path]) -> None:
 def speeds_of(
     candidates: dict[str, tuple[int, Callable[[], object]]], threads: int, args: argparse.Namespace
 ) -> dict[str, float]:
-    """Median images/s of each candidate, which take turns."""
+    """Return median images/s of each candidate, which take turns."""
     torch.set_num_threads(threads)
     seconds = measure({name: call for name, (_, call) in candidates.items()}, args.rounds, args.device)
     return {name: images / seconds[name] for name, (images, _) in candidates.items()}

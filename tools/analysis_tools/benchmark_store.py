@@ -99,7 +99,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def made_up_settings(codec: str, like: StoreReader | None = None) -> StoreSettings:
-    """What the stores are that are made up, of random codes or of the images of another one."""
+    """Return what the stores are that are made up, of random codes or of the images of another one."""
     return StoreSettings(
         codebook_size=CODEBOOK_SIZE if like is None else like.codebook_size,
         grid=GRID if like is None else like.grid,
@@ -112,7 +112,7 @@ def made_up_settings(codec: str, like: StoreReader | None = None) -> StoreSettin
 
 
 def shifted(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Images (n, H, W), each moved around the edges by its own rows and columns."""
+    """Return images (n, H, W), each moved around the edges by its own rows and columns."""
     shifts = rng.integers(0, images.shape[1:], (len(images), 2))
     return np.stack([np.roll(image, tuple(shift), (0, 1)) for image, shift in zip(images, shifts, strict=True)])
 
@@ -156,13 +156,13 @@ def write_holes(folder: Path, num_shards: int) -> Path:
 
 
 def resident_bytes() -> int:
-    """Memory of this process."""
+    """Return memory of this process."""
     pages = Path("/proc/self/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_opening(path: Path) -> dict[str, float]:
-    """Seconds and memory that a reader takes, without and with its labels."""
+    """Return seconds and memory that a reader takes, without and with its labels."""
     memory, start = resident_bytes(), time.perf_counter()
     reader = StoreReader(path)
     opened, reader_bytes = time.perf_counter(), resident_bytes() - memory
@@ -186,7 +186,7 @@ def read_in_order(reader: StoreReader, num_images: int) -> None:
 
 
 def core_seconds(run: Callable[[], object], rounds: int) -> float:
-    """Processor time of a call, which other work on the machine changes less."""
+    """Return processor time of a call, which other work on the machine changes less."""
     start = time.process_time()
     for _ in range(rounds):
         run()
@@ -194,7 +194,7 @@ def core_seconds(run: Callable[[], object], rounds: int) -> float:
 
 
 def gather_rows(shards: Sequence[np.ndarray], starts: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    """Rows (n, R) of some samples, whose shards (n_i, R) begin with the samples `starts`."""
+    """Return rows (n, R) of some samples, whose shards (n_i, R) begin with the samples `starts`."""
     numbers = np.searchsorted(starts, indices, side="right") - 1
     rows = np.empty((len(indices), shards[0].shape[1]), np.uint8)
     for row, (number, position) in enumerate(zip(numbers.tolist(), (indices - starts[numbers]).tolist(), strict=True)):
@@ -220,7 +220,7 @@ def rows_alone(path: Path, batch_size: int) -> Callable[[], None]:
 
 
 def runs_of(path: Path, batch_size: int) -> dict[str, tuple[Callable[[], object], int]]:
-    """What is timed of a store, with the images that each takes."""
+    """Return what is timed of a store, with the images that each takes."""
     reader, rng = StoreReader(path), np.random.default_rng(0)
     in_order = min(len(reader), MOST_IN_ORDER)
 
@@ -237,7 +237,7 @@ def runs_of(path: Path, batch_size: int) -> dict[str, tuple[Callable[[], object]
 
 
 def measure_codecs(paths: dict[str, Path], batch_size: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Bytes per image, seconds to open and images/s of the same samples in several codecs."""
+    """Return bytes per image, seconds to open and images/s of the same samples in several codecs."""
     runs = {(codec, kind): run for codec, path in paths.items() for kind, run in runs_of(path, batch_size).items()}
     if fixed := next((codec for codec in paths if codec != ZstdCodec.name), None):
         runs[ROWS_ALONE, "random"] = rows_alone(paths[fixed], batch_size), RANDOM_READS * batch_size
@@ -263,7 +263,7 @@ def measure_codecs(paths: dict[str, Path], batch_size: int, rounds: int) -> dict
 
 
 def measure_release(reader: StoreReader, folder: Path) -> dict[str, float]:
-    """Bytes per image of a release file of the first samples, and the speed of decoding it."""
+    """Return bytes per image of a release file of the first samples, and the speed of decoding it."""
     count = min(len(reader), RELEASE_IMAGES)
     data = write_release(reader.read(slice(0, count)), folder / "release")[0].path
     start = time.perf_counter()
@@ -274,7 +274,7 @@ def measure_release(reader: StoreReader, folder: Path) -> dict[str, float]:
 
 
 def benchmark(store: Path | None, args: argparse.Namespace) -> dict[str, Any]:
-    """All figures of a store, or of one of random codes."""
+    """Measure all figures of a store, or of one of random codes."""
     with tempfile.TemporaryDirectory() as name:
         folder, paths = Path(name), {}
         for codec in args.codecs:
@@ -299,7 +299,7 @@ def benchmark(store: Path | None, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def codec_table(measured: dict[str, Any], batch_size: int) -> Table:
-    """The figures of one store."""
+    """Measure one store."""
     shape = " x ".join(map(str, measured["sample_shape"]))
     title = f"{measured['store']}: {measured['num_samples']:,} of {shape}, K = {measured['codebook_size']}"
     columns = {
@@ -318,7 +318,7 @@ def codec_table(measured: dict[str, Any], batch_size: int) -> Table:
 
 
 def opening_table(rows: dict[int, dict[str, float]]) -> Table:
-    """What opening takes by number of shards."""
+    """Return what opening takes by number of shards."""
     columns = ("shards", "images", "header, bytes", "open, s", "labels, s", "MB", "MB with labels")
     table = Table(*columns, title="Opening, of files with holes")
     for shards, row in rows.items():

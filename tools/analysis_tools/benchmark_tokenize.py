@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def build(args: argparse.Namespace, **options: str) -> Tokenizer:
-    """The config's tokenizer; with random weights where its checkpoint is not there."""
+    """Return the config's tokenizer; with random weights where its checkpoint is not there."""
     config = read_config(args.config)
     apply_options(config, args.cfg_options)
     if not config.get("tokenizer"):
@@ -72,7 +72,7 @@ def build(args: argparse.Namespace, **options: str) -> Tokenizer:
 
 
 def candidates(tokenizer: Tokenizer, source: ImageSource, args: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
-    """What is timed, by name; each returns the codes of all images."""
+    """Return what is timed, by name; each returns the codes of all images."""
     fitting = Fitting.of(tokenizer)
     numbers = range(len(source))
     batch_size = args.batch_size

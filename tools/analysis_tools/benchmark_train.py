@@ -91,14 +91,14 @@ class Candidate:
             self.peak_bytes = max(self.peak_bytes, torch.cuda.max_memory_allocated() - others)
 
     def split(self, steps: int) -> dict[str, float]:
-        """Median milliseconds of each phase of a step, of all turns but the one that warmed up."""
+        """Return median milliseconds of each phase of a step, of all turns but the one that warmed up."""
         return {phase: 1e3 * statistics.median(turn[phase] for turn in self.phases[1:]) / steps for phase in PHASES}
 
 
 def build_candidates(
     config: Config, loader: DataLoader, args: argparse.Namespace
 ) -> Iterator[tuple[str, Candidate | str]]:
-    """Each candidate by name, or why it does not run here."""
+    """Yield each candidate by name, or why it does not run here."""
     for name in args.candidates:
         try:
             yield name, Candidate(config, loader, args.device, **CANDIDATES[name])
@@ -160,7 +160,7 @@ def computed_for(
 
 
 def tables_of(figures: dict[str, Any]) -> list[Table]:
-    """Speeds, the split of a step, and what was computed of other numbers of GPUs."""
+    """Return speeds, the split of a step, and what was computed of other numbers of GPUs."""
     speeds = Table(
         "step", "images/s", "times plain", "model alone, images/s", "end to end : alone", "of matrix rate", "peak GB"
     )

