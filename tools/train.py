@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from seitpp.engine import config_changes, launch, launchers
+from seitpp.engine import config_changes, launch, launchers, resuming
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.command_line import run_tool
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace) -> None:
             raise ValueError("--auto-scale-lr needs auto_scale_lr.base_batch_size in the config")
         config.auto_scale_lr.enable = True
     with launch.alone_in(config.work_dir, args.launcher):
-        config_changes.set_resume(config, args.resume)
+        resuming.set_resume(config, args.resume)
         world_size = launchers.world_size_of(args.launcher)
         config_changes.scale_lr(config, world_size)
         config_changes.use_whole_steps(config, world_size)

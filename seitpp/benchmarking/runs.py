@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seitpp.engine.checkpointing import newest_checkpoint
+from seitpp.engine.resuming import newest_checkpoint
 
 console = Console(highlight=False, soft_wrap=True)
 

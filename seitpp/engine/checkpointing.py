@@ -2,10 +2,6 @@
 
 import hashlib
 import io
-import os
-import re
-import zipfile
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,14 +10,12 @@ import torch
 from mmengine.dist import is_main_process, master_only
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import MessageHub, print_log
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from seitpp.io.atomic_write import remove_unfinished, written_whole
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.registry import HOOKS
-
-_PERIODIC = re.compile(r"(?:epoch|iter)_(\d+)\.pth")
 
 
 @HOOKS.register_module()
@@ -188,48 +182,3 @@ def scores_beside_average(hub: MessageHub, prefix: str) -> dict[str, float]:
     """Return scores of the weights beside their average, `NAME_origin`, which mmpretrain's EMA hook only logs."""
     logged = {name: value for name, value in hub.log_scalars.items() if name.endswith("_origin")}
     return {name.removeprefix(prefix): value.current() for name, value in logged.items() if name.startswith(prefix)}
-
-
-def newest_checkpoint(work_dir: str) -> str | None:
-    """Return the last whole checkpoint of a run; None where there is none yet, an error where all are damaged.
-
-    mmengine notes it with an absolute path, which is wrong once the folder was moved or copied.
-    """
-    damaged: list[str] = []
-    for path in _candidates(Path(work_dir)):
-        if is_whole(path):
-            if damaged:
-                message = f"Passed over {', '.join(damaged)}, which is damaged or was not written to its end: {path}."
-                print_log(message, "current")
-            return str(path)
-        if path.exists():  # and was not removed by a run at work
-            damaged.append(str(path))
-    if damaged and (Path(work_dir) / "last_checkpoint").is_file():
-        raise ValueError(
-            f"no checkpoint of {work_dir} is whole, damaged are {', '.join(damaged)}; restore one of them from a "
-            "backup, or remove them to start from the beginning"
-        )
-    return None
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    """Yield checkpoints, each once: the noted one, then the others by the numbers in their names, newest first."""
-    note = folder / "last_checkpoint"
-    noted = Path(note.read_bytes().decode(errors="replace").strip()) if note.is_file() else Path()
-    paths = [folder / noted.name, noted]
-    numbered = [path for path in folder.glob("*.pth") if _PERIODIC.fullmatch(path.name)]
-    paths += sorted(numbered, key=lambda path: int(_PERIODIC.fullmatch(path.name)[1]), reverse=True)
-    seen: set[Path] = set()
-    for path in paths:
-        if os.path.isfile(path) and path.resolve() not in seen:  # `Path.is_file` raises where a name is too long
-            seen.add(path.resolve())
-            yield path
-
-
-def is_whole(path: Path) -> bool:
-    """Return whether a torch file is a zip archive whose parts all have their checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError):
-        return False

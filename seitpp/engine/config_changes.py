@@ -1,4 +1,4 @@
-"""What a run changes in its config before a runner is built: precision, rates, steps, resuming, guards, loaders."""
+"""What a run changes in its config before a runner is built: precision, rates, steps, guards, loaders."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from seitpp.engine.checkpointing import newest_checkpoint
 from seitpp.engine.config_checks import name_and_scope
 from seitpp.io.config_file import dicts_in
 
@@ -125,22 +124,6 @@ def _check_counts(config: Config, accumulated: int) -> None:
             f"{accumulated} make a step: a checkpoint inside a step would lose gradients. Write a multiple of "
             f"{accumulated}, such as {interval * accumulated} for {interval} steps"
         )
-
-
-def set_resume(config: Config, resume: str | None) -> None:
-    """Apply `--resume [checkpoint]`; `auto` takes the newest checkpoint of the work folder, if there is one.
-
-    So does `resume=True` in a config, with which mmengine would take what the folder's note names, damaged or missing.
-    """
-    if resume is None and config.get("resume") and config.get("load_from") is None:
-        resume = "auto"
-    if resume is None:
-        return
-    config.resume = True
-    config.load_from = newest_checkpoint(config.work_dir) if resume == "auto" else resume
-    if config.load_from is None:  # a first start with the same line
-        config.resume = False
-        print_log(f"No checkpoint to resume in {config.work_dir}: training starts from the beginning.", "current")
 
 
 def use_guards(config: Config) -> None:

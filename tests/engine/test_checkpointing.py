@@ -17,8 +17,8 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from seitpp.engine import WholeCheckpointHook, checkpointing, config_changes
-from seitpp.engine.checkpointing import is_whole, newest_checkpoint
+from seitpp.engine import WholeCheckpointHook, checkpointing, config_changes, resuming
+from seitpp.engine.resuming import is_whole, newest_checkpoint
 from seitpp.io.checkpoint import load_checkpoint_file
 
 KILLS = 25
@@ -304,7 +304,7 @@ class TestNewest:
 
     def test_a_damaged_one_is_passed_over(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         said: list[str] = []
-        monkeypatch.setattr(checkpointing, "print_log", lambda message, _: said.append(message))
+        monkeypatch.setattr(resuming, "print_log", lambda message, _: said.append(message))
         content = bytearray((folder / "epoch_2.pth").read_bytes())
         content[content.index(bytes([7, 0, 0, 0, 0, 0, 0, 0]))] ^= 1  # one bit of a weight
         (folder / "epoch_2.pth").write_bytes(content)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from seitpp.engine import checkpointing, config_changes, launch, launchers
+from seitpp.engine import config_changes, launch, launchers, resuming
 
 
 def config_for(batch_size: int = 64, accumulated: int | None = None, **scaling: object) -> Config:
@@ -96,12 +96,12 @@ def write_checkpoint(folder: Path, name: str, noted_as: str | None = None) -> Pa
 def test_noted_checkpoint_is_the_newest(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "epoch_2.pth")
     path = write_checkpoint(tmp_path, "epoch_1.pth", noted_as=str(tmp_path / "epoch_1.pth"))
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_note_of_a_moved_folder_is_followed(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_3.pth", noted_as="/nowhere/run/epoch_3.pth")
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_copied_folder_does_not_resume_from_the_original(tmp_path: Path) -> None:
@@ -109,57 +109,57 @@ def test_copied_folder_does_not_resume_from_the_original(tmp_path: Path) -> None
     for folder in (original, copied):
         folder.mkdir()
         path = write_checkpoint(folder, "epoch_3.pth", noted_as=str(original / "epoch_3.pth"))
-    assert checkpointing.newest_checkpoint(str(copied)) == str(path)
+    assert resuming.newest_checkpoint(str(copied)) == str(path)
 
 
 def test_note_of_a_checkpoint_elsewhere_is_followed(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     path = write_checkpoint(tmp_path / "out", "epoch_3.pth")
     (tmp_path / "last_checkpoint").write_text(str(path))
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_without_a_note_the_largest_number_is_taken(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, "best_accuracy_epoch_30.pth")
     write_checkpoint(tmp_path, "epoch_9.pth")
     path = write_checkpoint(tmp_path, "epoch_10.pth")
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_empty_note_is_ignored(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_1.pth", noted_as="")
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(path)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(path)
 
 
 def test_half_written_checkpoint_that_is_not_noted_is_ignored(tmp_path: Path) -> None:
     whole = write_checkpoint(tmp_path, "epoch_1.pth")
     (tmp_path / "epoch_2.pth").write_bytes(whole.read_bytes()[:-30])
-    assert checkpointing.newest_checkpoint(str(tmp_path)) == str(whole)
+    assert resuming.newest_checkpoint(str(tmp_path)) == str(whole)
 
 
 @pytest.mark.parametrize("folder", [".", "not-there"])
 def test_nothing_to_resume_is_a_fresh_start(tmp_path: Path, folder: str) -> None:
     config = Config({"work_dir": str(tmp_path / folder), "resume": False, "load_from": None})
-    config_changes.set_resume(config, "auto")
+    resuming.set_resume(config, "auto")
     assert (config.resume, config.load_from) == (False, None)
 
 
 def test_resume_takes_the_newest_checkpoint(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, "epoch_1.pth")
     config = Config({"work_dir": str(tmp_path), "resume": False, "load_from": None})
-    config_changes.set_resume(config, "auto")
+    resuming.set_resume(config, "auto")
     assert (config.resume, config.load_from) == (True, str(path))
 
 
 def test_resume_takes_the_named_checkpoint(tmp_path: Path) -> None:
     config = Config({"work_dir": str(tmp_path), "resume": False, "load_from": None})
-    config_changes.set_resume(config, "elsewhere/epoch_7.pth")
+    resuming.set_resume(config, "elsewhere/epoch_7.pth")
     assert (config.resume, config.load_from) == (True, "elsewhere/epoch_7.pth")
 
 
 def test_without_the_option_the_config_decides(tmp_path: Path) -> None:
     config = Config({"work_dir": str(tmp_path), "resume": True, "load_from": "x.pth"})
-    config_changes.set_resume(config, None)
+    resuming.set_resume(config, None)
     assert (config.resume, config.load_from) == (True, "x.pth")
 
 
@@ -287,7 +287,7 @@ def test_resume_in_the_config_takes_the_newest_checkpoint_of_its_folder(tmp_path
         folder.mkdir()
         path = write_checkpoint(folder, "epoch_3.pth", noted_as=str(tmp_path / "original" / "epoch_3.pth"))
     config = Config({"work_dir": str(copied), "resume": True, "load_from": None})
-    config_changes.set_resume(config, None)
+    resuming.set_resume(config, None)
     assert (config.resume, config.load_from) == (True, str(path))
 
 

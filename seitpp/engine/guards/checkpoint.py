@@ -1,20 +1,17 @@
 """The guard of checkpoints: weights that fit the model, and resuming with the batch and progress that were saved."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from seitpp.engine.accumulation import accumulated_batches
+from seitpp.engine.resuming import check_resumable, schedules_in_a_row
 from seitpp.engine.runs import unwrapped
 from seitpp.io.checkpoint import check_state_dict
-from seitpp.io.text import shorten, shown
-from seitpp.io.untrusted import entry, whole_number
+from seitpp.io.text import shorten
 from seitpp.registry import HOOKS
 
 # A parameter group's settings, by their names in a config.
@@ -136,7 +133,11 @@ def _check_batch(runner: Runner, meta: dict) -> None:
 
 def _tell_schedule(runner: Runner, checkpoint: dict) -> None:
     """Log where the config's schedule differs from the checkpoint's, with which mmengine goes on."""
-    pairs = zip(_in_a_row(checkpoint.get("param_schedulers")), _in_a_row(runner.param_schedulers), strict=False)
+    pairs = zip(
+        schedules_in_a_row(checkpoint.get("param_schedulers")),
+        schedules_in_a_row(runner.param_schedulers),
+        strict=False,
+    )
     changed = [
         f"{key} {old[key]} (config: {getattr(new, key)})"
         for old, new in pairs
@@ -174,46 +175,3 @@ def _differs(old: object, new: object) -> bool:
     one, two = (list(value) if isinstance(value, (list, tuple)) else [value] for value in (old, new))
     numbers = all(isinstance(value, (int, float)) for value in (*one, *two))
     return one != two and not (numbers and len(one) == len(two) and all(map(math.isclose, one, two)))
-
-
-def _in_a_row(schedules: Any) -> list[Any]:
-    """Return the schedules of all optimizers; mmengine keeps a dict of lists where there are several."""
-    lists = schedules.values() if isinstance(schedules, dict) else [schedules]
-    return [one for found in lists for one in (found if isinstance(found, list) else [] if found is None else [found])]
-
-
-def check_resumable(checkpoint: Mapping[str, Any], source: str) -> None:
-    """Refuse progress, log histories and optimizer states that no runner writes, before mmengine takes them apart."""
-    source = f"checkpoint {source} is damaged or not of a run"
-    meta = entry(checkpoint, "meta", dict, source)
-    for key in ("epoch", "iter"):
-        whole_number(meta.get(key), f"{source}: meta.{key}", 0, 2**63 - 1)
-    hub = entry(checkpoint, "message_hub", dict, source)
-    for key in ("log_scalars", "runtime_info", "resumed_keys"):
-        entry(hub, key, dict, f"{source}: message_hub")
-    optimizer = entry(checkpoint, "optimizer", dict, source)
-    is_single = "param_groups" in optimizer or "state" in optimizer
-    for state in [optimizer] if is_single else optimizer.values():
-        _check_optimizer_state(state, f"{source}: optimizer")
-    for schedule in _in_a_row(checkpoint.get("param_schedulers")):
-        if not isinstance(schedule, dict):
-            raise ValueError(f"{source}: param_schedulers holds {shown(schedule)}, expected dicts")
-
-
-def _check_optimizer_state(state: Any, source: str) -> None:
-    for group in entry(state, "param_groups", list, source):
-        params = entry(group, "params", list, f"{source}.param_groups")
-        if any(type(one) is not int for one in params):
-            raise ValueError(f"{source}.param_groups: params is {shown(params)}, expected numbers of parameters")
-        entry(group, "lr", (int, float, Tensor), f"{source}.param_groups")
-    moments = entry(state, "state", dict, source)
-    for number, values in moments.items():
-        if type(number) is not int or not isinstance(values, dict):
-            raise ValueError(f"{source}.state has {shown(number)}: {shown(values)}, expected values of a parameter")
-        if text := [name for name, value in values.items() if isinstance(value, str | bytes)]:
-            raise ValueError(f"{source}.state.{number}: {text[0]} is {shown(values[text[0]])}, expected numbers")
-    if any("step" in values for values in moments.values()):  # an optimizer keeps it for all parameters or for none
-        for number, values in moments.items():
-            step = entry(values, "step", (int, float, Tensor), f"{source}.state.{number}")
-            if isinstance(step, Tensor) and step.numel() != 1:
-                raise ValueError(f"{source}.state.{number}: step has shape {tuple(step.shape)}, expected one number")

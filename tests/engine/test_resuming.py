@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from seitpp.engine.guards.checkpoint import check_resumable
+from seitpp.engine.resuming import check_resumable
 
 SOUND: dict[str, Any] = {
     "meta": {"epoch": 1, "iter": 7},
