@@ -90,16 +90,15 @@ class TokenClassificationInferencer(BaseInferencer):
         super().__init__(model, pretrained=None, device=device)
         names = getattr(self.model, "_dataset_meta", {}).get("classes") if classes is None else classes
         if names is not None and len(names) != self.num_classes:
-            source = "the checkpoint names" if classes is None else "classes names"
+            who = "the checkpoint names" if classes is None else "classes names"
             raise ValueError(
-                f"{source} {len(names)} classes, the model has {self.num_classes}; expected one name for each"
+                f"{who} {len(names)} classes, the model has {self.num_classes}; expected one name for each"
             )
         self.classes = None if names is None else list(names)
         self.compare_grids = compare_grids
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of the model."""
         return self.model.head.num_classes
 
     @property
@@ -276,7 +275,6 @@ class TokenClassificationInferencer(BaseInferencer):
         return_datasamples: bool = False,
         topk: int = 5,
     ) -> list[dict[str, Any]] | list[DataSample]:
-        """Return results as plain dicts; see `__call__`."""
         if return_datasamples:
             return preds
         scores = torch.stack([sample.pred_score for sample in preds]).float().cpu()

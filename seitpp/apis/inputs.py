@@ -93,19 +93,17 @@ class ImageInputs(ClassifierInputs):
         return self._open(index, 3).size[::-1]
 
     def picture_path(self, folder: str | Path, index: int) -> Path:
-        """Return where to write; refuse the image itself."""
         path, image = super().picture_path(folder, index), self._images[index]
         if not isinstance(image, np.ndarray):
             check_other_file(image, path)
         return path
 
     def picture(self, index: int) -> np.ndarray:
-        """Return the image without resizing."""
         return np.asarray(self._open(index, 3))
 
     def _fitted(self, index: int) -> np.ndarray:
-        image = self._open(index, self._tokenizer.in_channels)
         tokenizer = self._tokenizer
+        image = self._open(index, tokenizer.in_channels)
         try:
             check_not_smaller_than_patch(image, tokenizer.stride)
             return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))
@@ -150,7 +148,6 @@ class TokenInputs(ClassifierInputs):
         return {"inputs": self._tokens[torch.from_numpy(chosen)]}
 
     def picture(self, index: int) -> np.ndarray:
-        """Return the decoded tokens."""
         if self._tokenizer is None:
             raise ValueError("tokens were opened without a tokenizer to decode them; open them for pictures")
         tokens = self._read(range(index, index + 1))["inputs"].long()
@@ -176,10 +173,8 @@ def images_in(folder: str | Path) -> list[Path]:
             logging.WARNING,
         )
     if not files:
-        raise ValueError(
-            f"{folder} holds no image file ({', '.join(IMAGE_SUFFIXES)}) and is no token store, which has a "
-            f"{HEADER_FILE}"
-        )
+        kinds = ", ".join(IMAGE_SUFFIXES)
+        raise ValueError(f"{folder} holds no image file ({kinds}) and is no token store, which has a {HEADER_FILE}")
     return files
 
 
@@ -201,9 +196,9 @@ def _check_image(image: object, index: int) -> None:
 
 
 def _different(names: list[str]) -> list[str]:
-    seen: set[str] = set()
-    unique = []
+    unique: dict[str, None] = {}  # a set that keeps its order
     for index, name in enumerate(names):
-        unique.append(name if name not in seen else f"{name}-{index}")
-        seen.add(unique[-1])
-    return unique
+        while name in unique:
+            name = f"{name}-{index}"
+        unique[name] = None
+    return list(unique)

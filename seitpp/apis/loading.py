@@ -130,10 +130,8 @@ def check_segmentor(model: nn.Module, source: str) -> None:
 def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
     """Let a built model take images, too.
 
-    Args:
-        model: The model.
-        tokenizer: Makes tokens of images: a tokenizer's config, a file of configs/tokenizers/, or the folder of a token
-            store that it made. Built when it is first used.
+    `tokenizer` makes tokens of them: a tokenizer's config, a file of configs/tokenizers/, or the folder of a token
+    store that it made. It is built when it is first used.
     """
     given = dict(tokenizer) if isinstance(tokenizer, Mapping) else read_tokenizer(str(tokenizer))
     if "fit" in given and not isinstance(given, str):

@@ -53,7 +53,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of the model."""
         return self.model.decode_head.num_classes
 
     def __call__(
@@ -67,10 +66,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
         """Segment; arguments and errors are those of `TokenClassificationInferencer`.
 
         Args:
-            inputs: Images or tokens.
-            return_datasamples: Whether to return mmseg's `SegDataSample`s instead of dicts.
-            batch_size: Samples at a time.
-            indices: Samples of a token store.
             **kwargs: `show_dir`: folder for pictures, a PNG file per sample: the image with its label map over it.
 
         Returns:
@@ -78,7 +73,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
             the size of the image, or for tokens of the decoded image (without a tokenizer, the head's resolution); and
             `classes`: each class that occurs, by its name (its index where there are no names), with its share of the
             pixels, the largest first.
-
         """
         return super().__call__(inputs, return_datasamples, batch_size, indices, **kwargs)
 
@@ -125,7 +119,6 @@ class TokenSegInferencer(TokenClassificationInferencer):
         visualization: list[np.ndarray] | None,
         return_datasamples: bool = False,
     ) -> list[dict[str, Any]] | list[SegDataSample]:
-        """Return results as plain dicts; see `__call__`."""
         if return_datasamples:
             return preds
         return [self._label_map(sample.pred_sem_seg.data[0].cpu().numpy()) for sample in preds]

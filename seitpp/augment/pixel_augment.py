@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from seitpp.augment.base import Augmentation
 from seitpp.registry import TRANSFORMS
 from seitpp.structures.transform_tree import walk
-from seitpp.tokenizers.codebook import NEAREST_CODES
-from seitpp.tokenizers.encoding import reencoded
+from seitpp.tokenizers.encoding import nearest_tokens, reencoded
 from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity, settings_identity
 from seitpp.tokenizers.precision import network_precision
@@ -41,9 +40,6 @@ class PixelAugment(Augmentation):
         tokenizer: What made the tokens, with its decoder: its config, a token store whose header describes it, or the
             tokenizer itself.
         augments: Configs of transforms on the images, run in order.
-
-    Attributes:
-        children: The built `augments`.
     """
 
     def __init__(self, tokenizer: dict | str | Path | nn.Module, augments: Sequence[dict] = ()) -> None:
@@ -117,22 +113,6 @@ class PixelAugment(Augmentation):
             tokens = reencoded(tokenizer, tokens, augment)
         results["inputs"] = tokens if tokenizer.codebook is not None else tokens.movedim(-1, 1).float()
         return results
-
-
-def nearest_tokens(
-    tokenizer: Any, inputs: Tensor, codebook: Tensor | None = None, distance: str | None = None
-) -> Tensor:
-    """Return the tokens of codes, or nearest to maps (B, D, H, W), as the tokenizer decodes them.
-
-    `codebook` and `distance` are by default the tokenizer's.
-    """
-    if not inputs.is_floating_point():
-        return inputs.long()
-    values = inputs.movedim(1, -1)
-    if tokenizer.codebook is not None:
-        rows = tokenizer.codebook if codebook is None else codebook
-        return NEAREST_CODES[distance or tokenizer.distance](values, rows)
-    return values.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
 
 
 def _check_kind(tokenizer: Any) -> None:

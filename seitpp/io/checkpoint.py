@@ -46,9 +46,6 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-# Reading
-
-
 def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     """Read a torch or safetensors checkpoint without running anything in it; onto the CPU by default.
 
@@ -89,9 +86,6 @@ def check_parts(content: dict, source: str | Path) -> None:
             raise ValueError(f"checkpoint {source}: {name} has the name {shown(strange[0])}, expected text")
 
 
-# mmengine's loader
-
-
 def forbid_pickled_code() -> None:
     """Make every later `torch.load` of this process accept tensors and plain types only."""
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
@@ -105,15 +99,11 @@ def _load(file: str | Path | BinaryIO, map_location: Any = None, weights_only: A
     """
     device = map_location if isinstance(map_location, str | torch.device) else None
     is_path = isinstance(file, str | Path)
-    content = load_checkpoint_file(file, device) if is_path else load_torch_file(file, device=device)
+    content = load_checkpoint_file(Path(file).expanduser(), device) if is_path else load_torch_file(file, device=device)
     if isinstance(content, dict):
         check_parts(content, file if is_path else "from an open file")
         (content.get("meta") or {}).pop("config", None)
     return content
-
-
-def _load_from_local(filename: str, map_location: Any) -> Any:
-    return _load(Path(filename).expanduser(), map_location)
 
 
 def _load_url(
@@ -150,14 +140,11 @@ def _safe_globals() -> list:
     return [entry for entry in _list_of_mmengine() if entry is not getattr] + [(_history_attribute, "builtins.getattr")]
 
 
-mmengine_checkpoint.CheckpointLoader.register_scheme(prefixes="", loader=_load_from_local, force=True)
+mmengine_checkpoint.CheckpointLoader.register_scheme(prefixes="", loader=_load, force=True)
 mmengine_checkpoint.get_torch_safe_globals = _safe_globals
-mmengine_checkpoint.load_from_local = _load_from_local
+mmengine_checkpoint.load_from_local = _load
 mmengine_checkpoint.load_url = _load_url
 mmengine_checkpoint._safe_torch_load = _load
-
-
-# Writing
 
 
 def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
@@ -187,9 +174,6 @@ def save_torch(path: str | Path, content: Any) -> None:
 def standalone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous copies on the CPU: a view would drag its whole storage into a file."""
     return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-
-
-# Checking weights
 
 
 def state_dict_of(checkpoint: Any, path: str | Path) -> dict[str, Tensor]:

@@ -29,7 +29,6 @@ class OptionsAction(DictAction):
     """mmengine's parsing of `key=value`, with an error of the command line for anything else."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *args: Any) -> None:
-        """Parse the options that follow `--cfg-options`."""
         for text in [values] if isinstance(values, str) else values:
             key, equals, _ = text.partition("=")
             if not equals or not all(key.removeprefix("+").split(".")):

@@ -148,7 +148,6 @@ def _attribute(name: str) -> Callable:
 
 
 def _kind(path: Sequence[str]) -> str:
-    """Return the registry of the types in this part of a config."""
     for name in reversed(path):
         if name in _KIND_BELOW and not (name in _LOOPS and path[0] == "model"):
             return _KIND_BELOW[name]

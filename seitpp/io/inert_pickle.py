@@ -36,14 +36,12 @@ class InertName:
     name: str
 
     def __call__(self, *args: Any) -> "Inert":
-        """Record a call."""
         parts = self.name.split(".")
         if parts[0] in _ACTING or ".".join(parts[:2]) in _ACTING:
             raise ValueError(f"it wants {self.name[:100]} to be run, which no weights need; the file is hostile")
         return Inert(self.name, args)
 
     def __setstate__(self, state: Any) -> None:
-        """Refuse attributes, which pickles set on objects only."""
         raise ValueError(f"attributes are set on a {self.name[:100]}")
 
 
@@ -58,7 +56,6 @@ class Inert:
     elements: list = field(default_factory=list)  # of a list or a set
 
     def __call__(self, *args: Any) -> "Inert":
-        """Record a call of the result."""
         return InertName(f"{self.name[:200]}()")(*args)
 
     def __setstate__(self, state: Any) -> None:
@@ -68,7 +65,6 @@ class Inert:
         self.items[key] = value
 
     def append(self, value: Any) -> None:
-        """Record an element."""
         self.elements.append(value)
 
     add = append
@@ -146,12 +142,10 @@ class InertUnpickler(pickle._Unpickler):
         return InertName(f"{module}.{name}")
 
     def get_extension(self, code: int) -> None:
-        """Push the name of a registered extension."""
         self.append(InertName(f"copyreg extension {code}"))
 
     def load_frame(self) -> None:
-        """Skip the length of a frame, whose content is read like the rest."""
-        self.read(8)
+        self.read(8)  # its length; its content is read like the rest
 
     def load_reduce(self, *keywords: Any) -> None:
         """Record a call. Python's error for wrong arguments would print what is called, which may have no end."""
@@ -161,7 +155,6 @@ class InertUnpickler(pickle._Unpickler):
         self.stack[-1] = called(*args, *keywords)
 
     def load_newobj_ex(self) -> None:
-        """Record a call with keyword arguments."""
         self.load_reduce(self.stack.pop())
 
     _base = pickle._Unpickler

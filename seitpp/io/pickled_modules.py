@@ -38,7 +38,6 @@ def weights_of_module(module: Inert) -> dict[str, Tensor | UnreadTensor]:
 
 
 def _attributes(value: Any) -> dict:
-    """Return the attributes that were to be set on an object."""
     state = value.state if isinstance(value, Inert) else None
     if isinstance(state, tuple) and len(state) == 2:  # attributes, and slots
         state = state[0]

@@ -127,7 +127,6 @@ class StableFile:
         return read_pieces([self], [0], [offset], [num_bytes])
 
     def found_sha256(self, opened: OpenFile | None = None) -> str:
-        """Return the hash of the content."""
         digest = hashlib.sha256()
         for block in self.blocks(opened):
             digest.update(block)
@@ -167,12 +166,8 @@ def with_files_open(
 ) -> list[Result]:
     """Call `read` while the files that it needs are open, and return its results; raises as `StableFile.open` does.
 
-    Args:
-        files: The files.
-        numbers: Index of each piece's file in `files`.
-        read: Called with the open files by number and the part of `numbers` that it is for: all, or one part after the
-            other where so many files cannot be open together.
-        part: Those of `numbers` to read, all by default.
+    `numbers` are the indices of the pieces' files; `part` of them are read, all by default. `read` is called with the
+    open files by number and the part that it is for: all, or one after the other where so many cannot be open together.
     """
     part = part or slice(0, len(numbers))
     distinct = set(numbers[part])
@@ -219,7 +214,6 @@ _OPENED: deque[weakref.ref[StableFile]] = deque()
 
 
 def _close_oldest(kept: int) -> None:
-    """Close files until at most some are open."""
     while len(_OPENED) > kept:
         try:
             file = _OPENED.popleft()()

@@ -27,7 +27,6 @@ class TokenEmbedding(BaseModule):
         drop_rate: Dropout after the norm.
         eps: Epsilon of the norm.
         init_std: Standard deviation of the initial table.
-        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(

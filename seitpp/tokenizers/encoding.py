@@ -1,11 +1,13 @@
 """Pixels to tokens and back, a part of the batch at a time: as small as a CPU's caches, as large as a GPU's memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seitpp.tokenizers.base import Tokenizer
+from seitpp.tokenizers.codebook import NEAREST_CODES
 
 # Two images' activations stay in a CPU's cache; 8 and more at a time were slower for each tokenizer that was timed.
 _CPU_IMAGES = 2
@@ -46,11 +48,6 @@ def decoded_pixels(tokenizer: Tokenizer, tokens: Tensor) -> Tensor:
     return _in_parts(decode, tokens, pixels).clamp(*tokenizer.pixel_range)
 
 
-def encoded_pixels(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """Encode images (B, C, H, W) in `pixel_range` to tokens (B, h, w) [, channels]."""
-    return _in_parts(tokenizer.encode, images, images.shape[2] * images.shape[3])
-
-
 def augmented_pixels(tokenizer: Tokenizer, images: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
     """Augment images (B, C, H, W), kept in the tokenizer's `pixel_range`, which interpolation may leave.
 
@@ -63,7 +60,23 @@ def augmented_pixels(tokenizer: Tokenizer, images: Tensor, augment: Callable[[Te
 def reencoded(tokenizer: Tokenizer, tokens: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
     """Decode tokens (B, h, w) [, channels], augment the pixels and encode these: what TokenAdapt shortens (Table B)."""
     images = augmented_pixels(tokenizer, decoded_pixels(tokenizer, tokens), augment)
-    return encoded_pixels(tokenizer, images)
+    return _in_parts(tokenizer.encode, images, images.shape[2] * images.shape[3])
+
+
+def nearest_tokens(
+    tokenizer: Any, inputs: Tensor, codebook: Tensor | None = None, distance: str | None = None
+) -> Tensor:
+    """Return the tokens of codes, or nearest to maps (B, D, H, W), as the tokenizer decodes them.
+
+    `codebook` and `distance` are by default the tokenizer's.
+    """
+    if not inputs.is_floating_point():
+        return inputs.long()
+    values = inputs.movedim(1, -1)
+    if tokenizer.codebook is not None:
+        rows = tokenizer.codebook if codebook is None else codebook
+        return NEAREST_CODES[distance or tokenizer.distance](values, rows)
+    return values.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
 
 
 def _in_parts(function: Callable[[Tensor], Tensor], batch: Tensor, pixels: int) -> Tensor:

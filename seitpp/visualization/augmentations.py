@@ -17,10 +17,9 @@ from seitpp.augment import BatchCenterCrop, BatchMixup, BatchRandomAffine, Batch
 from seitpp.augment.base import BatchTransform, embed_codes
 from seitpp.augment.colors import EmbNoise, color_adapt
 from seitpp.augment.mixing import MixWeights
-from seitpp.augment.pixel_augment import nearest_tokens
 from seitpp.models import TokenAdapt
 from seitpp.tokenizers import Tokenizer
-from seitpp.tokenizers.encoding import reencoded
+from seitpp.tokenizers.encoding import nearest_tokens, reencoded
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)

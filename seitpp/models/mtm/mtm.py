@@ -37,8 +37,7 @@ class MTM(BaseSelfSupervisor):
 
     Args:
         backbone: Config of an `MTMViT`.
-        neck: Config of an `MTMPretrainDecoder`.
-        head: Config of an `MTMPretrainHead`.
+        neck: Config of an `MTMPretrainDecoder`, and `head` of an `MTMPretrainHead`.
         mask_ratio: Options of `TruncatedNormalRatio`; one ratio per batch. `low` is also the share that is dropped.
         eval_mask_ratio: Ratio in validation and test, where masks depend on the sample alone.
         **kwargs: `data_preprocessor` and `init_cfg`, as `BaseSelfSupervisor` takes them.
@@ -201,14 +200,10 @@ class MTMPretrainDecoder(BaseModule):
         num_patches: Patches per sample, N.
         embed_dims: Encoder width C.
         decoder_embed_dims: Decoder width E.
-        num_layers: Blocks.
-        num_heads: Attention heads.
         mlp_ratio: Hidden width of a block's MLP over E.
         drop_rate: Dropout after attention and in the MLP.
         attn_drop_rate: Dropout on the attention weights.
-        norm_cfg: Normalisation config.
         with_cp: Activation checkpointing of the blocks, as in `TokenViT`.
-        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -270,7 +265,6 @@ class MTMPretrainHead(BaseModule):
         patch_size: Height and width of a patch in tokens.
         loss: `cross_entropy`, or `bce` for binary cross-entropy.
         label_smooth_val: Label smoothing of the cross-entropy.
-        init_cfg: mmengine's initialisation config.
     """
 
     def __init__(
@@ -305,11 +299,7 @@ class MTMPretrainHead(BaseModule):
     ) -> tuple[Tensor, Tensor]:
         """Return logits (B, M, T, K) and true codes (B, M, T) of the masked patches alone.
 
-        Args:
-            decoded: All patches, (B, N, E).
-            codes: True codes, (B, H, W), int64.
-            masks: What was hidden.
-            embedding_table: The token embedding's raw vectors, (K, D).
+        Takes all decoded patches (B, N, E), true codes (B, H, W), int64, and the token embedding's raw vectors (K, D).
         """
         targets = gather_patches(patchify_codes(codes, self.patch_size), masks.ids_mask)
         return self(gather_patches(decoded, masks.ids_mask), embedding_table), targets

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from seitpp.registry import MODELS, TRANSFORMS
 from seitpp.structures.draws import draws_to, join_draws, take_draws, with_tensors
-from seitpp.tokenizers.codebook import NEAREST_CODES, codebook_sha256
-from seitpp.tokenizers.encoding import augmented_pixels, decoded_pixels
+from seitpp.tokenizers.codebook import codebook_sha256
+from seitpp.tokenizers.encoding import augmented_pixels, decoded_pixels, nearest_tokens
 from seitpp.tokenizers.frozen import FrozenTokenizer
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity
 
@@ -46,7 +46,6 @@ class TokenAdaptPretrain(BaseModel):
             Draws are the same at each validation and for every batch size; only mixing depends on the batch.
         eval_seed: Seed of these draws.
         data_preprocessor: Config; must give the tokenizer's pixels.
-        init_cfg: mmengine's.
     """
 
     def __init__(
@@ -253,7 +252,7 @@ class TokenAdaptPretrain(BaseModel):
             true = tokenizer.encode(augmented)
             predicted = {
                 "token_adapt": self._predicted(tokens, chain, draws),
-                "direct": self._nearest(_applied(self._embedded(tokens), chain, draws)),
+                "direct": nearest_tokens(tokenizer, _applied(self._embedded(tokens), chain, draws), self.codebook),
                 "copy": _middle(tokens, self.token_adapt.out_grid),
                 "reencode": None if decoded is None else tokenizer.encode(self._augmented(decoded, chain, draws)),
                 "tokenizer": true,
@@ -307,14 +306,7 @@ class TokenAdaptPretrain(BaseModel):
         """Return the tokens of logits (B, h, w, K) or values (B, h, w, D)."""
         if self.codebook is not None:
             return scores.argmax(dim=-1)
-        tokenizer = self.tokenizer()
-        return scores.round().clamp(tokenizer.minimum, tokenizer.minimum + tokenizer.codebook_size - 1).long()
-
-    def _nearest(self, embeddings: Tensor) -> Tensor:
-        rows = embeddings.movedim(1, -1)
-        if self.codebook is None:
-            return self._tokens(rows)
-        return NEAREST_CODES[self.tokenizer().distance](rows, self.codebook)
+        return nearest_tokens(self.tokenizer(), scores.movedim(-1, 1))
 
     def _augmented(self, images: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
         return augmented_pixels(self.tokenizer(), images, lambda pixels: _applied(pixels, chain, draws))
