@@ -16,11 +16,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def run_command(*command: object, log: Path) -> None:
-    """Run `python COMMAND` and show its progress lines; the full output goes to `log`.
-
-    Raises:
-        SystemExit: The command failed.
-    """
+    """Run `python COMMAND` and show its progress lines; the full output goes to `log`. Exits if the command fails."""
     line = [str(word) for word in command]
     console.print(f"$ python {' '.join(line)[:300]}", style="bold", markup=False)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -43,12 +42,10 @@ class PhaseClock:
 
     def mark(self, phase: str) -> None:
         """End a phase."""
+        now: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()
         if self._on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
-            event.record()
-            self._marks.append((phase, event))
-        else:
-            self._marks.append((phase, time.perf_counter()))
+            now.record()
+        self._marks.append((phase, now))
 
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each phase so far; waits for the device."""
@@ -63,13 +60,9 @@ class PhaseClock:
 class TrainingStep:
     """One step of a config: mmengine's `train_step` on the next batch, or forward, backward and optimizer alone.
 
-    Args:
-        config: A config of a run.
-        loader: The training data, which candidates share.
-        device: Where to run.
-        precision: `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with a loss scale).
-        plain: Whether to use the plain formulation (`seitpp.benchmarking.plain`).
-        compiled: Whether to compile as `--compile` of tools/train.py does; raises `RuntimeError` where that fails.
+    Candidates share the loader. `precision` is `float32`, `bfloat16` (autocast) or, on a GPU, `float16` (autocast with
+    a loss scale); `plain` takes the formulation of `seitpp.benchmarking.plain`; `compiled` compiles as `--compile` of
+    tools/train.py does, or raises `RuntimeError`.
     """
 
     def __init__(
@@ -100,7 +93,7 @@ class TrainingStep:
                 raise RuntimeError(f"torch.compile does not work here: {reason}")
             compile_networks(self.model, options, per_block)
         self.wrapper: OptimWrapper = build_optim_wrapper(self.model, config.optim_wrapper)
-        self._batches = _endless(loader)
+        self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
         self._device = device
         self._clock: PhaseClock | None = None
         self._install_marks()
@@ -186,8 +179,3 @@ def build_training_model(config: Config, loader: DataLoader, device: str) -> Bas
         if hasattr(part, "prepare_training"):
             part.prepare_training(getattr(dataset, "metainfo", None) or {}, getattr(dataset, "store_path", "the data"))
     return model
-
-
-def _endless(loader: DataLoader) -> Iterator[dict]:
-    while True:
-        yield from loader

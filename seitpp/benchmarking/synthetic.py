@@ -14,7 +14,7 @@ from PIL import Image
 
 from seitpp.io.config_file import dicts_in
 from seitpp.registry import MODELS, TOKENIZERS
-from seitpp.storage import SeitRelease, StoreReader, StoreWriter, write_release
+from seitpp.storage import StoreWriter, open_source, write_release
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
 
 _RELEASE_ENDING = "-token.data.bin.gz"  # of the files that the release names
@@ -56,20 +56,11 @@ def make_store(
     channels: int | None = None,
     named: bool = True,
 ) -> Path:
-    """Write a synthetic token store that carries its codebook, and return its folder.
+    """Write a synthetic token store that carries its codebook, by default `make_codebook`'s, and return its folder.
 
-    Args:
-        path: Folder of the new store.
-        num_samples: Samples; beyond 10,000 they repeat, so that a store of any size is made quickly.
-        grid: Rows and columns of a token map.
-        codebook_size: Number of codes K.
-        code_dim: Values per code.
-        num_classes: Classes, named `class-0` and so on; None for a store without labels.
-        seed: Seed of the samples, not of the codebook.
-        codebook: Code vectors (K, D); by default those of `make_codebook`.
-        codec: Codec of the store.
-        channels: Integers per position of a store without a codebook, around 0; None for codes.
-        named: Whether the classes have names.
+    Samples beyond 10,000 repeat, so that a store of any size is made quickly. `seed` is that of the samples, not of the
+    codebook. Classes are called `class-0` and so on, unless not `named`; without `num_classes` there are no labels.
+    With `channels` the store has so many integers around 0 per position, and no codebook.
     """
     shape = grid if channels is None else (*grid, channels)
     tokens, labels = make_tokens(min(num_samples, _MOST_DISTINCT), shape, codebook_size, num_classes or 1, seed)
@@ -214,8 +205,7 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
             if "count" in subset:
                 subset.count = min(subset.count, num_samples)
             if "budget_bytes" in subset:
-                reader = SeitRelease(path) if path.name.endswith(_RELEASE_ENDING) else StoreReader(path)
-                subset.budget_bytes = min(subset.budget_bytes, reader.num_bytes)
+                subset.budget_bytes = min(subset.budget_bytes, open_source(path).num_bytes)
     if isinstance(cfg.data_preprocessor.get("codebook"), str):
         path = data_dir / cfg.data_preprocessor.codebook
         cfg.data_preprocessor.codebook = str(path)
@@ -226,20 +216,16 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
         if isinstance(augment.get("synonyms"), str):
             path = data_dir / augment.synonyms
             augment.synonyms = str(path)
-            _make_synonyms(path, sizes["codebook_size"])
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                size, steps = sizes["codebook_size"], range(1, 1 + _SYNONYMS)
+                path.write_text(json.dumps({code: [(code + step) % size for step in steps] for code in range(size)}))
     if "token_adapt" in cfg.model and isinstance(cfg.model.tokenizer.get("codebook"), str):  # that of a store
         path, adapt = data_dir / cfg.model.tokenizer.codebook, cfg.model.token_adapt
         cfg.model.tokenizer.codebook = str(path)
         if not path.exists():
             make_store(path, grid=sides_of(adapt.grid), codebook_size=adapt.codebook_size, code_dim=adapt.code_dim)
     return cfg
-
-
-def _make_synonyms(path: Path, codebook_size: int) -> None:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        steps, codes = range(1, 1 + _SYNONYMS), range(codebook_size)
-        path.write_text(json.dumps({code: [(code + step) % codebook_size for step in steps] for code in codes}))
 
 
 def _make_data(path: Path, **sizes: Any) -> None:

@@ -34,14 +34,9 @@ def measure(
     warmup: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
-    """Return the median seconds of each candidate; they take turns.
+    """Return the median seconds of each candidate; they take turns, `rounds` of them after `warmup` others.
 
-    Args:
-        runs: The candidates by name.
-        rounds: Turns that are timed, after as many others as `warmup` says.
-        device: Where they run; a turn ends when the device is done.
-        warmup: Turns before.
-        clock: Seconds; `time.process_time` leaves out other programs of a busy machine.
+    A turn ends when the device is done. `time.process_time` as `clock` leaves out other programs of a busy machine.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(warmup + rounds):

@@ -5,7 +5,7 @@ that dropping them is a decision and not an accident; every other unknown or mis
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -129,9 +129,9 @@ def _fixed_decoder_positions(weights: Mapping[str, Tensor], sides: Sequence[int]
     return sincos_position_table((side, side), dims, cls_token=True)
 
 
-def _patterns(names: Iterable[str]) -> list[str]:
+def _patterns(*names: str) -> tuple[str, ...]:
     """Regular expressions of names in which `{i}` stands for a number."""
-    return [re.escape(name).replace(re.escape("{i}"), r"\d+") for name in names]
+    return tuple(re.escape(name).replace(re.escape("{i}"), r"\d+") for name in names)
 
 
 LAYOUTS = {
@@ -166,10 +166,7 @@ LAYOUTS["tokenadapt"] = Layout(
         **_pair("reverse_transform.1", "reversal.head"),
     },
     # A checkpoint of MTM or of its classifier holds a TokenAdapt as well.
-    dropped=(
-        *(re.escape(name) for name in _POSITIONS),
-        *_patterns([*LAYOUTS["mtm"].names, *LAYOUTS["mtm"].restored, *LAYOUTS["mtm-classifier"].names]),
-    ),
+    dropped=_patterns(*_POSITIONS, *LAYOUTS["mtm"].names, *LAYOUTS["mtm"].restored, *LAYOUTS["mtm-classifier"].names),
     restored={name: _token_adapt_positions(number) for number, name in enumerate(_POSITIONS)},
     tables=_POSITIONS,
     prefix="token_adapt.",
@@ -181,11 +178,7 @@ _OURS_ONLY = (r"data_preprocessor\.codebook",)
 
 
 def from_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename the release's weights to ours.
-
-    Args:
-        weights: The release's state dict.
-        layout: Key of `LAYOUTS`.
+    """Rename the release's weights to ours; `layout` is a key of `LAYOUTS`.
 
     Returns:
         Our state dict, and the names that were dropped on purpose.

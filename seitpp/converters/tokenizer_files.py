@@ -69,11 +69,8 @@ def read_published(path: str | Path, key: str | None = None) -> dict[str, Tensor
     """Read the tensors of a published file: a state dict under any of the usual keys, or a whole pickled module.
 
     Nothing in the file is run: where it holds more than tensors, as training checkpoints do, the rest is skipped.
-    Tensors of kinds that no weights have, such as complex ones, come as marks.
-
-    Args:
-        path: The file.
-        key: The entry that holds the weights, such as `ema`; by default the first of the usual ones.
+    Tensors of kinds that no weights have, such as complex ones, come as marks. `key` is the entry that holds the
+    weights, such as `ema`; by default the first of the usual ones.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.
@@ -124,10 +121,6 @@ def _without_wrapper(weights: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_codebook(path: str | Path, key: str | None = None) -> Tensor:
     """Read the codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset reads.
-
-    Args:
-        path: The file or folder.
-        key: See `read_published`.
 
     Raises:
         FileNotFoundError: Nothing lies at `path`.

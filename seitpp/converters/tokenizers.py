@@ -133,12 +133,7 @@ _LLAMAGEN = Family(
 
 @dataclass(frozen=True)
 class Preset:
-    """A published tokenizer.
-
-    Attributes:
-        tokenizer: Config of its networks, and of the resizing that their authors' code does.
-        family: How its file names the tensors.
-    """
+    """A published tokenizer: the config of its networks and of its authors' resizing, and the names in its file."""
 
     tokenizer: Mapping[str, Any]
     family: Family
@@ -186,11 +181,8 @@ _CODEBOOKS = {preset.family.their_name("codebook", 0) for preset in PRESETS.valu
 class Converted:
     """What came of a published file.
 
-    Attributes:
-        weights: Our state dict.
-        dropped: Their names that were left out on purpose.
-        has_decoder: Whether the decoder's weights were there.
-        used_codes: The codes that the file says are in use, (K',), int64, or None.
+    `dropped` are their names that were left out on purpose, `used_codes` (K',), int64, the codes that the file says are
+    in use, or None.
     """
 
     weights: dict[str, Tensor]
@@ -290,10 +282,7 @@ def readable(weights: Mapping[str, Tensor | UnreadTensor], source: str | Path) -
 def to_published(weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokenizer | None = None) -> dict[str, Tensor]:
     """Rename our weights to the published names, position tables made again; the inverse of `from_published`.
 
-    Weights without any of the decoder stay without it.
-
-    Raises:
-        ValueError: Names are not those of the preset's networks.
+    Weights without any of the decoder stay without it; names that the preset's networks have not are a `ValueError`.
     """
     family = PRESETS[preset].family
     tokenizer = tokenizer or PRESETS[preset].build_empty()

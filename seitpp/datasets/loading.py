@@ -19,7 +19,6 @@ class WholeStepSampler(DefaultSampler):
     step, so checkpoints lose nothing, and an epoch has as many steps as without accumulation.
 
     Args:
-        dataset: The data set.
         samples_per_step: Samples that make one step: processes x batch x accumulated batches.
         shuffle: Whether to shuffle, anew each epoch.
         seed: Seed of the order; mmengine passes the run's.

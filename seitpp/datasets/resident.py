@@ -58,7 +58,6 @@ class ResidentTokens:
     anew. Loading decodes every row once, which checks its codes, and compares the shards with their hashes.
 
     Args:
-        source: The store.
         indices: Indices of the samples in the store, (N,).
         labels: Their classes, (N,), int64, or None.
         device: `cpu`; `pinned`, page-locked host memory, from which batches are copied to a GPU while it computes;
@@ -89,8 +88,7 @@ class ResidentTokens:
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Return tokens (B, *sample_shape) and labels (B,), or None without, by index among the loaded samples, (B,).
 
-        Raises:
-            ValueError: A worker process of a loader asks for data on a GPU or page-locked.
+        Data on a GPU or page-locked are a `ValueError` in a worker process of a loader.
         """
         if (self._pinned or self._unpack is not None) and get_worker_info() is not None:
             raise ValueError(

@@ -119,15 +119,13 @@ class TokenDataset(BatchedDataset):
             "channels": reader.channels,
             "content_hash": reader.stream_sha256 if self.is_release else reader.content_hash,
         }
-        if not self.is_release:
-            tokenizer = reader.header["tokenizer"]
-            if (identity := settings_identity(tokenizer)) is not None:
-                metadata["tokenizer"] = identity
-            if (distance := known_distance(tokenizer)) is not None:
-                metadata["distance"] = distance
-            if tokenizer.get("spatial") is False:
-                metadata["spatial"] = False
-        return metadata
+        if self.is_release:
+            return metadata
+        tokenizer = reader.header["tokenizer"]
+        known: dict[str, Any] = {"tokenizer": settings_identity(tokenizer), "distance": known_distance(tokenizer)}
+        if tokenizer.get("spatial") is False:
+            known["spatial"] = False
+        return {**metadata, **{key: value for key, value in known.items() if value is not None}}
 
     def _draw_subset(self) -> dict[str, Any]:
         """Keep the samples of `subset`; return what is said of them in `metainfo`."""

@@ -21,11 +21,9 @@ _OWN = ("content_hash", "images_sha256", "subset")
 
 
 class WrappedDataset:
-    """Data sets in a row; each item is one of theirs, and these are numbered through all of them.
+    """Data sets, or configs of them, in a row; each item is one of theirs, and these are numbered through all of them.
 
-    Args:
-        datasets: The data sets, or their configs.
-        lazy_init: Whether to put off opening them until `full_init`.
+    `lazy_init` puts off opening them until `full_init`.
     """
 
     def __init__(self, datasets: Sequence[Any], lazy_init: bool = False) -> None:

@@ -21,7 +21,7 @@ from seitpp.ingest.loading import LoadedBatch, load_batches
 from seitpp.ingest.output import STAGING
 from seitpp.ingest.records import ShardRecord, label_map_name, record_name
 from seitpp.io.untrusted import parse_json_object, parse_npz, parsing, whole_number
-from seitpp.storage.codecs import value_dtype
+from seitpp.storage.codecs import code_dtype
 from seitpp.storage.header import shard_entry, shard_name
 from seitpp.tokenizers.encoding import encode_pixels
 
@@ -95,7 +95,7 @@ class ShardWorker:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.job = plan, plan.job
         self.output = plan.output
-        self._dtype = value_dtype(plan.tokenizer.codebook_size, plan.tokenizer.minimum)
+        self._dtype = code_dtype(plan.tokenizer.codebook_size, plan.tokenizer.minimum)
 
     def run(self, shards: Sequence[ShardPlan], progress: Progress | None = None) -> None:
         """Finish shards, from where an earlier run left them.

@@ -23,11 +23,7 @@ _DISTANCES = ("cosine", "euclidean")
 
 @dataclass(frozen=True, eq=False)
 class CodeTable:
-    """Code i of a store is code `codes[i]` of a codebook with `codebook_size` rows.
-
-    Args:
-        codes: Original codes (K',) of any integer type, each once, in [0, codebook_size); kept as int32.
-        codebook_size: Number K of original codes.
+    """Code i of a store is code `codes[i]` of a codebook with `codebook_size` rows; `codes` (K',) are kept as int32.
 
     Raises:
         ValueError: The codes are not such a table; duplicates are named with their positions.
@@ -58,15 +54,7 @@ def check_table(table: Any, codebook_size: int) -> np.ndarray:
 
 
 def codes_in_use(source: "TokenSource", min_count: int = 1, progress: Progress | None = None) -> np.ndarray:
-    """Find the codes that occur at least `min_count` times.
-
-    Args:
-        source: A store or a release of plain codes.
-        min_count: Occurrences that a code needs, at least 1.
-        progress: Called with samples done and their total.
-
-    Returns:
-        Codes (K',), int32, the most frequent first, of equally frequent ones the lower first.
+    """Return the codes (K',), int32, that occur at least `min_count` times, the most frequent first, then the lower.
 
     Raises:
         ValueError: The samples are no plain codes, or no code occurs so often.
@@ -88,11 +76,7 @@ def codes_in_use(source: "TokenSource", min_count: int = 1, progress: Progress |
 
 
 def match_rows(subset_codebook: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the rows of a codebook that the rows of a smaller one are.
-
-    Args:
-        subset_codebook: Vectors (K', D).
-        codebook: Vectors (K, D).
+    """Find the rows of a codebook (K, D) that the rows of a smaller one (K', D) are.
 
     Returns:
         For each row of the subset its code in the codebook (K',), int32; whether all its values are equal (K',); and
@@ -124,10 +108,7 @@ def match_rows(subset_codebook: np.ndarray, codebook: np.ndarray) -> tuple[np.nd
 def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np.ndarray:
     """Return the new code (K,) of each: its own number in the table, or that of the nearest row, ties to the lower.
 
-    Args:
-        codebook: Vectors (K, D).
-        table: Codes that are kept (K',).
-        distance: `cosine` or `euclidean`.
+    `codebook` has vectors (K, D), `table` the codes that are kept (K',).
     """
     if distance not in _DISTANCES:
         raise ValueError(f"distance is {distance!r}, expected cosine or euclidean")
@@ -143,14 +124,10 @@ def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np
 
 
 def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
-    """Return the distance by which a tokenizer, as a header describes it, finds the nearest code.
-
-    Args:
-        tokenizer: Its entry in a header, with `distance` or a `type` that has one distance only.
-        path: The store, for messages.
+    """Return the distance by which a tokenizer, as the header of the store `path` describes it, finds the nearest code.
 
     Raises:
-        ValueError: They state neither; a name does not tell by which distance codes were assigned.
+        ValueError: It states none; a name does not tell by which distance codes were assigned.
     """
     stated = known_distance(tokenizer)
     if stated not in _DISTANCES:

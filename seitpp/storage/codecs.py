@@ -17,13 +17,8 @@ MAX_CODEBOOK_SIZE = 2**18
 _CHUNK_WORDS = 2**13
 
 
-def code_dtype(codebook_size: int) -> np.dtype:
-    """Return the type of the codes that a reader gives: the smallest of uint8, uint16 and int32 that holds K - 1."""
-    return np.dtype(np.uint8 if codebook_size <= 2**8 else np.uint16 if codebook_size <= 2**16 else np.int32)
-
-
-def value_dtype(codebook_size: int, minimum: int) -> np.dtype:
-    """Return the type of the values in [minimum, minimum + codebook_size) that a reader gives.
+def code_dtype(codebook_size: int, minimum: int = 0) -> np.dtype:
+    """Return the type in which a reader gives values in [minimum, minimum + K), by default codes.
 
     The smallest of uint8, uint16 and int32 that holds them, of int8, int16 and int32 if some are negative.
     """
@@ -48,11 +43,7 @@ def check_codebook_size(codebook_size: int) -> int:
 
 @dataclass(frozen=True)
 class RawCodec:
-    """Every code as one little-endian unsigned integer.
-
-    Args:
-        dtype: `uint8`, `uint16` or `uint32`.
-    """
+    """Every code as one little-endian unsigned integer of type `dtype`: `uint8`, `uint16` or `uint32`."""
 
     dtype: str
     name: ClassVar[str] = "raw"
@@ -83,12 +74,9 @@ class RawCodec:
 
 @dataclass(frozen=True)
 class BitPackedCodec:
-    """Every code as `bits` bits, least significant bit first; a row is padded with zero bits to whole bytes.
+    """Every code as `bits` bits (1..18), least significant bit first; a row is padded with zero bits to whole bytes.
 
     Eight codes fill exactly `bits` bytes, so both directions work on columns of such groups, all rows at once.
-
-    Args:
-        bits: Width of a code, 1..18.
     """
 
     bits: int
@@ -148,13 +136,7 @@ def _spread(words: np.ndarray, spare: np.ndarray, target: np.ndarray, bits: int,
     """Move the `64 / lane_bits` codes packed at the low end of each 64-bit word into lanes of `lane_bits` bits.
 
     Each step halves the fields: a field holds two halves side by side, the upper one moves up to its own half field.
-
-    Args:
-        words: The packed words, uint64; changed.
-        spare: Room for as many.
-        target: Where the result goes.
-        bits: Width of a packed code.
-        lane_bits: Width of a lane, below 64.
+    `words` (uint64) change, `spare` is room for as many.
     """
     field_bits = 64
     while field_bits > lane_bits:
@@ -170,15 +152,11 @@ def _spread(words: np.ndarray, spare: np.ndarray, target: np.ndarray, bits: int,
 
 @dataclass(frozen=True)
 class ZstdCodec:
-    """The dense codec: codes become plain rows of one size, and each of these a Zstandard frame.
+    """The dense codec: codes of `bits` bits (1..18) become plain rows of one size, and each of these a Zstandard frame.
 
     A plain row holds the low bytes of the codes, channel by channel, then their other bits packed: of the layouts that
     were measured (fixed-width integers, byte planes, packed bits, this) it takes the fewest bytes, at about the same
-    speed, see docs/results.md.
-
-    Args:
-        bits: Width of a code, 1..18.
-        num_channels: Channels C of a sample, 1 for plain codes.
+    speed, see docs/results.md. Plain codes have one channel.
     """
 
     bits: int

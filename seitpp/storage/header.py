@@ -117,24 +117,13 @@ def codebook_sha256(codebook: np.ndarray) -> str:
 
 def content_hash(header: dict[str, Any]) -> str:
     """Return a SHA-256 over all that determines the contents: equal for equal stores, wherever they came from."""
-    codebook, table = header["codebook"], header.get("code_table")
-    optional: dict[str, Any] = {key: header[key] for key in ("channels", "minimum") if key in header}
-    if table is not None:
-        optional["code_table"] = {key: table[key] for key in ("sha256", "codebook_size")}
-    return sha256_hex(
-        canonical_json(
-            {
-                "codebook_sha256": codebook and codebook["sha256"],
-                "codebook_size": header["codebook_size"],
-                "grid": header["grid"],
-                "codec": header["codec"],
-                "labels": header["labels"],
-                "classes": header["classes"],
-                "shards": [[shard["num_samples"], shard["sha256"]] for shard in header["shards"]],
-                **optional,
-            }
-        )
-    )
+    as_it_is = ("codebook_size", "grid", "codec", "labels", "classes", "channels", "minimum")
+    content: dict[str, Any] = {key: header[key] for key in as_it_is if key in header}
+    content["codebook_sha256"] = header["codebook"] and header["codebook"]["sha256"]
+    content["shards"] = [[shard["num_samples"], shard["sha256"]] for shard in header["shards"]]
+    if (table := header.get("code_table")) is not None:
+        content["code_table"] = {key: table[key] for key in ("sha256", "codebook_size")}
+    return sha256_hex(canonical_json(content))
 
 
 def header_checksum(header: dict[str, Any]) -> str:
@@ -165,11 +154,7 @@ def write_header(folder: Path, header: dict[str, Any]) -> None:
 
 
 def append_to_list(folder: Path, shard: dict[str, Any]) -> None:
-    """Add a line for a shard to `shards.jsonl`, whole or not at all.
-
-    Raises:
-        OSError: It cannot be written, for one because the disk is full; with its name.
-    """
+    """Add a line for a shard to `shards.jsonl`, whole or not at all; an `OSError`, as of a full disk, has its name."""
     path = folder / SHARD_LIST_FILE
     with open(path, "ab", buffering=0) as file:
         size = file.tell()
@@ -238,11 +223,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def check_fields(header: dict[str, Any]) -> None:
-    """Check what a checksum cannot: that the writer of the header followed the format.
-
-    Raises:
-        ValueError: It did not; names the entry, without the file.
-    """
+    """Check what a checksum cannot: that the writer of the header followed the format; an error names the entry."""
     for key, kinds in _FIELDS.items():
         if key not in header or type(header[key]) not in (kinds if isinstance(kinds, tuple) else (kinds,)):
             found = shown(header[key]) if key in header else "missing"

@@ -14,7 +14,7 @@ import numpy as np
 
 from seitpp.io.untrusted import parsing, read_file
 from seitpp.storage.header import LABEL_CHECKSUMS_FILE, LABEL_MAPS, sha256_hex
-from seitpp.storage.side_files import load_array, npy_bytes
+from seitpp.storage.side_files import npy_bytes
 
 _MAX_LABEL_MAP_BYTES = 2**30
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -42,18 +42,7 @@ def check_png(content: bytes, source: str | Path) -> None:
 
 
 def read_label_file(store: Path, number: int, checksums: np.ndarray | None, *, sound: bool = False) -> bytes:
-    """Read the PNG of a sample's label map.
-
-    Args:
-        store: Folder of the store.
-        number: Number of the sample.
-        checksums: CRC-32 (N,) that the store records of the files; None for a store that records none.
-        sound: Compare it with the checksums within the PNG, too: for whatever is written anew from it.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is another file than the store was made with, or no whole PNG.
-    """
+    """Read the PNG of a sample's label map; see `StoreReader.read_label_map`."""
     path = store / label_file(number)
     content = read_file(path, "label map", at_most=_MAX_LABEL_MAP_BYTES)
     if checksums is not None and (found := zlib.crc32(content)) != checksums[number]:
@@ -78,8 +67,7 @@ def label_file_problems(store: Path, num_samples: int, checksums: np.ndarray | N
 def found_checksums(store: Path, num_samples: int) -> np.ndarray | None:
     """Return the CRC-32 (N,), uint32, of the label maps that there are now; None unless every sample has one.
 
-    Raises:
-        ValueError: One is no whole PNG.
+    A map that is no whole PNG is a `ValueError`.
     """
     if not all((store / label_file(number)).is_file() for number in range(num_samples)):
         return None
@@ -91,12 +79,3 @@ def pack_checksums(checksums: np.ndarray) -> tuple[bytes, dict[str, Any]]:
     """Return the content of `label_maps.npy` and its header entry, of checksums (N,)."""
     stored = np.ascontiguousarray(checksums, "<u4")
     return npy_bytes(stored), {"file": LABEL_CHECKSUMS_FILE, "sha256": sha256_hex(stored)}
-
-
-def load_checksums(store: Path, header: dict[str, Any]) -> np.ndarray | None:
-    """Read the CRC-32 (N,) of the label maps that a store records; None for stores that record none.
-
-    Raises:
-        ValueError: Their file is missing or damaged.
-    """
-    return load_array(store, header, "label_maps", "<u4", (header["num_samples"],))

@@ -10,11 +10,11 @@ import numpy as np
 
 from seitpp.io.stable_file import read_pieces
 from seitpp.storage import header as store_header
-from seitpp.storage.codecs import ZstdCodec, samples_at_a_time, value_dtype
-from seitpp.storage.label_files import label_file_problems, load_checksums, read_label_file
+from seitpp.storage.codecs import ZstdCodec, code_dtype, samples_at_a_time
+from seitpp.storage.label_files import label_file_problems, read_label_file
 from seitpp.storage.settings import StoreSettings
 from seitpp.storage.shard import open_shards
-from seitpp.storage.side_files import load_code_table, load_codebook, load_store_synonyms
+from seitpp.storage.side_files import load_array, load_code_table, load_codebook, load_store_synonyms
 from seitpp.storage.source import TokenSource
 from seitpp.storage.tokenizer_entry import tokenizer_options
 from seitpp.storage.zstd_rows import read_frames
@@ -82,7 +82,7 @@ class StoreReader(TokenSource):
         self.channels: int | None = header.get("channels")
         self.minimum: int = header.get("minimum", 0)
         self.sample_shape = self.grid if self.channels is None else (*self.grid, self.channels)
-        self.dtype = value_dtype(self.codebook_size, self.minimum)
+        self.dtype = code_dtype(self.codebook_size, self.minimum)
         self.classes: list[str] | None = header["classes"]
         self._num_codes = math.prod(self.sample_shape)
         self._shards = open_shards(self.path, header)
@@ -91,7 +91,7 @@ class StoreReader(TokenSource):
         self.codebook_sha256: str | None = header["codebook"] and header["codebook"]["sha256"]
         self.synonyms = load_store_synonyms(self.path, header)
         self.code_table = load_code_table(self.path, header)
-        self.label_map_checksums = load_checksums(self.path, header)
+        self.label_map_checksums = load_array(self.path, header, "label_maps", "<u4", (len(self),))
         self._labels: np.ndarray | None = None  # as they are stored, a quarter of the memory
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,8 +119,7 @@ class StoreReader(TokenSource):
     def labels(self) -> np.ndarray | None:
         """Class indices (N,), int64, a new array each time; read when first asked for, None for other label kinds.
 
-        Raises:
-            ValueError: One is beyond the classes that the header names, or a shard has changed.
+        One beyond the classes that the header names is a `ValueError`, as is a shard that has changed.
         """
         if self._labels is None:
             self._labels = self._load_labels()
@@ -156,14 +155,10 @@ class StoreReader(TokenSource):
         return self.header["num_samples"]
 
     def read(self, indices: Any) -> np.ndarray:
-        """Read the tokens of some samples.
-
-        Args:
-            indices: Integers in [0, N) in any order, with or without repetition, or a slice.
+        """Read samples by integers in [0, N) in any order, with or without repetition, or by a slice.
 
         Returns:
-            Samples (n, H, W) or (n, H, W, C) in the order of `indices`, of type `dtype`: for plain codes the smallest
-            of uint8, uint16 and int32 that holds K - 1.
+            Samples (n, H, W) or (n, H, W, C) in the order of `indices`, of type `dtype`.
 
         Raises:
             IndexError: An index is out of range.
@@ -179,11 +174,7 @@ class StoreReader(TokenSource):
         return tokens
 
     def read_rows(self, indices: Any) -> np.ndarray:
-        """Read rows (n, row_bytes), uint8, of some samples as they are stored, not checked.
-
-        Raises:
-            ValueError: They are frames, which have lengths of their own.
-        """
+        """Read rows (n, row_bytes), uint8, of some samples as stored, not checked; frames are a `ValueError`."""
         if not (row_bytes := self._shards[0].layout.row_bytes):
             raise ValueError(
                 f"{self.path}: rows of {self.header['codec']['name']} have no common size; read its tokens"
@@ -191,11 +182,9 @@ class StoreReader(TokenSource):
         return self._gather(check_indices(indices, len(self)), row_bytes)
 
     def iter_batches(self, indices: Sequence[int] | None = None, *, sound: bool = False) -> Iterator[np.ndarray]:
-        """Yield the tokens of samples, up to some thousand at a time.
+        """Yield the tokens of samples (ascending `indices`, by default all), up to some thousand at a time.
 
-        Args:
-            indices: Which samples, ascending; by default all.
-            sound: Compare each shard with its hash first: for whatever is written anew from these tokens.
+        With `sound` each shard is compared with its hash first: for whatever is written anew from these tokens.
         """
         indices = range(len(self)) if indices is None else indices
         step, checked = samples_at_a_time(self._num_codes), 0
@@ -208,11 +197,7 @@ class StoreReader(TokenSource):
     def verify(self, progress: store_header.Progress | None = None) -> list[str]:
         """Compare every stored byte with its checksum, every code with the codebook size, and label maps with theirs.
 
-        Args:
-            progress: Called with the bytes of shards done and their total.
-
-        Returns:
-            One line per problem, naming shard and sample; empty for a sound store.
+        Returns one line per problem, naming shard and sample. `progress` is called with bytes of shards done and total.
         """
         self.close()  # what has its name now, not what had it when it was opened
         problems = []
@@ -245,10 +230,7 @@ class StoreReader(TokenSource):
         return problems
 
     def require_sound_shard(self, sample: int) -> int:
-        """Compare the shard that holds a sample with its hash.
-
-        Returns:
-            Number of the first sample of the next shard.
+        """Compare the shard that holds a sample with its hash; return the number of the first sample of the next shard.
 
         Raises:
             ValueError: The shard is damaged; names it and its samples.
@@ -271,11 +253,9 @@ class StoreReader(TokenSource):
         return codes.reshape(-1, *self.sample_shape)
 
     def _codes(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Decode samples, all shards together.
+        """Decode samples of all shards into codes (n, T), not checked against the codebook size.
 
-        Returns:
-            Codes (n, T), not checked against the codebook size, and whether each row could be decoded (n,); None if
-            any bytes are codes.
+        The second result tells whether each row could be decoded (n,); None if any bytes are codes.
         """
         codec = self._shards[0].codec
         if isinstance(codec, ZstdCodec):
@@ -344,12 +324,10 @@ class StoreReader(TokenSource):
     def read_label_map(self, sample: int, *, sound: bool = False) -> bytes:
         """Read the PNG of a sample's label map, and compare it with the checksum that the store records, if it does.
 
-        Args:
-            sample: Number of the sample.
-            sound: Compare it with the checksums within the PNG, too: for whatever is written anew from it.
+        With `sound` also with the checksums within the PNG: for whatever is written anew from it.
 
         Raises:
             FileNotFoundError: It does not exist.
-            ValueError: It is another one than the store was made with.
+            ValueError: It is another one than the store was made with, or no whole PNG.
         """
         return read_label_file(self.path, sample, self.label_map_checksums, sound=sound)

@@ -37,8 +37,6 @@ def rewrite_store(
     Each shard that is read is compared with its hash first: a copy would give damaged codes new checksums.
 
     Args:
-        source: What to read.
-        path: Folder of the new store.
         settings: What the new store is, but for `codec` and `shard_bytes`.
         indices: Samples to write, ascending; by default all.
         labels: Their classes; by default those that they have.
@@ -47,7 +45,6 @@ def rewrite_store(
         codec: Codec of the new store.
         shard_bytes: Size that a new shard should not exceed.
         resume: Continue an interrupted run of the same call.
-        progress: Called with the number of samples done and their total.
 
     Raises:
         FileExistsError: `path` is not empty, and `resume` is not set.
@@ -97,14 +94,9 @@ def _copied(reader: StoreReader, **more: Any) -> dict[str, Any]:
 
 
 def copy_store(reader: StoreReader, path: str | Path, **options: Any) -> None:
-    """Write a store again, with another codec or other shards.
+    """Write a store again, with another codec or other shards; see `rewrite_store` for the options and errors.
 
     The new header's `source` is that of the old one, and `copied_from`, the content hash of the old one.
-
-    Args:
-        reader: The store to read.
-        path: Folder of the new store.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
     """
     rewrite_store(reader, path, replace(reader.settings, source=_copied(reader)), **options)
 
@@ -125,14 +117,12 @@ def subset_store(
 
     Args:
         reader: The store to read, of plain codes.
-        path: Folder of the new store.
         table: Codes to keep (K',), each once.
         nearest: Replace codes outside the table by the nearest row among the kept ones; otherwise they are an error.
         distance: `cosine` or `euclidean`, for `nearest`; by default that which the header states.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
 
     Raises:
-        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The table is no table of this store, a code lies outside it, or `nearest` lacks a codebook or a
             distance.
     """
@@ -182,16 +172,11 @@ def restore_store(
     codebook: np.ndarray | None = None,
     **options: Any,
 ) -> None:
-    """Write a subset of `subset_store` with the original numbers of its codes.
+    """Write a subset of `subset_store` with the original numbers of its codes; `rewrite_store` has options and errors.
 
-    Args:
-        reader: A store with a code table.
-        path: Folder of the new store.
-        codebook: All original code vectors (K, D); without them the new store has no codebook.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
+    Without `codebook`, all original code vectors (K, D), the new store has none.
 
     Raises:
-        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The store has no code table, or the codebook is not the one that its rows were taken from.
     """
     table = reader.code_table
@@ -250,14 +235,11 @@ def select_classes(
     chosen names, the content hash of the old store, and its `source`.
 
     Args:
-        reader: The store to read.
-        path: Folder of the new store.
         chosen: Names of the classes, in any order.
         names: Class names of the store in the order of their indices, where it carries none.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
 
     Raises:
-        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The store has no labels or no class names, `names` do not fit it, or a class is chosen twice,
             unknown or without samples.
     """

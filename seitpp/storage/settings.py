@@ -143,12 +143,7 @@ class StoreSettings:
         return encode_samples(self._codec, codes, label_bytes)
 
     def checked_codes(self, tokens: np.ndarray, first_sample: int = 0) -> np.ndarray:
-        """Check samples (n, *sample_shape) and return them as codes (n, T) in the smallest type.
-
-        Args:
-            tokens: The samples.
-            first_sample: Number of the first one, for errors.
-        """
+        """Check samples (n, *sample_shape) and return them as codes (n, T) in the smallest type."""
         tokens = np.asarray(tokens)
         if not np.issubdtype(tokens.dtype, np.integer):
             raise ValueError(f"tokens have type {tokens.dtype}, expected integers")

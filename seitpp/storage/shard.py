@@ -32,13 +32,8 @@ _MOST_NAMED = 20
 class ShardLayout:
     """Where the sections of a shard lie.
 
-    Args:
-        num_samples: Samples in the shard, at least 1.
-        row_bytes: Bytes of one encoded token row; 0 where rows are frames with lengths of their own.
-        label_bytes: Bytes of one label; 0 without labels.
-        token_bytes: Bytes of all rows.
-        dictionary_bytes: Bytes of the dictionary; only with frames.
-        dictionary_crc: CRC-32 of the dictionary; 0 where there is none.
+    `row_bytes` is 0 where rows are frames with lengths of their own, the only ones with a dictionary; `label_bytes` is
+    0 without labels. `token_bytes` are those of all rows.
     """
 
     num_samples: int
@@ -65,12 +60,10 @@ class ShardLayout:
 
     @property
     def labels_offset(self) -> int:
-        """Where the labels start."""
         return align(self.tokens_offset + self.token_bytes)
 
     @property
     def checksums_offset(self) -> int:
-        """Where the checksums start."""
         return align(self.labels_offset + self.num_samples * self.label_bytes)
 
     @property
@@ -100,13 +93,7 @@ def align(offset: int) -> int:
 
 
 def encode_samples(codec: Codec, codes: np.ndarray, label_bytes: np.ndarray) -> bytes:
-    """Return all bytes of a shard.
-
-    Args:
-        codec: How the rows are stored.
-        codes: Codes (n, T) in [0, K), n at least 1.
-        label_bytes: Labels as they are stored, uint8 (n, L); L is 0 without labels.
-    """
+    """Return all bytes of a shard: codes (n, T) in [0, K), and labels as they are stored, uint8 (n, L), or (n, 0)."""
     num_label_bytes, beginning = label_bytes.shape[1], []
     rows: list[bytes] | np.ndarray
     if isinstance(codec, ZstdCodec):
@@ -143,13 +130,7 @@ def sample_checksums(rows: Iterable[bytes | np.ndarray], label_bytes: np.ndarray
 class ShardFile(StableFile):
     """The samples of one shard by their positions in it; see `StableFile` for when it is open.
 
-    Args:
-        path: The file.
-        identity: What told it from other files when it was checked.
-        sha256: Hash of its content, by which an exact copy passes for it.
-        codec: How its rows are stored.
-        layout: Where its sections lie.
-        num_codes: Codes of a sample T.
+    `sha256` is the hash of its content, by which an exact copy passes for it; `num_codes` are those of a sample.
     """
 
     def __init__(
@@ -168,16 +149,11 @@ class ShardFile(StableFile):
         return self.layout.num_samples
 
     def close(self) -> None:
-        """See `StableFile.close`."""
         super().close()
         self.frame_reader = None
 
     def rows(self, start: int, stop: int) -> Iterable[np.ndarray]:
-        """Read the encoded rows of samples start..stop-1, uint8.
-
-        Raises:
-            ValueError: They are frames, and the row index is damaged.
-        """
+        """Read the encoded rows of samples start..stop-1, uint8; a damaged index of frames is a `ValueError`."""
         if size := self.layout.row_bytes:
             rows = self.section(self.layout.tokens_offset + start * size, (stop - start) * size)
             return rows.reshape(stop - start, size)

@@ -20,9 +20,7 @@ _CODE = re.compile("0|[1-9][0-9]{0,8}", re.ASCII)
 class SynonymTable(dict[int, list[int]]):
     """Similar codes of each code (Token-EDA's synonyms), best first, that remembers the JSON text it was read from.
 
-    Args:
-        table: The similar codes of each code.
-        content: The text, from which an unchanged table is written again byte for byte.
+    From `content`, the text, an unchanged table is written again byte for byte.
     """
 
     def __init__(self, table: dict[int, list[int]], content: bytes) -> None:
@@ -80,11 +78,7 @@ def npy_bytes(stored: np.ndarray) -> bytes:
 
 
 def load_codebook(folder: Path, header: dict[str, Any]) -> np.ndarray | None:
-    """Read the code vectors (K, D), float32, of a store; None if it has none.
-
-    Raises:
-        ValueError: Their file is missing, damaged or another one, or a value is not finite.
-    """
+    """Read the code vectors (K, D), float32, of a store, or None; those that are not finite are a `ValueError`."""
     entry = header["codebook"]
     codebook = entry and load_array(folder, header, "codebook", "<f4", tuple(entry["shape"]))
     if codebook is not None and not np.isfinite(codebook).all():
@@ -96,11 +90,7 @@ def load_codebook(folder: Path, header: dict[str, Any]) -> np.ndarray | None:
 
 
 def load_code_table(folder: Path, header: dict[str, Any]) -> CodeTable | None:
-    """Read which codes of a larger codebook those of a store stand for; None if it has no such table.
-
-    Raises:
-        ValueError: The file is missing, damaged or another one, or no table.
-    """
+    """Read which codes of a larger codebook those of a store stand for, or None; what is no table is a `ValueError`."""
     codes = load_array(folder, header, "code_table", "<i4", (header["codebook_size"],))
     if codes is None:
         return None
@@ -115,8 +105,7 @@ def load_array(
 ) -> np.ndarray | None:
     """Read the array of a `.npy` file that an entry of the header names; None if there is no such entry.
 
-    Raises:
-        ValueError: The file is missing, damaged or another one.
+    A file that is missing, damaged or another one is a `ValueError`.
     """
     entry = header.get(name)
     if entry is None:
@@ -138,8 +127,7 @@ def load_array(
 def load_store_synonyms(folder: Path, header: dict[str, Any]) -> SynonymTable | None:
     """Read the similar codes of each code of a store, best first; None if the header names none.
 
-    Raises:
-        ValueError: Their file is missing, damaged or another one, or has codes that the store has not.
+    A file that is missing, damaged, another one, or has codes that the store has not is a `ValueError`.
     """
     entry = header.get("synonyms")
     if entry is None:

@@ -15,10 +15,6 @@ _PRIOR_WEIGHT = 32  # codes that every context starts with, shared out as the ne
 def store_stats(source: TokenSource, progress: Progress | None = None) -> dict[str, Any]:
     """Count how well the codes of a store or release are used, and what an image costs.
 
-    Args:
-        source: A `StoreReader` or `SeitRelease`.
-        progress: Called with samples done and their total.
-
     Returns:
         By name; bytes are means per image. The entropy is of order 0, in bits per code, with channels their mean: no
         codec that ignores the neighbours of a code can go below `entropy_bound_bytes`. The conditional bound is for
@@ -121,9 +117,6 @@ def conditional_bits(fitted: np.ndarray, held_out: np.ndarray, codebook_size: in
         held_out: Codes (m, H, W, C), at least one sample, disjoint from `fitted`.
         codebook_size: Number of codes K.
         num_neighbours: How many are known: 2, 1 (the left one), or 0, the same estimate of order 0.
-
-    Returns:
-        Mean bits of a code.
     """
     bits = []
     for channel in range(fitted.shape[3]):

@@ -31,11 +31,7 @@ _MOST_LEVELS = 32
 
 
 def check_tokenizer_entry(tokenizer: Mapping[str, Any]) -> None:
-    """Check what a header says of its tokenizer, as far as that goes without building it.
-
-    Raises:
-        ValueError: The type is no plain name, or an entry is of a wrong kind.
-    """
+    """Raise `ValueError` unless the type is a plain name and no entry is of a wrong kind; builds nothing."""
     for key, kinds in _KINDS.items():
         if key in tokenizer and not isinstance(tokenizer[key], kinds):
             raise ValueError(f"tokenizer.{key} is {shown(tokenizer[key])}, which is not of the expected JSON type")

@@ -159,10 +159,8 @@ class StoreWriter:
 
     def _label_maps(self) -> dict[str, Any]:
         """Write the checksums of the label maps that lie in the folder, and return their header entry; often none."""
-        if self.settings.label_kind != "segmentation":
-            return {}
-        checksums = found_checksums(self.path, self.num_committed)
-        if checksums is None:
+        is_segmentation = self.settings.label_kind == "segmentation"
+        if not is_segmentation or (checksums := found_checksums(self.path, self.num_committed)) is None:
             return {}
         content, entry = pack_checksums(checksums)
         write_whole(self.path / entry["file"], content)

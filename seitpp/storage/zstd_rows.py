@@ -10,6 +10,7 @@ import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,7 @@ _MOST_LOADED_BYTES, _FRAME_READER_BYTES = 2**28, 2**17  # tables of a dictionary
 
 
 def compress(codec: ZstdCodec, codes: np.ndarray) -> tuple[bytes, list[bytes]]:
-    """Compress the samples of a shard.
-
-    Args:
-        codec: How codes become plain rows.
-        codes: Codes (n, T), n at least 1.
-
-    Returns:
-        The dictionary, empty where none pays for itself, and a frame per sample.
-    """
+    """Compress codes (n, T) into a dictionary, empty where none pays for itself, and a frame per sample."""
     plain_bytes = codec.plain_bytes(codes.shape[1])
     num_training = min(len(codes), _TRAINING_ROWS, max(1, _TRAINING_BYTES // plain_bytes))
     chosen = np.linspace(0, len(codes) - 1, num_training).astype(np.int64)
@@ -108,10 +101,7 @@ def frame_header(plain_bytes: int) -> bytes:
 
 
 class FrameReader:
-    """Decompresses frames of one shard, for any number of threads.
-
-    Args:
-        dictionary: The shard's, empty if it has none.
+    """Decompresses frames of one shard, for any number of threads; its dictionary may be empty.
 
     Raises:
         ValueError: The dictionary is damaged.
@@ -143,10 +133,7 @@ def frame_reader(shard: "ShardFile") -> FrameReader:
     """Return what decompresses frames of a shard, with its dictionary, which is loaded when first needed.
 
     It stays loaded when the file is closed to make room for others, as loading it takes longer than opening the file,
-    until all dictionaries that are loaded take 256 MiB.
-
-    Raises:
-        ValueError: The dictionary is missing, damaged or another shard's.
+    until all dictionaries that are loaded take 256 MiB. One that is missing, damaged or another's is a `ValueError`.
     """
     reader = shard.frame_reader  # another thread may drop it
     if reader is None:
@@ -164,19 +151,11 @@ def frame_reader(shard: "ShardFile") -> FrameReader:
             raise ValueError(f"{shard.path}: {error}; restore the shard, or make the store again") from error
         shard.frame_reader = reader
         _LOADED.append(weakref.ref(shard))
-        _drop_oldest(_MOST_LOADED_BYTES // (_FRAME_READER_BYTES + len(dictionary)))
+        with suppress(IndexError):  # another thread was faster
+            while len(_LOADED) > _MOST_LOADED_BYTES // (_FRAME_READER_BYTES + len(dictionary)):
+                if (oldest := _LOADED.popleft()()) is not None:
+                    oldest.frame_reader = None
     return reader
-
-
-def _drop_oldest(kept: int) -> None:
-    """Drop dictionaries until at most some are loaded."""
-    while len(_LOADED) > kept:
-        try:
-            shard = _LOADED.popleft()()
-        except IndexError:  # another thread was faster
-            return
-        if shard is not None:
-            shard.frame_reader = None
 
 
 def read_frames(
@@ -184,13 +163,8 @@ def read_frames(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decode samples of several shards: all row indices are read first, then all frames, both while the files are open.
 
-    Args:
-        shards: The shards.
-        numbers: Number of each sample's shard (n,).
-        positions: Position of each sample in its shard (n,).
-
-    Returns:
-        Codes (n, T), zeros where a frame is damaged; and whether each is sound (n,), bool.
+    Takes number of the shard and position in it of each sample, (n,). Returns codes (n, T), zeros where a frame is
+    damaged, and whether each is sound (n,).
 
     Raises:
         ValueError: A shard has changed, or its dictionary is not its own.

@@ -178,10 +178,8 @@ class SeitRelease(TokenSource):
         if offsets[0] != 0:
             raise ValueError(f"{path}: the first offset is {offsets[0]}, expected 0")
         if (wrong := np.flatnonzero(offsets[1:] < offsets[:-1])).size:
-            image = wrong[0]
-            raise ValueError(
-                f"{path}: image {image} ends at {offsets[image + 1]}, before its start at {offsets[image]}"
-            )
+            start, stop = offsets[wrong[0] : wrong[0] + 2]
+            raise ValueError(f"{path}: image {wrong[0]} ends at {stop}, before its start at {start}")
         if offsets[-1] > self._most_bytes:
             raise ValueError(
                 f"{path} does not match {self.data_path}: it asks for {offsets[-1]} bytes, of which "
@@ -262,12 +260,7 @@ def is_release(path: str | Path) -> bool:
 def open_source(
     path: str | Path, *, grid: tuple[int, int] = (32, 32), allow_incomplete: bool = False
 ) -> StoreReader | SeitRelease:
-    """Open a release if `is_release(path)`, otherwise a store.
-
-    Args:
-        path: Folder of a store, or the `.data.bin.gz` file of a release.
-        grid: Rows and columns of a token map (H, W); only for a release, a store knows its own.
-        allow_incomplete: Accept a store whose writer has not finished.
+    """Open a release if `is_release(path)`, with maps of `grid`, otherwise a store, which knows its own.
 
     Raises:
         FileNotFoundError: A file of the release does not exist.

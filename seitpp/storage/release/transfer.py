@@ -40,15 +40,12 @@ def import_release(
 
     Args:
         release: The release to read; it knows its `noncanonical_escapes` afterwards.
-        out: Folder of the new store.
         codebook: Code vectors (K, D). Without them K is the codebook size of the release.
         tokenizer: What made the tokens, for the header of the store.
-        classes: Class names.
         synonyms: Similar codes for each code, best first; a table from `load_synonyms` is exported as the same file.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`.
+        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
 
     Raises:
-        FileExistsError, ValueError: See `rewrite_store`.
         ValueError: The files are damaged or contradict the codebook.
     """
     codebook_size = release.codebook_size if codebook is None else len(codebook)
@@ -79,12 +76,9 @@ def import_release(
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """One file written by `write_release`.
+    """A file written by `write_release`.
 
-    Args:
-        path: Where it lies.
-        num_bytes: Its size.
-        same_content: Whether it holds, after decompression, what the imported file held; None if none was imported.
+    `same_content` tells whether it holds, after decompression, what the imported file held; None if none was imported.
     """
 
     path: Path
@@ -108,7 +102,6 @@ def write_release(
         source: A store, a release, or codes (N, H, W), below 510.
         prefix: Where to write, for example `out/toy-train`; nothing is overwritten.
         labels: Class indices (N,), only if `source` is an array.
-        progress: Called with samples done and their total.
 
     Returns:
         The written files, in the order above; a store with synonyms adds `PREFIX-synonyms.json`.
