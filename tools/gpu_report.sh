@@ -78,7 +78,7 @@ if [[ "$size" == --small ]]; then
     train=(--device cpu --batch-size 4 --rounds 1 --images 16 --resident --candidates plain eager-bfloat16)
     step tests 120 python3 -m pytest -q -m gpu --collect-only -p no:cacheprovider tests/test_gpu.py
     step mtm 120 python3 $tools/benchmark_train.py $mtm --synthetic "$data" "${train[@]}" --out "$out/mtm.json"
-    step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data" "${train[@]}" --out "$out/seit.json"
+    step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data/seit" "${train[@]}" --out "$out/seit.json"
     step augment 120 python3 $tools/benchmark_augment.py --amp --batch-size 2 --images 1 --rounds 1 \
         --classifiers debug --autoencoders debug --backend eager --out "$out/augment.json"
     step data 120 python3 $tools/benchmark_data.py --grid 8 --batch-size 4 --naive-images 1 --photographs 1 --rounds 1 \
