@@ -20,7 +20,7 @@ class FolderLock:
     """Keeps other writers out of a folder from its creation until `release`, or until nothing refers to it.
 
     Args:
-        folder: The folder, which must exist.
+        folder: The folder; made where there is none.
         what: What is written there, for messages: "store".
         patience: Seconds to wait for another writer; the loader workers of a killed one may live a little longer.
         name: Name of the lock's file.
@@ -49,7 +49,8 @@ class FolderLock:
             raise OSError(getattr(error, "errno", None), reason, str(folder)) from error
 
     def _acquire(self) -> bool:
-        """Lock the file that bears the name; False if it was another one by the time it was locked."""
+        """Lock the file that bears the name; False if it was another one by the time it was locked, or none."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             self._lock.acquire(timeout=max(0.0, self._deadline - time.monotonic()))
@@ -57,6 +58,10 @@ class FolderLock:
                 return True
             self._lock.release()
             return False
+        except FileNotFoundError:
+            if self.path.parent.exists():
+                raise
+            return False  # the writer before has removed the folder, too
         finally:
             os.close(handle)
 

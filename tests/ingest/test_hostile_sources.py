@@ -14,6 +14,7 @@ from PIL import Image
 from seitpp.apis.inputs import ImageInputs
 from seitpp.ingest import Processes, make_plan, open_image_source, tokenize
 from seitpp.ingest.loading import Fitting, ImageBatches
+from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.sources import files
 
 FITTING = Fitting(image_size=(16, 16), resize_mode="exact", in_channels=3, stride=8)
@@ -44,6 +45,23 @@ def test_pipes_devices_and_links_among_images_are_left_out(class_folder: Callabl
         "bee/loop.png": "Too many levels of symbolic links",
         "bee/gone.png": "No such file or directory",
     }
+
+
+@pytest.mark.parametrize("name", ["~root", "~", "file:", "local:x", "a::b"])
+def test_folder_is_called_as_it_is(
+    class_folder: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Although fsspec takes such names for a home folder, a URL or a chain."""
+    class_folder(tmp_path / name, per_class=1)
+    monkeypatch.chdir(tmp_path)
+    source = open_image_source(name)
+    assert source.read(0) == (tmp_path / name / source.names[0]).read_bytes()
+
+
+def test_empty_path_is_refused() -> None:
+    for use in (open_image_source, OutputFolder):
+        with pytest.raises(ValueError, match="a path is empty"):
+            use("")
 
 
 def test_folder_that_links_to_itself_is_no_class(class_folder: Callable, tmp_path: Path) -> None:

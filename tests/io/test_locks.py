@@ -1,6 +1,7 @@
 """One writer at a time in a folder."""
 
 import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -88,3 +89,14 @@ def test_folder_without_locks_is_named(
     monkeypatch.setattr(FileLock, "acquire", refuse)
     with pytest.raises(OSError, match=f"{message}.*{tmp_path}"):
         FolderLock(tmp_path, "store")
+
+
+def test_folder_that_goes_away_while_one_waits_is_made_again(tmp_path: Path) -> None:
+    """As the folder of a run that ends does."""
+    first = FolderLock(tmp_path / "run", "store")
+    ended = threading.Timer(0.2, lambda: (shutil.rmtree(tmp_path / "run"), first.release()))
+    ended.start()
+    second = FolderLock(tmp_path / "run", "store", patience=30.0)
+    ended.join()
+    assert second.path.exists()
+    second.release()

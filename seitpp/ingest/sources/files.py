@@ -23,7 +23,12 @@ def is_url(path: str | Path) -> bool:
 
 def file_system(path: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a path or URL, and the path in it; `ImportError` where its driver is not installed."""
-    return url_to_fs(path) if is_url(path) else (_LOCAL, path)  # fsspec would read a path with `::` as a chain of two
+    if not path:
+        raise ValueError("a path is empty; name a file, a folder or a URL")
+    if is_url(path):
+        return url_to_fs(path)
+    # A folder may be called so; fsspec would take it for somebody's home, or for a URL. `::` it takes for a chain.
+    return _LOCAL, f"./{path}" if path.startswith(("~", "file:", "local:")) else path
 
 
 def local_path(path: str) -> str | None:
