@@ -6,6 +6,7 @@ store can hold, so that none can fill the memory. Every byte is specified in `do
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -72,6 +73,11 @@ class NotAStoreError(ValueError):
 def shard_name(number: int) -> str:
     """Return the file name of a shard."""
     return f"shard-{number:05d}.bin"
+
+
+def next_shard_number(shards: list[dict[str, Any]]) -> int:
+    """Return the number of the next shard: above all that are listed, which another writer may have named freely."""
+    return 1 + max((int(number) for shard in shards for number in re.findall(r"\d+", shard["file"])), default=-1)
 
 
 def shard_entry(name: str, content: bytes, num_samples: int) -> dict[str, Any]:
@@ -167,20 +173,30 @@ def append_to_list(folder: Path, shard: dict[str, Any]) -> None:
             raise OSError(error.errno, f"cannot write, {error.strerror}", str(path)) from error
 
 
-def _add_listed(folder: Path, header: dict[str, Any]) -> None:
-    """Add the shards that `shards.jsonl` lists to the header of an unfinished store, if there is such a file."""
-    path = folder / SHARD_LIST_FILE
+def _read_list(path: Path) -> list[bytes]:
+    """Read the lines of `shards.jsonl`, but for a torn one, which has no end; none where there is no such file."""
     try:
-        lines = read_file(path, "list of shards", at_most=_MAX_HEADER_BYTES).split(b"\n")[:-1]  # a torn line has no end
+        return read_file(path, "list of shards", at_most=_MAX_HEADER_BYTES).split(b"\n")[:-1]
     except FileNotFoundError:
-        return
+        return []
+
+
+def _add_listed(header: dict[str, Any], lines: list[bytes], path: Path) -> None:
+    """Add the shards that `shards.jsonl` lists to the header of an unfinished store."""
     known = {shard["file"] for shard in header["shards"]}  # a writer that was killed may have left lines twice
     shards = [parse_json(line, path) for line in lines]
     try:
         check_shards(shards)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    header["shards"] += [shard for shard in shards if shard["file"] not in known]
+    added = [shard for shard in shards if shard["file"] not in known]
+    for shard, number in zip(added, itertools.count(next_shard_number(header["shards"])), strict=False):
+        if shard["file"] != shard_name(number):
+            raise ValueError(
+                f"{path} lists {shard['file']} where {shard_name(number)} is the next: a line is missing, twice or out "
+                f"of order; restore it, or delete {path.parent} and write the store again"
+            )
+    header["shards"] += added
     header["num_samples"] = sum(shard["num_samples"] for shard in header["shards"])
 
 
@@ -218,7 +234,10 @@ def read_header(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not header["complete"]:
-        _add_listed(folder, header)
+        lines = _read_list(folder / SHARD_LIST_FILE)
+        if read_file(path, "store header", at_most=_MAX_HEADER_BYTES) != content:
+            return read_header(folder)  # a writer has moved the list into the header meanwhile
+        _add_listed(header, lines, folder / SHARD_LIST_FILE)
     return header
 
 

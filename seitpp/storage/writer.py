@@ -203,9 +203,7 @@ class StoreWriter:
             self._header = {**settings, "num_samples": 0, "complete": False, "shards": []}
         if not self.complete:
             self._write_header()
-        # Above all that are listed, which another writer may have numbered freely.
-        numbers = [int(number) for shard in self._header["shards"] for number in re.findall(r"\d+", shard["file"])]
-        self._next_number = max(numbers, default=-1) + 1
+        self._next_number = store_header.next_shard_number(self._header["shards"])
 
     def _resume(self, settings: dict[str, Any], present: list[str]) -> None:
         """Take over a store that was begun with the same settings, and remove what a killed writer left."""

@@ -28,6 +28,7 @@ from seitpp.storage import (
     store_stats,
     subset_store,
 )
+from seitpp.storage import header as store_header
 from seitpp.storage.header import read_header, write_header
 
 K, GRID, NUM = 391, (4, 6), 25
@@ -323,6 +324,30 @@ def test_damaged_list_of_shards_is_refused(tmp_path: Path, line: bytes, message:
     for use in (lambda: StoreReader(tmp_path / "s", allow_incomplete=True), lambda: begin(tmp_path / "s", resume=True)):
         with pytest.raises(ValueError, match=message):
             use()
+
+
+@pytest.mark.parametrize("order", [[1], [1, 0], [0, 0, 1], [0, 1, 1]])
+def test_list_of_shards_with_a_gap_or_out_of_order_is_refused(tmp_path: Path, order: list[int]) -> None:
+    begin(path := tmp_path / "s").append(*(part[:23] for part in toy()))
+    lines = list_of(path).read_bytes().splitlines(keepends=True)
+    list_of(path).write_bytes(b"".join(lines[number] for number in order))
+    for use in (lambda: StoreReader(path, allow_incomplete=True), lambda: begin(path, resume=True)):
+        with pytest.raises(ValueError, match=r"shards\.jsonl lists shard-.* where shard-.* is the next"):
+            use()
+
+
+def test_reader_of_a_store_that_is_completed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = begin(tmp_path / "s")
+    writer.append(*toy())
+    read = store_header.read_file
+
+    def slow_read(path: Path, *args: Any, **options: Any) -> bytes:
+        if path == list_of(tmp_path / "s"):  # after the old header was read
+            writer.close()
+        return read(path, *args, **options)
+
+    monkeypatch.setattr(store_header, "read_file", slow_read)
+    assert len(StoreReader(tmp_path / "s")) == NUM
 
 
 def test_list_of_shards_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
