@@ -11,9 +11,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from seitpp.engine.weight_files import full_name, pretrained_parts
+from seitpp.io.config_file import dicts_in
 from seitpp.io.config_readers import keys_read
 
 _OPTIONS = ("fraction", "images", "label_fraction")
+_REPEATING = ("RepeatDataset", "ClassBalancedDataset")
 
 
 def add_subset_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +57,16 @@ def use_subset(config: Config, args: argparse.Namespace) -> str:
     loader = config.get("train_dataloader")
     if not loader:
         raise ValueError(f"{option} chooses training images, and {config.filename} trains nothing")
-    if loader.dataset.get("subset") or str(loader.dataset.type).endswith("SubsetDataset"):
+    parts = list(dicts_in(loader.dataset))  # of a wrapper, too
+    if any(part.get("subset") or str(part.get("type")).endswith("SubsetDataset") for part in parts):
         raise ValueError(
             f"{option}: train_dataloader.dataset of {config.filename} is a subset already; remove it there, or leave "
             "the option out"
+        )
+    if repeats := [part.type for part in parts if str(part.get("type")).endswith(_REPEATING)]:
+        raise ValueError(
+            f"{option}: train_dataloader.dataset of {config.filename} is a {repeats[0]}, which repeats images, so that "
+            "a part of it is no part of them; give the data set inside it a subset in the config"
         )
     size = {"count" if name == "images" else "fraction": value}
     loader.dataset = _part_of(loader.dataset, size, name == "label_fraction", option, config.get("default_scope"))
@@ -83,7 +91,7 @@ def _part_of(dataset: ConfigDict, size: dict, class_balanced: bool, option: str,
 
 def _start_from_same_images(config: Config, suffix: str) -> None:
     """Start from the encoder that was trained on the same part of the images, if it comes from `work_dirs/`."""
-    for part in pretrained_parts(config.model):
+    for part in pretrained_parts(config.get("model")):
         path = PurePosixPath(part.init_cfg.checkpoint)
         if path.parts[0] == "work_dirs":
             folder = path.parent.with_name(full_name(path.parent.name) + suffix)

@@ -149,6 +149,25 @@ def test_subset_of_a_config_is_not_cut_again(load: Callable, repository: Path, t
         load(tmp_path / "mine.py", "--fraction", "0.1")
 
 
+@pytest.mark.parametrize(
+    ("wrapper", "inner", "message"),
+    [
+        ("Concat", "dict(type='seitpp.SubsetDataset', fraction=0.5, dataset={})", "is a subset already"),
+        ("Repeat", "{}", "is a seitpp.RepeatDataset, which repeats images"),
+    ],
+)
+def test_wrapped_data_set(
+    load: Callable, repository: Path, tmp_path: Path, wrapper: str, inner: str, message: str
+) -> None:
+    path = next((repository / "configs").rglob(f"{SEIT}.py"))
+    inner = inner.format("dict(type='seitpp.TokenDataset', store='s')")
+    inner = f"datasets=[{inner}]" if wrapper == "Concat" else f"times=5, dataset={inner}"
+    dataset = f"dict(_delete_=True, type='seitpp.{wrapper}Dataset', {inner})"
+    (tmp_path / "mine.py").write_text(f'_base_ = "{path}"\ntrain_dataloader = dict(dataset={dataset})\n')
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "mine.py", "--fraction", "0.1")
+
+
 def test_work_folder_of_a_config_gets_the_suffix(load: Callable, repository: Path, tmp_path: Path) -> None:
     path = next((repository / "configs").rglob(f"{SEIT}.py"))
     (tmp_path / "mine.py").write_text(f'_base_ = "{path}"\nwork_dir = "there"\n')
