@@ -26,7 +26,6 @@ _CPU_BATCH = 8  # samples, where a CPU would take minutes for the batch of a rec
 
 
 def add_step_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that benchmarks of training steps share."""
     parser.add_argument("config", help="a config that tools/train.py takes")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=positive_number, help="CPU threads")

@@ -45,7 +45,6 @@ def train_and_test(config: str, work_dir: Path, options: Sequence[str] = ()) -> 
 
 
 def last_checkpoint(work_dir: Path) -> Path:
-    """Return the checkpoint that training wrote last."""
     return Path(newest_checkpoint(str(work_dir)))
 
 

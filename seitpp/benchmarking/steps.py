@@ -41,7 +41,6 @@ class PhaseClock:
         self.mark("")
 
     def mark(self, phase: str) -> None:
-        """End a phase."""
         now: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()
         if self._on_gpu:
             now.record()
@@ -156,7 +155,6 @@ class TrainingStep:
 
 
 def build_loader(config: Config) -> DataLoader:
-    """Build the loader of a config's training data."""
     with DefaultScope.overwrite_default_scope(config.get("default_scope")):
         loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     if len(loader) == 0:

@@ -105,7 +105,6 @@ def _token_adapt_positions(number: int) -> Callable[[Mapping[str, Tensor], Seque
 
 
 def _check_table(name: str, table: Tensor) -> None:
-    """Refuse a table that is not the sine-cosine one of a square grid."""
     positions, dims = table.shape[-2:] if table.ndim == 3 else (0, 0)
     side = round(positions**0.5)
     if side * side != positions or not positions:
@@ -204,11 +203,8 @@ def to_release(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Rename our weights to the release's; the inverse of `from_release` but for weights of other networks.
 
-    Args:
-        weights: Our state dict.
-        layout: Key of `LAYOUTS`.
-        sides: (`tokenadapt`) Sides, in tokens, of the square grids before and after the augmentation, whose position
-            tables the release stores and ours do not.
+    With `tokenadapt`, `sides` are those, in tokens, of the square grids before and after the augmentation, whose
+    position tables the release stores and ours do not.
 
     Returns:
         The release's state dict, and our names that were dropped on purpose.

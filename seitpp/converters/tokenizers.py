@@ -200,7 +200,6 @@ def from_published(
     """Rename published weights to ours.
 
     Args:
-        weights: Their state dict.
         preset: Key of `PRESETS`.
         tokenizer: Networks that the weights are for; by default the preset's, without values.
         source: The file's name, for messages.
@@ -298,17 +297,14 @@ def to_published(weights: Mapping[str, Tensor], preset: str, tokenizer: VQTokeni
 
 
 def has_decoder(weights: Mapping[str, Any]) -> bool:
-    """Tell whether weights of ours hold any of the decoder's."""
     return any(name.startswith(_DECODER) for name in weights)
 
 
 def codebook_name(preset: str) -> str:
-    """Return the name of the codebook in the preset's published file."""
     return PRESETS[preset].family.their_name("codebook", 0)
 
 
 def _their_names(family: Family, tokenizer: VQTokenizer) -> dict[str, str]:
-    """Map our names to theirs, for every tensor of the networks."""
     levels = len(getattr(tokenizer.encoder, "levels", ()))
     return {ours: family.their_name(ours, levels) for ours in tokenizer.state_dict()}
 

@@ -19,7 +19,6 @@ from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
 from seitpp.structures.batch import TokenBatch
-from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.from_store import outline_from_header
 from seitpp.tokenizers.identity import settings_identity
 
@@ -156,13 +155,10 @@ def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
         return settings_identity(_recorded_tokenizer(tokenizer))
     built = _without_weights(tokenizer)
     values = {name: value for name, value in vars(built).items() if not name.startswith("_")}
-    return settings_identity({"type": type(built).__name__, **values, **_resizing_of(built)})
-
-
-def _resizing_of(built: Tokenizer) -> dict[str, str]:
-    """Return what `describe` would say of resizing; only the rule where the type has no option for the mode."""
     resizing = built.describe_resizing()
-    return {key: value for key, value in resizing.items() if key != "resize_mode" or "resize_mode" in vars(built)}
+    if "resize_mode" not in values:  # a type without an option for the mode
+        resizing.pop("resize_mode", None)
+    return settings_identity({"type": type(built).__name__, **values, **resizing})
 
 
 def _recorded_tokenizer(path: str | Path) -> dict[str, Any]:

@@ -25,11 +25,7 @@ from seitpp.tokenizers.identity import settings_identity
 
 @FUNCTIONS.register_module()
 def identity_collate(batch: TokenBatch) -> TokenBatch:
-    """Hand on the batch that `__getitems__` made; name it `dict(type="seitpp.identity_collate")`.
-
-    Raises:
-        TypeError: The data set fetches sample by sample, as wrappers such as mmengine's `RepeatDataset` do.
-    """
+    """Hand on the batch that `__getitems__` made; name it `dict(type="seitpp.identity_collate")`."""
     if not isinstance(batch, Mapping):
         raise TypeError(
             f"identity_collate takes the one batch that a data set's __getitems__ makes, got a {type(batch).__name__}; "
@@ -193,7 +189,6 @@ class TokenDataset(BatchedDataset):
     @property
     @force_full_init
     def labels(self) -> np.ndarray | None:
-        """Class of each distinct sample, int64, or None."""
         return self._labels
 
     @force_full_init
@@ -221,7 +216,6 @@ class TokenDataset(BatchedDataset):
 
     @force_full_init
     def get_data_info(self, idx: int) -> dict:
-        """Return one sample's index in the store and its label."""
         sample = idx % len(self) % len(self._stored)
         info = {"sample_idx": idx % len(self), "store_index": int(self._stored[sample])}
         return info if self._labels is None else {**info, "gt_label": int(self._labels[sample])}

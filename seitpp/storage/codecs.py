@@ -224,18 +224,13 @@ def build_codec(name: str, codebook_size: int, channels: int | None = None) -> C
 
 
 def codec_to_header(codec: Codec) -> dict[str, Any]:
-    """Return the header entry of a codec: its name and parameters."""
     parameters = asdict(codec)
     parameters.pop("num_channels", None)  # an entry of its own
     return {"name": codec.name, **parameters}
 
 
 def codec_from_header(entry: dict[str, Any], codebook_size: int, channels: int | None = None) -> Codec:
-    """Return the codec that a header entry describes, of samples with `channels` if there are any.
-
-    Raises:
-        ValueError: The codec is unknown or of an earlier format, or its parameters do not belong to `codebook_size`.
-    """
+    """Return the codec of a header entry; one of an earlier format, or for another codebook, is a `ValueError`."""
     if entry.get("name") in _FORMER_CODECS:
         raise ValueError(
             f"codec is {shown(entry['name'])} of an earlier format, which is read no more: convert the store with the "

@@ -71,7 +71,6 @@ class NotAStoreError(ValueError):
 
 
 def shard_name(number: int) -> str:
-    """Return the file name of a shard."""
     return f"shard-{number:05d}.bin"
 
 
@@ -112,7 +111,6 @@ def json_copy(value: Any, name: str) -> Any:
 
 
 def sha256_hex(data: Any) -> str:
-    """Return the SHA-256 of a bytes-like object, as hexadecimal text."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -141,21 +139,14 @@ def header_bytes(header: dict[str, Any]) -> bytes:
     """Return the content of `header.json`: the header with its own checksum."""
     sealed = {**header, "header_sha256": header_checksum(header)}
     # One entry per line, one shard per line: `indent` would leave json's fast encoder, which thousands of shards need.
-    lines = [
-        f" {json.dumps(key)}: {_shard_lines(value) if key == 'shards' else json.dumps(value)}"
-        for key, value in sealed.items()
-    ]
+    values = {key: json.dumps(value) for key, value in sealed.items()}
+    if isinstance(shards := sealed.get("shards"), list):
+        values["shards"] = "[" + ",".join(f"\n  {json.dumps(shard)}" for shard in shards) + "]"
+    lines = [f" {json.dumps(key)}: {value}" for key, value in values.items()]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
 
 
-def _shard_lines(shards: Any) -> str:
-    if not isinstance(shards, list):
-        return json.dumps(shards)
-    return "[" + ",".join(f"\n  {json.dumps(shard)}" for shard in shards) + "]"
-
-
 def write_header(folder: Path, header: dict[str, Any]) -> None:
-    """Write `header.json` with its own checksum."""
     write_whole(folder / HEADER_FILE, header_bytes(header))
 
 
@@ -291,7 +282,6 @@ def _check_sha256(entry: dict[str, Any], name: str) -> None:
 
 
 def _check_side_entry(key: str, entry: Any, header: dict[str, Any]) -> None:
-    """Check an entry that names a file beside the shards."""
     size, labels = header["codebook_size"], header["labels"]["kind"]
     if key == "label_maps" and labels != "segmentation":
         raise ValueError(f"label_maps are listed, but the label kind is {labels!r}, expected 'segmentation'")

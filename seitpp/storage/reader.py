@@ -127,7 +127,6 @@ class StoreReader(TokenSource):
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 that is equal for stores with equal contents."""
         return store_header.content_hash(self.header)
 
     @property
@@ -230,11 +229,7 @@ class StoreReader(TokenSource):
         return problems
 
     def require_sound_shard(self, sample: int) -> int:
-        """Compare the shard that holds a sample with its hash; return the number of the first sample of the next shard.
-
-        Raises:
-            ValueError: The shard is damaged; names it and its samples.
-        """
+        """Compare the shard of a sample with its hash; return the number of the first sample of the next shard."""
         number = int(np.searchsorted(self._starts, sample, side="right")) - 1
         shard = self._shards[number]
         if shard.found_sha256() != shard.sha256:

@@ -196,7 +196,6 @@ def restore_store(
 
 
 def _check_codebook(reader: StoreReader, table: CodeTable, codebook: np.ndarray) -> None:
-    """Raise `ValueError` unless the rows of the store are those of the codebook."""
     if codebook.ndim != 2 or len(codebook) != table.codebook_size:
         raise ValueError(
             f"the codebook has shape {codebook.shape}, expected ({table.codebook_size}, D): {reader.path} was taken "

@@ -81,7 +81,6 @@ class StoreSettings:
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of a sample: (H, W), or (H, W, C) with channels."""
         return tuple(self.grid) if self.channels is None else (*self.grid, self.channels)
 
     def header(self) -> dict[str, Any]:
@@ -122,12 +121,7 @@ class StoreSettings:
     def encode_shard(self, tokens: np.ndarray, labels: np.ndarray | None = None) -> bytes:
         """Return the complete bytes of one shard; a pure function of the settings and the arguments.
 
-        Args:
-            tokens: Samples (n, *sample_shape) of any integer type with values in [m, m + K); n in 1..samples_per_shard.
-            labels: Class indices (n,) of any integer type; given exactly if the label kind is `class`.
-
-        Raises:
-            ValueError: Something is out of range or of the wrong shape or type.
+        Takes up to `samples_per_shard` samples and their labels as `StoreWriter.append` does, and has its errors.
         """
         codes = self.checked_codes(tokens)
         return self.encode_checked(codes, self.checked_labels(labels, len(codes)))
@@ -189,7 +183,6 @@ class StoreSettings:
 
     @cached_property
     def _labels_entry(self) -> dict[str, Any]:
-        """Kind and stored type of the labels."""
         dtype = self.label_dtype
         if self.label_kind == "class" and dtype is None:
             dtype = "uint16" if self.classes is None else store_header.smallest_label_dtype(len(self.classes))

@@ -55,7 +55,6 @@ class ShardLayout:
 
     @cached_property
     def tokens_offset(self) -> int:
-        """Where the token rows start."""
         return SHARD_HEADER.size if self.row_bytes else align(self.dictionary_offset + 8 + self.dictionary_bytes)
 
     @property
@@ -68,7 +67,6 @@ class ShardLayout:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the whole shard."""
         return self.checksums_offset + 4 * self.num_samples
 
     def pack(self) -> bytes:

@@ -98,7 +98,6 @@ def _codes(tokens: np.ndarray, source: TokenSource) -> np.ndarray:
 
 
 def _entropy(counts: np.ndarray) -> float:
-    """Return the entropy in bits of a distribution given by counts (K,)."""
     shares = counts[counts > 0] / counts.sum()
     return abs(float(np.sum(shares * np.log2(shares))))
 

@@ -145,7 +145,6 @@ class StoreWriter:
         self._lock.release()
 
     def _commit(self) -> None:
-        """Write the collected samples as one shard, then list it."""
         labels = self._labels[: self._fill] if self.settings.label_kind == "class" else None
         content = self.settings.encode_checked(self._codes[: self._fill], labels)
         name = store_header.shard_name(self._next_number)

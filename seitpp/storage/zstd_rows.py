@@ -101,11 +101,7 @@ def frame_header(plain_bytes: int) -> bytes:
 
 
 class FrameReader:
-    """Decompresses frames of one shard, for any number of threads; its dictionary may be empty.
-
-    Raises:
-        ValueError: The dictionary is damaged.
-    """
+    """Decompresses frames of one shard, for any number of threads; a damaged dictionary is a `ValueError`."""
 
     def __init__(self, dictionary: bytes) -> None:
         self._dictionary = _loaded(dictionary)

@@ -101,7 +101,6 @@ class SeitRelease(TokenSource):
 
     @property
     def section_bytes(self) -> dict[str, int]:
-        """Bytes on disk by purpose."""
         labels = 0 if self.label_path is None else self.label_path.stat().st_size
         index = self.index_path.stat().st_size
         data = self.data_path.stat().st_size
