@@ -33,13 +33,9 @@ from seitpp.tokenizers import Tokenizer
 
 
 class ClassifierInputs(ABC):
-    """Samples in order.
+    """Samples in order."""
 
-    Attributes:
-        names: Names of the samples, all different, also of their pictures.
-    """
-
-    names: list[str]
+    names: list[str]  # of the samples and of their pictures, all different
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,9 +66,7 @@ class ClassifierInputs(ABC):
 class ImageInputs(ClassifierInputs):
     """Image files and arrays, resized to what a tokenizer takes, as by tools/tokenize_images.py.
 
-    Args:
-        images: Paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
-        tokenizer: Encodes them.
+    Images are paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
     """
 
     def __init__(self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer) -> None:
@@ -124,12 +118,9 @@ class ImageInputs(ClassifierInputs):
 
 
 class TokenInputs(ClassifierInputs):
-    """Tokens of a store or of a tensor.
+    """Tokens of a store, all or those of some indices, or of a tensor (N, H, W) or (N, H, W, C).
 
-    Args:
-        tokens: The store, or integers (N, H, W) or (N, H, W, C).
-        tokenizer: Decodes them to pictures; None if none are wanted.
-        indices: Samples of a store, in this order; by default all.
+    The tokenizer decodes them to pictures; None if none are wanted.
     """
 
     def __init__(

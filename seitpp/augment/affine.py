@@ -59,11 +59,8 @@ def affine_maps(maps: Tensor, affines: Affines, fill: float | None = 0.0) -> Ten
 
     Equals `torchvision.transforms.functional.affine` of each sample with the same `fill`; float32 at least.
 
-    Args:
-        maps: Floating point.
-        affines: One map per sample, at any resolution.
-        fill: Value outside. A position at the border, of which interpolation finds the share m inside (with zeros
-            outside), becomes m times that plus (1 - m) times `fill`; None leaves what interpolation found.
+    `fill` is the value outside: a position at the border, of which interpolation finds the share m inside (with zeros
+    outside), becomes m times that plus (1 - m) times `fill`. None leaves what interpolation found.
     """
     rows, columns = maps.shape[-2:]
     work = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
@@ -170,7 +167,6 @@ class BatchRandomAffine(SpatialTransform):
         fill: Value outside the image, blended in as `affine_maps` says; None, too, leaves zeros outside.
         interpolation: `bilinear` or `nearest`; label maps are always `nearest`.
         ignore_index: Label outside the image.
-        per_sample: Whether each sample has its own draw.
     """
 
     compilable = ("apply",)
@@ -219,7 +215,6 @@ class BatchRandomAffine(SpatialTransform):
         return affine_maps(maps, params, self.fill)
 
     def apply_labels(self, labels: Tensor, params: Affines) -> Tensor:
-        """Move label maps (B, h, w) to the nearest position; `ignore_index`, which must fit their type, outside."""
         limits = torch.iinfo(labels.dtype)
         if not limits.min <= self.ignore_index <= limits.max:
             raise ValueError(

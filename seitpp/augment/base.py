@@ -132,7 +132,7 @@ class SpatialTransform(BatchTransform):
 
     @abstractmethod
     def draw(self, batch_size: int, grid: Grid, device: Device, generator: Generator) -> Any:
-        """Draw for each of `batch_size` samples; see `sample`."""
+        """Draw for each sample; see `sample`."""
 
     def sample(self, batch_size: int, grid: Grid, device: Device = "cpu", generator: Generator = None) -> Any:
         if self.per_sample:
@@ -342,14 +342,7 @@ class OneOf(Augmentation):
 
 @TRANSFORMS.register_module()
 class RandomApply(Augmentation):
-    """Apply transforms to a batch, or to none of it.
-
-    Required and modified keys: those of the transforms.
-
-    Args:
-        transforms: Configs of the transforms.
-        prob: Probability that the batch passes through them.
-    """
+    """Apply transforms to a batch with the probability `prob`; required and modified keys are theirs."""
 
     def __init__(self, transforms: dict | Sequence[dict], prob: float = 0.5) -> None:
         self.transforms = self.children = _build(transforms)

@@ -28,9 +28,7 @@ _TRIES = 10
 class CropBoxes:
     """A box per sample, on a grid that covers the image.
 
-    Attributes:
-        boxes: (top, left, height, width) in positions of the grid, (B, 4), int64, inside it.
-        grid: Rows and columns.
+    Boxes are (top, left, height, width) in positions of the grid, (B, 4), int64, inside it.
     """
 
     boxes: Tensor
@@ -59,15 +57,10 @@ def sample_crop_boxes(
 def crop_boxes_from_draws(
     area: Tensor, log_ratio: Tensor, top: Tensor, left: Tensor, grid: Grid, ratio: tuple[float, float]
 ) -> Tensor:
-    """Return the boxes that draws stand for: the first try that fits the grid, else a centred crop.
+    """Return the boxes that draws stand for: the first try that fits the grid, else a centred crop within `ratio`.
 
-    Args:
-        area: Share of the grid's area at each try, (B, tries), in (0, 1].
-        log_ratio: Logarithm of width / height at each try, (B, tries).
-        top: From the highest (0) to the lowest (1) possible position, (B,).
-        left: The same from left to right, (B,).
-        grid: Height and width of the map.
-        ratio: Range of width / height, for the fallback.
+    `area` is the share of the grid's area at each try, (B, tries), in (0, 1], `log_ratio` the logarithm of width /
+    height; `top` and `left` (B,) run from the first (0) to the last (1) possible position.
     """
     rows, columns = grid
     target, aspect = rows * columns * area.double(), log_ratio.double().exp()
@@ -247,7 +240,6 @@ class BatchRandomResizedCrop(_SizedCrop):
             another resolution of the same images they are scaled with it.
         scale: Range of the crop's share of the map's area.
         ratio: Range of the crop's width / height.
-        per_sample: Whether each sample has its own box.
     """
 
     compilable = ("_weights",)
@@ -299,8 +291,7 @@ class TokenRRC(BatchRandomResizedCrop):
 class BatchCenterCrop(_SizedCrop):
     """Cut the centre out, without resizing; codes stay codes.
 
-    Args:
-        size: Height and width of the result, in positions of what `transform` is given.
+    `size` is the height and width of the result, in positions of what `transform` is given.
     """
 
     on_codes = True

@@ -21,13 +21,9 @@ class MixWeights:
 
 @dataclass(frozen=True)
 class CutBoxes:
-    """CutMix's parameters.
+    """CutMix's parameters: where in a sample its `partner` (B,), int64, is pasted.
 
-    Attributes:
-        boxes: Where the partner is pasted, (top, left, height, width) in positions of the grid, (B, 4), int64, inside
-            it; height or width may be 0.
-        grid: Rows and columns.
-        partner: Index in the batch of the sample that is pasted, (B,), int64.
+    Boxes are (top, left, height, width) in positions of the grid, (B, 4), int64, inside it; height or width may be 0.
     """
 
     boxes: Tensor
@@ -119,7 +115,6 @@ class BatchMixup(MixingTransform):
         return torch.lerp(maps[params.partner], maps, params.weight.to(maps.dtype)[:, None, None, None])
 
     def apply_labels(self, labels: Tensor, params: MixWeights) -> Tensor:
-        """Raises `ValueError`: there is no mean of two classes."""
         raise ValueError(
             "BatchMixup cannot mix label maps (gt_sem_seg): every position would have two classes; use BatchCutMix, or "
             "leave mixing out of segmentation pipelines"

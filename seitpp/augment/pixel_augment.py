@@ -62,9 +62,7 @@ class PixelAugment(Augmentation):
     ) -> None:
         """Build the tokenizer and refuse data that it cannot take, before training starts.
 
-        `metadata` is the data set's `metainfo` (`grid`, `channels`, `tokenizer`, `spatial`), `where` its name. Tokens
-        without a spatial grid, tokenizers without a decoder or of other tokens, and images that cannot be encoded are
-        refused.
+        `metadata` is the data set's `metainfo` (`grid`, `channels`, `tokenizer`, `spatial`), `where` its name.
         """
         grid = metadata.get("grid")
         if metadata.get("spatial") is False or (grid is not None and len(grid) != 2):

@@ -52,12 +52,9 @@ def swap_blocks(
 ) -> Tensor:
     """Swap two square blocks of each sample. Both are read from the input; where they overlap, the second is written.
 
-    Args:
-        maps: Codes (B, H, W) of any type, or a label map of the same images at a multiple of the grid's resolution.
-        size: Side of the blocks (B,), int64, in positions of the grid; 0 changes nothing.
-        first: Top and left of one block, (B, 2), int64.
-        second: Top and left of the other.
-        grid: Height and width that the blocks are measured on; by default the maps' own.
+    Maps are codes (B, H, W) of any type, or label maps of the same images at a multiple of the resolution of `grid`, on
+    which blocks are measured (by default the maps' own). `size` (B,) is the side of the blocks, 0 for no change;
+    `first` and `second` (B, 2) are their tops and lefts, all int64.
     """
     rows, columns = grid or maps.shape[-2:]
     if maps.shape[-2] % rows or maps.shape[-1] % columns:

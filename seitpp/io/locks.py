@@ -23,7 +23,6 @@ class FolderLock:
         folder: The folder; made where there is none.
         what: What is written there, for messages: "store".
         patience: Seconds to wait for another writer; the loader workers of a killed one may live a little longer.
-        name: Name of the lock's file.
 
     Raises:
         BlockingIOError: Another writer is at work there, in this process or another one.

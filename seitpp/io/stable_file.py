@@ -146,10 +146,7 @@ class StableFile:
 def read_pieces(
     files: Sequence[StableFile], numbers: Sequence[int], offsets: Sequence[int], lengths: Sequence[int]
 ) -> bytearray:
-    """Read pieces of several files, one after the other in the result; raises as `StableFile.open` does.
-
-    Each piece lies in the file of an index (`numbers`), at an offset in bytes, and has at most 2 GiB.
-    """
+    """Read pieces of files, at most 2 GiB each, one after the other in the result; raises as `StableFile.open` does."""
 
     def read(opened: OpenFiles, part: slice) -> bytearray:
         return read_opened(files, opened, numbers[part], offsets[part], lengths[part])

@@ -83,10 +83,7 @@ def parse_json(
 ) -> Any:
     """Return the value of JSON text: finite numbers, integers of at most 64 bits, at most 32 levels deep.
 
-    `object_pairs_hook` is that of `json.loads`: it makes the value of an object from its members in their order.
-
-    Raises:
-        ValueError: It is not JSON, or beyond these bounds.
+    Raises `ValueError` for what is not JSON, or beyond these bounds. `object_pairs_hook` is that of `json.loads`.
     """
     with parsing(source, "valid JSON"):
         if isinstance(content, bytes):

@@ -52,17 +52,10 @@ def _nearest_of_part(queries: Tensor, bank: Tensor, k: int, bank_rows: int) -> t
 
 
 def vote(products: Tensor, labels: Tensor, num_classes: int, ks: Iterable[int], temperature: float) -> list[Tensor]:
-    """Compute each class's share of the weighted vote of the k nearest, for several k at once.
+    """Compute each class's share of the weighted vote of the k nearest: for each of `ks` shares (B, C) that sum to 1.
 
-    Args:
-        products: Cosines of the nearest samples, (B, K), descending.
-        labels: Their classes, (B, K), int64.
-        num_classes: C.
-        ks: Numbers of neighbours, ascending; above K, all K vote.
-        temperature: Divides the cosine in the exponent of the weight.
-
-    Returns:
-        For each k shares (B, C) that sum to 1.
+    `products` (B, K) are the cosines of the nearest samples, descending, and `labels` (B, K), int64, their classes.
+    `ks` are ascending; for those above K, all K vote.
     """
     weights = (products / temperature).exp()
     ks = [min(k, products.shape[1]) for k in ks]
@@ -83,8 +76,6 @@ class KNNHead(BaseModule):
     `seitpp.KNNBankHook` fills the bank before the test. It is not part of checkpoints.
 
     Args:
-        num_classes: Classes C.
-        in_channels: Values per feature D.
         k: Numbers of neighbours that vote, each scored on its own: predictions carry a field `k<number>` for each,
             which `mmpretrain.MultiTasksMetric` reads as a task of that name.
         temperature: Temperature of the vote's weights exp(cosine / temperature).
@@ -142,9 +133,8 @@ class KNNHead(BaseModule):
     def leave_out_own(self, bank_numbers: Tensor, query_numbers: Tensor) -> None:
         """Let no sample of the bank vote for itself.
 
-        Args:
-            bank_numbers: One number per image for the samples of the bank, (M,), int64; empty where all may vote.
-            query_numbers: The same for the scored data set, by index, (N,), int64.
+        Samples of the same number, int64, are the same image: in the bank (M,), empty where all may vote, and in the
+        scored data set, by index, (N,).
         """
         self.bank_numbers, self.query_numbers = bank_numbers, query_numbers
         self._copies = int(bank_numbers.unique(return_counts=True)[1].max()) if len(bank_numbers) else 0

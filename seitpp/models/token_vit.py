@@ -25,8 +25,6 @@ class TokenEmbedding(BaseModule):
         codebook_size: Number of codes K.
         code_dim: Values that a code is embedded in, D; the release takes the codebook's own 32.
         drop_rate: Dropout after the norm.
-        eps: Epsilon of the norm.
-        init_std: Standard deviation of the initial table.
     """
 
     def __init__(
@@ -68,9 +66,7 @@ class TokenViT(VisionTransformer):
             `patch_cfg` says otherwise (SeiT's Stem-Adapter: `kernel_size=4, stride=2, padding=1`).
         codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
         code_dim: Values that a token is embedded in.
-        token_drop_rate: Dropout in the token embedding.
         with_cp: Activation checkpointing: keep only the inputs of blocks for the backward pass, and run these again.
-        **kwargs: The parent's other options.
     """
 
     def __init__(

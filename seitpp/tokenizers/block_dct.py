@@ -60,8 +60,8 @@ class BlockDCT(Tokenizer):
         chroma_coefficients: Frequencies of Cb and of Cr that are kept, at most those of Y.
         in_channels: 3 for RGB, 1 for grey, which has Y alone.
         block_size: Always 8, as the tables are.
-        resize_mode: How images are resized.
-        resize: Filters, see `seitpp.images.resizing`.
+
+    `resize_mode` and `resize` are attributes of every `Tokenizer`.
     """
 
     codebook = None
@@ -126,10 +126,6 @@ class BlockDCT(Tokenizer):
             tokens = (coefficients / self.steps[:, None, None]).round_().long()
         return tokens.permute(0, 2, 3, 4, 1).flatten(3)[..., self._indices()]
 
-    def decode(self, codes: Tensor) -> Tensor:
-        self._check_tokens(codes)
-        return self.decode_known(codes)
-
     def decode_known(self, codes: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
             # Coefficients that are left out are 0.
@@ -142,18 +138,18 @@ class BlockDCT(Tokenizer):
                 samples = torch.einsum("ij,bjhw->bihw", self.to_rgb, samples)
             return samples / 255
 
-    def _check_tokens(self, tokens: Tensor) -> None:
-        integers = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
-        if not integers or tokens.ndim != 4 or tokens.shape[3] != self.channels:
+    def decode(self, codes: Tensor) -> Tensor:
+        integers = not (codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool)
+        if not integers or codes.ndim != 4 or codes.shape[3] != self.channels:
             raise ValueError(
-                f"tokens are {tokens.dtype} of shape {tuple(tokens.shape)}; expected integers "
-                f"(B, h, w, {self.channels})"
+                f"tokens are {codes.dtype} of shape {tuple(codes.shape)}; expected integers (B, h, w, {self.channels})"
             )
-        if tokens.numel() and (tokens.min() < self.minimum or tokens.max() > -self.minimum):
+        if codes.numel() and (codes.min() < self.minimum or codes.max() > -self.minimum):
             raise ValueError(
-                f"tokens lie in [{tokens.min()}, {tokens.max()}]; at quality {self.quality} they lie in "
+                f"tokens lie in [{codes.min()}, {codes.max()}]; at quality {self.quality} they lie in "
                 f"[{self.minimum}, {-self.minimum}]. Were they made at another quality?"
             )
+        return self.decode_known(codes)
 
     def describe(self) -> dict:
         return {
@@ -172,7 +168,6 @@ class BlockDCT(Tokenizer):
         }
 
     def _kept(self) -> list[int]:
-        """Return the number of frequencies kept of each component."""
         return [self.luma_coefficients, self.chroma_coefficients, self.chroma_coefficients][: self.in_channels]
 
     def _indices(self) -> list[int]:

@@ -19,16 +19,9 @@ _CPU_PIXELS, _DEVICE_PIXELS = 1 << 16, 1 << 22
 def encode_pixels(tokenizer: Tokenizer, pixels: Tensor, device: str, batch_size: int) -> Tensor:
     """Encode images so that their tokens do not depend on how many others come with them.
 
-    Matrix products may round otherwise for other numbers of rows, so every part is filled up with zeros to one size.
-
-    Args:
-        tokenizer: On `device`.
-        pixels: (B, C, H, W), uint8, on any device, B at least 1.
-        device: Where to encode.
-        batch_size: Images at a time, except on a CPU.
-
-    Returns:
-        (B, h, w) [, channels], int32, on the device.
+    Matrix products may round otherwise for other numbers of rows, so every part is filled up with zeros to one size:
+    `batch_size`, or on a CPU two. Pixels (B, C, H, W), uint8, on any device, become tokens (B, h, w) [, channels],
+    int32, on `device`, where the tokenizer is; B is at least 1.
     """
     size = _CPU_IMAGES if torch.device(device).type == "cpu" else batch_size
     tokens = []

@@ -61,17 +61,9 @@ def check_same_tokenizer(
     other: str,
     advice: str = "Use data, codebook and weights of one tokenizer",
 ) -> None:
-    """Check that two identities may be of one tokenizer.
+    """Raise `ValueError` unless two identities, None if nothing is known, may be of one tokenizer.
 
-    Args:
-        first: Identity of `what`; None if nothing is known.
-        what: Name of the data, checkpoint or network, for the message.
-        second: Identity of `other`.
-        other: Name of what it is used with, for the message.
-        advice: What to do about it.
-
-    Raises:
-        ValueError: They differ, so tokens of one mean other things to the other.
+    `what` and `other` name what they are of: data, a checkpoint or a network.
     """
     if difference := identity_difference(first, second):
         raise ValueError(f"{what} and {other} belong to different tokenizers: {difference}. {advice}")

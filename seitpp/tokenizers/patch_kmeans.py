@@ -22,7 +22,6 @@ class PatchKMeans(Tokenizer):
     Args:
         image_size: Height and width that images are resized to, multiples of `patch_size`.
         patch_size: Height and width of a patch in pixels.
-        in_channels: Colour channels.
         codebook: Fitted centres, (K, in_channels * patch_size ** 2), or what `load_codebook` reads them from, such as
             a store that this tokenizer made; None until `fit` was called.
     """

@@ -12,21 +12,13 @@ _RANGES = ((0.0, 1.0), (-1.0, 1.0))
 
 @dataclass(frozen=True)
 class RangeProbe:
-    """Root mean square errors of a reconstructed ramp, in 8-bit pixel values, 0 to 255.
-
-    Attributes:
-        stated: The tokenizer's own range.
-        other: The other common range.
-        stated_error: Error with pixels in the stated range.
-        other_error: Error with pixels in the other range.
-        flat_error: Error of a flat image of the ramp's mean; trained networks stay far below.
-    """
+    """Root mean square errors of a reconstructed ramp, in 8-bit pixel values, 0 to 255."""
 
     stated: tuple[float, float]
     other: tuple[float, float]
-    stated_error: float
-    other_error: float
-    flat_error: float
+    stated_error: float  # with pixels in the tokenizer's own range
+    other_error: float  # in the other common one
+    flat_error: float  # of a flat image of the ramp's mean; trained networks stay far below
 
     @property
     def fits(self) -> bool:

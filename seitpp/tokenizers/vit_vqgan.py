@@ -107,10 +107,8 @@ class ViTVQGAN(VQTokenizer):
         arch: `small`, `base`, `large`, `seit`, or the sizes: `encoder` and `decoder`, each with `dims`, `depth`,
             `num_heads`, `mlp_dims` and, if not 64, `head_dims`.
         codebook_size: Number of codes K; by default 8,192, and 391 for `seit`.
-        code_dim: Values per code, D.
         image_size: Height and width that images are resized to.
         patch_size: Height and width of a code in pixels.
-        in_channels: Colour channels.
         positions: How images of other sizes than in training are encoded. `recompute`: with the sine-cosine table of
             their grid, for any multiple of the patch. `tiles`: as squares of `tile_size`, each on its own, for
             multiples of it.

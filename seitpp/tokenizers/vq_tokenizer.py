@@ -35,7 +35,7 @@ class VQTokenizer(Tokenizer):
     """Base of tokenizers whose codes index a codebook of vectors that a network makes.
 
     A subclass builds its networks and hands them over. It calls `load_options` last, which reads files and cuts the
-    codebook down.
+    codebook down. `image_size`, `resize_mode` and `resize` are attributes of every `Tokenizer`.
 
     `encode` and `decode` are for use: without gradient, at the tokenizer's `precision` whatever autocast surrounds
     them. `embed`, `quantize`, `lookup` and `reconstruct` are their steps, for training: with gradient, in the
@@ -47,9 +47,6 @@ class VQTokenizer(Tokenizer):
         codebook_size: Number of codes K, before a subset is taken.
         code_dim: Values per code, D.
         distance: `euclidean`, or `cosine`: both sides are L2-normalised, also the rows that `lookup` returns.
-        image_size: Height and width that images are resized to.
-        resize_mode: `exact`: to that size whatever the aspect; `center-crop`: until it is covered, then the centre.
-        resize: Filters, see `seitpp.images.resizing`.
         precision: Precision of the networks in `encode` and `decode`: `float32` or `bfloat16`.
 
     Attributes:

@@ -141,14 +141,11 @@ class ConvEncoder(nn.Module):
     """Images (B, C, H, W) to vectors (B, D, H / f, W / f), f = 2 to the number of levels less one.
 
     Args:
-        in_channels: Colour channels.
         channels: Width unit.
         multipliers: Width of each level in that unit, finest first.
-        num_res_blocks: Residual blocks per level.
         attention_at: Resolutions with attention for images of `resolution`; these levels have it at any image size.
         resolution: Height and width of the training images.
         z_channels: Width of the result before the last 1 x 1 convolution.
-        code_dim: Values per code, D.
         middle_attention: Whether the coarsest resolution has attention between its last blocks.
     """
 
@@ -184,7 +181,6 @@ class ConvEncoder(nn.Module):
         self.pre_quant = nn.Conv2d(z_channels, code_dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the vectors before quantisation."""
         return self.pre_quant(self.features(images))
 
     def features(self, images: Tensor) -> Tensor:
@@ -249,7 +245,6 @@ class VQGAN(VQTokenizer):
             `num_res_blocks`, `resolution`, `quantizer` and `middle_attention`. The quantiser `logits`, Gumbel-VQGAN's,
             takes the code with the largest score (without the random noise that the published code adds).
         image_size: Height and width that images are resized to; multiples of the stride.
-        in_channels: Colour channels.
 
     `resize_mode`, `resize` and `precision` are as for `VQTokenizer`; `checkpoint`, `code_subset` and `codebook` as for
     `VQTokenizer.load_options`.

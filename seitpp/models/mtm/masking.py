@@ -13,15 +13,10 @@ from torch import Tensor
 
 
 class TruncatedNormalRatio:
-    """Mask ratio from a normal distribution truncated to [low, high].
+    """Mask ratio from a normal distribution of `mean` and `std`, truncated to [low, high].
 
-    Drawn by inverting the distribution function, so one uniform number makes one ratio.
-
-    Args:
-        mean: Mean of the normal before truncation.
-        std: Its standard deviation.
-        low: Smallest ratio; also the share of patches that is dropped from the encoder.
-        high: Largest ratio.
+    Drawn by inverting the distribution function, so one uniform number makes one ratio. `low` is also the share of
+    patches that is dropped from the encoder.
     """
 
     def __init__(self, mean: float = 0.45, std: float = 0.25, low: float = 0.4, high: float = 1.0) -> None:
@@ -83,15 +78,8 @@ def draw_masks(noise: Tensor, num_masked: int, num_dropped: int) -> Masks:
 def hashed_uniform(keys: Tensor, count: int, seed: int = 0) -> Tensor:
     """Make uniform numbers, a pure function of (seed, key, position): the same for any batch, order or rank.
 
-    Validation must not depend on batching. Counter-based, after SplitMix64.
-
-    Args:
-        keys: One non-negative integer per row, such as indices in the data set, (B,), int64.
-        count: Numbers per row.
-        seed: Changes all of them.
-
-    Returns:
-        (B, count), float32 in [0, 1).
+    Validation must not depend on batching. Counter-based, after SplitMix64. Keys are non-negative integers (B,), such
+    as indices in the data set; numbers (B, count) are float32 in [0, 1).
     """
     counter = keys[:, None].long() * count + torch.arange(count, device=keys.device)
     offset = (seed * 0xBF58476D1CE4E5B9 + 2**63) % 2**64 - 2**63  # wrapped to int64, as the tensor products are

@@ -198,8 +198,7 @@ class MTMPretrainDecoder(BaseModule):
 
     Args:
         num_patches: Patches per sample, N.
-        embed_dims: Encoder width C.
-        decoder_embed_dims: Decoder width E.
+        decoder_embed_dims: Decoder width E; `embed_dims` is the encoder's, C.
         mlp_ratio: Hidden width of a block's MLP over E.
         drop_rate: Dropout after attention and in the MLP.
         attn_drop_rate: Dropout on the attention weights.
@@ -259,9 +258,6 @@ class MTMPretrainHead(BaseModule):
     """Scores the tokens of a patch by dot product with the token embedding table, which gets no gradient from here.
 
     Args:
-        codebook_size: Number of codes K.
-        code_dim: Values per code, D.
-        decoder_embed_dims: Decoder width E.
         patch_size: Height and width of a patch in tokens.
         loss: `cross_entropy`, or `bce` for binary cross-entropy.
         label_smooth_val: Label smoothing of the cross-entropy.

@@ -18,9 +18,7 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
     Label maps have a resolution of their own, such as 512 x 512 for 64 x 64 tokens.
 
     Args:
-        *args: As for `TokenDataPreprocessor`.
         test_cfg: An option of mmseg's preprocessor, for resizing pictures; must be None, since tokens are not resized.
-        **kwargs: As for `TokenDataPreprocessor`.
     """
 
     def __init__(self, *args: Any, test_cfg: dict | None = None, **kwargs: Any) -> None:
@@ -37,7 +35,6 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
                 embeddings (B, D, H, W); `images` in place of `inputs` are tokenised first. And `data_samples`, a list
                 of `SegDataSample`, with `gt_sem_seg` (1, h, w) or without. In training, and with a centre crop, these
                 have equal sizes; otherwise each may have the size of its own image.
-            training: Whether to augment.
 
         Returns:
             `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, copies of those
@@ -51,7 +48,8 @@ class TokenSegDataPreprocessor(TokenDataPreprocessor):
             batch["gt_sem_seg"] = labels
         batch = self.process(self.cast_data(batch), training)
         if samples is not None:
-            maps = batch["gt_sem_seg"] if "gt_sem_seg" in batch else _own_labels(samples)
+            own = [sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None for sample in samples]
+            maps = batch.get("gt_sem_seg", own)
             samples = [sample.new() for sample in samples]
             for sample, label_map in zip(samples, maps, strict=True):
                 if label_map is not None:
@@ -89,11 +87,6 @@ def _stacked_labels(samples: Sequence[BaseDataElement]) -> Tensor | None:
             "(1, h, w) of equal size for each (the data set's label_size brings them to one)"
         )
     return torch.cat(maps)
-
-
-def _own_labels(samples: Sequence[BaseDataElement]) -> list[Tensor | None]:
-    """Return the label maps (h, w) as they are, None for a sample without one."""
-    return [sample.gt_sem_seg.data[0] if "gt_sem_seg" in sample else None for sample in samples]
 
 
 def _set_labels(sample: BaseDataElement, label_map: Tensor) -> None:

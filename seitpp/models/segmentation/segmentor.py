@@ -59,14 +59,12 @@ class TokenSegmentor(EncoderDecoder):
     (mmseg would resize them to the size of the batch's first sample before). In training it is `EncoderDecoder`.
 
     Args:
-        *args: As for `EncoderDecoder`.
         test_cfg: `mode`: `whole` (default), or `slide` for grids that are larger than in training. `crop_size` and
             `stride` of sliding windows, in tokens, one number or two. `windows_at_once`: windows that go through the
             network together (default 4). `keep_logits`: whether predictions carry their logits, as mmseg's do (default
             True); 150 classes of 512 x 512 are 157 MB per sample. `flip`: whether to average with the prediction for
             the mirrored image. Mirrored tokens are not the tokens of the mirrored image, so TokenAdapt mirrors: that of
             the data preprocessor's augmentations (True), or options of a `seitpp.TokenAdaptAugment`.
-        **kwargs: As for `EncoderDecoder`.
     """
 
     def __init__(self, *args: object, test_cfg: dict | None = None, **kwargs: object) -> None:
@@ -164,11 +162,10 @@ class TokenSegmentor(EncoderDecoder):
 
     def mirrored(self, inputs: Tensor) -> Tensor:
         """Return the tokens of the mirrored images, made by TokenAdapt, in the form of `inputs`."""
-        preprocessor = self.data_preprocessor
         if self._mirror is None:
             self._mirror = self._build_mirror(inputs)
-        batch = self._mirror({"inputs": inputs, "codebook": preprocessor.codebook})
-        return preprocessor.process({"inputs": batch["inputs"]}, training=False)["inputs"]
+        batch = self._mirror({"inputs": inputs, "codebook": self.data_preprocessor.codebook})
+        return self.data_preprocessor.process({"inputs": batch["inputs"]}, training=False)["inputs"]
 
     def _build_mirror(self, inputs: Tensor) -> object:
         preprocessor, flip = self.data_preprocessor, self.test_cfg["flip"]

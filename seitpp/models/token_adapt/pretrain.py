@@ -38,7 +38,6 @@ class TokenAdaptPretrain(BaseModel):
     `seitpp.TokenAdaptAugment` reads. The tokenizer is frozen and in no checkpoint.
 
     Args:
-        token_adapt: Config of `seitpp.TokenAdapt`.
         tokenizer: Config of the tokenizer whose tokens are to be augmented, or the tokenizer.
         augments: Configs of the augmentations A that it learns, applied in order: geometry and mixing. Sizes are those
             of TokenAdapt's map, which has 2 x 2 positions per token.

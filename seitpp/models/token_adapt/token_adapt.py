@@ -44,11 +44,7 @@ class TokenAdapt(BaseModule):
         out_grid: Height and width, in tokens, of what is reversed: after the augmentation, which may crop.
         dims: Width C of both transformers, divisible by 4.
         depth: Blocks of each.
-        num_heads: Attention heads.
-        head_dims: Width of a head.
-        mlp_dims: Hidden width of a block's MLP.
         map_dims: Channels of the map, M; by default D.
-        init_cfg: mmengine's; without it weights start as Xavier's uniform.
 
     Attributes:
         mean: (regression) Mean of each of the D values over the data, subtracted before and added after; 0 at first.

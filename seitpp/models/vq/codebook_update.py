@@ -51,14 +51,11 @@ class CodebookUpdate(nn.Module):
     """Keeps the statistics of a codebook's use, and changes it in place.
 
     Args:
-        codebook_size: Codes K.
-        code_dim: Values of a code D.
         rule: `gradient`: the optimizer moves codes, and this module only starts and revives them; `ema`: a code is the
             moving average of the vectors that chose it.
         decay: Decay of the moving averages per step.
         init: First vectors, from the first batch: its `kmeans` centres, or a `random` choice of its vectors; None keeps
             the codebook's, as for one that was trained before.
-        kmeans_iterations: Iterations of `init="kmeans"`.
         revive_below: A code is dead when its moving average of use is below this share of the mean over all codes;
             0 revives none. With `gradient`, a revived code keeps its optimizer's moments.
         revive_interval: Steps between two searches for dead codes.
@@ -100,12 +97,8 @@ class CodebookUpdate(nn.Module):
     ) -> None:
         """Start the codebook at the first step, and revive dead codes later; before codes are chosen.
 
-        Args:
-            codebook: (K, D), changed in place.
-            vectors: Vectors of the step's first batch, (N, D), float32, of length one under a cosine.
-            nearest: Finds the nearest code.
-            step: Steps made so far.
-            batches: Batches per step.
+        The codebook (K, D) is changed in place, after `step` steps of some `batches` each. `vectors` are those of the
+        step's first batch, (N, D), float32, of length one under a cosine.
         """
         if step > 0:
             if self.revive_below and step % self.revive_interval == 0:
@@ -144,11 +137,8 @@ class CodebookUpdate(nn.Module):
     def after_batch(self, codebook: Tensor, vectors: Tensor, codes: Tensor, ends_step: bool = True) -> Tensor:
         """Count the chosen codes; at the end of a step move the averages and, with `rule="ema"`, the codes.
 
-        Args:
-            codebook: (K, D), changed in place.
-            vectors: Vectors of the batch, (N, D), float32.
-            codes: Their codes, (N,).
-            ends_step: Whether this is the step's last batch; several batches add up as one large batch.
+        The codebook (K, D) is changed in place; `vectors` (N, D), float32, of a batch have `codes` (N,).
+        `ends_step` says whether it is the last batch of the step, whose batches add up as one large batch.
 
         Returns:
             Share of all codes that the batch of all processes uses; a scalar in [0, 1].

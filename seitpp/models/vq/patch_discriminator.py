@@ -18,7 +18,6 @@ class PatchDiscriminator(BaseModule):
     A score of three layers sees 70 x 70 pixels; of two 34 x 34, of one 16 x 16.
 
     Args:
-        in_channels: Colour channels C.
         base_channels: Channels after the first layer; they double with each layer, up to eightfold.
         num_layers: Layers that halve the resolution.
         norm_cfg: Normalisation of all layers but the first and last: `dict(type="BN")` as in the papers, with few
@@ -80,14 +79,9 @@ class AdversarialLoss(BaseModule):
     def forward(
         self, images: Tensor, reconstructed: Tensor, reconstruction_loss: Tensor, last_layer: Tensor | None, step: int
     ) -> dict[str, Any]:
-        """Compute both losses of images and their reconstructions, (B, C, H, W), at a step.
+        """Compute both losses of images and their reconstructions, (B, C, H, W), after `step` steps.
 
-        Args:
-            images: (B, C, H, W).
-            reconstructed: (B, C, H, W), with gradient.
-            reconstruction_loss: Scalar that the adaptive weight compares with.
-            last_layer: The parameter that `last_layer` names.
-            step: Steps made so far.
+        `reconstruction_loss` is the scalar, and `last_layer` the parameter, that the adaptive weight is measured by.
 
         Returns:
             `loss_adversarial` of the tokenizer, `loss_discriminator`, and the former's `adversarial_weight`.

@@ -40,7 +40,6 @@ class VQTokenizerTrainer(BaseModel):
         perceptual: Options of `PerceptualLoss`, and its `weight` (1 by default); None for none.
         adversarial: Options of `AdversarialLoss`; None for no discriminator.
         data_preprocessor: Config; its normalisation must give the tokenizer's `pixel_range`.
-        init_cfg: mmengine's.
 
     Attributes:
         batches_per_step: Batches that the optimizer accumulates, set by `DataGuardHook` before training.
@@ -100,8 +99,7 @@ class VQTokenizerTrainer(BaseModel):
         Args:
             inputs: Images (B, C, H, W) in the tokenizer's pixel range.
             data_samples: One per sample; their labels play no part.
-            mode: `tensor`: reconstructions, (B, C, H, W); `loss`: named terms; `predict`: data samples with what
-                `ReconstructionMetric` reads.
+            mode: `tensor` reconstructions, `loss` terms, or `predict` data samples for `ReconstructionMetric`.
         """
         if mode == "loss":
             return self.loss(inputs)
@@ -116,7 +114,9 @@ class VQTokenizerTrainer(BaseModel):
         if self._steps is None:
             self._steps = int(self.num_steps)
         step, update, codebook = self._steps, self.codebook_update, self.tokenizer.codebook
-        vectors = self._comparable(self.tokenizer.embed(images))
+        vectors = self.tokenizer.embed(images).float()
+        if self.tokenizer.distance == "cosine":  # of length one, as losses compare them with codes
+            vectors = F.normalize(vectors, dim=1)
         if self._batches == 0:
             nearest = NEAREST_CODES[self.tokenizer.distance]
             update.before_step(codebook.data, _rows(vectors), nearest, step, self.batches_per_step)
@@ -162,10 +162,6 @@ class VQTokenizerTrainer(BaseModel):
             sample.set_field(codes[number], "codes")
         return data_samples
 
-    def _comparable(self, vectors: Tensor) -> Tensor:
-        """Return vectors (B, D, h, w) as losses compare them with codes: float32, of length one under a cosine."""
-        return F.normalize(vectors.float(), dim=1) if self.tokenizer.distance == "cosine" else vectors.float()
-
     def _last_layer(self) -> Tensor | None:
         name = None if self.adversarial is None else self.adversarial.last_layer
         if name is None:
@@ -196,7 +192,6 @@ class VQTokenizerTrainer(BaseModel):
             )
 
     def _forget_steps(self, *_args: Any) -> None:
-        """Forget, as a loading hook, what was counted before."""
         self._steps, self._batches = None, 0
         self.codebook_update.forget_batches()
 
