@@ -191,6 +191,8 @@ CASES = [
     ("analysis_tools/benchmark_train.py", "T", "is that of a tokenizer; expected a config of a run"),
     ("analysis_tools/profile_step.py", "RUN --device tpu", "device 'tpu' is none"),
     ("analysis_tools/profile_step.py", "RUN --cfg-options no.key=1", "no.key"),
+    ("analysis_tools/benchmark_frames.py", "none", "none is not a token store"),
+    ("analysis_tools/benchmark_frames.py", "S --rounds 0", "2 '0' is no whole number from 1 on"),
     ("analysis_tools/benchmark_store.py", "none", "none is not a token store"),
     ("analysis_tools/benchmark_store.py", "--images 0", "2 '0' is no whole number from 1 on"),
     ("analysis_tools/benchmark_store.py", "--codecs zip", "2 invalid choice: 'zip'"),

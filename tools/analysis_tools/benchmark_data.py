@@ -50,6 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=positive_number, default=7, help="rounds; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, where tokens are cropped")
+    parser.add_argument("--crop", type=positive_number, help="tokens per side of a crop; by default 7/8 of the grid")
     parser.add_argument("--photographs", type=positive_number, default=32, help="JPEG files per round")
     add_out_argument(parser)
     return parser.parse_args(argv)
@@ -89,7 +90,7 @@ def build_candidates(reader: StoreReader, args: argparse.Namespace) -> dict[str,
     """Name to images a call and the call."""
     codebook = torch.from_numpy(reader.codebook).to(args.device)
     rng = np.random.default_rng(0)
-    side = reader.grid[0] * 7 // 8
+    side = args.crop or reader.grid[0] * 7 // 8
     crop = TokenRRC(side, scale=(0.2, 1.0))
     of_release = reader.codebook_size <= MAX_RELEASE_CODES
     resident = ResidentTokens(reader, np.arange(len(reader)), None, args.device)
