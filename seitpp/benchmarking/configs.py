@@ -18,7 +18,7 @@ from seitpp.engine.config_checks import check_run
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import positive_number
-from seitpp.io.config_file import read_config
+from seitpp.io.config_file import dicts_in, read_config
 from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
 from seitpp.io.devices import check_device
 
@@ -88,11 +88,6 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
         logger.setLevel(level)
 
 
-def _has_data(node: Any) -> bool:
-    if isinstance(node, dict):
-        if ("store" in node or "data_root" in node) and not osp.exists(
-            osp.join(node.get("data_root", ""), node.get("store", ""))
-        ):
-            return False
-        node = list(node.values())
-    return not isinstance(node, (list, tuple)) or all(map(_has_data, node))
+def _has_data(loader: Any) -> bool:
+    named = (part for part in dicts_in(loader) if "store" in part or "data_root" in part)
+    return all(osp.exists(osp.join(part.get("data_root", ""), part.get("store", ""))) for part in named)

@@ -95,18 +95,14 @@ class TrainingStep:
         self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
         self._device = device
         self._clock: PhaseClock | None = None
-        self._install_marks()
+        self.model.data_preprocessor.register_forward_hook(lambda *_: self._mark("augmentation"))
+        self.model.register_forward_hook(lambda *_: self._mark("forward"))
+        for wrapper in self.wrapper.values() if hasattr(self.wrapper, "values") else [self.wrapper]:
+            wrapper.optimizer.register_step_pre_hook(lambda *_: self._mark("backward"))
         self._resident = self.model.data_preprocessor(next(self._batches), True)
         self._batches_per_step = config.optim_wrapper.get("accumulative_counts", 1)
         self._batch_size = len(self._resident["inputs"])
         self.samples_per_step, self.num_samples = self._batch_size * self._batches_per_step, len(loader.dataset)
-
-    def _install_marks(self) -> None:
-        self.model.data_preprocessor.register_forward_hook(lambda *_: self._mark("augmentation"))
-        self.model.register_forward_hook(lambda *_: self._mark("forward"))
-        wrappers = self.wrapper.values() if hasattr(self.wrapper, "values") else [self.wrapper]
-        for wrapper in wrappers:
-            wrapper.optimizer.register_step_pre_hook(lambda *_: self._mark("backward"))
 
     def _mark(self, phase: str) -> None:
         if self._clock is not None:

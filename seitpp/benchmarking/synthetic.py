@@ -166,11 +166,9 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
     adapted: Any = next((augment.token_adapt for augment in augments_named(cfg, "TokenAdaptAugment")), {})
     channels = cfg.data_preprocessor.get("channels")
     num_classes = next((part.num_classes for part in dicts_in(cfg.model) if "num_classes" in part), None)
+    codebook_sizes = (part.get("codebook_size") for part in (backbone, cfg, adapted))
     sizes = {
-        "codebook_size": backbone.get("codebook_size")
-        or cfg.get("codebook_size")
-        or adapted.get("codebook_size")
-        or 391,
+        "codebook_size": next(filter(None, codebook_sizes), 391),
         "code_dim": adapted.get("code_dim", backbone.get("code_dim", 32)),
         "channels": channels,
         "num_classes": num_classes or 4,

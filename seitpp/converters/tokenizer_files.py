@@ -12,7 +12,6 @@ from torch import Tensor
 from seitpp.converters.tokenizers import (
     PRESETS,
     Converted,
-    codebook_name,
     first_stage,
     from_published,
     readable,
@@ -122,9 +121,7 @@ def _without_wrapper(weights: Mapping[str, Any]) -> dict[str, Any]:
 def read_codebook(path: str | Path, key: str | None = None) -> Tensor:
     """Read the codebook in a file: a plain tensor, a `.npy` file, a token store, or any file that a preset reads.
 
-    Raises:
-        FileNotFoundError: Nothing lies at `path`.
-        ValueError: No codebook is in it, or it is not 2-d, or holds anything but finite floats.
+    A file without one is a `ValueError`, as is one that is not 2-d, or holds anything but finite floats.
     """
     path = Path(path)
     if path.is_dir() or path.suffix == ".npy" or not path.is_file():
@@ -162,7 +159,6 @@ def convert_tokenizer(
         key: See `read_published`.
 
     Raises:
-        FileNotFoundError: A file is missing.
         ValueError: The source is not the preset's, or converted already, or the probe failed; nothing is written.
     """
     subset_file = Path(target).with_suffix(".code_subset.npy")
@@ -174,7 +170,7 @@ def convert_tokenizer(
     entry = key or taken_entry(content)
     weights = _weights_of(content, source, key)
     if codebook is not None:
-        weights[codebook_name(preset)] = read_codebook(codebook)
+        weights[PRESETS[preset].family.their_name("codebook", 0)] = read_codebook(codebook)
     converted = from_published(weights, preset, source=source)
     result = _probed(preset, converted, source) if probe and converted.has_decoder else None
     save_weights(target, converted.weights, {"preset": preset, "converted_from": Path(source).name})
@@ -198,7 +194,6 @@ def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dic
         The published names and their tensors; without the decoder where the source has none.
 
     Raises:
-        FileNotFoundError: `source` is missing.
         ValueError: The source is not the preset's; nothing is written.
     """
     check_other_file(source, target)

@@ -300,10 +300,6 @@ def has_decoder(weights: Mapping[str, Any]) -> bool:
     return any(name.startswith(_DECODER) for name in weights)
 
 
-def codebook_name(preset: str) -> str:
-    return PRESETS[preset].family.their_name("codebook", 0)
-
-
 def _their_names(family: Family, tokenizer: VQTokenizer) -> dict[str, str]:
     levels = len(getattr(tokenizer.encoder, "levels", ()))
     return {ours: family.their_name(ours, levels) for ours in tokenizer.state_dict()}

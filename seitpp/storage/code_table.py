@@ -25,8 +25,7 @@ _DISTANCES = ("cosine", "euclidean")
 class CodeTable:
     """Code i of a store is code `codes[i]` of a codebook with `codebook_size` rows; `codes` (K',) are kept as int32.
 
-    Raises:
-        ValueError: The codes are not such a table; duplicates are named with their positions.
+    Codes that are no such table are a `ValueError`, which names duplicates with their positions.
     """
 
     codes: np.ndarray
@@ -56,8 +55,7 @@ def check_table(table: Any, codebook_size: int) -> np.ndarray:
 def codes_in_use(source: "TokenSource", min_count: int = 1, progress: Progress | None = None) -> np.ndarray:
     """Return the codes (K',), int32, that occur at least `min_count` times, the most frequent first, then the lower.
 
-    Raises:
-        ValueError: The samples are no plain codes, or no code occurs so often.
+    Samples that are no plain codes are a `ValueError`, as is a table without codes.
     """
     check_plain(source)
     if min_count < 1:
@@ -81,10 +79,7 @@ def match_rows(subset_codebook: np.ndarray, codebook: np.ndarray) -> tuple[np.nd
     Returns:
         For each row of the subset its code in the codebook (K',), int32; whether all its values are equal (K',); and
         the cosine of the two (K',), float64. Without an equal row it is the one with the highest cosine, the lower one
-        of several.
-
-    Raises:
-        ValueError: The shapes do not belong together, or two rows of the subset lead to the same code.
+        of several. Two rows that lead to the same code are a `ValueError`.
     """
     subset, full = np.ascontiguousarray(subset_codebook, np.float32), np.ascontiguousarray(codebook, np.float32)
     if subset.ndim != 2 or full.ndim != 2 or subset.shape[1] != full.shape[1] or len(subset) > len(full):
@@ -126,8 +121,7 @@ def nearest_lookup(codebook: np.ndarray, table: np.ndarray, distance: str) -> np
 def tokenizer_distance(tokenizer: dict[str, Any], path: str | Path) -> str:
     """Return the distance by which a tokenizer, as the header of the store `path` describes it, finds the nearest code.
 
-    Raises:
-        ValueError: It states none; a name does not tell by which distance codes were assigned.
+    If it states none that is a `ValueError`: a name does not tell by which distance codes were assigned.
     """
     stated = known_distance(tokenizer)
     if stated not in _DISTANCES:

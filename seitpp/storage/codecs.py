@@ -50,7 +50,6 @@ class RawCodec:
 
     @classmethod
     def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "RawCodec":
-        """Return the codec with the smallest integer type that holds codes in [0, codebook_size)."""
         return cls("uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "uint32")
 
     @property
@@ -84,7 +83,6 @@ class BitPackedCodec:
 
     @classmethod
     def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "BitPackedCodec":
-        """Return the codec with the fewest bits that hold codes in [0, codebook_size)."""
         return cls(max(1, (codebook_size - 1).bit_length()))
 
     def row_bytes(self, num_codes: int) -> int:
@@ -165,7 +163,6 @@ class ZstdCodec:
 
     @classmethod
     def for_codebook(cls, codebook_size: int, num_channels: int = 1) -> "ZstdCodec":
-        """Return the codec with the fewest bits that hold codes in [0, codebook_size)."""
         return cls(max(1, (codebook_size - 1).bit_length()), num_channels)
 
     def row_bytes(self, num_codes: int) -> int:
@@ -213,11 +210,7 @@ _FORMER_CODECS = ("rans", "rans-context")
 
 
 def build_codec(name: str, codebook_size: int, channels: int | None = None) -> Codec:
-    """Return the codec called `name` for codes in [0, codebook_size), of samples with `channels` if there are any.
-
-    Raises:
-        ValueError: No codec has that name, or the codebook size is not one that a store can hold.
-    """
+    """Return the codec called `name`, one of `CODECS`, for codes in [0, codebook_size) of samples with `channels`."""
     if not isinstance(name, str) or name not in CODECS:
         raise ValueError(f"codec is {shown(name)}, expected one of {', '.join(sorted(CODECS))}")
     return CODECS[name].for_codebook(check_codebook_size(codebook_size), channels or 1)

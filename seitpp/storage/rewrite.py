@@ -151,16 +151,13 @@ def subset_store(
         return codes
 
     outer = reader.code_table
+    original = np.arange(reader.codebook_size) if outer is None else outer.codes
     settings = replace(
         reader.settings,
         codebook_size=len(table),
         codebook=None if reader.codebook is None else reader.codebook[table],
         synonyms=_renumbered_synonyms(reader.synonyms, {int(code): new for new, code in enumerate(table)}),
-        code_table=(
-            CodeTable(table, reader.codebook_size)
-            if outer is None
-            else CodeTable(outer.codes[table], outer.codebook_size)
-        ),
+        code_table=CodeTable(original[table], reader.codebook_size if outer is None else outer.codebook_size),
         source=source,
     )
     rewrite_store(reader, path, settings, change=renumber, **options)

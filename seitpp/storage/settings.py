@@ -152,9 +152,8 @@ class StoreSettings:
             raise ValueError(f"sample {first_sample + sample}: code {value} at {where} is not in [{low}, {high})")
         if low:
             tokens = tokens.astype(np.int64) - low
-        return tokens.reshape(len(tokens), math.prod(self.sample_shape)).astype(
-            code_dtype(self.codebook_size), copy=False
-        )
+        codes = tokens.reshape(len(tokens), math.prod(self.sample_shape))
+        return codes.astype(code_dtype(self.codebook_size), copy=False)
 
     def checked_labels(self, labels: np.ndarray | None, num_samples: int, first_sample: int = 0) -> np.ndarray | None:
         """Check class indices (n,) against the label kind, their type and the classes; None for a store without."""

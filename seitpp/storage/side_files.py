@@ -31,9 +31,7 @@ class SynonymTable(dict[int, list[int]]):
 def load_synonyms(path: str | Path) -> SynonymTable:
     """Read a synonyms file: a JSON object from code (decimal string) to the list of its similar codes.
 
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not such an object; the message names the file, the key and what was expected.
+    Anything else is a `ValueError`, which names the file, the key and what was expected.
     """
     content = read_file(path, "synonyms file", at_most=_MAX_SYNONYM_BYTES)
     pairs = parse_json(content, path, object_pairs_hook=_Pairs)

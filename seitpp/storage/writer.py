@@ -37,7 +37,6 @@ class StoreWriter:
 
     Args:
         path: Folder of the store. It must not exist or be empty, unless `resume` is set.
-        settings: What the store is.
         resume: Continue after the last committed sample if the store was begun before with the same settings.
         **options: Instead of `settings`, its fields by name.
 

@@ -57,7 +57,6 @@ class SeitRelease(TokenSource):
         with_labels: Whether to read labels; if not, the label file is not opened, and only its size counts.
 
     Attributes:
-        sample_shape: Shape of a sample, (H, W).
         labels: Class indices (N,), int64; None without a label file.
         channels: None, as for the following: a release holds plain codes from 0, its codebook is a file of its own,
             and it has no class names.
