@@ -148,10 +148,7 @@ def embed_codes(codes: Tensor, codebook: Tensor) -> Tensor:
 
 
 def as_embeddings(inputs: Tensor, codebook: Tensor | None, who: str) -> Tensor:
-    """Return the inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up, float maps stay.
-
-    `who` is the transform that asks, for the message where there are codes and no codebook (K, D).
-    """
+    """Return the inputs of a batch as maps (B, D, H, W): codes (B, H, W) are looked up, float maps stay."""
     if inputs.is_floating_point():
         return inputs
     if codebook is None:

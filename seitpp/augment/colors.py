@@ -86,8 +86,8 @@ def color_adapt(maps: Tensor, partner: Tensor, eps: float = 1e-6) -> Tensor:
     that is constant, or deviates by no more than rounding does, becomes its partner's mean; dividing by its deviation
     would blow rounding up to the partner's contrast.
 
-    `partner` (B,), int64, are indices in the batch; a sample that is its own partner stays to the bit. A channel is
-    constant if its deviation is at most the share `eps` of its root mean square.
+    `partner` (B,), int64, are indices in the batch; a sample that is its own partner stays to the bit; `eps` is as for
+    `ColorAdapt`.
     """
     if not len(maps):
         return maps  # torch warns of the deviation of nothing

@@ -108,10 +108,7 @@ def read_synonyms(source: str | Path | Mapping[int, Sequence[int]]) -> Mapping[i
 def synonym_arrays(
     synonyms: Mapping[int, Sequence[int]], source: str, count: int, codebook_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return synonyms (K, count), int64, best first and padded with 0, and how many each code has, (K,), int64.
-
-    Raises `ValueError` for a table without synonyms, or of another codebook; `source` names it.
-    """
+    """Return synonyms (K, count), int64, best first and padded with 0, and how many each code has, (K,), int64."""
     if not any(len(similar) for similar in synonyms.values()):
         raise ValueError(f"{source} holds no synonyms at all; make a table with {_BUILD}")
     largest = max(max((code, *similar)) for code, similar in synonyms.items())

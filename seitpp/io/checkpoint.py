@@ -49,8 +49,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     """Read a torch or safetensors checkpoint without running anything in it; onto the CPU by default.
 
-    Of a `.safetensors` file the text metadata comes as `meta` and the tensors as `state_dict`. Raises as
-    `load_torch_file`.
+    Of a `.safetensors` file the text metadata comes as `meta` and the tensors as `state_dict`.
     """
     path = check_regular_file(path, "checkpoint")
     return (

@@ -50,11 +50,7 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def apply_options(config: Config, options: Mapping[str, Any] | None) -> None:
-    """Merge options, values by dotted key, into a config, in place; a key that begins with `+` is added unchecked.
-
-    Raises:
-        ValueError: The config has no such key and nothing reads it, or a key leads into what has no keys.
-    """
+    """Merge options, values by dotted key, into a config, in place; a key that begins with `+` is added unchecked."""
     if not options:
         return
     given = {key.removeprefix("+"): value for key, value in options.items()}

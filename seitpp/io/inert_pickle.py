@@ -154,15 +154,12 @@ class InertUnpickler(pickle._Unpickler):
             raise ValueError(f"a {kind_of(called)} is called with a {kind_of(args)}, expected a tuple")
         self.stack[-1] = called(*args, *keywords)
 
-    def load_newobj_ex(self) -> None:
-        self.load_reduce(self.stack.pop())
-
     _base = pickle._Unpickler
     dispatch = _base.dispatch | {
         pickle.FRAME[0]: load_frame,
         pickle.REDUCE[0]: load_reduce,
         pickle.NEWOBJ[0]: load_reduce,
-        pickle.NEWOBJ_EX[0]: load_newobj_ex,
+        pickle.NEWOBJ_EX[0]: lambda self: self.load_reduce(self.stack.pop()),
         pickle.SETITEM[0]: _with_plain_keys(_base.load_setitem, slice(-2, -1)),
         pickle.SETITEMS[0]: _with_plain_keys(_base.load_setitems, slice(0, None, 2)),
         pickle.DICT[0]: _with_plain_keys(_base.load_dict, slice(0, None, 2)),

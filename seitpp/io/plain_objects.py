@@ -173,12 +173,7 @@ def _history(state: Any) -> HistoryBuffer:
 
 
 def check_plain(content: Any) -> None:
-    """Refuse content that holds anything inert, or more values than those who use it can walk through.
-
-    Raises:
-        NotPlainError: With what it is and where.
-        ValueError: It contains itself, or doubles at each level.
-    """
+    """Refuse content that holds anything inert, or more values than those who use it can walk through."""
     pending, visited = [(content, "it")], 0  # values, and where they are
     while pending:
         value, where = pending.pop()

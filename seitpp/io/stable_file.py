@@ -81,13 +81,7 @@ class StableFile:
         return {**self.__dict__, "_opened": None}
 
     def open(self) -> OpenFile:
-        """Return the open file, after comparing it with what it was.
-
-        Raises:
-            FileNotFoundError: It is gone.
-            ValueError: It is another one now, or has changed.
-            OSError: Too many files are open; says the limit.
-        """
+        """Return the open file; raise `ValueError` if it has changed, `OSError` if it is gone or too many are open."""
         opened = self._opened  # another thread may close it
         if opened is not None:
             # Nothing of an open file changes without the time of its last change.
@@ -221,10 +215,7 @@ def _close_oldest(kept: int) -> None:
 
 
 def open_regular(path: str | Path, what: str) -> OpenFile:
-    """Open an ordinary file, closing others that can be opened again if too many are open.
-
-    Raises as `check_regular_file`, and `OSError` with the limit where too many files are open.
-    """
+    """Open an ordinary file, closing others that can be opened again if too many are open."""
     try:
         opened = OpenFile(os.open(path, os.O_RDONLY | os.O_NONBLOCK))  # a pipe would wait for its other end
     except OSError as error:

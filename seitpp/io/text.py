@@ -49,11 +49,7 @@ def did_you_mean(names: Iterable[str]) -> str:
 
 
 def decode_text(content: bytes, source: str | Path, what: str) -> str:
-    """Return text in UTF-8, or in UTF-16 or UTF-32 behind a byte order mark; without the mark.
-
-    Raises:
-        ValueError: `source` is in another encoding, or no text; `what` is what it should be, as in "list".
-    """
+    """Return text in UTF-8, or in UTF-16 or UTF-32 behind a byte order mark; `what` it should be is such as "list"."""
     mark, encoding = next((pair for pair in _MARKS if content.startswith(pair[0])), (b"", "utf-8"))
     try:
         text = content[len(mark) :].decode(encoding)
@@ -65,7 +61,7 @@ def decode_text(content: bytes, source: str | Path, what: str) -> str:
 
 
 def text_lines(content: bytes, source: str | Path, what: str) -> list[str]:
-    """Return lines of text, stripped, without empty lines at the end; arguments and errors as for `decode_text`.
+    """Return lines of text, stripped, without empty lines at the end; arguments as for `decode_text`.
 
     Lines end where an editor shows it (LF, CRLF, CR) and not at other separators, which a name may contain.
     """

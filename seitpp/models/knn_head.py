@@ -109,11 +109,7 @@ class KNNHead(BaseModule):
         self._copies = 0
 
     def set_bank(self, features: Tensor, labels: Tensor) -> None:
-        """Set the labelled samples that vote: features (M, D) of any length, labels (M,), int64 in [0, C).
-
-        Raises:
-            ValueError: There are none, a label is not in the range, or a feature is not finite.
-        """
+        """Set the labelled samples that vote: features (M, D) of any length, labels (M,), int64 in [0, C)."""
         if not len(features):
             raise ValueError("the bank of nearest neighbours is empty; give it a data set with samples")
         if labels.min() < 0 or labels.max() >= self.num_classes:

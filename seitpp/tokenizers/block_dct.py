@@ -202,11 +202,7 @@ def dct_basis(order: Sequence[int]) -> Tensor:
 
 
 def quantization_table(quality: int, chroma: bool) -> Tensor:
-    """Return the Annex K table scaled as by libjpeg (`jpeg_set_quality`, baseline), row by row, (64,), in [1, 255].
-
-    Raises:
-        ValueError: `quality` is not in [1, 100].
-    """
+    """Return the Annex K table scaled as by libjpeg (`jpeg_set_quality`, baseline), row by row, (64,), in [1, 255]."""
     if isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100:
         raise ValueError(f"quality must be an integer in [1, 100], got {quality!r}")
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality

@@ -103,12 +103,7 @@ def save_codebook(path: str | Path, codebook: np.ndarray | Tensor) -> None:
 
 
 def read_code_subset(source: CodeSubset) -> Tensor:
-    """Read the codes that are kept of a codebook, (K',), int64: numbers, a `.npy` file, or a store with a code table.
-
-    Raises:
-        FileNotFoundError: The path does not exist.
-        ValueError: The file is no such table, or the store records none.
-    """
+    """Read which codes of a codebook are kept, (K',), int64: numbers, a `.npy` file, or a store with a code table."""
     values: Any = source
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -196,9 +191,6 @@ def nearest_neighbours(
     """Find `count` nearest other codes of every code of a codebook (K, D): the synonyms of Token-EDA.
 
     The nearest comes first, of equally near ones the lower code. `progress` is called with the codes done and K.
-
-    Raises:
-        ValueError: There are not so many other codes, or no such distance.
     """
     size = len(codebook)
     if not 1 <= count < size:

@@ -60,11 +60,7 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
 
 
 def outline_from_header(entry: Mapping[str, Any], source: str | Path) -> Tokenizer:
-    """Build what a header's entry `tokenizer` describes with sizes and without values, cheap whatever the sizes.
-
-    Raises:
-        ValueError: The type is no registered tokenizer, or does not take these options; names the store, `source`.
-    """
+    """Build what a header's entry `tokenizer` describes with sizes and without values, cheap whatever the sizes."""
     kind, options = _described(entry, source)
     options.pop("code_subset", None)  # it selects among values
     with parsing(f"{source}: tokenizer in header.json", f"a description of {kind.__name__}"), torch.device("meta"):

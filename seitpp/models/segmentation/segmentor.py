@@ -128,10 +128,7 @@ class TokenSegmentor(EncoderDecoder):
         return (logits + self._forward(self.mirrored(inputs)).float().flip(-1)) / 2
 
     def slide_inference(self, inputs: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Return logits (1, classes, *size) of one sample, averaged over overlapping windows, each enlarged by itself.
-
-        `size` is by default the head's resolution.
-        """
+        """Return logits (1, classes, *size) of one sample, the mean over windows; `size` is by default the head's."""
         grid = tuple(inputs.shape[-2:])
         total = count = None
         for windows, logits in self._windows(inputs):

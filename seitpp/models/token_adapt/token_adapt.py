@@ -97,10 +97,7 @@ class TokenAdapt(BaseModule):
         return self.codebook_size is None
 
     def init_weights(self) -> None:
-        """Initialise as `init_cfg` says, by default every matrix with Xavier's uniform and biases with 0.
-
-        Convolutions are initialised as the linear layers that they are.
-        """
+        """Initialise as `init_cfg` says; else matrices, also of convolutions, by Xavier's uniform, biases to 0."""
         super().init_weights()
         if self.init_cfg is not None:
             return
