@@ -69,11 +69,7 @@ def read_published(path: str | Path, key: str | None = None) -> dict[str, Tensor
 
     Nothing in the file is run: where it holds more than tensors, as training checkpoints do, the rest is skipped.
     Tensors of kinds that no weights have, such as complex ones, come as marks. `key` is the entry that holds the
-    weights, such as `ema`; by default the first of the usual ones.
-
-    Raises:
-        FileNotFoundError: Nothing lies at `path`.
-        ValueError: The file is damaged or holds no weights.
+    weights, such as `ema`; by default the first of the usual ones. A file without weights is a `ValueError`.
     """
     return _weights_of(_read(Path(path)), path, key)
 

@@ -43,7 +43,6 @@ class StoreReader(TokenSource):
     as the process may have open (`seitpp.io.stable_file`).
 
     Args:
-        path: Folder of the store.
         allow_incomplete: Accept a store whose writer has not finished, and see its committed samples.
 
     Attributes:
@@ -59,8 +58,7 @@ class StoreReader(TokenSource):
         synonyms: Similar codes of each code, best first, or None.
         code_table: Which codes of a larger codebook the codes stand for, or None.
         classes: Class names, or None.
-        label_map_checksums: CRC-32 (N,), uint32, of the files of label maps; None for other stores and those that
-            record none.
+        label_map_checksums: CRC-32 (N,), uint32, of the files of label maps, or None.
 
     Raises:
         NotAStoreError: There is no store at this path.
@@ -154,14 +152,9 @@ class StoreReader(TokenSource):
         return self.header["num_samples"]
 
     def read(self, indices: Any) -> np.ndarray:
-        """Read samples by integers in [0, N) in any order, with or without repetition, or by a slice.
+        """Read samples (n, H, W) or (n, H, W, C), of type `dtype`, by integers in [0, N) in any order, or by a slice.
 
-        Returns:
-            Samples (n, H, W) or (n, H, W, C) in the order of `indices`, of type `dtype`.
-
-        Raises:
-            IndexError: An index is out of range.
-            ValueError: The indices are not integers, or the stored bytes hold a code that does not exist.
+        An index out of range is an `IndexError`, a stored code that does not exist a `ValueError`.
         """
         checked = check_indices(indices, len(self))
         step = samples_at_a_time(self._num_codes)

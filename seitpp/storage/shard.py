@@ -190,9 +190,7 @@ class ShardFile(StableFile):
 def open_shards(folder: Path, header: dict[str, Any]) -> list[ShardFile]:
     """Open the shards of a store, after comparing size and header of each with `header.json`; contents are not read.
 
-    Raises:
-        ValueError: Names the shards that are missing, have the wrong size, or the wrong header.
-        OSError: Too many files are open.
+    One `ValueError` names all that are missing or have the wrong size or header; an `OSError`: too many open files.
     """
     num_codes = math.prod((*header["grid"], header.get("channels", 1)))
     codec = codec_from_header(header["codec"], header["codebook_size"], header.get("channels"))

@@ -64,9 +64,7 @@ def _check_option(value: Any, name: str) -> None:
 def tokenizer_options(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config that builds a header's tokenizer again, but for weights and codebook; it has a `type`.
 
-    Raises:
-        ValueError: See `check_tokenizer_entry`; or an option is of no size that a tokenizer can have, or names
-            something else to build.
+    An option of no size that a tokenizer can have, or one that names something else to build, is a `ValueError`.
     """
     check_tokenizer_entry(entry)
     options = {key: value for key, value in entry.items() if key not in (*_NOT_OPTIONS, "type")}

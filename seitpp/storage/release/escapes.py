@@ -38,13 +38,9 @@ def decode_release_bytes(content: bytes, offsets: np.ndarray) -> tuple[np.ndarra
 
 
 def encode_release_bytes(tokens: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Encode images canonically: one escape for every code of 255 and above, none otherwise.
+    """Encode codes (n, H, W) or (n, T) in [0, 510) canonically: one escape for every code from 255, none otherwise.
 
-    Args:
-        tokens: Codes (n, H, W) or (n, T) of any integer type, in [0, 510).
-
-    Returns:
-        The bytes of all images, and where each starts with the end (n + 1,), int64.
+    Returns the bytes of all images, and where each starts with the end (n + 1,), int64.
     """
     codes = np.asarray(tokens).reshape(len(tokens), -1)
     if codes.size and (codes.min() < 0 or codes.max() >= MAX_RELEASE_CODES):
