@@ -183,14 +183,11 @@ def export_tokenizer(preset: str, source: str | Path, target: str | Path) -> dic
 
     Args:
         preset: Key of `PRESETS`.
-        source: A converted file, or a checkpoint of a run that trained a tokenizer.
+        source: A converted file, or a checkpoint of a run that trained a tokenizer; another is a `ValueError`.
         target: File to write: `.safetensors`, or torch's format with any other suffix.
 
     Returns:
         The published names and their tensors; without the decoder where the source has none.
-
-    Raises:
-        ValueError: The source is not the preset's; nothing is written.
     """
     check_other_file(source, target)
     content = load_checkpoint_file(source)

@@ -312,10 +312,7 @@ class StoreReader(TokenSource):
     def read_label_map(self, sample: int, *, sound: bool = False) -> bytes:
         """Read the PNG of a sample's label map, and compare it with the checksum that the store records, if it does.
 
-        With `sound` also with the checksums within the PNG: for whatever is written anew from it.
-
-        Raises:
-            FileNotFoundError: It does not exist.
-            ValueError: It is another one than the store was made with, or no whole PNG.
+        With `sound` also with the checksums within the PNG: for whatever is written anew from it. A missing file is a
+        `FileNotFoundError`, another one than the store was made with a `ValueError`.
         """
         return read_label_file(self.path, sample, self.label_map_checksums, sound=sound)

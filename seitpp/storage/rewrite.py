@@ -171,10 +171,8 @@ def restore_store(
 ) -> None:
     """Write a subset of `subset_store` with the original numbers of its codes; `rewrite_store` has options and errors.
 
-    Without `codebook`, all original code vectors (K, D), the new store has none.
-
-    Raises:
-        ValueError: The store has no code table, or the codebook is not the one that its rows were taken from.
+    Without `codebook`, all original code vectors (K, D), the new store has none; one that its rows were not taken from
+    is a `ValueError`, as is a store without a code table.
     """
     table = reader.code_table
     if table is None:

@@ -160,10 +160,7 @@ def read_frames(
     """Decode samples of several shards: all row indices are read first, then all frames, both while the files are open.
 
     Takes number of the shard and position in it of each sample, (n,). Returns codes (n, T), zeros where a frame is
-    damaged, and whether each is sound (n,).
-
-    Raises:
-        ValueError: A shard has changed, or its dictionary is not its own.
+    damaged, and whether each is sound (n,). A shard that has changed is a `ValueError`, as is another's dictionary.
     """
 
     def read(opened: OpenFiles, part: slice) -> tuple[np.ndarray, np.ndarray]:

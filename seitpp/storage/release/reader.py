@@ -260,10 +260,7 @@ def open_source(
 ) -> StoreReader | SeitRelease:
     """Open a release if `is_release(path)`, with maps of `grid`, otherwise a store, which knows its own.
 
-    Raises:
-        FileNotFoundError: A file of the release does not exist.
-        NotAStoreError: The path is neither a release nor a store.
-        ValueError: What lies there is damaged.
+    A path that is neither is a `NotAStoreError`, a missing file of a release a `FileNotFoundError`.
     """
     return SeitRelease(path, grid=grid) if is_release(path) else StoreReader(path, allow_incomplete=allow_incomplete)
 
