@@ -27,9 +27,8 @@ class TokenSegInferencer(TokenClassificationInferencer):
     tokenizer cuts out.
 
     Args:
-        *args: As for `TokenClassificationInferencer`, with a segmentor in place of the classifier.
-        palette: A colour per class, RGB, for pictures; by default the checkpoint's.
-        **kwargs: As for `TokenClassificationInferencer`.
+        palette: A colour per class, RGB, for pictures; by default the checkpoint's. The others are those of
+            `TokenClassificationInferencer`, with a segmentor in place of the classifier.
 
     Example:
         >>> inferencer = TokenSegInferencer(config, checkpoint, tokenizer="data/ade20k-tokens/val")

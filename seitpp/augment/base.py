@@ -307,9 +307,7 @@ def _as_one_kind(inputs: list[Tensor], codebook: Tensor | None) -> list[Tensor]:
 
 @TRANSFORMS.register_module()
 class OneOf(Augmentation):
-    """Choose one of several transforms for a batch.
-
-    Required and modified keys: those of the transforms.
+    """Choose one of several transforms for a batch; required and modified keys are theirs.
 
     Args:
         transforms: The choices: configs, or lists of configs that go together.

@@ -24,10 +24,7 @@ _ERRORS = (*PARSER_ERRORS, AssertionError, ImportError, NameError, RuntimeError,
 def read_config(path: str | Path, what: str = "config") -> Config:
     """Read a config file with its bases; its code runs. Messages call it `what`.
 
-    Raises:
-        FileNotFoundError: It, or a file it is based on, does not exist.
-        ValueError: It is no config file, or its code fails.
-        OSError: The temporary copy that mmengine reads cannot be written, for example because the disk is full.
+    Raises `ValueError` for what is no config file or whose code fails, and `OSError` where files cannot be accessed.
     """
     path = check_regular_file(path, what)
     if path.suffix not in _SUFFIXES:

@@ -105,10 +105,8 @@ def root_keys(tokenizing: bool = False) -> set[str]:
 def keys_read(node: Mapping[str, Any], path: Sequence[str], scope: str | None) -> set[str] | None:
     """Return the keys that whatever reads a dict of a config knows; None where any may be meant.
 
-    Args:
-        node: The dict; empty where the config does not have it.
-        path: Keys and indices that lead to it; not empty.
-        scope: Scope of types without a prefix.
+    Keys and indices, at least one, lead to it by `path`; it is empty where the config does not have it. `scope` is that
+    of types without a prefix.
     """
     name, kind = path[-1], _kind(path)
     if "custom_keys" in path:  # below are names of weights

@@ -41,12 +41,7 @@ def codebook_sha256(codebook: Tensor | np.ndarray) -> str:
 
 
 def load_codebook(path: str | Path) -> np.ndarray:
-    """Read a codebook (K, D), float32, from a token store, a `.npy` file, or a torch file such as the release's.
-
-    Raises:
-        FileNotFoundError: Nothing lies at `path`.
-        ValueError: The file holds something else than one 2-d float tensor, or carries code. Nothing is executed.
-    """
+    """Read a codebook (K, D), float32, from a token store, a `.npy` file, or a torch file such as the release's."""
     path = Path(path)
     if path.is_dir():
         codebook = StoreReader(path, allow_incomplete=True).codebook

@@ -23,9 +23,6 @@ class FrozenTokenizer:
     Args:
         source: Its config, a token store whose header describes it, or the tokenizer itself.
         check: Called once with the built tokenizer; raises `ValueError` if it does not suit the owner.
-
-    Raises:
-        ValueError: `source` is none of these.
     """
 
     def __init__(

@@ -100,10 +100,6 @@ class VQTokenizer(Tokenizer):
                 trained a tokenizer, of which only keys under `tokenizer.` are taken.
             code_subset: Original codes to use: integers, a `.npy` file of them, or a token store with a code table.
             codebook: A store's codebook, after the subset; it is set without a checkpoint, and compared with one.
-
-        Raises:
-            FileNotFoundError: A file is missing.
-            ValueError: The file is another tokenizer's, or one of the three contradicts another.
         """
         table = None if code_subset is None else read_code_subset(code_subset)
         if checkpoint is not None:

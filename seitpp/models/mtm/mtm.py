@@ -41,9 +41,6 @@ class MTM(BaseSelfSupervisor):
         mask_ratio: Options of `TruncatedNormalRatio`; one ratio per batch. `low` is also the share that is dropped.
         eval_mask_ratio: Ratio in validation and test, where masks depend on the sample alone.
         **kwargs: `data_preprocessor` and `init_cfg`, as `BaseSelfSupervisor` takes them.
-
-    Raises:
-        ValueError: Neck or head state other sizes than the backbone has.
     """
 
     def __init__(

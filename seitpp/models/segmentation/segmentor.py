@@ -71,11 +71,9 @@ class TokenSegmentor(EncoderDecoder):
         super().__init__(*args, test_cfg={"mode": "whole", **(test_cfg or {})}, **kwargs)
         if self.test_cfg["mode"] not in _MODES:
             raise ValueError(f"test_cfg.mode is {self.test_cfg['mode']!r}, expected one of {', '.join(_MODES)}")
-        if self.test_cfg["mode"] == "slide":
-            self._check_windows()
         self._mirror: Any = None  # built when it is first used
-
-    def _check_windows(self) -> None:
+        if self.test_cfg["mode"] == "whole":
+            return
         if not {"crop_size", "stride"} <= set(self.test_cfg):
             raise ValueError("test_cfg.mode is 'slide'; set its crop_size and stride, in tokens")
         crop, stride = _pair(self.test_cfg["crop_size"]), _pair(self.test_cfg["stride"])

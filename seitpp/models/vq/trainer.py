@@ -94,12 +94,9 @@ class VQTokenizerTrainer(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = "tensor"
     ) -> dict[str, Tensor] | list[DataSample] | Tensor:
-        """Run one of mmengine's modes.
+        """Run one of mmengine's modes on images (B, C, H, W) in the tokenizer's pixel range; labels play no part.
 
-        Args:
-            inputs: Images (B, C, H, W) in the tokenizer's pixel range.
-            data_samples: One per sample; their labels play no part.
-            mode: `tensor` reconstructions, `loss` terms, or `predict` data samples for `ReconstructionMetric`.
+        These are `tensor` reconstructions, `loss` terms, or `predict` data samples for `ReconstructionMetric`.
         """
         if mode == "loss":
             return self.loss(inputs)
