@@ -137,7 +137,7 @@ def _build(part: str, config: dict, **sizes: int) -> nn.Module:
     for name, size in sizes.items():
         if config.get(name, size) != size:
             source = "neck" if name == "decoder_embed_dims" else "backbone"
-            raise ValueError(f"{part}.{name} is {config[name]}, but the {source} makes it {size}; leave it out")
+            raise ValueError(f"{part}.{name} is {config[name]!r}, but the {source} makes it {size}; leave it out")
     return MODELS.build({**config, **sizes})
 
 
