@@ -109,13 +109,8 @@ def conditional_bits(fitted: np.ndarray, held_out: np.ndarray, codebook_size: in
     same left neighbour, this with its count anywhere, and this with 1 / K, so that none is impossible. The mean code
     length of `held_out` under these is an upper bound on the conditional entropy: more samples can only sharpen it.
     Plugging the counts of the same samples in would give a value below it, as each context would be fitted to a few
-    codes.
-
-    Args:
-        fitted: Codes (n, H, W, C), at least one sample.
-        held_out: Codes (m, H, W, C), at least one sample, disjoint from `fitted`.
-        codebook_size: Number of codes K.
-        num_neighbours: How many are known: 2, 1 (the left one), or 0, the same estimate of order 0.
+    codes. Both are codes (n, H, W, C), at least one sample each, disjoint. One of `num_neighbours` is the left one;
+    none gives the same estimate of order 0.
     """
     bits = []
     for channel in range(fitted.shape[3]):

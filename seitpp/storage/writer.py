@@ -85,14 +85,9 @@ class StoreWriter:
         return self._header["complete"]
 
     def append(self, tokens: np.ndarray, labels: np.ndarray | None = None) -> None:
-        """Add samples at the end.
+        """Add samples (n, *sample_shape) in [m, m + K), and class indices (n,) exactly if the label kind is `class`.
 
-        Args:
-            tokens: Samples (n, H, W) or (n, H, W, C) of any integer type, in [m, m + K).
-            labels: Class indices (n,) of any integer type; given exactly if the label kind is `class`.
-
-        Raises:
-            ValueError: Something is out of range or of the wrong shape or type; nothing of this call was added.
+        What is out of range, or of another shape or type, is a `ValueError`, and nothing of it is added.
         """
         if not self._open:
             raise ValueError(f"{self.path}: the writer is closed")
