@@ -89,11 +89,7 @@ def _output_is_closed() -> bool:
 
 
 def error_line(error: BaseException) -> str:
-    """Return what went wrong, in one line.
-
-    Errors whose message is not made for readers get their kind and how to see where they arose; what registries say of
-    a config is put in words.
-    """
+    """Return what went wrong, in one line; errors not made for readers get their kind and how to see more."""
     message = _message(error)
     if isinstance(error, _EXPLAINED) and message:
         return message

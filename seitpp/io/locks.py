@@ -19,10 +19,8 @@ _HARD = {"fallback_to_soft": False} if "fallback_to_soft" in inspect.signature(F
 class FolderLock:
     """Keeps other writers out of a folder from its creation until `release`, or until nothing refers to it.
 
-    Args:
-        folder: The folder; made where there is none.
-        what: What is written there, for messages: "store".
-        patience: Seconds to wait for another writer; the loader workers of a killed one may live a little longer.
+    The folder is made where there is none; `what` is written there, for messages: "store". `patience` is how many
+    seconds to wait for another writer: the loader workers of a killed one may live a little longer.
 
     Raises:
         BlockingIOError: Another writer is at work there, in this process or another one.

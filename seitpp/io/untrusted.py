@@ -47,9 +47,7 @@ def parsing(source: str | Path, expected: str, remedy: str = "") -> Iterator[Non
 def check_regular_file(path: str | Path, what: str) -> Path:
     """Return `path` if an ordinary file lies there, so that reading it can neither hang nor have no end.
 
-    Raises:
-        FileNotFoundError: Nothing lies there.
-        ValueError: It is a folder, a pipe, a socket or a device, or a loop of symbolic links.
+    Raises `FileNotFoundError` where nothing lies, and `ValueError` for a folder, a pipe, a device, or a loop of links.
     """
     path = Path(path)
     try:

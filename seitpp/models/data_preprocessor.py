@@ -123,9 +123,7 @@ class TokenDataPreprocessor(BaseDataPreprocessor):
     def forward(self, data: Mapping, training: bool = False) -> dict:
         """Prepare one batch, see `seitpp.structures.batch`; `images` in place of `inputs` are tokenised first.
 
-        Returns:
-            `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples`, a list of
-            `DataSample` or None.
+        Returns `inputs`, codes int64 (B, h, w) or embeddings float32 (B, D, h, w), and `data_samples` or None.
         """
         batch = self.cast_data(dict(data))
         if "images" in batch:

@@ -26,9 +26,7 @@ def nearest_rows(queries: Tensor, bank: Tensor, k: int, bank_rows: int | None = 
 
     Products may round otherwise for other numbers of rows, so every part of the queries (B, D) is filled up to one
     size: the neighbours of a query do not depend on how many others come with it. `bank_rows` are compared at a time.
-
-    Returns:
-        Products (B, k), descending, and rows of the bank (B, k), int64.
+    Returns products (B, k), descending, and rows of the bank (B, k), int64.
     """
     if bank_rows is None:
         bank_rows = _CPU_BANK_ROWS if bank.device.type == "cpu" else _DEVICE_BANK_ROWS
@@ -149,10 +147,7 @@ class KNNHead(BaseModule):
         return feature
 
     def forward(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[Tensor]:
-        """Compute the classes' shares of the vote, (B, C), for each k in ascending order.
-
-        `data_samples` tell which samples these are, where the bank holds them, too.
-        """
+        """Compute the classes' shares of the vote, (B, C), for each k; `data_samples` tell which samples these are."""
         if not len(self.bank):
             raise ValueError(
                 "the bank of nearest neighbours is empty; test with default_hooks.bank=dict(type='seitpp.KNNBankHook', "
@@ -182,9 +177,8 @@ class KNNHead(BaseModule):
     def predict(self, feats: tuple[Tensor, ...], data_samples: list[DataSample] | None = None) -> list[DataSample]:
         """Predict for each k; the prediction of the smallest k is the sample's own.
 
-        Returns:
-            Samples with `pred_score` (C,) and `pred_label`, and for each k a field `k<number>`: a `DataSample` of the
-            same and the true label.
+        Samples get `pred_score` (C,) and `pred_label`, and for each k a field `k<number>`: a `DataSample` of the same
+        and the true label.
         """
         shares = dict(zip(self.k, self(feats, data_samples), strict=True))
         # Read back from the device once, not per sample.

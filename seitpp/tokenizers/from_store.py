@@ -27,11 +27,8 @@ def tokenizer_from_store(reader: StoreReader, checkpoint: str | Path | None = No
     """Build the tokenizer of a store.
 
     A tokenizer without networks comes from the header and the store's codebook alone. Networks need their weights:
-    the file `checkpoint`, or that which the header names if it is still there.
-
-    Raises:
-        ValueError: The header names no registered tokenizer, as that of an imported release, or options that it does
-            not take; or the file of the weights is missing, or not the one that made the store.
+    the file `checkpoint`, or that which the header names if it is still there. `ValueError` where the header does not
+    describe one, as that of an imported release, or the weights are missing or others.
     """
     entry = reader.header["tokenizer"]
     if "type" not in entry:

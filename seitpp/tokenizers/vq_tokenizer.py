@@ -177,10 +177,7 @@ class VQTokenizer(Tokenizer):
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 (hex) over names, types, shapes and values of all weights, which stores record.
-
-        Cached in evaluation mode while the tensors are the same, computed anew each time in training mode.
-        """
+        """SHA-256 (hex) over all weights, which stores record; cached in evaluation mode while these are the same."""
         state = self.state_dict()
         key = [(name, value.data_ptr(), value._version) for name, value in state.items()]
         # An optimizer may write past the version counters, through `.data`.

@@ -101,8 +101,7 @@ class MTM(BaseSelfSupervisor):
     def predict(self, inputs: Tensor, data_samples: list[DataSample]) -> list[DataSample]:
         """Score the hidden codes of each sample, on masks that depend on its `sample_idx` alone.
 
-        Returns:
-            The data samples with `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.
+        Samples get the `num_codes` hidden, `num_correct` of them predicted, and their summed `nll` in nats.
         """
         masks = self.eval_masks(data_samples, inputs.device)
         decoded = self.neck(self.backbone(inputs, masks), masks)

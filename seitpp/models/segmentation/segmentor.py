@@ -30,8 +30,7 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 def pixels_in(start: int, stop: int, tokens: int, length: int) -> tuple[slice, Tensor]:
     """Find the pixels, of `length` along a side of `tokens` tokens, whose centres lie in tokens `start` to `stop`.
 
-    Returns:
-        The pixels, and the position of each in this window, from -1 at its beginning to 1 at its end, float64.
+    Returns them and the position of each in this window, from -1 at its beginning to 1 at its end, float64.
     """
     centres = (torch.arange(length, dtype=torch.float64) + 0.5) * tokens / length
     inside = torch.nonzero((centres >= start) & (centres < stop)).flatten()
@@ -89,9 +88,8 @@ class TokenSegmentor(EncoderDecoder):
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """Predict a class for each pixel at each sample's `ori_shape`, without samples at the head's resolution.
 
-        Returns:
-            The samples with `pred_sem_seg` (1, h, w), `logit_range` (smallest and largest logit), and, if they are
-            kept, `seg_logits` (classes, h, w).
+        Samples get `pred_sem_seg` (1, h, w), `logit_range` (smallest and largest logit), and, if they are kept,
+        `seg_logits` (classes, h, w).
         """
         self._check_grid(inputs)
         samples = [None] * len(inputs) if data_samples is None else data_samples

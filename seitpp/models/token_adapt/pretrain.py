@@ -202,9 +202,8 @@ class TokenAdaptPretrain(BaseModel):
     def pair_loss(self, tokens: Tensor, targets: Tensor, draws: Sequence[Any]) -> dict[str, Tensor]:
         """Compute the loss of predicting the tokens of A(x), (B, h, w) [, channels], from those of x, (B, H, W) [...].
 
-        Returns:
-            `loss`: mean cross-entropy in nats per token (eq. 3), or for tokens without a codebook the mean squared
-            error in units of each channel's variance; and `code_accuracy`, the share that is predicted exactly.
+        `loss` is the mean cross-entropy in nats per token (eq. 3), or for tokens without a codebook the mean squared
+        error in units of each channel's variance; `code_accuracy` is the share that is predicted exactly.
         """
         if self.codebook is None:
             self._fit_scale(tokens)

@@ -121,11 +121,7 @@ class TokenAdapt(BaseModule):
         return self.conversion(self.conversion.embed(values.to(self.conversion.embed.weight.dtype)))
 
     def reverse(self, maps: Tensor) -> Tensor:
-        """Compute g(A(S)) of augmented maps (B, M, 2h, 2w).
-
-        Returns:
-            Logits over the codes, (B, h, w, K), or without a codebook the tokens' values, (B, h, w, D).
-        """
+        """Compute g(A(S)) of maps (B, M, 2h, 2w): logits (B, h, w, K), or without a codebook values (B, h, w, D)."""
         outputs = self.reversal(self._checked_maps(maps))
         return outputs * self.std + self.mean if self.regresses else outputs
 

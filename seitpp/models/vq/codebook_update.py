@@ -139,9 +139,7 @@ class CodebookUpdate(nn.Module):
 
         The codebook (K, D) is changed in place; `vectors` (N, D), float32, of a batch have `codes` (N,).
         `ends_step` says whether it is the last batch of the step, whose batches add up as one large batch.
-
-        Returns:
-            Share of all codes that the batch of all processes uses; a scalar in [0, 1].
+        Returns the share of all codes that the batch of all processes uses, a scalar in [0, 1].
         """
         counts, sums = sums_by_code(vectors, codes, len(codebook))
         used = (counts > 0).float().mean()

@@ -82,9 +82,7 @@ class AdversarialLoss(BaseModule):
         """Compute both losses of images and their reconstructions, (B, C, H, W), after `step` steps.
 
         `reconstruction_loss` is the scalar, and `last_layer` the parameter, that the adaptive weight is measured by.
-
-        Returns:
-            `loss_adversarial` of the tokenizer, `loss_discriminator`, and the former's `adversarial_weight`.
+        Returns `loss_adversarial` of the tokenizer, `loss_discriminator`, and the former's `adversarial_weight`.
         """
         if step < self.start_step:
             # DDP waits for the gradient of every parameter.
