@@ -22,7 +22,6 @@ from seitpp.io.atomic_write import written_whole
 
 
 def wait_for(device: str) -> None:
-    """Wait until a GPU has finished; a CPU has nothing to wait for."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -87,7 +86,6 @@ def _cpu_name() -> str:
 
 
 def hardware_line(machine: Mapping[str, Any]) -> str:
-    """Return the result of `hardware` as a line below a table."""
     gpu = f"{machine['gpu']} ({machine['gpu_memory_GB']} GB), CUDA {machine['cuda']}; " if "gpu" in machine else ""
     return f"{gpu}{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; torch {machine['torch']}"
 

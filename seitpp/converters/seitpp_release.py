@@ -179,12 +179,11 @@ _OURS_ONLY = (r"data_preprocessor\.codebook",)
 def from_release(weights: Mapping[str, Tensor], layout: str) -> tuple[dict[str, Tensor], list[str]]:
     """Rename the release's weights to ours; `layout` is a key of `LAYOUTS`.
 
+    A key that is unknown or missing is a `ValueError`, as is a table of fixed positions that holds others than those of
+    its formula.
+
     Returns:
         Our state dict, and the names that were dropped on purpose.
-
-    Raises:
-        ValueError: A key is unknown, one that the layout needs is missing, or a table of fixed positions holds others
-            than those of its formula.
     """
     entry = LAYOUTS[layout]
     renamed, dropped = _rename(weights, entry.names, entry.dropped, f"release checkpoint ({layout})", entry.tables)
@@ -204,13 +203,10 @@ def to_release(
     """Rename our weights to the release's; the inverse of `from_release` but for weights of other networks.
 
     With `tokenadapt`, `sides` are those, in tokens, of the square grids before and after the augmentation, whose
-    position tables the release stores and ours do not.
+    position tables the release stores and ours do not. A key that is unknown or missing is a `ValueError`.
 
     Returns:
         The release's state dict, and our names that were dropped on purpose.
-
-    Raises:
-        ValueError: A key is unknown, or one that the layout needs is missing.
     """
     entry = LAYOUTS[layout]
     inverse = {ours: theirs for theirs, ours in entry.names.items()}

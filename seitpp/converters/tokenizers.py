@@ -139,7 +139,6 @@ class Preset:
     family: Family
 
     def build(self) -> VQTokenizer:
-        """Build the tokenizer with random weights."""
         return TOKENIZERS.build(dict(self.tokenizer))
 
     def build_empty(self) -> VQTokenizer:

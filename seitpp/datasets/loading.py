@@ -16,12 +16,8 @@ class WholeStepSampler(DefaultSampler):
     """A shuffled epoch cut to whole optimizer steps, for training that accumulates batches.
 
     Gradients that wait for the rest of their step are not in a checkpoint. With this sampler no epoch ends inside a
-    step, so checkpoints lose nothing, and an epoch has as many steps as without accumulation.
-
-    Args:
-        samples_per_step: Samples that make one step: processes x batch x accumulated batches.
-        shuffle: Whether to shuffle, anew each epoch.
-        seed: Seed of the order; mmengine passes the run's.
+    step, so checkpoints lose nothing, and an epoch has as many steps as without accumulation. One step takes
+    `samples_per_step`: processes x batch x accumulated batches. mmengine passes the run's seed.
     """
 
     def __init__(self, dataset: Sized, samples_per_step: int, shuffle: bool = True, seed: int | None = None) -> None:

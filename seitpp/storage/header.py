@@ -194,9 +194,8 @@ def _add_listed(header: dict[str, Any], lines: list[bytes], path: Path) -> None:
 def read_header(folder: Path) -> dict[str, Any]:
     """Read and check `header.json`, for an unfinished store with the shards that `shards.jsonl` adds to it.
 
-    Raises:
-        NotAStoreError: There is no header, or it belongs to something else.
-        ValueError: The header is damaged, of a newer version, or contradicts itself.
+    Without a header, or with another format's, it is a `NotAStoreError`; one that is damaged, of a newer version or
+    contradicts itself is a `ValueError`.
     """
     path = folder / HEADER_FILE
     try:

@@ -226,12 +226,8 @@ def select_classes(
     """Write the samples of some classes into a new store, in their order, with labels 0, 1, ... by sorted class name.
 
     Tokenizer, codebook, synonyms and code table are kept. The new header's `source` holds `class_names_hash` of the
-    chosen names, the content hash of the old store, and its `source`.
-
-    Args:
-        chosen: Names of the classes, in any order.
-        names: Class names of the store in the order of their indices, where it carries none.
-        **options: `codec`, `shard_bytes`, `resume` and `progress` of `rewrite_store`, whose errors are raised.
+    chosen names, the content hash of the old store, and its `source`. A store that carries no class names needs
+    `names`, in the order of their indices. `rewrite_store` has the other options and errors.
 
     Raises:
         ValueError: The store has no labels or no class names, `names` do not fit it, or a class is chosen twice,

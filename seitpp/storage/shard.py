@@ -70,7 +70,6 @@ class ShardLayout:
         return self.checksums_offset + 4 * self.num_samples
 
     def pack(self) -> bytes:
-        """Return the 64-byte header that opens the shard."""
         return SHARD_HEADER.pack(
             SHARD_MAGIC,
             _FIXED_VERSION if self.row_bytes else _FRAME_VERSION,

@@ -122,9 +122,8 @@ class SeitRelease(TokenSource):
     def iter_batches(self) -> Iterator[np.ndarray]:
         """Yield tokens (n, H, W), uint16, of all samples in order, some thousand at a time.
 
-        Raises:
-            ValueError: The data are corrupt, do not match the index, or hold an image with a wrong number of codes or
-                a code outside the codebook.
+        Data that are corrupt, do not match the index, or hold a wrong number of codes or one that does not exist are a
+        `ValueError`.
         """
         digest, noncanonical = hashlib.sha256(), 0
         if file_identity(self.data_path) != self._identity:
@@ -211,7 +210,6 @@ class SeitRelease(TokenSource):
         return content
 
     def _raise_mismatch(self, found: int) -> None:
-        """Raise `ValueError` for a stream of `found` bytes, which the index contradicts."""
         raise ValueError(
             f"{self.data_path} does not match {self.index_path}: the stream has {found} bytes, "
             f"the index ends at {self._offsets[-1]}"
