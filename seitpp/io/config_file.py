@@ -26,6 +26,9 @@ def read_config(path: str | Path, what: str = "config") -> Config:
 
     Raises `ValueError` for what is no config file or whose code fails, and `OSError` where files cannot be accessed.
     """
+    path = Path(path)
+    if not path.exists() and (others := sorted(path.parent.parent.glob(f"*/{path.name}"))):
+        raise FileNotFoundError(f"{what} {path} does not exist; did you mean {others[0]}?")
     path = check_regular_file(path, what)
     if path.suffix not in _SUFFIXES:
         raise ValueError(f"{what} {path} is no file of a config, which ends in {', '.join(_SUFFIXES)}")

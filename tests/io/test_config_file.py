@@ -72,3 +72,11 @@ def test_full_disk_names_the_config_and_the_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Config, "fromfile", fail)
     with pytest.raises(OSError, match=r"temporary copy .* cannot be written to .*, No space left on device: '.*a\.py'"):
         read_config(tmp_path / "a.py")
+
+
+def test_a_config_that_lies_in_another_folder_is_named(tmp_path: Path) -> None:
+    for folder in ("seit", "seitpp"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "seit" / "leaf.py").write_text("a = 1\n")
+    with pytest.raises(FileNotFoundError, match=r"seitpp/leaf.py does not exist; did you mean .*/seit/leaf.py"):
+        read_config(tmp_path / "seitpp" / "leaf.py")
