@@ -17,17 +17,14 @@ if "gpu" not in " ".join(sys.argv):
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from helpers.process import clean_process  # noqa: F401 (a fixture of every test)
 from helpers.shrinking import shrink
 from seitpp.engine import launch
 from seitpp.io.checkpoint import load_checkpoint_file
 
 ROOT = Path(__file__).resolve().parents[1]
-# What the tools set for their process, and launchers for their ranks.
-_PROCESS_VARIABLES = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "LOCAL_RANK", "RANK", "WORLD_SIZE")
 
 torch.set_num_threads(1)
 
@@ -57,21 +54,6 @@ def little_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.fixture(autouse=True)
-def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variables of the tools, no default scope and no open log files of an earlier test."""
-    for name in _PROCESS_VARIABLES:
-        monkeypatch.setenv(name, "")  # so that monkeypatch restores it
-        monkeypatch.delenv(name)
-    yield
-    for logger in MMLogger._instance_dict.values():
-        for handler in list(logger.handlers):
-            if hasattr(handler, "baseFilename"):
-                handler.close()
-                logger.removeHandler(handler)
-    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

@@ -51,10 +51,7 @@ def test_turned_codes_are_the_codes_of_turned_pixels(example: ModuleType) -> Non
         transform.sample(2, (4, 6))
 
 
-def test_images_to_a_store_to_a_classifier(
-    example: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")  # as the tools set it, but for this test alone
+def test_images_to_a_store_to_a_classifier(example: ModuleType, tmp_path: Path) -> None:
     for split, seed in (("train", 0), ("val", 9)):
         for name in ("cat", "dog"):
             (tmp_path / "images" / split).mkdir(parents=True, exist_ok=True)
