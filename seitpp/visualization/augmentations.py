@@ -4,9 +4,6 @@ One draw acts on decoded pixels, on codebook embeddings and on TokenAdapt's map;
 store's tokenizer decodes.
 """
 
-import base64
-import html
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +17,7 @@ from seitpp.augment.mixing import MixWeights
 from seitpp.models import TokenAdapt
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.encoding import nearest_tokens, reencoded
+from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)
@@ -157,37 +155,13 @@ class AugmentationPictures:
         return crop.apply(maps, crop.sample(len(maps), self.map_grid))
 
 
-def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> str:
-    """Write a page (HTML) that needs no other file: each panel as a picture, with what its rows are."""
-    parts = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(note)}</p>" for note in notes)]
+def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> HtmlPage:
+    """Make a page of panels: each as a picture, with what its rows are."""
+    page = HtmlPage(title)
+    for note in notes:
+        page.paragraph(note)
     for panel in panels:
-        file = io.BytesIO()
-        labelled_grid([panel], titles=False).save(file, format="PNG", optimize=True)
-        picture = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-        labels = ", ".join(row.label for row in panel.rows)
-        captions = "".join(
-            f"<dt>{html.escape(row.label)}</dt><dd>{html.escape(row.caption)}</dd>" for row in panel.rows
-        )
-        parts.append(
-            f"<h2>{html.escape(panel.title)}</h2>\n"
-            f'<img alt="{html.escape(f"Rows: {labels}")}" src="{picture}">\n<dl>{captions}</dl>'
-        )
-    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4 }}
-img {{ max-width: 100% }}
-dt {{ font-weight: bold }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+        page.heading(panel.title)
+        page.picture(labelled_grid([panel], titles=False), alt=f"Rows: {', '.join(row.label for row in panel.rows)}")
+        page.definitions([(row.label, row.caption) for row in panel.rows])
+    return page

@@ -237,10 +237,10 @@ def test_labels_and_titles_are_written() -> None:
 
 
 def test_page_needs_no_other_file_and_says_what_rows_are() -> None:
-    page = augmentation_page([panel("a <b>")] * 2, "Title & more", ["Note <1>."])
+    page = augmentation_page([panel("a <b>")] * 2, "Title & more", ["Note <1>."]).render()
     assert "<title>Title &amp; more</title>" in page and "<p>Note &lt;1&gt;.</p>" in page
     assert page.count("<dt>a &lt;b&gt;</dt><dd>Caption.</dd>") == 4
     sources = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert len(sources) == page.count("src=") == 2 and "http" not in page and "href" not in page
+    assert len(sources) == page.count("src=") == 2 and "://" not in page and "href" not in page
     with Image.open(io.BytesIO(base64.b64decode(sources[0]))) as picture:
         assert picture.size == labelled_grid([panel()], titles=False).size

@@ -100,8 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     notes = [f"Samples {', '.join(map(str, samples))} of {args.store}, seed {args.seed}.", note]
     with written_whole(args.out / "augmentations.png") as temporary:
         labelled_grid(panels).save(temporary, format="png", optimize=True)
-    with written_whole(args.out / "augmentations.html") as temporary:
-        temporary.write_text(augmentation_page(panels, title, notes), encoding="utf-8")
+    augmentation_page(panels, title, notes).write(args.out / "augmentations.html")
     print(f"{args.out / 'augmentations.png'}, {args.out / 'augmentations.html'}")
 
 
