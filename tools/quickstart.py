@@ -18,13 +18,14 @@ import torch
 from PIL import Image
 from rich.table import Table
 
-from seitpp.benchmarking.runs import console, last_checkpoint, read_scalars, run_command, train_and_test
+from seitpp.benchmarking.runs import console, last_checkpoint, run_command, train_and_test
 from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader, StoreWriter
 from seitpp.tokenizers import PatchKMeans, tokenizer_from_store
+from seitpp.visualization.curves import read_scalars
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 
 OUT = Path("work_dirs/quickstart")
@@ -121,11 +122,12 @@ def draw_curves(path: Path) -> None:
     pretrain.set(title="MTM pre-training", xlabel="epoch", ylabel="loss (nats per hidden code)")
     losses.set(title="classifiers", xlabel="epoch", ylabel="loss")
     scores.set(title="held-out images", xlabel="epoch", ylabel="top-1 (%)")
-    pretrain.plot(*read_scalars(OUT / "mtm", "loss"))
+    pretrain.plot(*read_scalars(OUT / "mtm")["loss"])
     pretrain.axhline(np.log(CODEBOOK_SIZE), color="gray", linestyle=":", label=f"uniform guess, ln {CODEBOOK_SIZE}")
     for name, (label, _) in CLASSIFIERS.items():
-        losses.plot(*read_scalars(OUT / name, "loss"), label=label.strip())
-        scores.plot(*read_scalars(OUT / name, "accuracy/top1"), marker=".", label=label.strip())
+        logged = read_scalars(OUT / name)
+        losses.plot(*logged["loss"], label=label.strip())
+        scores.plot(*logged["accuracy/top1"], marker=".", label=label.strip())
     for axes in (pretrain, losses, scores):
         axes.grid(alpha=0.3)
         axes.legend()

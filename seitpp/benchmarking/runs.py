@@ -1,4 +1,4 @@
-"""Whole runs by the project's own commands: train a config, test what came out, read its metrics and curves."""
+"""Whole runs by the project's own commands: train a config, test what came out, read its metrics."""
 
 import json
 import re
@@ -46,14 +46,3 @@ def train_and_test(config: str, work_dir: Path, options: Sequence[str] = ()) -> 
 
 def last_checkpoint(work_dir: Path) -> Path:
     return Path(newest_checkpoint(str(work_dir)))
-
-
-def read_scalars(work_dir: Path, key: str) -> tuple[list[float], list[float]]:
-    """Return epochs, with their fraction, and values of one logged number in the newest run of a work folder."""
-    newest = max(work_dir.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
-    lines = [json.loads(line) for line in newest.read_text().splitlines()]
-    trained = [line for line in lines if "iter" in line]
-    epochs_per_step = trained[-1]["epoch"] / trained[-1]["iter"]
-    found = [line for line in lines if key in line]
-    epochs = [line["iter"] * epochs_per_step if "iter" in line else line["step"] for line in found]
-    return epochs, [line[key] for line in found]

@@ -36,6 +36,11 @@ def shorten(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + rest
 
 
+def cut(text: str, most: int) -> str:
+    """Return text of at most `most` characters, with an ellipsis in place of the rest."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return at most three known names that look like a wrong one; of dotted names their last parts are compared."""
     by_last = {one.split(".")[-1].lower(): one for one in known}
