@@ -57,14 +57,26 @@ def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     )
 
 
-def _load_safetensors(path: Path, device: Any) -> dict[str, Any]:
+def load_checkpoint_meta(path: str | Path) -> dict[str, Any]:
+    """Return the `meta` of a checkpoint file, without reading its weights; empty where it has none."""
+    path = check_regular_file(path, "checkpoint")
+    if path.suffix == SAFETENSORS_SUFFIX:
+        return _load_safetensors(path, None, with_weights=False)["meta"]
+    content = load_torch_file(path, device="meta")
+    if not isinstance(content, dict):
+        return {}
+    check_parts(content, path)
+    return content.get("meta") or {}
+
+
+def _load_safetensors(path: Path, device: Any, with_weights: bool = True) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     device = "cpu" if device is None else str(device)
     try:
         with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, "pt", device) as file:
-            meta = dict(file.metadata() or {})
-            return {"meta": meta, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+            names = file.keys() if with_weights else ()
+            return {"meta": dict(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in names}}
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
 

@@ -67,7 +67,7 @@ def load_torch_file(
         what: What it is, for messages.
         inert: Whether to read past objects that are no plain values; they come as `Inert` and `InertName`, and tensors
             of kinds that no weights have as `UnreadTensor`. By default a file that holds any is refused.
-        device: Where the tensors go; the CPU by default.
+        device: Where the tensors go; the CPU by default. On "meta" they have no values, and none are read.
 
     Raises:
         NotPlainError: It holds other objects than tensors, plain values, and those of `plain_objects`.
@@ -216,6 +216,8 @@ def _load_zip(file: BinaryIO, size: int, device: Any) -> Any:
             info, declared = member(f"{prefix}data/{storage.key}"), storage.count * storage.dtype.itemsize
             if (held := info.file_size) != declared:
                 raise ValueError(f"storage {storage.key[:40]} holds {held} bytes where {declared} are declared")
+            if device == "meta":
+                return torch.empty(storage.count, dtype=storage.dtype, device=device)
             with archive.open(info) as part:
                 return _filled(storage, part.readinto, device)
 
@@ -230,6 +232,8 @@ def _load_legacy(file: BinaryIO, size: int, device: Any) -> Any:
     """Read the format before PyTorch 1.6: five pickles, the last with the keys of the storages that follow."""
 
     def read(storage: _Storage) -> Tensor:
+        if device == "meta":
+            return torch.empty(storage.count, dtype=storage.dtype, device=device)
         file.seek(offsets[storage.key])
         return _filled(storage, file.readinto, device)
 
