@@ -94,7 +94,8 @@ setup(
     extras_require={
         "tests": read_requirements("tests"),
         "optional": read_requirements("optional"),
-        "all": read_requirements("tests") + read_requirements("optional"),
+        "docs": read_requirements("docs"),
+        "all": read_requirements("tests") + read_requirements("optional") + read_requirements("docs"),
     },
     cmdclass={"build_py": BuildWithMim},
     zip_safe=False,
