@@ -27,6 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint to score")
     parser.add_argument("--amp", action="store_true", help="test in bfloat16 (CPU and GPU)")
     parser.add_argument("--out", help="write the metrics to this JSON file")
+    parser.add_argument("--out-preds", metavar="FILE", help="write a classifier's predictions to this .npz file")
     parser.add_argument("--store", help="test on this token store; the config's sizes follow its header")
     parser.add_argument("--show-dir", help="(segmentation) draw truth and prediction over decoded tokens")
     images = parser.add_argument_group("image files in place of the config's test data")
@@ -71,8 +72,9 @@ def image_options(args: argparse.Namespace) -> dict:
 
 def test(args: argparse.Namespace) -> None:
     """Prepare the config, build the runner, and test."""
-    for source in (args.config, args.checkpoint) if args.out else ():
-        check_other_file(source, args.out)
+    for target in filter(None, (args.out, args.out_preds)):
+        for source in (args.config, args.checkpoint):
+            check_other_file(source, target)
     config = launch.load_config(args, stores=(args.store, args.store))
     check_run(config, "test")
     config.load_from = args.checkpoint
@@ -84,6 +86,13 @@ def test(args: argparse.Namespace) -> None:
             raise ValueError("--show-dir draws label maps, and the config's model is no segmentor")
         hook = {"type": "seitpp.SegmentationImageHook", "folder": args.show_dir}
         config.custom_hooks = [*(config.get("custom_hooks") or []), hook]
+    if args.out_preds is not None:
+        if "decode_head" in config.model:
+            raise ValueError("--out-preds writes a classifier's scores, and the model is a segmentor; use --show-dir")
+        config.custom_hooks = [
+            *(config.get("custom_hooks") or []),
+            {"type": "seitpp.PredictionHook", "path": args.out_preds},
+        ]
     if args.amp:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True

@@ -11,6 +11,7 @@ from seitpp.engine.knn_bank import KNNBankHook
 from seitpp.engine.late_scalars import LateRuntimeInfoHook
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper, LateOptimWrapper
+from seitpp.engine.prediction_hook import PredictionHook
 from seitpp.engine.schedulers import WarmupCosineLR
 from seitpp.engine.sharding import BlockFSDPStrategy
 from seitpp.engine.step_seed_hook import StepSeedHook
@@ -28,6 +29,7 @@ __all__ = [
     "KNNBankHook",
     "LateOptimWrapper",
     "LateRuntimeInfoHook",
+    "PredictionHook",
     "ReconstructionImageHook",
     "SegmentationImageHook",
     "StepEMAHook",

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from helpers.shrinking import build_model
 from seitpp.benchmarking.synthetic import make_codebook, make_images
+from seitpp.evaluation.predictions import read_predictions
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.storage import StoreWriter
 from seitpp.tokenizers import PatchKMeans
@@ -215,9 +216,15 @@ def test_images_are_scored_by_two_processes_as_by_one(
         (tmp_path / "images" / str(number % 5)).mkdir(parents=True, exist_ok=True)
         image.rename(tmp_path / "images" / str(number % 5) / f"{number}.png")
     options = ["--images", tmp_path / "images", "--batch-size", 2, "--workers", 1, "--work-dir", tmp_path / "work"]
-    line = ["tools/dist_test.sh", config, tmp_path / "random.pth", 2, *options, "--out", tmp_path / "two.json"]
-    finish(spawn("bash", *line))
-    tool("test.py", config, tmp_path / "random.pth", *options, "--out", tmp_path / "one.json")
+    outs = {
+        name: ["--out", tmp_path / f"{name}.json", "--out-preds", tmp_path / f"{name}.npz"] for name in ("one", "two")
+    }
+    finish(spawn("bash", "tools/dist_test.sh", config, tmp_path / "random.pth", 2, *options, *outs["two"]))
+    tool("test.py", config, tmp_path / "random.pth", *options, *outs["one"])
+    alone, shared = (read_predictions(tmp_path / name) for name in ("one.npz", "two.npz"))
+    assert (shared.indices.tolist(), shared.names) == (list(range(7)), alone.names)
+    np.testing.assert_array_equal(shared.labels, alone.labels)
+    np.testing.assert_allclose(shared.scores, alone.scores, rtol=1e-5)
     one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
     assert one == two
     hits = one["accuracy/top1"] * 7 / 100

@@ -24,6 +24,7 @@ LINES = {
     "dataset_converters/select_classes.py": ["READ", "SAME", "--classes-list", "classes.txt", "--resume"],
     "test.py config": ["READ", "a.pth", "--out", "SAME"],
     "test.py checkpoint": ["a.py", "READ", "--out", "SAME"],
+    "test.py predictions": ["a.py", "READ", "--out-preds", "SAME"],
     "tokenize_images.py": ["a.py", "READ", "SAME"],
     "tokenize_images.py config": ["READ", "images", "SAME"],
     "make_token_pairs.py": ["READ", "SAME"],

@@ -10,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from seitpp.evaluation.predictions import read_predictions
+from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.storage import StoreReader
 
 NAMES = ("ant", "bee", "cow")
 TOKENIZER = 'tokenizer = dict(type="seitpp.PatchKMeans", image_size=32, patch_size=8, fit=dict(codebook_size=8))'
@@ -185,6 +188,51 @@ def test_scores_beside_the_average(
     origin = with_other_weights(trained, tmp_path / "origin.pth")
     assert both["accuracy/top1_origin"] == score(config, origin)["accuracy/top1"]
     assert both["accuracy/top1"] != both["accuracy/top1_origin"]
+
+
+def test_predictions_are_those_that_were_scored(
+    config: Path, trained: Path, kept: Path, score: Callable, tmp_path: Path
+) -> None:
+    """Of the average, not of the weights beside it, which are tested after it; of a subset with its indices there."""
+    scores = score(kept / "ema.py", trained, "--out-preds", tmp_path / "a.npz")
+    found = read_predictions(tmp_path / "a.npz")
+    assert found.evaluate([{"type": "Accuracy"}]) == {"accuracy/top1": scores["accuracy/top1"]}
+    assert (list(found.classes), found.source["store"]) == (list(NAMES), str(kept / "store"))
+    np.testing.assert_array_equal(found.labels, StoreReader(kept / "store").labels)
+    options = ["--cfg-options", "test_dataloader.dataset.indices=[20,3,4]", "test_dataloader.batch_size=1"]
+    score(config, trained, "--out-preds", tmp_path / "b.npz", *options)
+    part = read_predictions(tmp_path / "b.npz")
+    assert (part.indices.tolist(), part.store_indices.tolist()) == ([0, 1, 2], [20, 3, 4])
+    np.testing.assert_allclose(part.scores, found.scores[[20, 3, 4]], rtol=1e-5)
+
+
+def test_predictions_of_images_name_them(
+    config: Path, trained: Path, kept: Path, score: Callable, tmp_path: Path
+) -> None:
+    score(config, trained, "--out-preds", tmp_path / "a.npz")
+    score(
+        config,
+        trained,
+        "--images",
+        kept / "images",
+        "--split",
+        "val",
+        "--workers",
+        0,
+        "--out-preds",
+        tmp_path / "b.npz",
+    )
+    stored, found = (read_predictions(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert found.names[:2] == ["ant/00.png", "ant/03.png"]
+    assert found.source == {"images": str(kept / "images"), "split": "val", "max_pixels": MAX_PIXELS}
+    np.testing.assert_array_equal(found.labels, stored.labels)
+    np.testing.assert_allclose(found.scores, stored.scores, rtol=1e-4)
+
+
+def test_predictions_of_a_segmentor_are_refused(tool: Callable, repository: Path, tmp_path: Path) -> None:
+    config = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
+    with pytest.raises(ValueError, match="--out-preds writes a classifier's scores, and the model is a segmentor"):
+        tool("test.py", config, "epoch_1.pth", "--out-preds", tmp_path / "preds.npz", "--work-dir", tmp_path)
 
 
 def test_resuming_keeps_the_average_bit_for_bit(
