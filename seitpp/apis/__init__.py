@@ -1,7 +1,15 @@
 """Trained models in use: from a config and a checkpoint to predictions."""
 
 from seitpp.apis.classification import TokenClassificationInferencer
-from seitpp.apis.loading import load_classifier, load_segmentor
+from seitpp.apis.loading import get_model, load_classifier, load_segmentor
+from seitpp.apis.model_index import list_models
 from seitpp.apis.segmentation import TokenSegInferencer
 
-__all__ = ["TokenClassificationInferencer", "TokenSegInferencer", "load_classifier", "load_segmentor"]
+__all__ = [
+    "TokenClassificationInferencer",
+    "TokenSegInferencer",
+    "get_model",
+    "list_models",
+    "load_classifier",
+    "load_segmentor",
+]

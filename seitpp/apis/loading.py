@@ -1,20 +1,26 @@
-"""A classifier or segmentor from a config and a checkpoint, for use outside mmengine's runner."""
+"""A model from a config, or its name, and a checkpoint, for use outside mmengine's runner."""
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.model import BaseDataPreprocessor
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from seitpp.apis.model_index import find_config
 from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
+from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
 from seitpp.io.checkpoint import check_parts, check_state_dict, load_checkpoint_file, state_dict_of
-from seitpp.io.config_file import read_config
+from seitpp.io.config_file import CONFIG_SUFFIXES, read_config
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
-from seitpp.registry import MODELS
+from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
 
 _CODEBOOK = "data_preprocessor.codebook"
@@ -33,7 +39,8 @@ def load_classifier(
     config's, or where its file is missing the checkpoint's.
 
     Args:
-        config: A config whose model is a classifier with a `seitpp.TokenDataPreprocessor`.
+        config: A config whose model is a classifier with a `seitpp.TokenDataPreprocessor`, its path, or the name of one
+            that comes with the package.
         checkpoint: Its weights. Of a run with a moving average they are the averaged ones, as in testing.
         tokenizer: What makes tokens of images: see `give_tokenizer`. By default what the config's data preprocessor
             says, if anything.
@@ -47,6 +54,8 @@ def load_classifier(
         FileNotFoundError: The config, the checkpoint, or its codebook is missing.
         ValueError: The config is of another kind of model, or the weights do not fit it.
     """
+    config = as_config(config)
+    check_kind(config, ModelKind.CLASSIFIER)
     return _load(config, checkpoint, tokenizer, compare_grids, check_classifier)
 
 
@@ -60,47 +69,128 @@ def load_segmentor(
 
     Augmentations stay where `test_cfg.flip` is True, whose TokenAdapt is one of them, read when it is first used.
     """
+    config = as_config(config)
+    check_kind(config, ModelKind.SEGMENTOR)
     return _load(config, checkpoint, tokenizer, compare_grids, check_segmentor)
 
 
+def get_model(
+    model: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    *,
+    tokenizer: Mapping | str | Path | None = None,
+    compare_grids: bool = True,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build any model of a config, for prediction, as mmpretrain's `get_model`.
+
+    What only training needs is left out: augmentations with their files.
+
+    Args:
+        model: Name of a config that comes with the package (`list_models`), the path of one, or a config.
+        checkpoint: Weights; of a run with a moving average the averaged ones, as in testing. None leaves the network
+            as it was built, and without the codebook's file it has a data preprocessor that passes tokens on.
+        device: Where to; the CPU by default.
+        tokenizer: What makes tokens of images, see `give_tokenizer`.
+        compare_grids: Whether to refuse another grid than that of the training.
+        **kwargs: Changes of the model's config, such as `backbone=dict(out_type="featmap")`, or of its
+            `data_preprocessor`; of a tokenizer's options for a config of configs/tokenizers/.
+
+    Returns:
+        The model in evaluation mode, with `_config`, and `_dataset_meta`, the names of the classes that it was trained
+        on. For a config of configs/tokenizers/ the tokenizer.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: There is no such config, or the weights do not fit it.
+
+    Example:
+        >>> model = get_model("seit_vit-tiny-p2_1xb64-60e_digits-tokens", "work_dirs/quickstart/seit/epoch_60.pth")
+    """
+    config = as_config(model)
+    if model_kind(config) is ModelKind.TOKENIZER:
+        built = _build_tokenizer(config, checkpoint, kwargs)
+    else:
+        built = _load(_changed(config, kwargs), checkpoint, tokenizer, compare_grids)
+    return built if device is None else built.to(device)
+
+
+def as_config(model: str | Path | Config) -> Config:
+    """Return a config, that of a file, or one that comes with the package, by its name."""
+    if isinstance(model, Config):
+        return model
+    if not isinstance(model, (str, Path)):
+        raise ValueError(f"the model is a {type(model).__name__}; expected a config, its path, or its name")
+    is_name = isinstance(model, str) and not model.endswith(CONFIG_SUFFIXES) and not {"/", "\\"} & set(model)
+    return read_config(find_config(model) if is_name and not Path(model).exists() else model)
+
+
+def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
+    if not changes:
+        return config
+    config, changes = copy.deepcopy(config), dict(changes)
+    if "data_preprocessor" in changes and "data_preprocessor" not in config.get("model", {}):
+        config.merge_from_dict({"data_preprocessor": changes.pop("data_preprocessor")})
+    config.merge_from_dict({"model": changes})
+    return config
+
+
+def _build_tokenizer(config: Config, checkpoint: str | Path | None, changes: Mapping[str, Any]) -> nn.Module:
+    options = {**config.tokenizer, **changes}
+    if "fit" in options:
+        raise ValueError(
+            f"the tokenizer of {config.filename} is fitted to images; seitpp.tokenizers.tokenizer_from_store builds "
+            "that of a store which it made"
+        )
+    if checkpoint is not None:
+        options["checkpoint"] = str(checkpoint)
+    return TOKENIZERS.build(options).eval()
+
+
 def _load(
-    config: str | Path | Config,
-    checkpoint: str | Path,
+    config: Config,
+    checkpoint: str | Path | None,
     tokenizer: Mapping | str | Path | None,
     compare_grids: bool,
-    check: Callable[[nn.Module, str], None],
+    check: Callable[[nn.Module, str], None] | None = None,
 ) -> nn.Module:
-    config = config if isinstance(config, Config) else read_config(config)
-    content = load_checkpoint_file(checkpoint)
+    content: Any = {} if checkpoint is None else load_checkpoint_file(checkpoint)
     if isinstance(content, dict):
-        check_parts(content, checkpoint)
-    weights = state_dict_of(content, checkpoint)
+        check_parts(content, checkpoint or "")
+    weights = None if checkpoint is None else state_dict_of(content, checkpoint)
     parts = _model_config(config, weights)
-    if tokenizer is not None and parts.data_preprocessor is not None:
+    if tokenizer is not None and isinstance(parts.data_preprocessor, dict):
         parts.data_preprocessor.pop("tokenizer", None)
     with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
         model = MODELS.build(parts)
-    check(model, config.filename or "the config")
+    if check is not None:
+        check(model, config.filename or "the config")
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    model._config, model._dataset_meta = config, dict(dataset_meta) if isinstance(dataset_meta, Mapping) else {}
+    if weights is not None:
+        model._trained_grid, model._source = recorded_grid(meta, checkpoint), str(checkpoint)
+        _load_weights(model, weights, str(checkpoint), compare_grids)
+    if tokenizer is not None:
+        give_tokenizer(model, tokenizer)
+    return model.eval()
+
+
+def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str, compare_grids: bool) -> None:
     expected = model.state_dict()
     check_state_dict(
         weights,
         expected,
-        checkpoint,
+        source,
         may_miss=[name for name in expected if name.startswith("data_preprocessor.")],
         resizable=[name for name in expected if name.endswith("backbone.pos_embed")],
     )
-    meta = content.get("meta") if isinstance(content, Mapping) else None
-    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
-    model._config, model._dataset_meta = config, dict(dataset_meta) if isinstance(dataset_meta, Mapping) else {}
-    model._trained_grid, model._source = recorded_grid(meta, checkpoint), str(checkpoint)
     if compare_grids:
-        check_positions(model, weights, str(checkpoint), _SWITCH)
+        check_positions(model, weights, source, _SWITCH)
         given = seen_grid(model, {}, "the config")
-        check_trained_on(model._trained_grid, f"checkpoint {checkpoint}", given, "the config", _SWITCH)
+        check_trained_on(model._trained_grid, f"checkpoint {source}", given, "the config", _SWITCH)
     model.load_state_dict(weights)
-    if tokenizer is not None:
-        give_tokenizer(model, tokenizer)
-    return model.eval()
 
 
 def check_classifier(model: nn.Module, source: str) -> None:
@@ -139,21 +229,34 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
     model.data_preprocessor.use_tokenizer(given)
 
 
-def _model_config(config: Config, weights: Mapping[str, torch.Tensor]) -> ConfigDict:
+def _model_config(config: Config, weights: Mapping[str, torch.Tensor] | None) -> ConfigDict:
     if "model" not in config:
-        raise ValueError(f"{config.filename or 'the config'} has no model; expected a classifier's config")
+        raise ValueError(f"{config.filename or 'the config'} has no model; expected a model's config")
     model = copy.deepcopy(config.model)
     preprocessor = model.get("data_preprocessor") or copy.deepcopy(config.get("data_preprocessor"))
     if preprocessor is not None:
         if (model.get("test_cfg") or {}).get("flip") is not True:
             preprocessor.pop("augments", None)
         codebook = preprocessor.get("codebook")
-        if isinstance(codebook, str) and not Path(codebook).exists() and _CODEBOOK in weights:
-            preprocessor.codebook = weights[_CODEBOOK]
+        if isinstance(codebook, str) and not Path(codebook).exists():
+            if weights is None:
+                preprocessor = _without_codebook(codebook)
+            elif _CODEBOOK in weights:
+                preprocessor.codebook = weights[_CODEBOOK]
     model.data_preprocessor = preprocessor
-    if "backbone" in model:
+    if weights is not None and "backbone" in model:
         model.backbone.pop("init_cfg", None)
     return model
+
+
+def _without_codebook(codebook: str) -> nn.Module:
+    print_log(
+        f"The codebook {codebook} is not here and no checkpoint brings it: the model takes what its backbone does. "
+        "Pass checkpoint, or data_preprocessor=dict(codebook=...) with a token store.",
+        "current",
+        logging.WARNING,
+    )
+    return BaseDataPreprocessor()  # built, since mmpretrain's classifiers would give it more options
 
 
 def check_grid(model: nn.Module, grid: Sequence[int], where: str) -> None:

@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 import seitpp.registry  # noqa: F401 (with it mmengine knows bases named `seitpp::...`)
 from seitpp.io.untrusted import PARSER_ERRORS, check_regular_file
 
-_SUFFIXES = (".py", ".json", ".yml", ".yaml")
+CONFIG_SUFFIXES = (".py", ".json", ".yml", ".yaml")
 # What mmengine's parsers raise, and what code in a config may.
 _ERRORS = (*PARSER_ERRORS, AssertionError, ImportError, NameError, RuntimeError, yaml.YAMLError)
 
@@ -30,8 +30,8 @@ def read_config(path: str | Path, what: str = "config") -> Config:
     if not path.exists() and (others := sorted(path.parent.parent.glob(f"*/{path.name}"))):
         raise FileNotFoundError(f"{what} {path} does not exist; did you mean {others[0]}?")
     path = check_regular_file(path, what)
-    if path.suffix not in _SUFFIXES:
-        raise ValueError(f"{what} {path} is no file of a config, which ends in {', '.join(_SUFFIXES)}")
+    if path.suffix not in CONFIG_SUFFIXES:
+        raise ValueError(f"{what} {path} is no file of a config, which ends in {', '.join(CONFIG_SUFFIXES)}")
     try:
         return Config.fromfile(str(path))
     except OSError as error:

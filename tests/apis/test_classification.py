@@ -459,7 +459,7 @@ def test_models_without_classes_or_tokens(trained: TrainedClassifier) -> None:
         change(config)
         return config
 
-    with pytest.raises(ValueError, match="has no model; expected a classifier's config"):
+    with pytest.raises(ValueError, match="has no model; expected that of a classifier"):
         load_classifier(Config({"lr": 1}), trained.checkpoint)
     headless = edited(lambda config: config.model.update(head=None))
     with pytest.raises(ValueError, match=r"the model of .* is a ImageClassifier whose head has no classes"):

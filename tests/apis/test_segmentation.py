@@ -127,7 +127,7 @@ def test_pictures_are_written(infer: TokenSegInferencer, folder: Path, tmp_path:
 
 
 def test_other_models_and_palettes_are_refused(folder: Path, infer: TokenSegInferencer) -> None:
-    with pytest.raises(ValueError, match="is a TokenSegmentor whose head has no classes; expected a classifier"):
+    with pytest.raises(ValueError, match="is the config of a segmentor; expected that of a classifier"):
         TokenClassificationInferencer(folder / "config.py", folder / "model.pth", "cpu")
     with pytest.raises(ValueError, match="is a Linear with the data preprocessor NoneType; expected a"):
         TokenSegInferencer(torch.nn.Linear(1, 1))
