@@ -2,9 +2,13 @@
 
 python tools/tokenize_images.py configs/tokenizers/block_dct_q50.py data/imagenet data/in1k-dct-train --split train
 torchrun --nproc_per_node 8 tools/tokenize_images.py configs/tokenizers/vitvqgan_base.py data/imagenet OUT --split train
+python tools/tokenize_images.py configs/tokenizers/patch_kmeans_8px_k512.py data/mine OUT --split train val
+python tools/tokenize_images.py OUT/train data/others OTHERS
 
-SOURCE is a folder of class folders or of images, a folder with `images/` and `annotations/`, a .txt or .csv list, .tar
-files, or an OpenMMLab config; see docs/tokenizing.md. A run that was killed continues when it is started again.
+TOKENIZER is a file of configs/tokenizers/, or a store that the tokenizer made. SOURCE is a folder of class folders or
+of images, a folder with `images/` and `annotations/`, a .txt or .csv list, .tar files, or an OpenMMLab config; see
+docs/tokenizing.md. Several splits go to a folder each in OUT_STORE; a tokenizer that is fitted to images is fitted to
+those of the first. A run that was killed continues when it is started again.
 """
 
 import argparse
@@ -16,27 +20,33 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.images.decoding import MAX_PIXELS
-from seitpp.ingest import Processes, TokenizeJob, clean, make_plan, make_report, report_folder, tokenize
+from seitpp.ingest import Plan, Processes, TokenizeJob, clean, make_plans, make_report, report_folder, tokenize
 from seitpp.ingest.report import TokenizeReport, left_out_message
+from seitpp.ingest.run import Executor
 from seitpp.ingest.sources.base import described_endings
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 from seitpp.io.devices import check_device
 from seitpp.io.process_group import process_group_ended
 from seitpp.io.progress import progress_bar
 from seitpp.storage import CODECS
+from seitpp.tokenizers.from_config import read_tokenizer
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
+    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file of configs/tokenizers/, or a token store")
     parser.add_argument("source", metavar="SOURCE", help="images; a path or a URL that fsspec knows")
     parser.add_argument("out", metavar="OUT_STORE", help="folder of the store, new or unfinished; or a URL")
-    parser.add_argument("--split", help="sub-folder of the source, or split of a config (default there: train)")
+    parser.add_argument(
+        "--split",
+        nargs="+",
+        default=[],
+        help="sub-folders of the source, or splits of a config (default there: train); of several each gets a folder",
+    )
     parser.add_argument("--root", help="folder of the paths in a list (default: that of the list)")
     parser.add_argument("--classes", metavar="FILE", help="class names, one per line, in the order of their indices")
     parser.add_argument("--unlabelled", action="store_true", help="leave labels out, whatever folders or tars say")
@@ -87,18 +97,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def job_of(args: argparse.Namespace, processes: Processes) -> TokenizeJob:
-    """Return the run that the command line describes."""
-    for source in (args.config, args.source):
+    """Return the run that the command line describes, of no split yet."""
+    for source in (args.tokenizer, args.source):
         check_other_file(source, args.out)
-    config = read_config(args.config)
-    apply_options(config, args.cfg_options)
-    if not config.get("tokenizer"):
-        raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
     return TokenizeJob(
-        tokenizer=config.tokenizer.to_dict(),
+        tokenizer=read_tokenizer(args.tokenizer, args.cfg_options, may_fit=True),
         source={
             "path": args.source,
-            "split": args.split,
             "root": args.root,
             "classes_file": args.classes,
             "annotations": args.annotations,
@@ -124,8 +129,8 @@ def device_of(name: str | None, processes: Processes) -> str:
     return f"cuda:{processes.local_rank % torch.cuda.device_count()}" if name == "cuda" else name
 
 
-def show(report: TokenizeReport, args: argparse.Namespace) -> None:
-    """Print the report as a table, then what a person should look at."""
+def show(report: TokenizeReport, out: str, min_psnr: float) -> None:
+    """Print the report on the store `out` as a table, then what a person should look at."""
     table = Table(show_header=False)
     for key, value in report.__dict__.items():
         value = len(value) if isinstance(value, list) else value
@@ -136,28 +141,31 @@ def show(report: TokenizeReport, args: argparse.Namespace) -> None:
             "-" if shown is None else f"{shown:,.2f}" if isinstance(shown, float) else str(shown),
         )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
-    folder = report_folder(args.out)
     for warning in report.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     if report.num_unreadable:
-        print(left_out_message(args.out), file=sys.stderr)
+        print(left_out_message(out), file=sys.stderr)
     if report.psnr_db is not None:
-        print(f"Look at {folder}/reconstructions.png")
-        if report.psnr_db < args.min_psnr:
+        print(f"Look at {report_folder(out)}/reconstructions.png")
+        if report.psnr_db < min_psnr:
             print(
-                f"warning: the round trip reaches {report.psnr_db:.1f} dB, below {args.min_psnr}; is this the right "
+                f"warning: the round trip reaches {report.psnr_db:.1f} dB, below {min_psnr}; is this the right "
                 "checkpoint, with the right pixel range, for images of this kind?",
                 file=sys.stderr,
             )
 
 
 def run(args: argparse.Namespace, processes: Processes) -> None:
-    """Tokenise, then report."""
+    """Tokenise, then report, split by split."""
     job = job_of(args, processes)
-    plan = make_plan(job, processes)
+    if processes.is_first and job.fit is not None and len(args.split) > 1:
+        print(f"The tokenizer is fitted to {args.split[0]} and used for {', '.join(args.split[1:])} as it is")
+    plans = make_plans(job, args.split, processes)
     if processes.is_first:
-        for warning in plan.source.warnings():
-            print(f"warning: {warning}", file=sys.stderr)
+        for plan in plans:
+            split = f"{plan.job.source['split']}: " if len(plans) > 1 else ""
+            for warning in plan.source.warnings():
+                print(f"warning: {split}{warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":
         from seitpp.ingest.ray import ray_executor
@@ -165,19 +173,27 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
         # The machine that starts the run may be one without a GPU.
         on_gpu = float(job.device.startswith("cuda"))
         executor = ray_executor(args.ray_workers, num_gpus=on_gpu if args.ray_gpus is None else args.ray_gpus)
-    name = "tokenizing" if processes.world_size == 1 else f"tokenizing, process 0 of {processes.world_size}"
+    for plan in plans:
+        run_plan(plan, processes, executor, args.min_psnr)
+
+
+def run_plan(plan: Plan, processes: Processes, executor: Executor | None, min_psnr: float) -> None:
+    """Write one store, and report on it."""
+    out, split = plan.job.out, plan.job.source["split"]
+    name = "tokenizing" if split is None else f"tokenizing {split}"
+    name = name if processes.world_size == 1 else f"{name}, process 0 of {processes.world_size}"
     with progress_bar(name, unit="images") as progress:
         totals = tokenize(plan, processes, progress, lambda text: print(f"warning: {text}", file=sys.stderr), executor)
     if not processes.is_first:
         return
     if totals is None:
-        print(f"{args.out} is complete already; nothing was done")
-        if (message := left_out_message(args.out)) is not None:
+        print(f"{out} is complete already; nothing was done")
+        if (message := left_out_message(out)) is not None:
             print(message, file=sys.stderr)
         return
-    show(make_report(plan, totals), args)
-    clean(args.out)
-    print(f"{args.out}: {totals.num_samples} images in {len(plan.shards)} shards")
+    show(make_report(plan, totals), out, min_psnr)
+    clean(out)
+    print(f"{out}: {totals.num_samples} images in {len(plan.shards)} shards")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The same with the codes that were fitted to the training images, for the others.
+"""The same with the codes that were fitted to the training images, for the others: as if their store were named instead.
 
 python tools/tokenize_images.py configs/tokenizers/patch_kmeans_4px_k256_mnist5k-fitted.py data/mnist5k data/mnist5k-tokens/val --split val
 """  # noqa: E501

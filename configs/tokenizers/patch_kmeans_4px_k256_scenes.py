@@ -1,7 +1,7 @@
 """K-means on 4 x 4 pixel patches of colour images of 64 x 64 pixels, fitted to what it tokenises: 16 x 16 codes of 256.
 
 python tools/dataset_converters/scenes.py data/scenes
-python tools/tokenize_images.py configs/tokenizers/patch_kmeans_4px_k256_scenes.py data/scenes data/scenes-tokens/train --split train --classes data/scenes/classes.txt
+python tools/tokenize_images.py configs/tokenizers/patch_kmeans_4px_k256_scenes.py data/scenes data/scenes-tokens --split train val --classes data/scenes/classes.txt
 """  # noqa: E501
 
 default_scope = "seitpp"

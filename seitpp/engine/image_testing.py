@@ -2,13 +2,12 @@
 
 import os.path as osp
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from seitpp.images.decoding import MAX_PIXELS
-from seitpp.io.config_file import read_config
-from seitpp.storage import StoreReader, is_release
+from seitpp.storage import is_release
+from seitpp.tokenizers.from_config import check_rebuildable, read_tokenizer
 
 _REMEDY = (
     "pass --tokenizer with the config of the one that did (configs/tokenizers/seit_vitvqgan.py for the tokens of the "
@@ -61,7 +60,7 @@ def use_images(
             f"{config.filename} has the data preprocessor {preprocessor.get('type')}; images are tokenised by a "
             "seitpp.TokenDataPreprocessor, such as a classifier of tokens has"
         )
-    made_by = _tokenizer_of(loader.dataset) if tokenizer is None else read_tokenizer(tokenizer)
+    made_by = _tokenizer_of(loader.dataset) if tokenizer is None else read_tokenizer(tokenizer, remedy=_REMEDY)
     preprocessor.tokenizer = made_by
     config.default_hooks = {**_GUARDS, **(config.get("default_hooks") or {})}
     config.test_dataloader = ConfigDict(
@@ -83,26 +82,6 @@ def use_images(
     )
 
 
-def read_tokenizer(path: str) -> dict[str, Any] | str:
-    """Read the config in a file of configs/tokenizers/, or return the path of a token store as it is."""
-    if Path(path).is_dir():
-        _check_store(path)
-        return path
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"tokenizer {path} does not exist; expected a file of configs/tokenizers/, or a store")
-    if not path.endswith(".py"):
-        raise ValueError(f"tokenizer {path} is neither a config (.py) nor the folder of a token store")
-    config = read_config(path)
-    if "tokenizer" not in config:
-        raise ValueError(f"{path} has no 'tokenizer'; expected a file of configs/tokenizers/")
-    if "fit" in config.tokenizer:
-        raise ValueError(
-            f"the tokenizer of {path} is fitted to images, and to others it would be another one; give the token store "
-            "that it made for training"
-        )
-    return config.tokenizer.to_dict()
-
-
 def _tokenizer_of(dataset: ConfigDict) -> str:
     if "store" not in dataset:
         raise ValueError(f"the config's test data are a {dataset.get('type')} and no token store; {_REMEDY}")
@@ -113,20 +92,5 @@ def _tokenizer_of(dataset: ConfigDict) -> str:
         raise FileNotFoundError(
             f"the config's test store {path}, which would name the tokenizer, is missing; {_REMEDY}"
         )
-    _check_store(path)
+    check_rebuildable(path, _REMEDY)
     return path
-
-
-def _check_store(path: str) -> None:
-    made_by = StoreReader(path).header["tokenizer"]
-    if "type" not in made_by:
-        raise ValueError(
-            f"{path} was imported or written by other means: its header names the tokenizer "
-            f"{made_by.get('name', 'without a name')!r} and not how to build it; {_REMEDY}"
-        )
-    weights = made_by.get("checkpoint")
-    if "weights_sha256" in made_by and (weights is None or not osp.isfile(weights)):
-        raise ValueError(
-            f"{path} was made by a {made_by['type']} with the weights {weights or 'of no file'}, which are not here; "
-            f"{_REMEDY}"
-        )

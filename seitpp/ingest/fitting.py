@@ -28,7 +28,7 @@ def fit_codebook(job: TokenizeJob, source: ImageSource) -> None:
     Raises:
         ValueError: Another run's store lies there, or the tokenizer cannot be fitted to these images.
     """
-    if "fit" not in job.tokenizer:
+    if job.fit is None:
         return
     metadata = _metadata(job, source)
     commit.refuse_other_store(job.out, metadata)
@@ -43,7 +43,7 @@ def fitted_codebook(job: TokenizeJob, source: ImageSource) -> np.ndarray | None:
 
     None if the config has no `fit` entry, or nothing was kept for this fit.
     """
-    if "fit" not in job.tokenizer:
+    if job.fit is None:
         return None
     output = OutputFolder(job.out)
     if (content := output.read(_FITTED)) is not None:
@@ -64,7 +64,7 @@ def _metadata(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
 
 
 def _fit(job: TokenizeJob, source: ImageSource) -> np.ndarray:
-    tokenizer, options = job.build_tokenizer(), dict(job.tokenizer["fit"])
+    tokenizer, options = job.build_tokenizer(), dict(job.fit)
     for name in ("num_images", "codebook_size", "seed"):
         if name in options:
             whole_number(options[name], f"the tokenizer's fit.{name}", 0 if name == "seed" else 1, 2**31)

@@ -4,16 +4,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
+from seitpp.ingest.classes import follow_classes
 from seitpp.ingest.loading import Fitting
 from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.sources import ImageSource, open_image_source
-from seitpp.io.command_line import error_line
-from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreSettings
 from seitpp.storage.header import smallest_label_dtype
 from seitpp.tokenizers.base import Tokenizer
+from seitpp.tokenizers.from_config import build_tokenizer
 
 _MOST_SAMPLES = 4096
 _MOST_AT_ONCE = 2**31
@@ -23,7 +24,7 @@ _MOST_AT_ONCE = 2**31
 class TokenizeJob:
     """What to tokenise, by which tokenizer, and where to."""
 
-    tokenizer: dict[str, Any]  # its config
+    tokenizer: dict[str, Any] | str  # its config, or a store that it made
     source: dict[str, Any]  # arguments of `open_image_source`
     out: str  # folder of the store, or a URL
     codec: str = "bitpacked"
@@ -34,6 +35,7 @@ class TokenizeJob:
     skip_unreadable: bool = True  # whether an image that cannot be read is left out and reported, or ends the run
     retry_left_out: bool = False  # whether shards of a finished store that lack an image are made again
     label_size: tuple[int, int] | None = None  # of label maps; None: as the tokenizer's images, (0, 0): their own
+    classes: tuple[str, ...] | None = None  # names of another split's classes, in the order that labels are to follow
     save_seconds: float = 30.0  # after which the codes of an unfinished shard are put aside
 
     def __post_init__(self) -> None:
@@ -46,19 +48,37 @@ class TokenizeJob:
             raise ValueError(f"label_size is {tuple(self.label_size)}, expected two positive numbers, or (0, 0)")
 
     def open_source(self) -> ImageSource:
-        """Open the images."""
-        return open_image_source(**self.source)
+        """Open the images; `ValueError` if there are classes that `classes` lacks."""
+        source = open_image_source(**self.source)
+        if self.classes is not None:
+            follow_classes(source, self.classes, self.source_name)
+        return source
 
-    def build_tokenizer(self, codebook: Any = None) -> Tokenizer:
-        """Build the tokenizer on the job's device, frozen, with the `codebook` of one fitted before if it is given."""
+    @property
+    def source_name(self) -> str:
+        """What messages call the source: its path, with the split."""
+        path, split = self.source["path"], self.source.get("split")
+        return path if split is None else f"{path} ({split})"
+
+    @property
+    def fit(self) -> dict[str, Any] | None:
+        """How the tokenizer is to be fitted to the images; None where it is not."""
+        return None if isinstance(self.tokenizer, str) else self.tokenizer.get("fit")
+
+    def fitted_as(self, tokenizer: Tokenizer) -> "TokenizeJob":
+        """Return the job with the codebook of a tokenizer of its config that was fitted to other images."""
+        if self.fit is None:
+            return self
         config = {key: value for key, value in self.tokenizer.items() if key != "fit"}
-        if codebook is not None:
-            config["codebook"] = codebook
-        try:
-            tokenizer = TOKENIZERS.build(config)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"the tokenizer cannot be built: {error_line(error)}") from error
-        return tokenizer.to(torch.device(self.device)).eval().requires_grad_(False)
+        return replace(self, tokenizer={**config, "codebook": tokenizer.codebook.cpu().numpy()})
+
+    def build_tokenizer(self, codebook: np.ndarray | None = None) -> Tokenizer:
+        """Build the tokenizer on the job's device, frozen, with the `codebook` of one fitted before if it is given."""
+        source = self.tokenizer
+        if not isinstance(source, str):
+            fitted = {} if codebook is None else {"codebook": codebook}
+            source = {**{key: value for key, value in source.items() if key != "fit"}, **fitted}
+        return build_tokenizer(source).to(torch.device(self.device)).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)
@@ -136,5 +156,5 @@ class Plan:
 
 def source_metadata(job: TokenizeJob, source: ImageSource) -> dict[str, Any]:
     """Return what a store records of the images and of how a tokenizer was fitted to them."""
-    fit = {"tokenizer_fit": dict(job.tokenizer["fit"])} if "fit" in job.tokenizer else {}
+    fit = {} if job.fit is None else {"tokenizer_fit": dict(job.fit)}
     return {**source.describe(), **fit}

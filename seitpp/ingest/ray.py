@@ -57,7 +57,7 @@ def ray_executor(num_workers: int, num_gpus: float) -> Executor:
         if not shards:
             return
         progress(0, total)
-        fitted = "fit" in plan.job.tokenizer
+        fitted = plan.job.fit is not None
         job = replace(_absolute(plan.job), device="cuda" if num_gpus else "cpu")
         with _cluster() as ray:
             rows = ray.data.from_items([{"shard": shard.number} for shard in shards], override_num_blocks=len(shards))
@@ -84,7 +84,8 @@ def _absolute(job: TokenizeJob) -> TokenizeJob:
 
     paths = ("path", "root", "classes_file", "annotations")
     source = {name: absolute(value) if name in paths else value for name, value in job.source.items()}
-    return replace(job, out=absolute(job.out), source=source)
+    tokenizer = absolute(job.tokenizer) if isinstance(job.tokenizer, str) else job.tokenizer
+    return replace(job, tokenizer=tokenizer, out=absolute(job.out), source=source)
 
 
 @contextmanager

@@ -15,7 +15,9 @@ from seitpp.ingest.commit import Totals
 from seitpp.ingest.fitting import fit_codebook, fitted_codebook
 from seitpp.ingest.job import Plan, ShardPlan, TokenizeJob
 from seitpp.ingest.output import OutputFolder
+from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.worker import ShardWorker
+from seitpp.tokenizers.base import Tokenizer
 
 Executor = Callable[[Plan, list[ShardPlan], "Progress"], None]
 """Writes the given shards of a plan."""
@@ -74,11 +76,16 @@ def _together() -> Iterator[None]:
         raise ConnectionError("another process of this run has ended before; its own message says why") from error
 
 
-def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
-    """Open a job's source and build its tokenizer, fitted to the images if its config asks for that."""
+def make_plan(
+    job: TokenizeJob, processes: Processes, source: ImageSource | None = None, tokenizer: Tokenizer | None = None
+) -> Plan:
+    """Open a job's source and build its tokenizer, fitted to the images if its config asks for that.
+
+    `source` and `tokenizer` are those of the job, where they were opened and built before.
+    """
     if processes.is_first:
         commit.refuse_foreign(job.out)
-    source = job.open_source()
+    source = job.open_source() if source is None else source
     source.refuse_inside(job.out)
     if job.label_size is not None and not source.annotated:
         raise ValueError(f"{job.source['path']} has no label maps; leave out --label-size")
@@ -87,7 +94,9 @@ def make_plan(job: TokenizeJob, processes: Processes) -> Plan:
             OutputFolder(job.out).lock(alone=True)
         fit_codebook(job, source)
     processes.wait()
-    plan = Plan(job, source, job.build_tokenizer(fitted_codebook(job, source)))
+    if tokenizer is None:
+        tokenizer = job.build_tokenizer(fitted_codebook(job, source))
+    plan = Plan(job, source, tokenizer)
     if source.annotated:
         _require_labels_of_the_same_part(plan)
     return plan

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.tools import tool_main
 from seitpp.io.command_line import run_tool
 from seitpp.storage import StoreReader
 
@@ -85,6 +86,23 @@ def test_images_to_a_store(
     assert tool(*line, "--retry-left-out", "--cfg-options", *SMALL) == 0
     assert f"{out}: 9 images in 3 shards" in capsys.readouterr().out
     assert len(StoreReader(out)) == 9 and not StoreReader(out).verify()
+
+
+def test_splits_in_one_run_and_a_store_as_tokenizer(
+    tool: Callable, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for split, per_class in (("train", 4), ("val", 2)):
+        write_images(tmp_path / "images" / split, per_class)
+    out = tmp_path / "out"
+    line = [TOOL, config, tmp_path / "images", out, "--workers", "0", "--split", "train", "val"]
+    assert tool(*line, "--cfg-options", *SMALL) == 0
+    printed = capsys.readouterr().out
+    assert "The tokenizer is fitted to train and used for val as it is" in printed
+    assert f"{out}/train: 8 images in 1 shards" in printed and f"{out}/val: 4 images in 1 shards" in printed
+
+    again = tmp_path / "again"
+    assert tool_main(TOOL)([out / "train", tmp_path / "images", again, "--split", "val", "--workers", "0"]) == 0
+    assert files_of(again) == files_of(out / "val")
 
 
 def test_relative_paths(

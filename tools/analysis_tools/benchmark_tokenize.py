@@ -9,6 +9,7 @@ time; its share of changed codes is then that of a random network.
 """
 
 import argparse
+import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,12 +26,11 @@ from seitpp.images.resizing import fit_image
 from seitpp.ingest.loading import Fitting, load_batches
 from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.io.command_line import counted_number, positive_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 from seitpp.io.devices import check_device
-from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.encoding import encode_pixels
+from seitpp.tokenizers.from_config import build_tokenizer, read_tokenizer
 
 PHOTOGRAPH = (320, 320)  # pixels, to be scaled to what a tokenizer takes
 
@@ -38,7 +38,7 @@ PHOTOGRAPH = (320, 320)  # pixels, to be scaled to what a tokenizer takes
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", metavar="TOKENIZER_CONFIG", help="a file of configs/tokenizers/")
+    parser.add_argument("tokenizer", metavar="TOKENIZER", help="a file of configs/tokenizers/, or a token store")
     parser.add_argument("--images", type=positive_number, default=32, help="images per round")
     parser.add_argument("--batch-size", type=positive_number, default=16, help="images encoded at once")
     parser.add_argument(
@@ -51,19 +51,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def build(args: argparse.Namespace, **options: str) -> Tokenizer:
-    """Return the config's tokenizer; with random weights where its checkpoint is not there."""
-    config = read_config(args.config)
-    apply_options(config, args.cfg_options)
-    if not config.get("tokenizer"):
-        raise ValueError(f"{args.config} has no 'tokenizer'; expected a file of configs/tokenizers/")
-    settings = {**config.tokenizer, **options}
+def build(args: argparse.Namespace) -> Tokenizer:
+    """Return the tokenizer; with random weights where the checkpoint of its config is not there."""
+    settings = read_tokenizer(args.tokenizer, args.cfg_options, may_fit=True)
+    if isinstance(settings, str):
+        return build_tokenizer(settings).to(args.device).eval()
     fit = settings.pop("fit", None)
     if settings.get("checkpoint") and not Path(settings["checkpoint"]).is_file():
         print(f"{settings['checkpoint']} is not there: random weights")
         settings["checkpoint"] = None
     torch.manual_seed(0)
-    tokenizer = TOKENIZERS.build(settings)
+    tokenizer = build_tokenizer(settings)
     if fit is not None:
         photos = [torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] for photo in load_sample_images().images]
         options = {key: value for key, value in fit.items() if key != "num_images"}
@@ -113,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = open_image_source(folder)
         runs = candidates(tokenizer, source, args)
         if has_precision:
-            reduced = build(args, precision="bfloat16")
+            reduced = copy.deepcopy(tokenizer)
+            reduced.precision = "bfloat16"
             runs["network, batches, bfloat16"] = candidates(reduced, source, args)["network, batches"]
         codes = {name: run() for name, run in runs.items()}  # which warms up
         seconds = measure(runs, args.rounds, args.device, warmup=0)
@@ -124,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         differ = float((codes[name] != codes["network, single images"]).float().mean())
         figures[name] = {"images_per_s": args.images / value, "ratio": seconds[base] / value, "codes_differ": differ}
         table.add_row(name, f"{args.images / value:.2f}", f"{seconds[base] / value:.2f}", base, f"{differ:.4%}")
-    settings = f"{args.config}, batches of {args.batch_size}, {args.images} images, median of {args.rounds} rounds"
+    settings = f"{args.tokenizer}, batches of {args.batch_size}, {args.images} images, median of {args.rounds} rounds"
     show([table], {"candidates": figures}, settings, args.out, args.device)
     return 0
 

@@ -119,9 +119,7 @@ def describe_lists(found: LabelledImages, root: str | Path, lists: Sequence[Path
     if found.skipped:
         lines.append(f"not taken for images, by their ending: {described_endings(found.skipped)}")
     base = "" if lists[0].parent == Path(root) else f" --root {root}"
-    lines.append(
-        f"next: python tools/tokenize_images.py TOKENIZER_CONFIG {lists[0]} OUT_STORE --classes {classes_path}{base}"
-    )
+    lines.append(f"next: python tools/tokenize_images.py TOKENIZER {lists[0]} OUT_STORE --classes {classes_path}{base}")
     return "\n".join(lines)
 
 

@@ -38,7 +38,8 @@ class TokenAdaptPretrain(BaseModel):
     `seitpp.TokenAdaptAugment` reads. The tokenizer is frozen and in no checkpoint.
 
     Args:
-        tokenizer: Config of the tokenizer whose tokens are to be augmented, or the tokenizer.
+        tokenizer: Config of the tokenizer whose tokens are to be augmented, a token store that it made, or the
+            tokenizer itself.
         augments: Configs of the augmentations A that it learns, applied in order: geometry and mixing. Sizes are those
             of TokenAdapt's map, which has 2 x 2 positions per token.
         eval_augments: Name to augmentations, each scored on its own at validation; by default `all` of `augments`.
@@ -50,7 +51,7 @@ class TokenAdaptPretrain(BaseModel):
     def __init__(
         self,
         token_adapt: dict,
-        tokenizer: dict | nn.Module,
+        tokenizer: dict | str | nn.Module,
         augments: Sequence[dict],
         eval_augments: Mapping[str, Sequence[dict]] | None = None,
         eval_seed: int = 0,
