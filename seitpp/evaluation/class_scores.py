@@ -27,7 +27,7 @@ class ConfusedPair(NamedTuple):
 
     true: str
     predicted: str
-    count: int
+    samples: int
     share: float  # of the samples of the true class
 
 

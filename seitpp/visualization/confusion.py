@@ -8,7 +8,9 @@ import numpy as np
 from seitpp.io.text import cut
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _MOST_VALUES = 25  # classes up to which each cell says its value
 _MOST_NAMES = 80  # classes up to which each row and column has its name
@@ -77,7 +79,7 @@ def _largest_of_blocks(values: np.ndarray, block: int) -> np.ndarray:
     return np.where(largest < 0, np.nan, largest)
 
 
-def _write_values(axes: object, values: np.ndarray, counts: np.ndarray, normalize: bool, image: object) -> None:
+def _write_values(axes: "Axes", values: np.ndarray, counts: np.ndarray, normalize: bool, image: "AxesImage") -> None:
     """Write each value that is not 0 into its cell, dark on light and light on dark."""
     size = 9 if len(counts) <= 15 else 6
     for row, column in np.argwhere(counts):

@@ -28,9 +28,7 @@ def test_scores_of_classes_are_those_of_mmpretrain() -> None:
     predictions = made(rng.dirichlet(np.ones(3), 60).tolist(), rng.integers(3, size=60).tolist())
     found = class_scores(confusion_counts(predictions), NAMES)
     scores, labels = torch.from_numpy(predictions.scores), torch.from_numpy(predictions.labels)
-    precision, recall, f1, support = SingleLabelMetric.calculate(
-        scores, labels, average=None, items=("precision", "recall", "f1-score", "support")
-    )[0]
+    precision, recall, f1, support = SingleLabelMetric.calculate(scores, labels, average=None)[0]
     np.testing.assert_allclose(100 * np.array([one.precision for one in found]), precision, rtol=1e-5)
     np.testing.assert_allclose(100 * np.array([one.accuracy for one in found]), recall, rtol=1e-5)
     np.testing.assert_allclose(100 * np.array([one.f1 for one in found]), f1, rtol=1e-5)
