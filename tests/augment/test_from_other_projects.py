@@ -1,4 +1,4 @@
-"""The configs of docs/augmentation.md, "In other projects", in a folder of their own."""
+"""The configs of docs/openmmlab.md, in a folder of their own."""
 
 import json
 import re
@@ -19,14 +19,14 @@ from seitpp.storage import StoreWriter
 K, D, CLASSES, WIDTH = 391, 32, 4, 16
 ARCH = dict(_delete_=True, embed_dims=WIDTH, num_layers=2, num_heads=2, feedforward_channels=32)
 SMALL_ADAPT = dict(dims=WIDTH, depth=1, num_heads=2, head_dims=8, mlp_dims=32)
-DOC = "augmentation.md"
+DOC = "openmmlab.md"
 
 
 @pytest.fixture(scope="module")
 def blocks(repository: Path) -> list[str]:
     """The Python blocks of the page, in order."""
     text = (repository / "docs" / DOC).read_text()
-    section = text.partition("## In other projects\n")[2].partition("\n## ")[0]
+    section = text.partition("## Augmentations\n")[2]
     return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
