@@ -24,6 +24,8 @@ _ADDED_HOOKS: dict[str, dict[str, Any]] = {
     # Not as strict as in our recipes: other projects may load a part of the weights on purpose.
     "checkpoint_guard": {"type": "seitpp.CheckpointGuardHook", "strict": False},
 }
+# Hooks that mmengine adds by itself.
+_OF_MMENGINE = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
 
 
 def use_autocast(config: Config) -> None:
@@ -130,9 +132,10 @@ def use_guards(config: Config) -> None:
     """Let any config write checkpoints whole, average by steps, and stop at losses or weights that are not finite.
 
     Replaces plain hooks of the libraries by ours, which take the same options, and adds what is not there. An entry
-    that is None, such as `default_hooks.finite_guard=None`, leaves a hook out.
+    that is None, such as `default_hooks.finite_guard=None` or one of `custom_hooks`, leaves a hook out.
     """
-    hooks, custom = dict(config.get("default_hooks") or {}), config.get("custom_hooks") or []
+    hooks = dict(config.get("default_hooks") or {})
+    custom = [hook for hook in config.get("custom_hooks") or [] if hook is not None]
     for hook in (*hooks.values(), *custom):
         name, scope = name_and_scope(hook)
         if name in _REPLACED_HOOKS and scope in _LIBRARIES:
@@ -141,7 +144,10 @@ def use_guards(config: Config) -> None:
     for name, hook in _ADDED_HOOKS.items():
         if name not in hooks and hook["type"].split(".")[-1] not in types:
             hooks[name] = hook
-    config.default_hooks = hooks
+    # mmengine takes None only for a hook that it would add by itself.
+    config.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in _OF_MMENGINE}
+    if config.get("custom_hooks"):
+        config.custom_hooks = custom
     wrapper = config.get("optim_wrapper")
     if wrapper is not None:
         name, scope = name_and_scope({"type": "OptimWrapper", **wrapper})

@@ -44,6 +44,13 @@ class OptionsAction(DictAction):
             )
 
 
+# Hooks of every run, which None leaves out also where a config does not name them.
+_ADDED_HOOKS = (
+    *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"),
+    *("finite_guard", "checkpoint_guard"),
+)
+
+
 def add_options_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option `--cfg-options` of every tool that reads a config."""
     parser.add_argument("--cfg-options", nargs="+", action=OptionsAction, help=_HELP)
@@ -100,7 +107,8 @@ def _check_key(config: Config, merged: Config, key: str, value: Any, given: Mapp
                 raise ValueError(f"{here} {f'one dict and no list: {without} sets it' if node else 'no list yet'}")
             known = keys_read(typed, path, scope) if path else known_at_root
             if path == ["default_hooks"]:  # a hook of a new name must say what it is
-                known = {part} if f"default_hooks.{part}.type" in given else set()
+                is_off = value is None and number + 1 == len(parts) and part in _ADDED_HOOKS
+                known = {part} if is_off or f"default_hooks.{part}.type" in given else set()
             if known is not None and part not in known:
                 raise ValueError(_unread(config, key, path, part, {*node, *known}))
         node = node.get(part, {} if number + 1 < len(parts) else None)

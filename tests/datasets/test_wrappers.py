@@ -214,7 +214,15 @@ def test_classifier_trains_on_joined_stores(
 
 def test_wrapper_of_mmengine_names_ours(config: Config, build_runner: Callable, folder: Path) -> None:
     config.train_dataloader.dataset = dict(type="mmengine.RepeatDataset", times=2, dataset=store(folder, "a"))
-    with pytest.raises(
-        ValueError, match=r"RepeatDataset is mmengine's and passes no labels on, .* use seitpp\.RepeatDataset"
-    ):
+    with pytest.raises(ValueError, match=r"RepeatDataset is fetched sample by sample, .* use seitpp\.RepeatDataset"):
         build_runner(config).train()
+
+
+def test_wrapper_of_mmengine_trains_where_samples_are_collated(
+    config: Config, build_runner: Callable, folder: Path
+) -> None:
+    config.train_dataloader.dataset = dict(type="mmengine.RepeatDataset", times=2, dataset=store(folder, "a"))
+    config.train_dataloader.collate_fn = dict(type="default_collate")
+    runner = build_runner(config)
+    runner.train()
+    assert runner.iter == 3

@@ -8,11 +8,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from seitpp.engine.guards.labels import labels_of
 from seitpp.engine.runs import metadata_of, name_of, unwrapped
 from seitpp.io.text import shorten
 from seitpp.registry import HOOKS
 from seitpp.structures.class_names import class_difference, is_wordnet_order
 
+_OF_BOUNDARIES = ("STDCHead",)  # heads of mmseg that have classes of their own
 _MISSING = "the score covers the others alone"
 
 
@@ -89,8 +91,9 @@ class ClassGuardHook(Hook):
         self._once(log, f"{nameless} has no class names: its class k is taken for class k of {named}, in this order.")
 
     def _tell_missing(self, runner: Runner, dataset: Any, consequence: str) -> None:
-        head, labels = _head_of(runner), getattr(dataset, "labels", None)
-        if head is None or labels is None:
+        head = _head_of(runner)
+        labels = None if head is None else labels_of(dataset)
+        if labels is None or not len(labels):
             return
         missing = np.setdiff1d(np.arange(head.num_classes), labels)
         if not len(missing):
@@ -116,22 +119,24 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
     """
     where, classes = name_of(dataset), metadata_of(dataset).get("classes")
     for name, head in _heads(model):
-        if classes is not None and name != "head" and head.num_classes not in (None, len(classes)):
+        is_of_classes = name != "head" and type(head).__name__ not in _OF_BOUNDARIES
+        if classes is not None and is_of_classes and head.num_classes not in (None, len(classes)):
             raise ValueError(
                 f"{where} has {len(classes)} classes, the {name} has {head.num_classes}; set model.{name}.num_classes"
             )
     num_classes = getattr(getattr(model, "head", None), "num_classes", None)
     if num_classes is None:
         return
-    soft = getattr(model.data_preprocessor, "num_classes", None)
+    preprocessor = model.data_preprocessor
+    soft = getattr(preprocessor, "num_classes", None) if getattr(preprocessor, "to_onehot", True) else None
     if soft not in (None, num_classes):
         raise ValueError(
             f"the data preprocessor makes soft targets of {soft} classes, the head has {num_classes}; set "
             "data_preprocessor.num_classes to model.head.num_classes"
         )
-    labels = getattr(dataset, "labels", None)
+    labels = labels_of(dataset)
     if labels is None:
-        raise ValueError(f"{where} {_why_no_labels(dataset, where)}")
+        raise ValueError(f"{where} {_why_no_labels(dataset)}")
     if classes is not None and len(classes) != num_classes:
         raise ValueError(f"{where} has {len(classes)} classes, the head has {num_classes}; set model.head.num_classes")
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
@@ -141,14 +146,14 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
         )
 
 
-def _why_no_labels(dataset: Any, where: str) -> str:
-    if type(dataset).__module__.startswith("mmengine.dataset"):  # a wrapper, which does not pass labels on
-        return (
-            f"is mmengine's and passes no labels on, which a classifier needs; use seitpp.{where}, which takes the "
-            "same options"
-        )
+def _why_no_labels(dataset: Any) -> str:
     if getattr(dataset, "with_labels", True) is False:
         return "reads no labels (with_labels=False), and a classifier needs them; leave with_labels out"
+    if not hasattr(dataset, "labels"):  # of another library
+        return (
+            "has samples without gt_label or gt_score, and a classifier needs labels; give it an annotation file or "
+            "class folders. Where the pipeline adds labels, set default_hooks.data_guard=None"
+        )
     return (
         "has no labels, and a classifier needs them; use a labelled store, a release file with its label file, or "
         "images with classes"
@@ -167,7 +172,8 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _check_several_classes(model: nn.Module) -> None:
     """Refuse to train a softmax over one class, which is always 1: its loss is 0, and any network scores the same."""
     for name, head in _heads(model):
-        if head.num_classes == 1 and not any(getattr(module, "use_sigmoid", False) for module in head.modules()):
+        # A loss that is no cross-entropy, as of regression, has no such option.
+        if head.num_classes == 1 and any(getattr(module, "use_sigmoid", None) is False for module in head.modules()):
             raise ValueError(
                 f"model.{name} has one class, and a softmax over one class is always 1: nothing would be learned. "
                 "Give the data a class for all that is something else, or the loss use_sigmoid=True"

@@ -5,8 +5,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
-from seitpp.datasets import num_shared, origins_of
+from seitpp.datasets import identity_collate, num_shared, origins_of
 from seitpp.engine.accumulation import accumulated_batches, batches_per_step
 from seitpp.engine.guards.classes import check_labels
 from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, grid_of, seen_grid
@@ -18,6 +19,7 @@ from seitpp.structures.grid_record import GRID_KEY, TokenGrid, grid_difference, 
 from seitpp.tokenizers.identity import check_same_tokenizer, codebook_identity, data_identity
 
 _SWITCH = "set default_hooks.data_guard.compare_grids=False"
+_WRAPPERS = ("ConcatDataset", "RepeatDataset", "ClassBalancedDataset")  # of mmengine, and ours of the same names
 
 
 @HOOKS.register_module()
@@ -67,6 +69,7 @@ class DataGuardHook(Hook):
         Models and augmentations then read what they need, and check it.
         """
         model, dataset = unwrapped(runner.model), runner.train_loop.dataloader.dataset
+        _check_fetch(runner.train_loop.dataloader)
         _tell_incomplete_step(runner)
         explain_single_values(model)
         self._check_tokens_and_labels(runner, dataset)
@@ -84,6 +87,7 @@ class DataGuardHook(Hook):
     def before_val(self, runner: Runner) -> None:
         """Check the validation data, in training also against the grid of the training data."""
         dataset = runner.val_loop.dataloader.dataset
+        _check_fetch(runner.val_loop.dataloader)
         self.check(runner, dataset)
         if self.compare_grids and isinstance(runner._train_loop, BaseLoop):
             own = runner.train_loop.dataloader.dataset
@@ -92,6 +96,7 @@ class DataGuardHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
+        _check_fetch(runner.test_loop.dataloader)
         self.check(runner, runner.test_loop.dataloader.dataset)
 
     def check(self, runner: Runner, dataset: Any) -> None:
@@ -124,6 +129,21 @@ class DataGuardHook(Hook):
         preprocessor = model.data_preprocessor
         if getattr(preprocessor, "crop_size", None) is not None or not getattr(preprocessor, "augments", None):
             check_input_size(model, given, where, _SWITCH)  # else augmentations may crop
+
+
+def _check_fetch(loader: DataLoader) -> None:
+    """Refuse a data set that is fetched sample by sample where batches are expected, as of mmengine's wrappers."""
+    collate = getattr(loader.collate_fn, "func", loader.collate_fn)  # mmengine makes a partial of it
+    if collate is not identity_collate or hasattr(loader.dataset, "__getitems__"):
+        return
+    name = type(loader.dataset).__name__
+    ours = (
+        f"use seitpp.{name}, which takes the same options and fetches whole batches, or " if name in _WRAPPERS else ""
+    )
+    raise ValueError(
+        f"{name_of(loader.dataset)} is fetched sample by sample, and the loader's collate_fn, seitpp.identity_collate, "
+        f"expects whole batches; {ours}set collate_fn=dict(type='default_collate')"
+    )
 
 
 def _grid(function: Any, runner: Runner, dataset: Any) -> TokenGrid:
