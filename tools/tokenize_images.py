@@ -164,7 +164,9 @@ def run(args: argparse.Namespace, processes: Processes) -> None:
     if processes.is_first:
         for plan in plans:
             split = f"{plan.job.source['split']}: " if len(plans) > 1 else ""
-            for warning in plan.source.warnings():
+            with progress_bar(f"looking at the labels of {plan.job.source_name}"):
+                warnings = plan.source.warnings()
+            for warning in warnings:
                 print(f"warning: {split}{warning}", file=sys.stderr)
     executor = None
     if args.executor == "ray":

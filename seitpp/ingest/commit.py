@@ -24,6 +24,7 @@ from seitpp.ingest.records import (
     shard_problem,
 )
 from seitpp.ingest.worker import first_reasons, unreadable_error
+from seitpp.io.progress import progress_bar
 from seitpp.io.text import shown
 from seitpp.io.untrusted import parse_json, parse_json_object
 from seitpp.storage import header as store_header
@@ -166,11 +167,13 @@ def pending(plan: Plan, warn: Callable[[str], None] = print) -> list[int]:
     image may be there by now.
     """
     output = plan.output
-    records, problems = read_records(plan)
-    for number, record in records.items():
-        if problem := shard_problem(output, record):
-            problems[number] = problem
-    problems = {**label_map_problems(plan, records), **problems}
+    with progress_bar("checking what an earlier run wrote", unit="shards") as progress:
+        records, problems = read_records(plan)
+        for done, (number, record) in enumerate(records.items(), 1):
+            if problem := shard_problem(output, record):
+                problems[number] = problem
+            progress(done, len(records))
+        problems = {**label_map_problems(plan, records), **problems}
     for number, problem in problems.items():
         warn(f"{problem}: it was damaged after it was written. {store_header.shard_name(number)} is made again")
     again = plan.job.retry_left_out or not plan.job.skip_unreadable

@@ -14,6 +14,7 @@ from seitpp.ingest.loading import Fitting, load_batches
 from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.worker import first_reasons, unreadable_error
+from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import parse_npy, parse_npz, whole_number
 from seitpp.storage.header import CODEBOOK_FILE, canonical_json
 
@@ -70,18 +71,22 @@ def _fit(job: TokenizeJob, source: ImageSource) -> np.ndarray:
             whole_number(options[name], f"the tokenizer's fit.{name}", 0 if name == "seed" else 1, 2**31)
     numbers = spread(len(source), options.pop("num_images", 1000))
     chunks = [numbers[start : start + 64] for start in range(0, len(numbers), 64)]
-    pixels, failures = [], []
-    for batch in load_batches(source, Fitting.of(tokenizer), chunks, job.num_workers):
-        pixels.append(batch.pixels[torch.from_numpy(batch.readable)])
-        failures += batch.failures
-        if batch.failures and not job.skip_unreadable:
-            raise unreadable_error(batch.failures)
+    pixels, failures, done = [], [], 0
+    with progress_bar("reading images to fit the tokenizer to", unit="images") as progress:
+        progress(0, len(numbers))
+        for batch in load_batches(source, Fitting.of(tokenizer), chunks, job.num_workers):
+            pixels.append(batch.pixels[torch.from_numpy(batch.readable)])
+            failures += batch.failures
+            if batch.failures and not job.skip_unreadable:
+                raise unreadable_error(batch.failures)
+            done += len(batch.readable)
+            progress(done, len(numbers))
     images = tokenizer.from_bytes(torch.cat(pixels))
     if not len(images):
         raise ValueError(
             f"none of the {len(numbers)} images to fit the tokenizer to could be read. {first_reasons(failures)}"
         )
-    with _one_thread():
+    with _one_thread(), progress_bar("fitting the tokenizer"):
         return tokenizer.to("cpu").fit(images, **options).codebook.numpy()
 
 

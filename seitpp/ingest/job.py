@@ -11,6 +11,7 @@ from seitpp.ingest.classes import follow_classes
 from seitpp.ingest.loading import Fitting
 from seitpp.ingest.output import OutputFolder
 from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.io.progress import progress_bar
 from seitpp.storage import StoreSettings
 from seitpp.storage.header import smallest_label_dtype
 from seitpp.tokenizers.base import Tokenizer
@@ -49,7 +50,8 @@ class TokenizeJob:
 
     def open_source(self) -> ImageSource:
         """Open the images; `ValueError` if there are classes that `classes` lacks."""
-        source = open_image_source(**self.source)
+        with progress_bar(f"opening {self.source_name}"):
+            source = open_image_source(**self.source)
         if self.classes is not None:
             follow_classes(source, self.classes, self.source_name)
         return source
@@ -78,7 +80,8 @@ class TokenizeJob:
         if not isinstance(source, str):
             fitted = {} if codebook is None else {"codebook": codebook}
             source = {**{key: value for key, value in source.items() if key != "fit"}, **fitted}
-        return build_tokenizer(source).to(torch.device(self.device)).eval().requires_grad_(False)
+        with progress_bar("loading the tokenizer"):
+            return build_tokenizer(source).to(torch.device(self.device)).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

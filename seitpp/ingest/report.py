@@ -16,6 +16,7 @@ from seitpp.ingest.fitting import spread
 from seitpp.ingest.job import Plan
 from seitpp.ingest.loading import ImageBatches
 from seitpp.ingest.output import OutputFolder
+from seitpp.io.progress import progress_bar
 from seitpp.io.text import shorten
 from seitpp.storage import StoreReader, store_stats
 from seitpp.tokenizers import changed_share
@@ -85,9 +86,13 @@ def make_report(plan: Plan, totals: Totals) -> TokenizeReport:
     """
     output = plan.output
     reader = StoreReader(output.path) if output.is_local else None
-    stats = None if reader is None else store_stats(reader)
+    stats = None
+    if reader is not None:
+        with progress_bar("counting codes", unit="images") as progress:
+            stats = store_stats(reader, progress)
     samples, names, pixels = _sample(plan, totals)
-    tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
+    with progress_bar(f"encoding {len(pixels)} images again, to compare"):
+        tokens = encode_pixels(plan.tokenizer, pixels, plan.job.device, plan.job.batch_size).cpu()
     decoded = _decode(plan.tokenizer, tokens, plan.job.device)
     psnr = None if decoded is None else image_psnr(decoded.double(), pixels.double(), 255)
     source_bytes = totals.source_bytes / totals.num_samples
@@ -129,7 +134,8 @@ def _label_map_shares(reader: StoreReader | None) -> dict[str, Any]:
     """Return how pixels are shared among the classes of a store's label maps; nothing without a store."""
     if reader is None:
         return {}
-    histogram = label_histogram(reader)
+    with progress_bar("counting labels", unit="label maps") as progress:
+        histogram = label_histogram(reader, progress)
     classes, present = histogram["classes"], {entry["class"] for entry in histogram["classes"] if entry["pixels"]}
     if any(entry["name"] is not None for entry in classes):
         empty = [entry["name"] or str(entry["class"]) for entry in classes if not entry["pixels"]]
@@ -159,7 +165,8 @@ def _sample(plan: Plan, totals: Totals) -> tuple[list[int], list[str], Tensor]:
     left_out = {number for number, _, _ in totals.unreadable}
     kept = np.array([number for number in range(len(plan.source)) if number not in left_out])
     samples = spread(len(kept), _SAMPLE_IMAGES)
-    batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
+    with progress_bar(f"reading {len(samples)} images again, to compare"):
+        batch = ImageBatches(plan.source, plan.fitting).__getitems__(kept[samples].tolist())
     if not batch.readable.any():
         _, name, reason = batch.failures[0]
         raise OSError(f"{name} cannot be read any more: {reason}. All samples are written; run again for the report")
@@ -174,8 +181,12 @@ def _decode(tokenizer: Tokenizer, tokens: Tensor, device: str) -> Tensor | None:
     """Return the images of tokens (n, C, H, W), uint8; None if the tokenizer has no decoder."""
     if not tokenizer.can_decode:
         return None
-    chunks = tokens.long().split(_PICTURE_IMAGES)
-    return torch.cat([tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu() for chunk in chunks])
+    images = []
+    with progress_bar("decoding for the PSNR", unit="images") as progress:
+        for chunk in tokens.long().split(_PICTURE_IMAGES):
+            images.append(tokenizer.to_bytes(tokenizer.decode(chunk.to(device))).cpu())
+            progress(sum(map(len, images)), len(tokens))
+    return torch.cat(images)
 
 
 def left_out_message(out: str) -> str | None:

@@ -3,6 +3,8 @@
 The quickstart's tokenizer, and a baseline for learned ones.
 """
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seitpp.io.progress import Advance, progress_bar
 from seitpp.registry import TOKENIZERS
 from seitpp.tokenizers.base import Tokenizer, as_size
 from seitpp.tokenizers.codebook import load_codebook, nearest_codes_euclidean
+
+
+class _Rounds(io.TextIOBase):
+    """Takes what scikit-learn prints of its k-means, a line per round, which is all that it tells of its progress."""
+
+    def __init__(self, progress: Advance, most: int) -> None:
+        self._progress, self._most, self._done = progress, most, 0
+
+    def write(self, text: str) -> int:
+        if text.startswith("Iteration"):
+            self._done += 1
+            self._progress(self._done, self._most)
+        return len(text)
 
 
 @TOKENIZERS.register_module()
@@ -67,7 +83,10 @@ class PatchKMeans(Tokenizer):
             raise ValueError(
                 f"{len(images)} images have {distinct} different patches, fewer than the {codebook_size} codes wanted"
             )
-        centres = KMeans(codebook_size, n_init=1, random_state=seed).fit(patches).cluster_centers_
+        kmeans = KMeans(codebook_size, n_init=1, random_state=seed, verbose=1)
+        name = f"k-means of {len(patches):,} patches, at most"
+        with progress_bar(name, "rounds") as progress, redirect_stdout(_Rounds(progress, kmeans.max_iter)):
+            centres = kmeans.fit(patches).cluster_centers_
         codes = nearest_codes_euclidean(torch.from_numpy(patches), torch.from_numpy(centres))
         counts = np.bincount(codes.numpy(), minlength=codebook_size)
         self.codebook = torch.from_numpy(centres[np.argsort(-counts, kind="stable")]).float()

@@ -11,9 +11,12 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from seitpp.io.progress import Advance, progress_bar
+
 URL_SIGN = "://"
 _LOCAL = LocalFileSystem()
 _MOST_VISITS = 100  # of one folder, by as many ways
+_TOLD = 1000  # files between two calls that tell of progress
 
 
 def is_url(path: str | Path) -> bool:
@@ -66,11 +69,12 @@ def list_files(root: str) -> list[str]:
     left out. A folder that cannot be read is an `OSError`.
     """
     system, inner = file_system(root)
-    if isinstance(system, LocalFileSystem):  # fsspec does not follow links, and passes over what it may not read
-        found = _walk(inner)
-    else:
-        inner = inner.rstrip("/")
-        found = [name[len(inner) :].lstrip("/") for name in system.find(inner)]
+    with progress_bar(f"listing {root}", unit="files") as progress:
+        if isinstance(system, LocalFileSystem):  # fsspec does not follow links, and passes over what it may not read
+            found = _walk(inner, progress)
+        else:
+            inner = inner.rstrip("/")
+            found = [name[len(inner) :].lstrip("/") for name in system.find(inner)]
     return sorted(name for name in found if "/." not in f"/{name}")
 
 
@@ -86,7 +90,7 @@ def list_folders(root: str) -> list[str]:
     return sorted(name for name in found if not name.startswith("."))
 
 
-def _walk(root: str) -> list[str]:
+def _walk(root: str, progress: Advance) -> list[str]:
     found: list[str] = []
     visits: Counter[tuple[int, int]] = Counter()
     waiting = [(root, "", frozenset[tuple[int, int]]())]
@@ -108,8 +112,10 @@ def _walk(root: str) -> list[str]:
                     continue
                 if _is_folder(entry):
                     waiting.append((entry.path, f"{inner}{entry.name}/", above | {identity}))
-                else:
-                    found.append(inner + entry.name)
+                    continue
+                found.append(inner + entry.name)
+                if len(found) % _TOLD == 0:
+                    progress(len(found), None)
     return found
 
 

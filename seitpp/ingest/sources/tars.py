@@ -16,6 +16,7 @@ from seitpp.ingest.sources.base import ImageSource, described_endings, is_image_
 from seitpp.ingest.sources.files import is_folder, join, list_files, open_file, read_file
 from seitpp.ingest.sources.folders import refuse_splits
 from seitpp.ingest.sources.labels import class_labels, is_number
+from seitpp.io.progress import progress_bar
 from seitpp.io.text import shown
 from seitpp.io.untrusted import PARSER_ERRORS, parse_json_object
 
@@ -64,12 +65,14 @@ class TarSource(ImageSource):
         self.names, self._members = [], []
         samples: list[_Sample] = []
         skipped: Counter[str] = Counter()
-        for number, path in enumerate(self.paths):
-            file_name = path.replace("\\", "/").rpartition("/")[2]
-            for sample in _index(path, skipped, unlabelled):
-                self.names.append(f"{file_name}/{sample.image.name}")
-                self._members.append((number, sample.image.offset, sample.image.size))
-                samples.append(sample)
+        with progress_bar(f"listing {pattern}", unit="tar files") as progress:
+            for number, path in enumerate(self.paths):
+                file_name = path.replace("\\", "/").rpartition("/")[2]
+                for sample in _index(path, skipped, unlabelled):
+                    self.names.append(f"{file_name}/{sample.image.name}")
+                    self._members.append((number, sample.image.offset, sample.image.size))
+                    samples.append(sample)
+                progress(number + 1, len(self.paths))
         self.skipped = dict(skipped.most_common())
         if not self.names:
             raise ValueError(f"{pattern} holds no images in its {len(self.paths)} tar files")
