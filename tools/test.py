@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 from seitpp.engine import image_testing, launch
 from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
+from seitpp.engine.prediction_hook import use_prediction_hook
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
@@ -87,12 +88,7 @@ def test(args: argparse.Namespace) -> None:
         hook = {"type": "seitpp.SegmentationImageHook", "folder": args.show_dir}
         config.custom_hooks = [*(config.get("custom_hooks") or []), hook]
     if args.out_preds is not None:
-        if "decode_head" in config.model:
-            raise ValueError("--out-preds writes a classifier's scores, and the model is a segmentor; use --show-dir")
-        config.custom_hooks = [
-            *(config.get("custom_hooks") or []),
-            {"type": "seitpp.PredictionHook", "path": args.out_preds},
-        ]
+        use_prediction_hook(config, args.out_preds)
     if args.amp:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dist import collect_results, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -58,6 +59,17 @@ class PredictionHook(Hook):
         if is_main_process():
             write_predictions(self.path, _joined(rows, dataset))
             runner.logger.info(f"Predictions of {len(dataset)} samples: {self.path}")
+
+
+def use_prediction_hook(config: Config, path: str | Path) -> None:
+    """Let a test of this config write its predictions to `path`; refuse the config of a segmentor."""
+    if "decode_head" in config.model:
+        raise ValueError(
+            f"{config.filename} is the config of a segmentor, which predicts label maps and no scores per sample; "
+            "tools/test.py --show-dir draws them"
+        )
+    hook = {"type": "seitpp.PredictionHook", "path": str(path)}
+    config.custom_hooks = [*(config.get("custom_hooks") or []), hook]
 
 
 def _rows_of(outputs: Sequence[Any], model: str) -> list[_Row]:

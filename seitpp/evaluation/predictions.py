@@ -18,7 +18,7 @@ from mmpretrain.structures import DataSample
 
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.text import shown
-from seitpp.io.untrusted import entry, parse_json_object, parse_npz, read_file, text
+from seitpp.io.untrusted import entry, parse_json_object, parse_npz, read_file, text, whole_number
 from seitpp.registry import METRICS
 
 SUFFIX = ".npz"
@@ -80,6 +80,12 @@ class Predictions:
             for one in found or ():
                 text(one, f"one of {name}")
 
+        for key, value in self.source.items():
+            if key == "max_pixels":
+                whole_number(value, f"source.{key}", 1, 2**40)
+            else:
+                text(value, f"source.{key}")
+
     def __len__(self) -> int:
         return len(self.scores)
 
@@ -123,11 +129,24 @@ class Predictions:
             yield sample
 
     def evaluate(self, metrics: Sequence[dict]) -> dict[str, Any]:
-        """Compute metrics, given by their configs, as a test does; names without a prefix are mmpretrain's."""
-        built = [METRICS.build({"_scope_": "mmpretrain", **config}) for config in metrics]
-        evaluator = Evaluator(built)
+        """Compute metrics, given by their configs, as a test does; names without a prefix are mmpretrain's.
+
+        Raises:
+            ValueError: A metric reads what is not among the predictions, or takes more classes than there are.
+        """
+        if self.labels is None and self.targets is None:
+            raise ValueError("the predictions have no true classes to be compared with: the data have no labels")
+        for config in metrics:
+            most = np.max(config.get("topk", 1))
+            if most > self.num_classes:
+                raise ValueError(f"top-{most} of {self.num_classes} classes cannot be counted; set another topk")
+        evaluator = Evaluator([METRICS.build({"_scope_": "mmpretrain", **config}) for config in metrics])
         evaluator.dataset_meta = {"classes": self.classes}
-        return evaluator.offline_evaluate(self.data_samples(), chunk_size=256)
+        try:
+            return evaluator.offline_evaluate(self.data_samples(), chunk_size=256)
+        except KeyError as error:
+            types = ", ".join(str(config.get("type")) for config in metrics)
+            raise ValueError(f"{types}: reads {error} of each prediction, which the file does not hold") from error
 
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:

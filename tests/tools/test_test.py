@@ -231,7 +231,7 @@ def test_predictions_of_images_name_them(
 
 def test_predictions_of_a_segmentor_are_refused(tool: Callable, repository: Path, tmp_path: Path) -> None:
     config = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
-    with pytest.raises(ValueError, match="--out-preds writes a classifier's scores, and the model is a segmentor"):
+    with pytest.raises(ValueError, match=r"scenes-tokens\.py is the config of a segmentor, .*--show-dir draws"):
         tool("test.py", config, "epoch_1.pth", "--out-preds", tmp_path / "preds.npz", "--work-dir", tmp_path)
 
 
