@@ -229,7 +229,7 @@ def test_tools_train_and_test_and_draw(tool: Callable[..., int], tmp_path: Path)
 
 def test_colours_lie_over_what_has_a_class() -> None:
     image = torch.full((3, 1, 3), 100, dtype=torch.uint8)
-    found = overlay(image, torch.tensor([[0, 1, 255]]), [[0, 0, 0], [200, 100, 0]])
+    found = overlay(image, torch.tensor([[0, 1, 255]]), [[0, 0, 0], [200, 100, 0]], 0.6)
     assert found[:, 0].T.tolist() == [[40, 40, 40], [160, 100, 40], [100, 100, 100]]
 
 
@@ -238,7 +238,7 @@ def test_picture_shows_truth_beside_prediction_and_names_classes() -> None:
     palette, names = [[255, 0, 0], [0, 255, 0]], ["red", "green"]
     page = segmentation_picture(image, labels + 1, names, palette, truth=labels)
     assert page.getpixel((10, 10)) == (0, 0, 0)
-    assert page.getpixel((206, 10)) == (153, 0, 0) and page.getpixel((402, 10)) == (0, 153, 0)
+    assert page.getpixel((206, 10)) == (128, 0, 0) and page.getpixel((402, 10)) == (0, 128, 0)
     colours = {colour for _count, colour in page.crop((0, 192, *page.size)).getcolors(10000)}
     assert {(255, 0, 0), (0, 255, 0)} <= colours
     assert segmentation_picture(image, labels, names, palette).width < page.width

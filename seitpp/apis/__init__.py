@@ -1,6 +1,7 @@
 """Trained models in use: from a config and a checkpoint to predictions."""
 
 from seitpp.apis.classification import TokenClassificationInferencer
+from seitpp.apis.inference import get_inferencer, inference_model
 from seitpp.apis.loading import get_model, load_classifier, load_segmentor
 from seitpp.apis.model_index import list_models
 from seitpp.apis.segmentation import TokenSegInferencer
@@ -8,7 +9,9 @@ from seitpp.apis.segmentation import TokenSegInferencer
 __all__ = [
     "TokenClassificationInferencer",
     "TokenSegInferencer",
+    "get_inferencer",
     "get_model",
+    "inference_model",
     "list_models",
     "load_classifier",
     "load_segmentor",

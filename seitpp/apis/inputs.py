@@ -1,8 +1,10 @@
 """Inputs of an inferencer, as batches for the data preprocessor and as pictures for people."""
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -20,8 +22,12 @@ from seitpp.images.decoding import (
     decode_image,
     pixels_of,
     to_eight_bit,
+    upright_image,
 )
+from seitpp.images.label_maps import label_map_path, read_label_map
 from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
+from seitpp.ingest.sources.base import is_image_name
+from seitpp.ingest.sources.files import list_files
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.text import shorten
 from seitpp.io.untrusted import check_regular_file
@@ -35,7 +41,8 @@ from seitpp.tokenizers import Tokenizer
 class ClassifierInputs(ABC):
     """Samples in order."""
 
-    names: list[str]  # of the samples and of their pictures, all different
+    names: list[str]  # of the samples and of the files written for them, all different; may have folders
+    _root: str | Path | None = None  # folder that is read
 
     def __len__(self) -> int:
         return len(self.names)
@@ -54,9 +61,14 @@ class ClassifierInputs(ABC):
         """Return height and width of the image of a sample; None where they are not known."""
         return None
 
-    def picture_path(self, folder: str | Path, index: int) -> Path:
-        """Return where to write the picture of a sample; refuse the file that it was read from."""
-        return Path(folder, f"{self.names[index]}.png")
+    def output_path(self, folder: str | Path, index: int, suffix: str = ".png") -> Path:
+        """Return where to write what belongs to a sample; refuse a file that is read."""
+        return Path(folder, f"{self.names[index]}{suffix}")
+
+    def refuse_inside(self, folder: str | Path) -> None:
+        """Raise `ValueError` for an output folder inside the folder that is read."""
+        if self._root is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._root)):
+            raise ValueError(f"{folder} lies inside {self._root}, which is read; name a folder elsewhere")
 
     @abstractmethod
     def picture(self, index: int) -> np.ndarray:
@@ -64,17 +76,30 @@ class ClassifierInputs(ABC):
 
 
 class ImageInputs(ClassifierInputs):
-    """Image files and arrays, resized to what a tokenizer takes, as by tools/tokenize_images.py.
+    """Images, resized to what a tokenizer takes, as by tools/tokenize_images.py.
 
-    Images are paths or addresses of files, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
+    Args:
+        images: Paths or addresses of files, PIL images, and arrays (H, W, 3), BGR, or (H, W), grey, uint8.
+        tokenizer: The tokenizer.
+        root: Folder in which the files were found; names are relative to it.
     """
 
-    def __init__(self, images: Sequence[str | Path | np.ndarray], tokenizer: Tokenizer) -> None:
-        self._images, self._tokenizer = list(images), tokenizer
+    def __init__(
+        self,
+        images: Sequence[str | Path | np.ndarray | Image.Image],
+        tokenizer: Tokenizer,
+        root: str | Path | None = None,
+    ) -> None:
+        self._images, self._tokenizer, self._root = list(images), tokenizer, root
         for index, image in enumerate(self._images):
             _check_image(image, index)
-        self.names = _different(
-            [str(index) if isinstance(image, np.ndarray) else Path(image).stem for index, image in enumerate(images)]
+        self.names = _different([self._name(image, index) for index, image in enumerate(self._images)])
+
+    def _name(self, image: str | Path | np.ndarray | Image.Image, index: int) -> str:
+        if not isinstance(image, (str, Path)):
+            return str(index)
+        return (
+            Path(image).stem if self._root is None else Path(image).relative_to(self._root).with_suffix("").as_posix()
         )
 
     def _read(self, indices: range) -> TokenBatch:
@@ -86,11 +111,17 @@ class ImageInputs(ClassifierInputs):
             return tuple(self._tokenizer.image_size)
         return self._open(index, 3).size[::-1]
 
-    def picture_path(self, folder: str | Path, index: int) -> Path:
-        path, image = super().picture_path(folder, index), self._images[index]
-        if not isinstance(image, np.ndarray):
+    def output_path(self, folder: str | Path, index: int, suffix: str = ".png") -> Path:
+        path, image = super().output_path(folder, index, suffix), self._images[index]
+        if isinstance(image, (str, Path)):
             check_other_file(image, path)
+        if path.exists() and os.path.realpath(path) in self._sources:  # another image may have the name that this gets
+            raise ValueError(f"{path} is an image that is read; write to another folder")
         return path
+
+    @cached_property
+    def _sources(self) -> frozenset[str]:
+        return frozenset(os.path.realpath(image) for image in self._images if isinstance(image, (str, Path)))
 
     def picture(self, index: int) -> np.ndarray:
         return np.asarray(self._open(index, 3))
@@ -102,19 +133,25 @@ class ImageInputs(ClassifierInputs):
             check_not_smaller_than_patch(image, tokenizer.stride)
             return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))
         except UnreadableImageError as error:
-            name = self._images[index]
-            name = f"{index} (an array)" if isinstance(name, np.ndarray) else name
-            raise ValueError(f"image {name} does not fit: {error}") from error
+            raise ValueError(f"image {self._described(index)} does not fit: {error}") from error
 
     def _open(self, index: int, in_channels: int) -> Image.Image:
         image = self._images[index]
-        if isinstance(image, np.ndarray):
-            rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
-            return to_eight_bit(Image.fromarray(rgb), in_channels)
         try:
+            if isinstance(image, Image.Image):
+                return to_eight_bit(upright_image(image), in_channels)
+            if isinstance(image, np.ndarray):
+                rgb = image if image.ndim == 2 else np.ascontiguousarray(image[..., ::-1])
+                return to_eight_bit(Image.fromarray(rgb), in_channels)
             return decode_image(fileio.get(str(image)), in_channels, MAX_PIXELS)
         except UnreadableImageError as error:
-            raise ValueError(f"image {image} cannot be read: {error}") from error
+            raise ValueError(f"image {self._described(index)} cannot be read: {error}") from error
+
+    def _described(self, index: int) -> str:
+        image = self._images[index]
+        if isinstance(image, (str, Path)):
+            return str(image)
+        return f"{index} ({'an array' if isinstance(image, np.ndarray) else 'a PIL image'})"
 
 
 class TokenInputs(ClassifierInputs):
@@ -130,7 +167,16 @@ class TokenInputs(ClassifierInputs):
         is_store = isinstance(tokens, StoreReader)
         self._samples = np.arange(len(tokens)) if indices is None else check_indices(list(indices), len(tokens))
         prefix = f"{tokens.path.resolve().name}-" if is_store else ""
+        self._root = tokens.path if is_store else None
         self.names = _different([f"{prefix}{index:0{len(str(len(tokens) - 1))}d}" for index in self._samples])
+
+    def size(self, index: int) -> tuple[int, int] | None:
+        """Return the size of a sample's label map, where the store has some."""
+        tokens = self._tokens
+        if not isinstance(tokens, StoreReader) or tokens.header["labels"]["kind"] != "segmentation":
+            return None
+        number = int(self._samples[index])
+        return read_label_map(label_map_path(tokens.path, number), tokens.read_label_map(number)).shape
 
     def _read(self, indices: range) -> TokenBatch:
         chosen = self._samples[indices.start : indices.stop]
@@ -153,11 +199,11 @@ def is_store(path: str | Path) -> bool:
 
 
 def images_in(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder by name, without those of its sub-folders; refuse a folder without any."""
-    found = sorted(path for path in Path(folder).iterdir() if not path.is_dir() and not path.name.startswith("."))
-    files = [path for path in found if path.suffix.lower() in IMAGE_SUFFIXES]
+    """Return the image files of a folder and its sub-folders by their paths; refuse a folder without any."""
+    found = list_files(str(folder))
+    files = [name for name in found if is_image_name(name)]
     if files and len(files) < len(found):
-        others = [path.name for path in found if path.suffix.lower() not in IMAGE_SUFFIXES]
+        others = [name for name in found if not is_image_name(name)]
         print_log(
             f"{folder}: {len(others)} files are not taken for images: {shorten(others)}",
             "current",
@@ -166,7 +212,7 @@ def images_in(folder: str | Path) -> list[Path]:
     if not files:
         kinds = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"{folder} holds no image file ({kinds}) and is no token store, which has a {HEADER_FILE}")
-    return files
+    return [Path(folder, name) for name in files]
 
 
 def _check_image(image: object, index: int) -> None:
@@ -178,10 +224,11 @@ def _check_image(image: object, index: int) -> None:
             )
         if 0 in image.shape:
             raise ValueError(f"image {index} is an array of shape {image.shape}, without a pixel")
+    elif isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise ValueError(f"image {index} is a PIL image of size {image.size}, without a pixel")
     elif not isinstance(image, (str, Path)):
-        raise ValueError(
-            f"input {index} of the list is a {type(image).__name__}; expected paths of image files, or arrays"
-        )
+        raise ValueError(f"input {index} of the list is a {type(image).__name__}; expected paths, PIL images or arrays")
     elif "://" not in str(image):
         check_regular_file(image, "image")
 

@@ -98,6 +98,18 @@ def _from_sixteen_bit(values: np.ndarray) -> Image.Image:
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
+def upright_image(image: Image.Image) -> Image.Image:
+    """Return an image that somebody opened as `decode_image` would: loaded, and turned as its EXIF entry says."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            orientation = 1 if image.format == "TIFF" else _orientation_of(image)  # which Pillow turned already
+            return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
+    except _DECODER_ERRORS as error:
+        raise UnreadableImageError(f"{type(error).__name__}: {error}".strip(": ")) from error
+
+
 def pixels_of(image: Image.Image) -> np.ndarray:
     """Return the pixels (C, H, W), uint8, of an RGB or grey image."""
     array = np.asarray(image)

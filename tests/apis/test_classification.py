@@ -1,5 +1,7 @@
 """`TokenClassificationInferencer`: images as their stored tokens, all kinds of input, pictures, what is refused."""
 
+import io
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -114,6 +116,78 @@ def test_paths_arrays_and_lists_are_the_same_images(
     np.testing.assert_array_equal(scores(infer(bgr(files[2]))), expected[2:3])
     np.testing.assert_array_equal(scores(infer(str(files[4]))), expected[4:])
     assert not np.array_equal(scores(infer(bgr(files[2])[..., ::-1])), expected[2:3])  # RGB
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"),
+    [*((mode, "png") for mode in ("RGB", "L", "RGBA", "P", "LA", "1", "I;16")), ("CMYK", "tif"), ("CMYK", "jpg")],
+)
+def test_pil_images_are_their_files(
+    infer: TokenClassificationInferencer, tmp_path: Path, mode: str, ending: str
+) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(12, 14, 4), dtype=np.uint8)
+    image = Image.fromarray(pixels, "RGBA") if mode in ("RGBA", "LA") else Image.fromarray(pixels[..., :3])
+    image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    path = tmp_path / f"a.{ending}"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    image.save(path, exif=exif)
+    with Image.open(io.BytesIO(path.read_bytes())) as opened:  # Pillow maps some TIFF files, and turns them wrongly
+        of_images = infer([opened, path, np.zeros((9, 9, 3), np.uint8)], batch_size=1)
+    np.testing.assert_array_equal(scores(of_images[:1]), scores(of_images[1:2]))
+
+
+def test_pil_images_that_cannot_be_read(infer: TokenClassificationInferencer) -> None:
+    with pytest.raises(ValueError, match=r"image 0 \(a PIL image\) cannot be read: it holds 32-bit floats"):
+        infer(Image.new("F", (8, 8)))
+    with pytest.raises(ValueError, match=r"image 1 is a PIL image of size \(0, 4\), without a pixel"):
+        infer([Image.new("L", (8, 8)), Image.new("L", (0, 4))])
+
+
+def test_folders_of_folders_keep_their_paths(
+    infer: TokenClassificationInferencer, trained: TrainedClassifier, tmp_path: Path
+) -> None:
+    files = sorted(trained.images.iterdir())
+    for name, file in zip(("a/1.png", "a/b/1.png", "2.png", "b/1.png", ".hidden/1.png"), files, strict=True):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / "in" / name)
+    Image.open(files[0]).save(tmp_path / "in" / "a" / "1.bmp")
+    results = infer(tmp_path / "in", out_dir=tmp_path / "out", topk=1)
+    names = ["2", "a/1", "a/1-2", "a/b/1", "b/1"]
+    for folder, suffix in (("vis", ".png"), ("pred", ".json")):
+        found = [path.relative_to(tmp_path / "out" / folder) for path in (tmp_path / "out" / folder).rglob("*.*")]
+        assert sorted(map(str, found)) == sorted(f"{name}{suffix}" for name in names)
+    for name, result in zip(names, results, strict=True):
+        written = json.loads((tmp_path / "out" / "pred" / f"{name}.json").read_text())
+        assert (written["pred_class"], written["topk"]) == (
+            result["pred_class"],
+            infer(tmp_path / "in")[names.index(name)]["topk"],
+        )
+    with pytest.raises(ValueError, match=r"a/shown lies inside .*in, which is read; name a folder elsewhere"):
+        infer(tmp_path / "in", show_dir=tmp_path / "in" / "a" / "shown")
+    with pytest.raises(ValueError, match=r"out_dir has its own folders .*; leave out show_dir"):
+        infer(tmp_path / "in", out_dir=tmp_path / "out", show_dir=tmp_path / "other")
+
+
+def test_pictures_do_not_replace_another_image_of_the_list(
+    infer: TokenClassificationInferencer, tmp_path: Path
+) -> None:
+    for name in ("a.bmp", "a.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    with pytest.raises(ValueError, match=r"a\.png is an image that is read; write to another folder"):
+        infer([tmp_path / "a.bmp", tmp_path / "a.png"], show_dir=tmp_path)
+
+
+def test_results_come_as_their_batches_are_done(
+    infer: TokenClassificationInferencer, trained: TrainedClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    forward = type(infer).forward
+    monkeypatch.setattr(type(infer), "forward", lambda self, batch: calls.append(1) or forward(self, batch))
+    results = infer.stream(trained.store, batch_size=2)
+    next(results)
+    assert len(calls) == 1
+    assert len(list(results)) == 4 and len(calls) == 3
 
 
 def test_grey_array_is_a_colour_image_of_equal_channels(infer: TokenClassificationInferencer) -> None:
@@ -263,12 +337,44 @@ def test_pictures_without_a_decoder_are_refused_before_the_work(
 # What is refused.
 
 
-def test_images_without_a_tokenizer(trained: TrainedClassifier) -> None:
-    infer = infer_with(trained)
-    with pytest.raises(ValueError, match=r"0000.png must be tokenised first, and no tokenizer is known; pass tokeniz"):
+def without_stores(trained: TrainedClassifier) -> Config:
+    """The classifier's config, with the codebook and the test store elsewhere."""
+    config = Config.fromfile(trained.config)
+    config.data_preprocessor.codebook = "gone/train"
+    config.test_dataloader.dataset.update(data_root="gone", store="val")
+    return config
+
+
+def test_images_without_a_tokenizer(trained: TrainedClassifier, tmp_path: Path) -> None:
+    content = load_checkpoint_file(trained.checkpoint)
+    content["meta"]["dataset_meta"]["tokenizer"] = {"type": "PatchKMeans"}
+    torch.save(content, tmp_path / "named.pth")
+    infer = TokenClassificationInferencer(without_stores(trained), tmp_path / "named.pth", "cpu")
+    known = "0000.png must be tokenised first, and no tokenizer is known"
+    with pytest.raises(ValueError, match=known) as error:
         infer(trained.images / "0000.png")
+    assert "was trained on tokens of a PatchKMeans; the token store gone/train of its config is not here" in str(
+        error.value
+    )
+    assert "the token store gone/val of its config is not here); pass tokenizer (--tokenizer): a file of" in str(
+        error.value
+    )
     with pytest.raises(ValueError, match="a ndarray must be tokenised first"):
         infer(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_weights_of_the_store_s_tokenizer_that_are_gone_are_named(tmp_path: Path) -> None:
+    trained = make_trained_classifier(tmp_path, small_vitvqgan(tmp_path))
+    weights = Path(StoreReader(trained.store).header["tokenizer"]["checkpoint"])
+    weights.rename(tmp_path / "elsewhere.pth")
+    with pytest.raises(ValueError, match=rf"store was made by a ViTVQGAN with the weights {weights}, which are not"):
+        infer_with(trained)(trained.images)
+
+
+def test_tokenizer_is_that_of_a_store_which_the_config_names(
+    trained: TrainedClassifier, infer: TokenClassificationInferencer
+) -> None:
+    np.testing.assert_array_equal(scores(infer_with(trained)(trained.images)), scores(infer(trained.images)))
 
 
 def test_tokenizer_of_another_codebook(trained: TrainedClassifier, tmp_path: Path) -> None:
@@ -326,7 +432,7 @@ def test_missing_and_tiny_images(infer: TokenClassificationInferencer, tmp_path:
         (np.zeros((8, 8, 3), np.float32), r"array of float32 and shape \(8, 8, 3\); expected uint8"),
         (np.zeros((3, 8, 8), np.uint8), r"shape \(3, 8, 8\); expected uint8, \(H, W, 3\) in the order BGR"),
         (np.zeros((0, 8, 3), np.uint8), "without a pixel"),
-        ([1, 2], "input 0 of the list is a int; expected paths of image files, or arrays"),
+        ([1, 2], "input 0 of the list is a int; expected paths, PIL images or arrays"),
     ],
 )
 def test_arrays_that_are_no_images(infer: TokenClassificationInferencer, image: object, message: str) -> None:

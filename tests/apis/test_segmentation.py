@@ -1,5 +1,6 @@
 """The inferencer of label maps: sizes of predictions, pictures, and what it refuses."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,15 @@ from mmengine.config import Config
 from PIL import Image
 
 from helpers.shrinking import build_model, shrink
-from seitpp.apis import TokenClassificationInferencer, TokenSegInferencer, load_segmentor
+from seitpp.apis import (
+    TokenClassificationInferencer,
+    TokenSegInferencer,
+    get_inferencer,
+    inference_model,
+    load_segmentor,
+)
 from seitpp.benchmarking.synthetic import make_images, make_seg_store
+from seitpp.images.label_maps import read_label_indices
 from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import PatchKMeans
@@ -100,8 +108,6 @@ def test_without_a_tokenizer_tokens_have_the_heads_resolution(folder: Path) -> N
     infer = TokenSegInferencer(folder / "config.py", folder / "model.pth", "cpu")
     (sample,) = infer(folder / "data/scenes-tokens/val", indices=[1], return_datasamples=True)
     assert sample.pred_sem_seg.shape == (32, 32) and sample.seg_logits.shape == (32, 32)
-    with pytest.raises(ValueError, match="must be tokenised first, and no tokenizer is known"):
-        infer(folder / "images")
 
 
 def test_mirrored_by_the_token_adapt_of_the_trainings_augmentations(folder: Path, tmp_path: Path) -> None:
@@ -124,6 +130,44 @@ def test_pictures_are_written(infer: TokenSegInferencer, folder: Path, tmp_path:
     infer(folder / "images", show_dir=tmp_path)
     infer(folder / "data/scenes-tokens/val", indices=[1], show_dir=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.png", "0001.png", "val-1.png"]
+
+
+def test_label_maps_and_pictures_of_folders_of_folders(infer: TokenSegInferencer, folder: Path, tmp_path: Path) -> None:
+    for name in ("a", "b/c"):
+        shutil.copytree(folder / "images", tmp_path / "in" / name)
+    results = infer(tmp_path / "in", out_dir=tmp_path / "out", opacity=0.2, batch_size=3)
+    names = ["a/0000.png", "a/0001.png", "b/c/0000.png", "b/c/0001.png"]
+    for name, result in zip(names, results, strict=True):
+        with Image.open(tmp_path / "out" / "pred" / name) as written:
+            assert written.mode == "L" and np.array_equal(np.asarray(written), result["pred_sem_seg"])
+        assert np.array_equal(
+            read_label_indices((tmp_path / "out" / "pred" / name).read_bytes()).indices, result["pred_sem_seg"]
+        )
+        with Image.open(tmp_path / "out" / "vis" / name) as page:
+            assert page.width > 2 * result["pred_sem_seg"].shape[1]
+
+
+def test_stored_samples_are_segmented_at_the_size_of_their_label_maps(
+    infer: TokenSegInferencer, tmp_path: Path
+) -> None:
+    kmeans = PatchKMeans(image_size=32, patch_size=2).describe()
+    sizes = dict(codebook_size=256, code_dim=12, num_classes=5, tokenizer=kmeans)
+    make_seg_store(tmp_path / "store", 2, scale=3, **sizes)
+    assert [result["pred_sem_seg"].shape for result in infer(tmp_path / "store")] == [(48, 48)] * 2
+
+
+def test_opacity_is_a_share(infer: TokenSegInferencer, folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"opacity is 2, expected a number from 0 \(the image alone\) to 1"):
+        infer(folder / "images", opacity=2)
+
+
+def test_config_says_which_inferencer(folder: Path, infer: TokenSegInferencer) -> None:
+    found = get_inferencer(str(folder / "config.py"), folder / "model.pth", device="cpu")
+    assert isinstance(found, TokenSegInferencer) and isinstance(get_inferencer(infer.model), TokenSegInferencer)
+    result = inference_model(infer.model, Image.new("L", (7, 9)))
+    assert result["pred_sem_seg"].shape == (9, 7)
+    with pytest.raises(ValueError, match=r"is the config of MTM; expected that of a classifier .*: fine-tune it first"):
+        get_inferencer("mtm_vitb", folder / "model.pth")
 
 
 def test_other_models_and_palettes_are_refused(folder: Path, infer: TokenSegInferencer) -> None:

@@ -73,7 +73,7 @@ def test_chosen_samples_of_a_store(
     ("image", "options", "message"),
     [
         ("images/none.png", ["--tokenizer", "store"], "image images/none.png does not exist"),
-        ("images", [], "must be tokenised first, and no tokenizer is known"),
+        ("images", ["--opacity", "0.3"], "--opacity means nothing here: classifier.py is the config of a classifier"),
         ("store", ["--indices", "3"], "index 3 is out of range for 3 samples"),
         ("store", ["--topk", "0"], "topk is 0, expected a positive integer"),
         ("store", ["--tokenizer", "classifier.py"], "has no 'tokenizer'; expected a file of configs/tokenizers/"),
@@ -90,7 +90,7 @@ def test_errors_are_one_line(
     message: str,
 ) -> None:
     monkeypatch.chdir(trained.config.parent)
-    assert main(image, *line, *options) == 1
+    assert main(image, line[0].name, *line[1:], *options) == 1
     error = capsys.readouterr().err
     assert "error: " in error and message in error and error.count("\n") == 1
 

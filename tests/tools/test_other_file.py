@@ -85,8 +85,6 @@ def test_pictures_do_not_take_the_place_of_images(tmp_path: Path) -> None:
     Image.new("RGB", (16, 16)).save(tmp_path / "b.jpg")
     inputs = ImageInputs([tmp_path / "a.png", tmp_path / "b.jpg", np.zeros((16, 16), np.uint8)], BlockDCT())
     with pytest.raises(ValueError, match=r"a\.png is what would be read, .*a\.png; write to another file or folder"):
-        inputs.picture_path(tmp_path, 0)
-    paths = [
-        inputs.picture_path(folder, place) for folder, place in ((tmp_path, 1), (tmp_path, 2), (tmp_path / "x", 0))
-    ]
+        inputs.output_path(tmp_path, 0)
+    paths = [inputs.output_path(folder, place) for folder, place in ((tmp_path, 1), (tmp_path, 2), (tmp_path / "x", 0))]
     assert paths == [tmp_path / "b.png", tmp_path / "2.png", tmp_path / "x" / "a.png"]
