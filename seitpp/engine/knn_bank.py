@@ -70,6 +70,7 @@ class KNNBankHook(Hook):
         if left_out:
             runner.logger.info(f"Left out of {runner._load_from}, as neighbours need no more: {shorten(left_out)}.")
         checkpoint["state_dict"] = kept
+        checkpoint.pop("ema_state_dict", None)  # beside an average, which `state_dict` holds, the raw weights
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Encode the data set and hand its features to the head."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmpretrain.models import SelfSupDataPreprocessor
+from mmpretrain.structures import DataSample
 
 from seitpp.datasets import refuse_device
 from seitpp.registry import DATASETS, MODELS
@@ -65,11 +66,20 @@ class TokenPairDataset:
 class TokenPairDataPreprocessor(SelfSupDataPreprocessor):
     """mmpretrain's preprocessor of images, which also moves batches of stored pairs to the device as they are.
 
-    So one config validates on images whatever it trains on.
+    So one config validates on images whatever it trains on. Batches of `seitpp.ImageDataset`, bytes in `images`, are
+    scaled by `mean` and `std` like any others; channels keep their order.
     """
 
     def __init__(self, non_blocking: bool = True, **kwargs: Any) -> None:
         super().__init__(non_blocking=non_blocking, **kwargs)
 
     def forward(self, data: Mapping, training: bool = False) -> dict:
-        return self.cast_data(dict(data)) if "targets" in data else super().forward(data, training)
+        if "targets" in data:
+            return self.cast_data(dict(data))
+        if "images" not in data:
+            return super().forward(data, training)
+        samples = [DataSample(metainfo={"sample_idx": index}) for index in data["sample_idx"].tolist()]
+        pixels = self.cast_data(data["images"]).float()
+        if self._enable_normalize:
+            pixels = (pixels - self.mean) / self.std
+        return {"inputs": pixels, "data_samples": samples}

@@ -244,6 +244,22 @@ def test_classifier_with_another_head_is_refused(load: Callable, build_runner: C
         build_runner(cfg).test()
 
 
+def test_raw_weights_beside_an_average_are_left_out(
+    mtm: Path, load: Callable, build_runner: Callable, tmp_path: Path
+) -> None:
+    """A classifier's raw weights have a head, too, which no neighbour needs."""
+    content = torch.load(mtm, weights_only=True)
+    raw = {f"module.{name}": value for name, value in content["state_dict"].items()}
+    extra = {"module.head.fc.weight": torch.zeros(2, 16), "steps": torch.tensor(3)}
+    torch.save({**content, "ema_state_dict": {**raw, **extra}}, tmp_path / "ema.pth")
+    scores = []
+    for path in (mtm, tmp_path / "ema.pth"):
+        cfg = load()
+        cfg.load_from = str(path)
+        scores.append(build_runner(cfg).test())
+    assert scores[0] == scores[1]
+
+
 def test_test_in_bfloat16_encodes_the_bank_alike(
     mtm: Path, load: Callable, tool: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.models import TokenAdaptPretrain
 from seitpp.registry import MODELS
 from seitpp.structures.draws import tensors_of
-from seitpp.token_pairs import TokenPairDataset
+from seitpp.token_pairs import TokenPairDataPreprocessor, TokenPairDataset
 from seitpp.token_pairs.format import TokenPairWriter
 
 K, GROUP, GROUPS = 300, 3, 4  # more codes than a byte holds
@@ -138,3 +138,11 @@ def test_what_pairs_trained_is_scored_on_images(
     assert tool("test.py", config, checkpoint, "--out", tmp_path / "score.json") == 0
     score = json.loads((tmp_path / "score.json").read_text())
     assert {f"token_adapt/{name}_accuracy" for name in ("flip", "affine", "rrc", "mixup")} <= score.keys()
+
+
+def test_bytes_of_an_image_data_set_are_scaled_like_any_others() -> None:
+    pixels = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8)
+    preprocessor = TokenPairDataPreprocessor(mean=[0], std=[255])
+    batch = preprocessor({"images": pixels, "sample_idx": torch.tensor([5, 3])}, training=True)
+    assert torch.equal(batch["inputs"], pixels.float() / 255)
+    assert [sample.sample_idx for sample in batch["data_samples"]] == [5, 3]

@@ -1,0 +1,426 @@
+"""From a request to a plan: which commands run, how long they will take, and where their output goes."""
+
+import json
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seitpp.io.atomic_write import write_whole
+from seitpp.io.text import shown
+from seitpp.workflow import recipe_parts, recipes, seg_recipes
+from seitpp.workflow.images import Part, Pictures, open_pictures, open_sources, write_links, write_list
+from seitpp.workflow.setup import METHODS, MODELS, Lengths, Setup, choose_setup, choose_tokenizer, known_name
+from seitpp.workflow.timing import seconds_per_step
+
+PLAN_FILE = "plan.json"
+_FORMAT = 1
+# Shares of the time for training; with the most epochs that each is given.
+_SHARES = {
+    "seit": {"train": 1.0},
+    "seitpp": {"tokenadapt": 0.25, "train": 0.75},
+    "mtm": {"tokenadapt": 0.2, "mtm": 0.4, "train": 0.4},
+}
+_MOST_EPOCHS = {"tokenadapt": 60, "mtm": 300, "train": 300}
+_FEW_EPOCHS = 10
+_FIT_FLOPS = 2e10  # per second, of k-means on one core
+_SAFETY = 0.9  # of the time that is left for training
+_REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for; all that decides about the result."""
+
+    source: str
+    val: str | None = None
+    tokenizer: str | None = None
+    image_size: int | None = None
+    model: str = "tiny"
+    method: str = "seit"
+    minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        known_name(self.model, list(MODELS), "--model")
+        known_name(self.method, list(METHODS), "--method")
+        if not 0 < self.minutes < 1e6:
+            raise ValueError(f"--minutes is {self.minutes}, expected a positive number of minutes")
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"--image-size is {self.image_size}, expected a positive number of pixels")
+
+    def options(self) -> list[str]:
+        """Return the options of the command line that say the same."""
+        words = []
+        for name, value in asdict(self).items():
+            if name != "source" and value is not None and value != getattr(type(self), name):
+                words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+        return words
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a plan."""
+
+    name: str  # of its log, and of its work folder where it trains
+    what: str
+    command: list[str]  # words, of which the first is `python`
+    output: str  # file or folder that is there when it has run
+    seconds: float  # estimated
+
+    @property
+    def line(self) -> str:
+        """The command as it is typed."""
+        return shlex.join(self.command)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the work folder of a request is made by; kept in `plan.json` there."""
+
+    out: str
+    request: Request
+    images_sha256: list[str]  # of the names and labels of both sources
+    facts: dict[str, Any]  # of images and sizes, for the report
+    lengths: Lengths
+    steps: list[Step]
+    configs: dict[str, str]  # name to text as it was written; a person may have changed the file since
+    notes: list[str]  # what a person should know before it starts
+
+    def save(self) -> None:
+        """Write the configs, then the plan: a folder without a plan is begun anew."""
+        for name, text in self.configs.items():
+            write_whole(Path(self.out, "configs", f"{name}.py"), text.encode())
+        content = json.dumps({"format": _FORMAT, **asdict(self)}, indent=1)
+        write_whole(Path(self.out, PLAN_FILE), content.encode() + b"\n")
+
+    def overview(self) -> str:
+        """Return a table of the steps, with the command of each in a line of its own that can be copied."""
+        total = sum(step.seconds for step in self.steps)
+        rows = [(f"{number}. {step.what}", duration(step.seconds), step.output) for number, step in self.numbered()]
+        rows.append(("all", duration(total), f"{self.out}/report.html"))
+        widths = [max(len(row[column]) for row in (*rows, ("step", "about", ""))) for column in (0, 1)]
+        lines = [f"{'step':<{widths[0]}}  {'about':>{widths[1]}}  output"]
+        for (what, about, output), step in zip(rows, [*self.steps, None], strict=True):
+            lines.append(f"{what:<{widths[0]}}  {about:>{widths[1]}}  {output}")
+            if step is not None:
+                lines.append(f"   $ {step.line}")
+        return "\n".join(lines)
+
+    def numbered(self) -> list[tuple[int, Step]]:
+        """Return the steps with their numbers, from 1 on."""
+        return list(enumerate(self.steps, 1))
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as `40 s`, `12 min` or `3.1 h`."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def read_plan(out: str) -> Plan | None:
+    """Return the plan of a work folder; None for a new one.
+
+    Raises:
+        ValueError: The folder holds other things, or a plan that is damaged.
+    """
+    path = Path(out, PLAN_FILE)
+    if not path.is_file():
+        others = [one.name for one in Path(out).iterdir()] if Path(out).is_dir() else []
+        others = sorted(name for name in others if name not in ("configs", "data") and not name.startswith("."))
+        if others:
+            raise ValueError(f"{out} holds {others[0]} and no {PLAN_FILE}, so it is no work folder; name a new folder")
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
+            raise ValueError("another version of this tool wrote it")
+        content["request"] = Request(**content["request"])
+        content["lengths"] = Lengths(**content["lengths"])
+        content["steps"] = [Step(**step) for step in content["steps"]]
+        return Plan(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); name another folder, or remove {out} to begin anew") from error
+
+
+def check_same_request(plan: Plan, request: Request, out: str, tools: str) -> None:
+    """Refuse a request, or images, other than those of the plan, and say what differs."""
+    before, now = asdict(plan.request), asdict(request)
+    differences = [f"{name.replace('_', '-')} {shown(before[name])}, not {shown(now[name])}" for name in now]
+    differences = [text for name, text in zip(now, differences, strict=True) if before[name] != now[name]]
+    command = shlex.join(["python", f"{tools}/train_on_images.py", plan.request.source, plan.out])
+    line = " ".join([command, *plan.request.options()])
+    if differences:
+        raise ValueError(
+            f"{out} is the work folder of another run, with {'; '.join(differences)}. Name another folder, or "
+            f"continue that run with: {line}"
+        )
+    if Path(plan.out).resolve() != Path(out).resolve():
+        raise ValueError(
+            f"{out} was made as {plan.out}, to which its configs lead; move it back, or name another folder"
+        )
+    if [source.fingerprint() for source in open_sources(request.source, request.val)] != plan.images_sha256:
+        raise ValueError(
+            f"the images of {request.source} are not those that {out} was begun with: some were added, removed or "
+            "renamed. Name a new folder to begin anew"
+        )
+
+
+def make_plan(request: Request, out: str, tools: str, start_seconds: float, say: Callable[[str], None]) -> Plan:
+    """Look at the images, choose sizes, measure training steps, and lay the steps out within the time.
+
+    Writes the lists of held-out images to `out`/data, and nothing else.
+
+    Args:
+        request: What was asked for.
+        out: The work folder.
+        tools: Folder of the commands, as they are to be typed.
+        start_seconds: What a command takes until it begins to work.
+        say: Told what is being done.
+    """
+    if any(sign in out for sign in "\"'\\{}\n"):
+        raise ValueError(f"the work folder {out!r} has quotes, braces or backslashes in its name; use another name")
+    say(f"Looking at the images of {request.source} ...")
+    started = time.perf_counter()
+    pictures = open_pictures(request.source, request.val)
+    decode_seconds = (time.perf_counter() - started) / pictures.num_looked_at
+    pictures.train.source.refuse_inside(out)
+    pictures.val.source.refuse_inside(out)
+    tokenizer = choose_tokenizer(pictures, request.tokenizer, request.image_size)
+    setup = choose_setup(out, request.source, pictures, tokenizer, request.model, request.method)
+    parts = write_data(pictures, out)
+    setup = replace(setup, tools=tools, images={name: _dataset_options(words) for name, words in parts.items()})
+    say("Measuring a few training steps ...")
+    fixed = _fixed_steps(setup, parts, start_seconds, decode_seconds)
+    lengths, measured = _lengths(request, setup, fixed, start_seconds)
+    steps = _steps(setup, lengths, fixed, measured, start_seconds)
+    notes = _notes(pictures, setup, request, lengths, sum(step.seconds for step in steps))
+    return Plan(
+        out=out,
+        request=request,
+        images_sha256=[pictures.train.source.fingerprint(), pictures.val.source.fingerprint()],
+        facts=_facts(pictures, setup),
+        lengths=lengths,
+        steps=steps,
+        configs=_configs(setup, lengths),
+        notes=notes,
+    )
+
+
+def write_data(pictures: Pictures, out: str) -> dict[str, list[str]]:
+    """Write class names, and lists of what is held out; return each part's words for tools/tokenize_images.py."""
+    words: dict[str, list[str]] = {}
+    names = Path(out, "data", "classes.txt")
+    classes = []
+    if pictures.classes is not None and pictures.train.source.kind != "mm_dataset":
+        write_whole(names, "".join(f"{name}\n" for name in pictures.classes).encode())
+        classes = ["--classes", str(names)]
+    for name, part in (("train", pictures.train), ("val", pictures.val)):
+        words[name] = [*_part_words(part, name, out), *classes]
+    return words
+
+
+def _part_words(part: Part, name: str, out: str) -> list[str]:
+    if part.kept is None:
+        split = part.arguments.get("split")
+        return [part.arguments["source"], *(["--split", split] if split else [])]
+    if part.source.annotated:
+        folder = Path(out, "data")
+        write_links(part, folder / "images" / name, folder / "annotations" / name)
+        return [str(folder), "--split", name]
+    if part.source.kind not in ("folder", "list"):
+        raise ValueError(
+            f"no validation images are given, and of {part.arguments or part.source.kind} none can be held out; give "
+            "some with --val SOURCE"
+        )
+    path = Path(out, "data", f"{name}.csv")
+    write_list(part, path)
+    return [str(path), "--root", str(part.source.root)]
+
+
+def _dataset_options(words: list[str]) -> dict[str, str]:
+    """Return the words for tools/tokenize_images.py as options of `seitpp.ImageDataset`."""
+    names = {"--split": "split", "--root": "root"}
+    pairs = zip(words[1::2], words[2::2], strict=True)
+    return {"source": words[0], **{names[name]: value for name, value in pairs if name in names}}
+
+
+def _fixed_steps(
+    setup: Setup, parts: dict[str, list[str]], start_seconds: float, decode_seconds: float
+) -> dict[str, Step]:
+    """Return the steps whose time does not follow from the length of the training."""
+    tokenizer, out = setup.tokenizer, setup.out
+    steps = {}
+    counts = {"train": setup.num_train, "val": setup.num_val}
+    cells = tokenizer.grid[0] * tokenizer.grid[1]
+    for name, words in parts.items():
+        given = tokenizer.given or f"{out}/configs/tokenizer.py"
+        options = [f"--cfg-options {option}" for option in tokenizer.options]
+        fits = tokenizer.config is not None or tokenizer.fitted
+        if fits and name == "val":
+            given, options = f"{out}/tokens/train", []
+        seconds = start_seconds + counts[name] * (decode_seconds / 2 + cells * 1e-5) + 3
+        if fits and name == "train":
+            images = min(setup.num_train, (tokenizer.config or {}).get("fit", {}).get("num_images", 1000))
+            seconds += 60 * images * cells * tokenizer.codebook_size * (tokenizer.code_dim or 1) / _FIT_FLOPS
+        steps[f"tokenize-{name}"] = Step(
+            name=f"tokenize-{name}",
+            what=f"tokenise {counts[name]:,} images for {'training' if name == 'train' else 'validation'}",
+            command=_words(setup, "tokenize_images.py", given, words[0], f"{out}/tokens/{name}", *words[1:], *options),
+            output=f"{out}/tokens/{name}",
+            seconds=seconds,
+        )
+    return steps
+
+
+def _lengths(
+    request: Request, setup: Setup, fixed: dict[str, Step], start_seconds: float
+) -> tuple[Lengths, dict[str, float]]:
+    """Return how long each training lasts, and the seconds of an epoch (iteration, for a segmentor) of each."""
+    shares = dict(_SHARES[setup.method])
+    if setup.task == "pretraining":
+        shares.pop("train")
+    few = Lengths(**dict.fromkeys(shares, 2))
+    texts = _configs(setup, few)
+    units = {}
+    for name in shares:
+        by_step = setup.task == "segmentation" and name == "train"
+        step = seconds_per_step(texts[name], setup)
+        samples = setup.num_val * step / setup.batch_size / 3  # a validation, without gradients
+        units[name] = step if by_step else step * setup.steps_per_epoch + samples / 10
+    num_commands = len(shares) + 2
+    left = 60 * request.minutes - sum(step.seconds for step in fixed.values()) - num_commands * start_seconds
+    left = max(0.0, left - _REPORT_SECONDS) * _SAFETY / sum(shares.values())
+    lengths = {}
+    for name, share in shares.items():
+        most = 40_000 if setup.task == "segmentation" and name == "train" else _MOST_EPOCHS[name]
+        lengths[name] = max(1, min(most, int(left * share / units[name])))
+    return Lengths(**lengths), units
+
+
+def _configs(setup: Setup, lengths: Lengths) -> dict[str, str]:
+    """Return the text of each config by its name."""
+    texts = {}
+    if setup.tokenizer.config is not None:
+        texts["tokenizer"] = recipes.tokenizer_recipe(setup)
+    if setup.uses_token_adapt:
+        texts["tokenadapt"] = recipes.token_adapt_recipe(setup, lengths)
+    if setup.method == "mtm":
+        texts["mtm"] = recipes.mtm_recipe(setup, lengths)
+    if setup.task == "classification":
+        texts["train"] = recipes.classifier_recipe(setup, lengths)
+        texts["knn"] = recipes.knn_recipe(setup, lengths)
+    elif setup.task == "segmentation":
+        texts["train"] = seg_recipes.segmentor_recipe(setup, lengths)
+    return texts
+
+
+def _steps(
+    setup: Setup, lengths: Lengths, fixed: dict[str, Step], units: dict[str, float], start_seconds: float
+) -> list[Step]:
+    titles = {
+        "tokenadapt": "train TokenAdapt",
+        "mtm": "pre-train by MTM",
+        "train": "train the segmentor" if setup.task == "segmentation" else "train the classifier",
+    }
+    steps = list(fixed.values())
+    for name, unit in units.items():
+        length = getattr(lengths, name)
+        unit_name = "iterations" if setup.task == "segmentation" and name == "train" else "epochs"
+        steps.append(
+            Step(
+                name=name,
+                what=f"{titles[name]}, {length} {unit_name if length > 1 else unit_name[:-1]}",
+                command=shlex.split(recipe_parts.train_command(setup, name)) + ["--resume"],
+                output=recipe_parts.checkpoint_of(setup, lengths, name),
+                seconds=start_seconds + length * unit,
+            )
+        )
+    out = setup.out
+    scored = "mtm" if setup.task == "pretraining" else "train"
+    tested = [f"{out}/configs/{scored}.py", recipe_parts.checkpoint_of(setup, lengths, scored)]
+    tested += ["--work-dir", f"{out}/score", "--out", f"{out}/metrics/score.json"]
+    if setup.task == "segmentation":
+        tested += ["--show-dir", f"{out}/score/pictures"]
+    if setup.task == "classification":
+        tested += ["--out-preds", f"{out}/metrics/predictions.npz"]
+    steps.append(
+        Step("score", "score", _words(setup, "test.py", *tested), f"{out}/metrics/score.json", start_seconds + 2)
+    )
+    if setup.task == "classification":
+        words = [*shlex.split(recipe_parts.knn_command(setup, lengths)), "--work-dir", f"{out}/knn"]
+        words += ["--out", f"{out}/metrics/knn.json"]
+        steps.append(Step("knn", "score by nearest neighbours", words, f"{out}/metrics/knn.json", start_seconds + 3))
+    return steps
+
+
+def _words(setup: Setup, tool: str, *words: str) -> list[str]:
+    return ["python", f"{setup.tools}/{tool}", *words]
+
+
+def _facts(pictures: Pictures, setup: Setup) -> dict[str, Any]:
+    tokenizer = setup.tokenizer
+    return {
+        "task": setup.task,
+        "classes": setup.classes,
+        "num_train": setup.num_train,
+        "num_val": setup.num_val,
+        "held_out": pictures.held_out,
+        "image_sides": list(pictures.sides),
+        "image_size": list(tokenizer.image_size),
+        "in_channels": tokenizer.in_channels,
+        "grid": list(tokenizer.grid),
+        "codebook_size": tokenizer.codebook_size,
+        "patch_size": setup.patch_size,
+        "batch_size": setup.batch_size,
+        "can_decode": tokenizer.can_decode,
+        "images": setup.images,
+        "train_counts": _class_counts(pictures, setup),
+        "pixel_shares": None if pictures.pixel_shares is None else pictures.pixel_shares.tolist(),
+    }
+
+
+def _class_counts(pictures: Pictures, setup: Setup) -> list[int] | None:
+    """Return the training images of each class."""
+    labels = pictures.train.labels
+    return None if labels is None else np.bincount(labels, minlength=len(setup.classes)).tolist()
+
+
+def _notes(pictures: Pictures, setup: Setup, request: Request, lengths: Lengths, seconds: float) -> list[str]:
+    """Return what was chosen for the images, and what may be amiss, a line each."""
+    tokenizer = setup.tokenizer
+    colour = "grey" if pictures.is_grey else "colour"
+    classes = f", {len(setup.classes)} classes" if setup.classes else ""
+    notes = [
+        f"{setup.num_train:,} {colour} images to train on and {setup.num_val:,} to score{classes}"
+        + (" (held out, the same ones every time: a fifth of each class)." if pictures.held_out else "."),
+    ]
+    given = f"by {tokenizer.given}" if tokenizer.given else "by k-means on their patches"
+    height, width = tokenizer.image_size
+    notes.append(
+        f"Brought to {width} x {height} pixels (most are {pictures.sides[1]} x {pictures.sides[0]}), and turned into "
+        f"{tokenizer.grid[0]} x {tokenizer.grid[1]} "
+        + (f"codes of {tokenizer.codebook_size:,}" if tokenizer.channels is None else "positions of coefficients")
+        + f" {given}."
+    )
+    if not tokenizer.can_decode:
+        notes.append("The tokenizer has no decoder, so the report shows codes where it would show pictures of them.")
+    if counts := _class_counts(pictures, setup):
+        few = [name for name, count in zip(setup.classes, counts, strict=True) if count < 2]
+        if few:
+            notes.append(f"Classes with a single training image: {', '.join(few[:5])}; it will hardly be learned.")
+    if seconds > 60 * request.minutes * 1.1 + 5:
+        notes.append(
+            f"warning: this takes longer than the {request.minutes:g} minutes asked for; a smaller --model, a smaller "
+            "--image-size or fewer images take less."
+        )
+    elif setup.task != "segmentation" and 0 < lengths.train < _FEW_EPOCHS:
+        notes.append(
+            f"warning: {request.minutes:g} minutes are enough for {lengths.train} epochs; a good model needs more: "
+            f"--minutes {max(request.minutes * 30 / max(1, lengths.train), 1):.0f} allows about 30."
+        )
+    return notes
