@@ -8,6 +8,7 @@ largest value of the type means "ignore" (docs/storage_format.md). Where annotat
 import colorsys
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,8 +254,10 @@ def checked_labels(values: np.ndarray, num_classes: int, path: str | Path, shift
     return np.where(ignored, IGNORE_INDEX, values).astype(np.uint8)
 
 
-def label_histogram(reader: StoreReader, progress: Progress | None = None) -> dict[str, Any]:
-    """Count how often each class occurs in the label maps of a store.
+def label_histogram(
+    reader: StoreReader, progress: Progress | None = None, samples: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Count how often each class occurs in the label maps of a store, or of some of its samples.
 
     Returns:
         `pixels` in all, `ignored_pixels`, `ignored_share` of all pixels, and `classes`: for each class name, and each
@@ -264,7 +267,8 @@ def label_histogram(reader: StoreReader, progress: Progress | None = None) -> di
     require_label_maps(reader)
     names = reader.classes or []
     pixels, images, ignored = np.zeros(65536, np.int64), np.zeros(65536, np.int64), 0
-    for number in range(len(reader)):
+    samples = range(len(reader)) if samples is None else samples
+    for done, number in enumerate(samples, start=1):
         values = read_label_map(label_map_path(reader.path, number), reader.read_label_map(number))
         left_out = _ignored(values, len(names) or None)
         counts = np.bincount(values[~left_out], minlength=len(pixels))
@@ -272,7 +276,7 @@ def label_histogram(reader: StoreReader, progress: Progress | None = None) -> di
         pixels += counts
         images += counts > 0
         if progress is not None:
-            progress(number + 1, len(reader))
+            progress(done, len(samples))
     total = int(pixels.sum())
     return {
         "pixels": total + ignored,

@@ -29,14 +29,14 @@ def store_stats(source: TokenSource, progress: Progress | None = None) -> dict[s
     chosen = np.unique(np.linspace(0, len(source) - 1, num_chosen).astype(np.int64))
     kept = []
     for batch in source.iter_batches():
-        codes = _codes(batch, source)
+        codes = stored_codes(batch, source)
         for channel in range(num_channels):
             counts[channel] += np.bincount(codes[..., channel].ravel(), minlength=source.codebook_size)
         kept.append(codes[chosen[(chosen >= done) & (chosen < done + len(batch))] - done])
         done += len(batch)
         if progress is not None:
             progress(done, len(source))
-    entropy = float(np.mean([_entropy(row) for row in counts]))
+    entropy = float(np.mean([entropy_bits(row) for row in counts]))
     sample = np.concatenate(kept)
     half = len(sample) // 2
     order_0, conditional = (
@@ -91,13 +91,14 @@ def class_names_hash(names: Sequence[str]) -> str:
     return sha256_hex("\n".join(names).encode())[:16]
 
 
-def _codes(tokens: np.ndarray, source: TokenSource) -> np.ndarray:
+def stored_codes(tokens: np.ndarray, source: TokenSource) -> np.ndarray:
     """Return samples (n, *sample_shape) as codes (n, H, W, C) in [0, K)."""
     codes = tokens.astype(np.int64) - source.minimum if source.minimum else tokens
     return codes.reshape(len(tokens), *source.grid, source.channels or 1)
 
 
-def _entropy(counts: np.ndarray) -> float:
+def entropy_bits(counts: np.ndarray) -> float:
+    """Return the entropy of a distribution in bits, from counts of which at least one is not 0."""
     shares = counts[counts > 0] / counts.sum()
     return abs(float(np.sum(shares * np.log2(shares))))
 
