@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seitpp.images.label_maps import distinct_colours
 from seitpp.storage import StoreReader
+from seitpp.storage.source import TokenSource
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.codebook import NEAREST_CODES
 from seitpp.tokenizers.encoding import decoded_pixels, nearest_tokens
@@ -43,7 +44,7 @@ class TokenPictures:
     ) -> None:
         if tokenizer is not None and not tokenizer.can_decode:
             reason, tokenizer = f"the weights of {type(tokenizer).__name__} have no decoder", None
-        self.tokenizer = tokenizer
+        self.tokenizer, self._colours = tokenizer, None
         self.decodes = tokenizer is not None
         if self.decodes:
             self.note = f"Pictures are tokens decoded by {type(tokenizer).__name__}."
@@ -51,26 +52,33 @@ class TokenPictures:
         if channels is not None:
             kind = "of each position the first integers, as red, green and blue"
         elif codebook is None:
-            self._colours = torch.tensor(distinct_colours(codebook_size), dtype=torch.uint8)
+            self._colours = torch.from_numpy(code_colours(codebook_size))
             kind = "a colour of its own for each code"
         else:
-            self._colours = codebook_colours(torch.as_tensor(codebook))
+            self._colours = torch.from_numpy(code_colours(len(codebook), np.asarray(codebook)))
             kind = "codes with similar vectors have similar colours"
-        self.note = f"Pictures show codes, not images: {kind}. Tokens cannot be decoded here, since {reason}"
+        self.note = f"Pictures show codes as colours, not images: {kind}. Tokens cannot be decoded here, since {reason}"
 
     @classmethod
-    def of_store(cls, reader: StoreReader, checkpoint: str | Path | None = None) -> "TokenPictures":
-        """Build the tokenizer of a store, with the weights `checkpoint` or those that it names, or do without.
+    def of_store(
+        cls, reader: TokenSource, checkpoint: str | Path | None = None, tokenizer: Tokenizer | None = None
+    ) -> "TokenPictures":
+        """Take a tokenizer, or build that of a store if possible, with the weights `checkpoint` or those that it names.
 
         A `checkpoint` that is not that of the store is a `ValueError`.
         """
-        try:
-            tokenizer, reason = tokenizer_from_store(reader, checkpoint).eval(), ""
-        except (ValueError, OSError) as error:
-            if checkpoint is not None:
-                raise
-            tokenizer, reason = None, f"{error}."
-        return cls(tokenizer, reader.codebook, reader.codebook_size, reader.channels, reason)
+        reason = ""
+        if tokenizer is None and not isinstance(reader, StoreReader):
+            reason = "the files of a release do not say which tokenizer made them."
+        elif tokenizer is None:
+            try:
+                tokenizer = tokenizer_from_store(reader, checkpoint)
+            except (ValueError, OSError) as error:
+                if checkpoint is not None:
+                    raise
+                reason = f"{error}."
+        codebook = getattr(reader, "codebook", None)
+        return cls(tokenizer and tokenizer.eval(), codebook, reader.codebook_size, reader.channels, reason)
 
     @torch.no_grad()
     def images(self, tokens: np.ndarray | Tensor) -> Tensor:
@@ -109,12 +117,14 @@ class TokenPictures:
         return images[..., top : top + side, left : left + side]
 
 
-def codebook_colours(codebook: Tensor) -> Tensor:
-    """Return a colour for each code (K, 3), uint8: its vector (K, D) along the three directions of most variance."""
-    centred = codebook.float() - codebook.float().mean(dim=0)
-    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
-    along = F.pad(centred @ directions.T, (0, 3 - len(directions)))
-    return _over_range(along)
+def code_colours(codebook_size: int, codebook: np.ndarray | None = None) -> np.ndarray:
+    """Return a colour per code, (K, 3), uint8: the main axes of the codebook's vectors (K, D), or hues that differ."""
+    if codebook is None or min(codebook.shape) < 3:
+        return np.array(distinct_colours(codebook_size), np.uint8)
+    centred = codebook.astype(np.float64) - codebook.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)  # of ascending share
+    ranks = (centred @ axes[:, :-4:-1]).argsort(axis=0).argsort(axis=0)  # evenly spread, whatever their distribution
+    return (255 * ranks / max(len(codebook) - 1, 1)).astype(np.uint8)
 
 
 def _over_range(values: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def test_store_without_a_decoder_says_so_and_shows_codes(main: Callable, tmp_pat
     store = write(tmp_path / "s", tokenizer={"name": "seit"}, codebook=None)
     assert main(store, "--out", tmp_path / "out") == 0
     page = text_of(tmp_path / "out")
-    assert "Pictures show codes, not images" in page and "&#x27;seit&#x27;, cannot be built again" in page
+    assert "Pictures show codes as colours, not images" in page and "&#x27;seit&#x27;, cannot be built again" in page
     assert "Of each code where it occurs" in page
 
 
