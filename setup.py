@@ -92,10 +92,10 @@ setup(
     python_requires=">=3.10",
     install_requires=read_requirements("runtime"),
     extras_require={
-        "tests": read_requirements("tests"),
+        "tests": read_requirements("tests") + read_requirements("docs"),
         "optional": read_requirements("optional"),
         "docs": read_requirements("docs"),
-        "all": read_requirements("tests") + read_requirements("optional") + read_requirements("docs"),
+        "all": read_requirements("tests") + read_requirements("docs") + read_requirements("optional"),
     },
     cmdclass={"build_py": BuildWithMim},
     zip_safe=False,

@@ -88,3 +88,10 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Turn a page's links to files outside `docs/` into links to their pages."""
     uri = page.file.src_uri
     return markdown if uri.startswith("repository/") else with_links(markdown, f"docs/{uri}", uri)
+
+
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    """Let the links of a notebook, which MkDocs does not follow, lead to pages of the site."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    return re.sub(r'(href="(?!\w+:)[^"#]+)\.md(?=["#])', r"\1.html", html)

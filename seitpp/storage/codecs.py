@@ -204,6 +204,7 @@ class ZstdCodec:
 
 
 Codec = RawCodec | BitPackedCodec | ZstdCodec
+"""Any of the codecs."""
 
 CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (RawCodec, BitPackedCodec, ZstdCodec)}
 _FORMER_CODECS = ("rans", "rans-context")
