@@ -1,6 +1,6 @@
 """What all inferencers share: opening images and tokens, checking that they fit the model, and going through them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -31,9 +31,10 @@ InputType: TypeAlias = OneImage | Tensor | Sequence[OneImage] | ClassifierInputs
 class TokenInferencer(BaseInferencer):
     """Results of a model of tokens for images and for stored tokens; arguments as the subclasses describe them."""
 
-    _task: ClassVar[str]  # a verb for messages
-    _load: ClassVar[Callable[..., nn.Module]]
-    _check: ClassVar[Callable[[nn.Module, str], None]]
+    _task: ClassVar[str]  # what it does, for messages, and what it is doing
+    _doing: ClassVar[str]
+    _load: ClassVar[Any]  # functions that load a model of the right kind, and that refuse a built one of another
+    _check: ClassVar[Any]
     _batch_size = 32
     _pred_suffix = ".json"
 
@@ -123,10 +124,10 @@ class TokenInferencer(BaseInferencer):
             if folder is not None:
                 opened.refuse_inside(folder)
         done = 0
-        with progress_bar(f"{self._task}ing", "samples") as progress:  # mmpretrain's own goes to standard output
+        with progress_bar(self._doing, "samples") as progress:  # mmpretrain's own goes to standard output
             for batch in self.preprocess(opened, batch_size, **preprocessing):
                 found = self.forward(batch, **forwarding)
-                check_scores(found, done)
+                self._check_found(found, done)
                 pictures = self.visualize(opened, found, first=done, **drawing)
                 if pred_dir is not None:
                     for index, sample in enumerate(found, done):
@@ -197,6 +198,16 @@ class TokenInferencer(BaseInferencer):
             )
         return tokenizer
 
+    def _check_found(self, found: Sequence[Any], before: int) -> None:
+        """Refuse scores that are NaN or infinite; `before` samples came before these."""
+        for number, sample in enumerate(found, before):
+            for name, value in predicted_scores(sample):
+                if not value.isfinite().all():
+                    raise ValueError(
+                        f"sample {number} has NaN or infinite values in {name}: the model's weights have diverged or "
+                        "do not suit the data's range; take an earlier checkpoint"
+                    )
+
     def _write_prediction(self, sample: Any, path: Path) -> None:
         """Write the prediction of a sample to a file of the ending `_pred_suffix`."""
         raise NotImplementedError
@@ -207,17 +218,6 @@ class TokenInferencer(BaseInferencer):
     def preprocess(self, inputs: ClassifierInputs, batch_size: int = 1) -> Iterator[TokenBatch]:
         """Yield batches for the model's data preprocessor."""
         return inputs.batches(batch_size)
-
-
-def check_scores(predictions: Sequence[Any], before: int) -> None:
-    """Refuse scores that are NaN or infinite; `before` samples were classified before these."""
-    for number, sample in enumerate(predictions, before):
-        for name, value in predicted_scores(sample):
-            if not value.isfinite().all():
-                raise ValueError(
-                    f"sample {number} has NaN or infinite values in {name}: the model's weights have diverged or do "
-                    "not suit the data's range; take an earlier checkpoint"
-                )
 
 
 def _brief(inputs: InputType) -> str:

@@ -52,7 +52,7 @@ class TokenClassificationInferencer(TokenInferencer):
 
     visualize_kwargs = {"resize", "rescale_factor", "draw_score", "show", "show_dir", "wait_time"}
     postprocess_kwargs = {"topk"}
-    _task = "classify"
+    _task, _doing = "classify", "classifying"
     _load, _check = staticmethod(load_classifier), staticmethod(check_classifier)
 
     def __init__(

@@ -65,6 +65,14 @@ class ClassifierInputs(ABC):
         """Return where to write what belongs to a sample; refuse a file that is read."""
         return Path(folder, f"{self.names[index]}{suffix}")
 
+    def labels(self) -> tuple[np.ndarray | None, list[str] | None]:
+        """Return class indices (N,), int64, -1 for a sample without one, and class names; None where there are none."""
+        return None, None
+
+    def origins(self) -> list[str]:
+        """Return where each sample comes from."""
+        return self.names
+
     def refuse_inside(self, folder: str | Path) -> None:
         """Raise `ValueError` for an output folder inside the folder that is read."""
         if self._root is not None and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._root)):
@@ -126,6 +134,21 @@ class ImageInputs(ClassifierInputs):
     def picture(self, index: int) -> np.ndarray:
         return np.asarray(self._open(index, 3))
 
+    def labels(self) -> tuple[np.ndarray | None, list[str] | None]:
+        """Return the first folder in each image's path as its class, in the order of their names."""
+        folders = [name.partition("/")[0] if "/" in name else None for name in self.names]
+        classes = sorted({folder for folder in folders if folder is not None})
+        if self._root is None or not classes:
+            return None, None
+        numbers = {folder: number for number, folder in enumerate(classes)}
+        return np.array([-1 if one is None else numbers[one] for one in folders], np.int64), classes
+
+    def origins(self) -> list[str]:
+        return [
+            str(image) if isinstance(image, (str, Path)) else name
+            for image, name in zip(self._images, self.names, strict=True)
+        ]
+
     def _fitted(self, index: int) -> np.ndarray:
         tokenizer = self._tokenizer
         image = self._open(index, tokenizer.in_channels)
@@ -183,6 +206,17 @@ class TokenInputs(ClassifierInputs):
         if isinstance(self._tokens, StoreReader):
             return {"inputs": torch.from_numpy(self._tokens.read(chosen))}
         return {"inputs": self._tokens[torch.from_numpy(chosen)]}
+
+    def labels(self) -> tuple[np.ndarray | None, list[str] | None]:
+        """Return the store's class indices and names."""
+        if not isinstance(self._tokens, StoreReader) or (labels := self._tokens.labels) is None:
+            return None, None
+        return labels[self._samples].astype(np.int64), self._tokens.classes
+
+    def origins(self) -> list[str]:
+        """Return the folder of the store and the number of each sample."""
+        path = self._tokens.path if isinstance(self._tokens, StoreReader) else "tokens"
+        return [f"{path} {index}" for index in self._samples]
 
     def picture(self, index: int) -> np.ndarray:
         if self._tokenizer is None:

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,42 +155,57 @@ def _load(
     compare_grids: bool,
     check: Callable[[nn.Module, str], None] | None = None,
 ) -> nn.Module:
-    content: Any = {} if checkpoint is None else load_checkpoint_file(checkpoint)
-    if isinstance(content, dict):
-        check_parts(content, checkpoint or "")
-    weights = None if checkpoint is None else state_dict_of(content, checkpoint)
-    parts = _model_config(config, weights)
-    if tokenizer is not None and isinstance(parts.data_preprocessor, dict):
-        parts.data_preprocessor.pop("tokenizer", None)
+    weights, meta = (None, None) if checkpoint is None else read_weights(checkpoint)
+    parts = prediction_parts(config, weights, tokenizer)
     with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
         model = MODELS.build(parts)
     if check is not None:
         check(model, config.filename or "the config")
-    meta = content.get("meta") if isinstance(content, Mapping) else None
-    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
-    model._config, model._dataset_meta = config, dict(dataset_meta) if isinstance(dataset_meta, Mapping) else {}
+    model._config, model._dataset_meta = config, {}
     if weights is not None:
-        model._trained_grid, model._source = recorded_grid(meta, checkpoint), str(checkpoint)
-        _load_weights(model, weights, str(checkpoint), compare_grids)
+        load_weights(model, weights, meta, checkpoint, compare_grids)
     if tokenizer is not None:
         give_tokenizer(model, tokenizer)
     return model.eval()
 
 
-def _load_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str, compare_grids: bool) -> None:
+def read_weights(checkpoint: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """Return the weights in a checkpoint, the averaged ones where there are two kinds, and its `meta`."""
+    content = load_checkpoint_file(checkpoint)
+    if isinstance(content, dict):
+        check_parts(content, checkpoint)
+    return state_dict_of(content, checkpoint), content.get("meta") if isinstance(content, Mapping) else None
+
+
+def load_weights(
+    model: nn.Module,
+    weights: dict[str, torch.Tensor],
+    meta: Any,
+    source: str | Path,
+    compare_grids: bool,
+    may_exceed: Iterable[str] = (),
+) -> None:
+    """Load weights that fit a built model, and let it remember what the checkpoint tells of its training.
+
+    Sets `_dataset_meta`, `_trained_grid` and `_source`; refuses weights of another grid unless `compare_grids` is off.
+    """
     expected = model.state_dict()
     check_state_dict(
         weights,
         expected,
         source,
         may_miss=[name for name in expected if name.startswith("data_preprocessor.")],
+        may_exceed=may_exceed,
         resizable=[name for name in expected if name.endswith("backbone.pos_embed")],
     )
+    dataset_meta = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    model._dataset_meta = dict(dataset_meta) if isinstance(dataset_meta, Mapping) else {}
+    model._trained_grid, model._source = recorded_grid(meta, source), str(source)
     if compare_grids:
-        check_positions(model, weights, source, _SWITCH)
+        check_positions(model, weights, str(source), _SWITCH)
         given = seen_grid(model, {}, "the config")
         check_trained_on(model._trained_grid, f"checkpoint {source}", given, "the config", _SWITCH)
-    model.load_state_dict(weights)
+    model.load_state_dict({name: value for name, value in weights.items() if name in expected})
 
 
 def check_classifier(model: nn.Module, source: str) -> None:
@@ -229,7 +244,11 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
     model.data_preprocessor.use_tokenizer(given)
 
 
-def _model_config(config: Config, weights: Mapping[str, torch.Tensor] | None) -> ConfigDict:
+def prediction_parts(config: Config, weights: Mapping[str, torch.Tensor] | None, tokenizer: Any = None) -> ConfigDict:
+    """Return a config's model with its data preprocessor, without what only training needs.
+
+    The codebook is the weights' where its file is missing; the config's tokenizer is left out where another is given.
+    """
     if "model" not in config:
         raise ValueError(f"{config.filename or 'the config'} has no model; expected a model's config")
     model = copy.deepcopy(config.model)
@@ -237,6 +256,8 @@ def _model_config(config: Config, weights: Mapping[str, torch.Tensor] | None) ->
     if preprocessor is not None:
         if (model.get("test_cfg") or {}).get("flip") is not True:
             preprocessor.pop("augments", None)
+        if tokenizer is not None:
+            preprocessor.pop("tokenizer", None)
         codebook = preprocessor.get("codebook")
         if isinstance(codebook, str) and not Path(codebook).exists():
             if weights is None:

@@ -43,7 +43,7 @@ class TokenSegInferencer(TokenInferencer):
     visualize_kwargs = {"show_dir", "show", "opacity"}
     postprocess_kwargs: set[str] = set()
     _batch_size, _pred_suffix = 8, ".png"
-    _task = "segment"
+    _task, _doing = "segment", "segmenting"
     _load, _check = staticmethod(load_segmentor), staticmethod(check_segmentor)
 
     def __init__(

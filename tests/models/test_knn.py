@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
 from helpers.shrinking import build_model, shrink
+from seitpp.apis import FeatureExtractor
 from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine import KNNBankHook, knn_bank
 from seitpp.models import KNNHead
@@ -190,6 +191,26 @@ def test_whole_test_equals_a_direct_computation(
     assert set(found) == {f"k{k}_accuracy/top{n}" for k in (1, 3) for n in (1, 5)}
     for key, value in expected_accuracies(cfg, path, (1, 3)).items():
         assert found[key] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("name", [KNN, KNN_SEIT])
+def test_features_are_those_of_the_feature_extractor(
+    load: Callable, tmp_path: Path, build_runner: Callable, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whether it has the neighbours' config or that of the checkpoint."""
+    source = load(
+        "mtm_vit-base-p16_8xb512-400e_in1k-tokens" if name == KNN else "seit_vit-base-p16_8xb128-300e_in1k-tokens"
+    )
+    path = save_model(source, tmp_path / "source.pth")
+    banks, set_bank = [], KNNHead.set_bank
+    monkeypatch.setattr(KNNHead, "set_bank", lambda self, *bank: banks.append(bank[0]) or set_bank(self, *bank))
+    cfg = load(name)
+    cfg.load_from = str(path)
+    build_runner(cfg).test()
+    dataset = cfg.default_hooks.bank.dataset
+    for config in (cfg, source):
+        features = FeatureExtractor(config, path, "cpu")(Path(dataset.data_root, dataset.store))
+        torch.testing.assert_close(features, banks[0], rtol=1e-6, atol=1e-6)
 
 
 def test_what_is_left_out_of_a_checkpoint_is_said(mtm: Path, load: Callable, tool: Callable, tmp_path: Path) -> None:
