@@ -32,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--store", help="test on this token store; the config's sizes follow its header")
     parser.add_argument("--show-dir", help="(segmentation) draw truth and prediction over decoded tokens")
     images = parser.add_argument_group("image files in place of the config's test data")
-    images.add_argument("--images", metavar="SOURCE", help="class folders, a .txt or .csv list, tar files, a config")
+    images.add_argument("--images", metavar="SOURCE", help="what tokenize_images.py takes: class folders, ...")
     images.add_argument("--split", help="sub-folder of SOURCE, or split of a config (default there: train)")
     images.add_argument("--root", metavar="DIR", help="folder of the paths in a list (default: that of the list)")
     images.add_argument("--classes", metavar="FILE", help="class names, one per line, in the order of their indices")

@@ -15,6 +15,7 @@ from seitpp.ingest.loading import Fitting, ImageBatches
 from seitpp.ingest.sources import open_image_source
 from seitpp.ingest.sources.base import described_endings
 from seitpp.ingest.sources.files import join
+from seitpp.ingest.sources.merged import paths_of
 from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
@@ -36,7 +37,8 @@ class ImageDataset(BatchedDataset):
     for images, counted by ending), and the identity of the `tokenizer`.
 
     Args:
-        source: What `open_image_source` opens: class folders, a list, a CSV file, tar files; relative to `data_root`.
+        source: What `open_image_source` opens: class folders, a list, tar files, arrays, or several with commas between
+            them; relative to `data_root`.
         tokenizer: What the images are fitted for: a tokenizer's config, or a token store that it made. Weights are not
             read.
         data_root: Folder that `source`, `root` and `classes_file` are relative to.
@@ -61,7 +63,7 @@ class ImageDataset(BatchedDataset):
         **options: Any,
     ) -> None:
         self.source_options = {
-            "path": join(data_root, str(source)),
+            "path": ",".join(join(data_root, one) for one in paths_of(str(source))),
             "split": split,
             "root": None if root is None else join(data_root, root),
             "classes_file": None if classes_file is None else join(data_root, classes_file),

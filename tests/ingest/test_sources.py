@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.mmpretrain_data import ONE_CLASS, dataset_config
 from seitpp.ingest import open_image_source
 from seitpp.ingest.sources import ImageSource, files, folders
 from seitpp.ingest.sources.tars import expand_tar_pattern
@@ -550,14 +551,57 @@ def test_data_set_of_several_labels_an_image_is_refused(image: Callable, tmp_pat
     (tmp_path / "labels.json").write_text(json.dumps(entries))
     dataset = f"dict(type='mmpretrain.MultiLabelDataset', data_root={str(tmp_path)!r}, ann_file='labels.json')"
     path = write_config(tmp_path, dataset, None)
-    with pytest.raises(ValueError, match=r"the gt_label of .*0\.png is \[0, 1\], expected one class index"):
+    with pytest.raises(ValueError, match=r"the gt_label of .*0\.png is \[0, 1\], expected one class index\. A store"):
         open_image_source(path)
     assert open_image_source(path, unlabelled=True).labels is None
 
 
 @pytest.mark.parametrize("dataset", ["dict(type='Nothing')", "dict(type='RepeatDataset', times=2, dataset=dict())"])
 def test_data_set_that_cannot_be_opened_is_refused(tmp_path: Path, dataset: str) -> None:
-    with pytest.raises(ValueError, match="cannot be opened; name a plain one, not one that wraps others"):
+    with pytest.raises(ValueError, match=r"config\.py: the data set '(Nothing|RepeatDataset)' cannot be opened: "):
+        open_image_source(write_config(tmp_path, dataset, "mmpretrain"))
+
+
+@pytest.mark.parametrize("kind", ONE_CLASS)
+def test_data_sets_of_mmpretrain(kind: str, tmp_path: Path) -> None:
+    """Of files and of arrays in memory, whatever type their labels have."""
+    source = open_image_source(write_config(tmp_path, repr(dataset_config(kind, tmp_path / "data")), None))
+    expected = {"CustomDataset": [0, 1, 1], "Flowers102": [5, 6], "Food101": [3, 4, 5]}.get(kind, [5, 6, 7])
+    assert source.labels.tolist() == expected and source.labels.dtype == np.int64
+    assert source.load(0, 3)[0].size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "labels"),
+    [
+        ("dict(type='RepeatDataset', times=3, dataset={})", [0, 1, 1]),
+        ("dict(type='ConcatDataset', datasets=[{}])", [0, 1, 1]),
+        ("dict(type='KFoldDataset', num_splits=3, dataset={})", [1, 1]),
+        ("dict(type='RepeatDataset', times=3, dataset=dict(type='KFoldDataset', num_splits=3, dataset={}))", [1, 1]),
+    ],
+)
+def test_wrapped_data_sets(wrapper: str, labels: list[int], tmp_path: Path) -> None:
+    dataset = {**dataset_config("CustomDataset", tmp_path / "data"), "pipeline": [{"type": "No"}]}
+    source = open_image_source(write_config(tmp_path, wrapper.format(dataset), "mmpretrain"))
+    assert source.labels.tolist() == labels
+    repeated = any("RepeatDataset repeats images, and a store holds each once" in line for line in source.warnings())
+    assert repeated == wrapper.startswith("dict(type='Repeat")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("dict(type='CIFAR10', data_root='x')", "it reads pickled files, .* Take CIFAR's binary version"),
+        (
+            "dict(type='RepeatDataset', times=2, dataset=dict(type='mmpretrain.CIFAR100', data_root='x'))",
+            "it reads pickled files",
+        ),
+        ("dict(type='CustomDataset', ann_file='a.pkl')", r"a\.pkl is a pickle, which can run code; save"),
+        ("dict(type='MNIST', data_root='/nowhere')", "Cannot find MNIST dataset in /nowhere/"),
+    ],
+)
+def test_data_sets_that_unpickle_or_download_are_refused(dataset: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"cannot be opened: {message}"):
         open_image_source(write_config(tmp_path, dataset, "mmpretrain"))
 
 
@@ -623,5 +667,5 @@ def test_missing_source_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_single_image_is_no_source(image: Callable, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"a.png is not a source of images; expected a folder, .txt"):
+    with pytest.raises(ValueError, match=r"a.png is not a source of images; expected a folder, a \.txt, \.csv"):
         open_image_source(image(tmp_path / "a.png"))

@@ -1,4 +1,4 @@
-"""Where images come from: class folders, lists, image and annotation pairs, tar files, OpenMMLab data sets."""
+"""Where images come from: class folders, lists, pairs with label maps, tar files, arrays, OpenMMLab data sets."""
 
 from seitpp.ingest.sources.base import ImageSource
 from seitpp.ingest.sources.labels import read_class_names

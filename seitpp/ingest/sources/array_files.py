@@ -4,6 +4,7 @@ Anybody may have made them: sizes are compared before memory is taken, and nothi
 """
 
 import math
+import os
 import re
 import struct
 import zipfile
@@ -100,10 +101,13 @@ def _of_split(folder: str, names: Sequence[str], split: str | None) -> str:
 
 def _read(path: str) -> bytes:
     with open_file(path) as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"{path} has more than {_MOST_BYTES:,} bytes; cut it, and merge the stores of the parts")
-    return content
+        size = file.seek(0, os.SEEK_END)
+        if size > _MOST_BYTES:
+            raise ValueError(
+                f"{path} has {size:,} bytes, over {_MOST_BYTES:,}; cut it, and merge the stores of the parts"
+            )
+        file.seek(0)
+        return file.read(size)
 
 
 def _array_of(path: str) -> np.ndarray:
@@ -141,8 +145,8 @@ def _labels_beside(path: str) -> np.ndarray:
     folder, slash, name = path.rpartition("/")
     if not _IMAGE_WORD.search(name):
         raise ValueError(
-            f"{path}: labels are looked for in a file named alike, with 'labels' in place of 'images', and this name has "
-            f"no 'images'{_REMEDY}"
+            f"{path}: labels are looked for in a file named alike, with 'labels' in place of 'images', and this name "
+            f"has no 'images'{_REMEDY}"
         )
     wanted = re.sub(r"idx[34]", "idx1", _IMAGE_WORD.sub("labels", name))
     names = [wanted, wanted.removesuffix(".gz") if wanted.endswith(".gz") else f"{wanted}.gz"]
@@ -187,7 +191,8 @@ def _npz_array(path: str, name: str | None) -> np.ndarray:
         entry = archive.infolist()[0] if name is None else archive.getinfo(f"{name}.npy")
         if entry.file_size > min(_MOST_BYTES, _MOST_RATIO * entry.compress_size + 1024):
             raise ValueError(f"{shown(entry.filename)} declares {entry.file_size:,} bytes, more than it can hold")
-        return parse_npy(archive.read(entry), f"{path}, {shown(entry.filename)}", "biufU")
+        content = archive.read(entry)
+    return parse_npy(content, f"{path}, {shown(entry.filename)}", "biufU")
 
 
 def _cifar(
@@ -203,8 +208,8 @@ def _cifar(
     if not part:
         if "data_batch_1" in names:
             raise ValueError(
-                f"{folder} holds CIFAR as pickled files, which can run code and are not opened; take the binary version "
-                "(cifar-10-binary.tar.gz, unpacked)"
+                f"{folder} holds CIFAR as pickled files, which can run code and are not opened; take the binary "
+                "version (cifar-10-binary.tar.gz, unpacked)"
             )
         raise ValueError(f"{folder} holds CIFAR with the splits train and test; name one with --split")
     label_bytes = 2 if hundred else 1

@@ -60,8 +60,8 @@ def _as_images(array: np.ndarray, path: str) -> np.ndarray:
         array = array.transpose(0, 2, 3, 1)
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in _CHANNELS):
         raise ValueError(
-            f"{path}: images have the shape {array.shape}, expected (N, H, W), or (N, H, W, C) or (N, C, H, W) with 1, 3 "
-            "or 4 channels; reshape them"
+            f"{path}: images have the shape {array.shape}, expected (N, H, W), or (N, H, W, C) or (N, C, H, W) with 1, "
+            "3 or 4 channels; reshape them"
         )
     if not array.size:
         raise ValueError(f"{path} holds no images, its array has the shape {array.shape}")
@@ -84,14 +84,15 @@ def _as_labels(
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise ValueError(
-            f"{path}: labels have the shape {labels.shape}, expected one class per image, ({count},); pass --unlabelled "
-            "to leave labels out"
+            f"{path}: labels have the shape {labels.shape}, expected one class per image, ({count},); pass "
+            "--unlabelled to leave labels out"
         )
     if len(labels) != count:
         raise ValueError(f"{path}: there are {count:,} images and {len(labels):,} labels; expected one label per image")
     if labels.dtype.kind == "U":
         return class_labels([(f"{path}, label {number}", text) for number, text in enumerate(labels.tolist())], classes)
-    whole = labels.astype(np.int64) if labels.dtype.kind in "biuf" else None
+    with np.errstate(invalid="ignore"):  # of floats that are no numbers, which are refused
+        whole = labels.astype(np.int64) if labels.dtype.kind in "biuf" else None
     if whole is None or (whole != labels).any():
         raise ValueError(f"{path}: labels are {labels.dtype}, expected whole numbers or names of classes")
     end = LARGEST_LABEL + 1 if classes is None else len(classes)

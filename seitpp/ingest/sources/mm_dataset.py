@@ -1,13 +1,14 @@
 """Images of a data set that an mmpretrain or mmseg config describes."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, Registry
 from PIL import Image
 
 from seitpp.images.decoding import UnreadableImageError, to_eight_bit
@@ -16,14 +17,20 @@ from seitpp.ingest.sources.base import ImageSource, count_endings
 from seitpp.ingest.sources.files import is_url, join, list_files
 from seitpp.ingest.sources.labels import LARGEST_LABEL
 from seitpp.io.config_file import read_config
+from seitpp.io.text import shown
 from seitpp.io.untrusted import PARSER_ERRORS
+from seitpp.structures.class_index import class_index
+
+# Wrappers of mmengine, and ours of the same names, whose samples are those of another data set several times.
+_REPEATING = ("RepeatDataset", "ClassBalancedDataset")
 
 
 class MMDatasetSource(ImageSource):
     """The data set of `SPLIT_dataloader` in a config; its pipeline is not run.
 
     Each sample is an image file (`img_path`) or an array (`img`, RGB, (H, W, 3) or grey (H, W), uint8), with a class
-    (`gt_label`) or a label map (`seg_map_path`) if it has one.
+    (`gt_label`) or a label map (`seg_map_path`) if it has one. Wrappers that repeat samples are passed over: a store
+    holds each image once.
     """
 
     kind = "mm-dataset"
@@ -34,6 +41,7 @@ class MMDatasetSource(ImageSource):
         if not isinstance(loader, Mapping) or not isinstance(loader.get("dataset"), Mapping):
             raise ValueError(f"{config} has no {split}_dataloader with a dataset; choose another --split")
         self._config = config
+        self._notes: list[str] = []
         dataset = self._build(cfg, dict(loader["dataset"]))
         if not len(dataset):
             raise ValueError(f"{config}: the data set of the {split} split is empty")
@@ -62,16 +70,46 @@ class MMDatasetSource(ImageSource):
             raise UnreadableImageError(f"it is an array of {image.dtype}, expected uint8")
         return to_eight_bit(Image.fromarray(image), in_channels), image.nbytes
 
+    def warnings(self) -> list[str]:
+        return self._notes + super().warnings()
+
     def _build(self, cfg: Config, dataset: dict[str, Any]) -> Any:
         scope = cfg.get("default_scope") or str(dataset.get("type", "")).rpartition(".")[0] or "mmengine"
         try:
-            with DATASETS.switch_scope_and_registry(scope) as registry:
-                return registry.build({**dataset, "pipeline": [], "lazy_init": False})
-        except (*PARSER_ERRORS, AssertionError) as error:
-            hint = "; name a plain one, not one that wraps others" if isinstance(error, (KeyError, TypeError)) else ""
+            with DATASETS.switch_scope_and_registry(scope) as registry, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of how the libraries read files
+                return registry.build(self._without_pipelines(dataset, registry))
+        except (*PARSER_ERRORS, AssertionError, RuntimeError) as error:
             raise ValueError(
-                f"{self._config}: the data set {dataset.get('type')!r} cannot be opened{hint}: {error}"
+                f"{self._config}: the data set {dataset.get('type')!r} cannot be opened: {error}"
             ) from error
+
+    def _without_pipelines(self, dataset: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+        """Return the config of a data set with nothing to run, and of one that repeats another, of the other."""
+        built, dataset = dataset.get("type"), dict(dataset)
+        if isinstance(built, str) and built:
+            built = registry.get(built)
+        kind = getattr(built, "__name__", "")
+        if kind in _REPEATING and isinstance(dataset.get("dataset"), Mapping):
+            self._notes.append(f"{kind} repeats images, and a store holds each once: it was passed over")
+            return self._without_pipelines(dataset["dataset"], registry)
+        for key in ("dataset", "datasets"):
+            if isinstance(inner := dataset.get(key), Mapping):
+                dataset[key] = self._without_pipelines(inner, registry)
+            elif isinstance(inner, (list, tuple)):
+                dataset[key] = [self._without_pipelines(one, registry) for one in inner]
+        if dataset.keys() & {"dataset", "datasets"}:
+            return dataset
+        if any(base.__module__ == "mmpretrain.datasets.cifar" for base in getattr(built, "__mro__", ())):
+            raise ValueError(
+                "it reads pickled files, which can run code. Take CIFAR's binary version as SOURCE "
+                "(cifar-10-binary.tar.gz or cifar-100-binary.tar.gz, unpacked), or a .npz file of the images and labels"
+            )
+        if str(dataset.get("ann_file", "")).endswith((".pkl", ".pickle")):
+            raise ValueError(f"{dataset['ann_file']} is a pickle, which can run code; save the annotations as JSON")
+        if "download" in getattr(getattr(built, "__init__", None), "__annotations__", {}):
+            dataset.setdefault("download", False)  # only where the config says so
+        return {**dataset, "pipeline": [], "lazy_init": False}
 
     def _take_labels(self, dataset: Any, infos: list[dict[str, Any]]) -> None:
         metainfo = dataset.metainfo
@@ -93,20 +131,26 @@ class MMDatasetSource(ImageSource):
                 )
             self.label_maps = [info["seg_map_path"] for info in infos]
             self.reduce_zero_label = bool(getattr(dataset, "reduce_zero_label", False))
-        elif all(isinstance(info.get("gt_label"), (int, np.integer)) for info in infos):
-            end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
-            for name, info in zip(self.names, infos, strict=True):
-                if not 0 <= info["gt_label"] < end:
-                    raise ValueError(
-                        f"{self._config}: the gt_label of {name} is {info['gt_label']}, expected a class index from 0 "
-                        f"to {end - 1}"
-                    )
-            self.labels = np.array([info["gt_label"] for info in infos], np.int64)
         elif any(info.get("gt_label") is not None for info in infos):
+            self.labels = self._class_indices([info["gt_label"] for info in infos])
+
+    def _class_indices(self, labels: list[Any]) -> np.ndarray:
+        """Return the class of each sample, (N,), int64."""
+        indices = [class_index(label) for label in labels]
+        end = LARGEST_LABEL + 1 if self.classes is None else len(self.classes)
+        if wrong := [number for number, index in enumerate(indices) if index is None]:
+            example = max(wrong, key=lambda number: len(str(labels[number])))
             raise ValueError(
-                f"{self._config}: the gt_label of {self.names[0]} is {infos[0]['gt_label']!r}, expected one class "
-                "index; pass --unlabelled to leave labels out"
+                f"{self._config}: the gt_label of {self.names[example]} is {shown(labels[example])}, expected one "
+                "class index. A store keeps one class per image: give each image one, or pass --unlabelled to leave "
+                "labels out"
             )
+        for name, index in zip(self.names, indices, strict=True):
+            if not 0 <= index < end:
+                raise ValueError(
+                    f"{self._config}: the gt_label of {name} is {index}, expected a class index from 0 to {end - 1}"
+                )
+        return np.array(indices, np.int64)
 
 
 def _files_left_out(dataset: Any, images: list[str | np.ndarray]) -> dict[str, int]:

@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 from seitpp.images.decoding import MAX_PIXELS
+from seitpp.ingest.sources.array_files import is_array_file, open_array_file, open_array_folder
 from seitpp.ingest.sources.base import ImageSource, is_image_name
 from seitpp.ingest.sources.files import exists, is_folder, join, list_files, list_folders
 from seitpp.ingest.sources.folders import FolderSource, PairSource
 from seitpp.ingest.sources.labels import read_class_names
 from seitpp.ingest.sources.lists import ListSource
+from seitpp.ingest.sources.merged import MergedSource, paths_of
 from seitpp.ingest.sources.mm_dataset import MMDatasetSource
 from seitpp.ingest.sources.tars import TarSource
 
@@ -29,9 +31,11 @@ def open_image_source(
     """Open images by the form of their path.
 
     Args:
-        path: A folder (classes, ADE20k-like pairs, or tar files), a `.txt` or `.csv` list, a `.tar` file or pattern of
-            them, or an OpenMMLab config (`.py`). Any may be a URL that fsspec knows, but for the config.
-        split: Sub-folder of that name, or the split of a config.
+        path: A folder (classes, ADE20k-like pairs, tar files, idx files, CIFAR's binary version), a `.txt` or `.csv`
+            list, a `.tar` file or pattern of them, an idx, `.npy` or `.npz` file of images, or an OpenMMLab config
+            (`.py`). Any may be a URL that fsspec knows, but for the config. Several, with commas between them, become
+            one source whose classes are united by name.
+        split: Sub-folder of that name, or the split of a config, of idx files or in a `.npz` file.
         root: Folder of the paths in a list.
         classes_file: Class names, one per line, in the order of their indices.
         annotations: Folder of label maps for the images in `path`.
@@ -46,17 +50,21 @@ def open_image_source(
     """
     if max_pixels < 1:
         raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
-    source = _open(
-        str(path),
-        {
-            "--split": split,
-            "--root": root,
-            "--classes": read_class_names(classes_file) if classes_file else None,
-            "--annotations": annotations,
-            "--reduce-zero-label": reduce_zero_label,
-            "--unlabelled": unlabelled,
-        },
-    )
+    options = {
+        "--split": split,
+        "--root": root,
+        "--classes": read_class_names(classes_file) if classes_file else None,
+        "--annotations": annotations,
+        "--reduce-zero-label": reduce_zero_label,
+        "--unlabelled": unlabelled,
+    }
+    paths = paths_of(str(path))
+    if len(paths) > 1 and annotations is not None:
+        raise ValueError(f"{path} names several sources, for which --annotations means nothing; leave it out")
+    parts = [_open(one, options) for one in paths]
+    for source in parts:
+        source.max_pixels, source.unlabelled = max_pixels, unlabelled
+    source = parts[0] if len(parts) == 1 else MergedSource(paths, parts)
     source.max_pixels, source.unlabelled = max_pixels, unlabelled
     for name in source.classes or ():  # of folders, for one
         if any("\ud800" <= character <= "\udfff" for character in str(name)):
@@ -84,11 +92,18 @@ def _open(path: str, options: dict[str, Any]) -> ImageSource:
         allow("a tar file", "--classes", "--unlabelled")
         return TarSource(path, classes, unlabelled)
     _require(path)
+    if not is_folder(path) and is_array_file(path):
+        allow("a file of arrays", "--split", "--classes", "--unlabelled")
+        return open_array_file(path, split, classes, unlabelled)
     if not is_folder(path):
         hint = "; unpack it, compressed tar files cannot be read in place" if _COMPRESSED.search(path) else ""
         raise ValueError(
-            f"{path} is not a source of images; expected a folder, .txt, .csv, .tar or config .py file{hint}"
+            f"{path} is not a source of images; expected a folder, a .txt, .csv, .tar, .npy, .npz or idx file, or a "
+            f"config (.py){hint}"
         )
+    if (arrays := open_array_folder(path, split, classes, unlabelled)) is not None:
+        allow("a folder of arrays", "--split", "--classes", "--unlabelled")
+        return arrays
     images, maps, reduced = join(path, "images"), options["--annotations"], options["--reduce-zero-label"]
     pairs = maps is None and is_folder(images) and is_folder(join(path, "annotations"))
     if pairs and not unlabelled:
