@@ -7,8 +7,9 @@ python tools/tokenize_images.py OUT/train data/others OTHERS
 
 TOKENIZER is a file of configs/tokenizers/, or a store that the tokenizer made. SOURCE is a folder of class folders or
 of images, a folder with `images/` and `annotations/`, a .txt or .csv list, .tar files, idx files (MNIST), .npz or .npy
-arrays, an OpenMMLab config, or several of these with commas between them; see docs/tokenizing.md. Several splits go to a folder each in OUT_STORE; a tokenizer that is fitted to images is fitted to
-those of the first. A run that was killed continues when it is started again.
+arrays, an OpenMMLab config, or several of these with commas between them; see docs/tokenizing.md. Several splits go to
+a folder each in OUT_STORE; a tokenizer that is fitted to images is fitted to those of the first. A run that was killed
+continues when it is started again.
 """
 
 import argparse

@@ -6,6 +6,7 @@ Needs only numpy, zstandard and the standard library.
 from seitpp.storage.code_table import CodeTable, codes_in_use, match_rows
 from seitpp.storage.codecs import CODECS, BitPackedCodec, Codec, RawCodec, ZstdCodec, build_codec, code_dtype
 from seitpp.storage.header import NotAStoreError, shard_entry
+from seitpp.storage.merge import merge_stores
 from seitpp.storage.reader import StoreReader
 from seitpp.storage.release.escapes import decode_release_bytes, encode_release_bytes
 from seitpp.storage.release.reader import SeitRelease, is_release, open_source
@@ -43,6 +44,7 @@ __all__ = [
     "is_release",
     "load_synonyms",
     "match_rows",
+    "merge_stores",
     "open_source",
     "restore_store",
     "rewrite_store",
