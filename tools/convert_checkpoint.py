@@ -34,6 +34,7 @@ from seitpp.converters import (
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import check_finite, save_torch, standalone
 from seitpp.io.command_line import run_tool
+from seitpp.io.progress import progress_bar
 from seitpp.io.text import shorten
 from seitpp.tokenizers.codebook import save_codebook
 
@@ -126,19 +127,25 @@ def print_result(path: Path, weights: dict[str, torch.Tensor], dropped: Sequence
         print(f"dropped, as they have no counterpart: {shorten(dropped, 20)}")
 
 
+def convert(args: argparse.Namespace) -> None:
+    """Convert one file, as its layout asks for."""
+    if args.layout == _CODEBOOK:
+        convert_codebook(args)
+    elif args.layout in LAYOUTS:
+        convert_model(args)
+    elif args.to_release:
+        restore_names(args)
+    else:
+        import_tokenizer(args)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert one file; unknown and missing keys are errors, keys dropped on purpose are printed."""
     args = parse_args(argv)
     try:
         check_other_file(args.src, args.dst)
-        if args.layout == _CODEBOOK:
-            convert_codebook(args)
-        elif args.layout in LAYOUTS:
-            convert_model(args)
-        elif args.to_release:
-            restore_names(args)
-        else:
-            import_tokenizer(args)
+        with progress_bar(f"converting {args.src}"):
+            convert(args)
     except ValueError as error:
         message = str(error)
         raise ValueError(message if str(args.src) in message else f"{args.src}: {message}") from error

@@ -18,6 +18,7 @@ from seitpp.export.formats import SUFFIXES
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import run_tool
+from seitpp.io.progress import progress_bar
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,17 +80,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     for source in (args.config, args.checkpoint):
         for suffix in (*SUFFIXES.values(), ".json"):
             check_other_file(source, f"{args.out}{suffix}")
-    parities = export_classifier(
-        args.config,
-        args.checkpoint,
-        args.out,
-        tokenizer=args.tokenizer,
-        input=args.input,
-        formats=list(SUFFIXES) if args.format == "both" else [args.format],
-        batch_size=args.batch_size,
-        tolerance=args.tolerance,
-        **({"compare_grids": False} if args.any_grid else {}),
-    )
+    with progress_bar("exporting, and running what comes out"):
+        parities = export_classifier(
+            args.config,
+            args.checkpoint,
+            args.out,
+            tokenizer=args.tokenizer,
+            input=args.input,
+            formats=list(SUFFIXES) if args.format == "both" else [args.format],
+            batch_size=args.batch_size,
+            tolerance=args.tolerance,
+            **({"compare_grids": False} if args.any_grid else {}),
+        )
     for parity in parities:
         print(report(parity))
     print(f"{args.out}.json: what it takes and gives, class names, tokenizer")

@@ -130,8 +130,11 @@ def device_of(name: str | None, processes: Processes) -> str:
     return f"cuda:{processes.local_rank % torch.cuda.device_count()}" if name == "cuda" else name
 
 
-def show(report: TokenizeReport, out: str, min_psnr: float) -> None:
-    """Print the report on the store `out` as a table, then what a person should look at."""
+def show(report: TokenizeReport, out: str, min_psnr: float, advice: str | None) -> None:
+    """Print the report on the store `out` as a table, then what a person should look at.
+
+    `advice` is what the tokenizer has to say on a round trip below `min_psnr`.
+    """
     table = Table(show_header=False)
     for key, value in report.__dict__.items():
         value = len(value) if isinstance(value, list) else value
@@ -149,9 +152,9 @@ def show(report: TokenizeReport, out: str, min_psnr: float) -> None:
     if report.psnr_db is not None:
         print(f"Look at {report_folder(out)}/reconstructions.png")
         if report.psnr_db < min_psnr:
+            hint = "is this the right checkpoint, with the right pixel range, for images of this kind?"
             print(
-                f"warning: the round trip reaches {report.psnr_db:.1f} dB, below {min_psnr}; is this the right "
-                "checkpoint, with the right pixel range, for images of this kind?",
+                f"warning: the round trip reaches {report.psnr_db:.1f} dB, below {min_psnr}; {advice or hint}",
                 file=sys.stderr,
             )
 
@@ -194,7 +197,7 @@ def run_plan(plan: Plan, processes: Processes, executor: Executor | None, min_ps
         if (message := left_out_message(out)) is not None:
             print(message, file=sys.stderr)
         return
-    show(make_report(plan, totals), out, min_psnr)
+    show(make_report(plan, totals), out, min_psnr, plan.tokenizer.advice)
     clean(out)
     print(f"{out}: {totals.num_samples} images in {len(plan.shards)} shards")
 

@@ -66,6 +66,11 @@ class Tokenizer(nn.Module, ABC):
         """Shape of one image's tokens: the grid, and the channels if there are any."""
         return self.grid if self.channels is None else (*self.grid, self.channels)
 
+    @property
+    def advice(self) -> str | None:
+        """What would make reconstructions better, where that is known of these options."""
+        return None
+
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) to codes (B, H / stride, W / stride), int64."""

@@ -4,19 +4,23 @@ A transformer maps patches of pixels to vectors of 32 values, each takes the nea
 transformer maps the codes' vectors back. SeiT's tokens were made by one of these.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from seitpp.images.resizing import ResizeRule
+from seitpp.io.checkpoint_config import config_of_checkpoint
 from seitpp.layers.positions import sincos_position_table
 from seitpp.layers.tanh_transformer import TanhTransformer
 from seitpp.registry import TOKENIZERS
-from seitpp.tokenizers.base import ResizeMode
+from seitpp.tokenizers.base import ResizeMode, as_size
 from seitpp.tokenizers.codebook import CodeSubset
 from seitpp.tokenizers.vq_tokenizer import Precision, VQTokenizer
 
@@ -34,6 +38,7 @@ ARCHS: dict[str, dict[str, Any]] = {
 }
 _PRESETS = {"small": "vitvqgan_small", "base": "vitvqgan_base", "large": "vitvqgan_large", "seit": "seit_vitvqgan"}
 _CODEBOOK_SIZE = 8192
+_TRAINING_SIZE = 256  # pixels, of all that were published
 # Position tables kept at a time: images of many sizes would fill the memory otherwise.
 _MOST_TABLES = 8
 
@@ -111,8 +116,9 @@ class ViTVQGAN(VQTokenizer):
         patch_size: Height and width of a code in pixels.
         positions: How images of other sizes than in training are encoded. `recompute`: with the sine-cosine table of
             their grid, for any multiple of the patch. `tiles`: as squares of `tile_size`, each on its own, for
-            multiples of it.
-        tile_size: Height and width of the training images.
+            multiples of it. By default `tiles` where there is a checkpoint and `image_size` is a multiple of the size
+            that it was trained at, as `training_size` tells it.
+        tile_size: Height and width of the training images; by default what `training_size` tells, or 256.
 
     `resize_mode`, `resize` and `precision` are as for `VQTokenizer`; `checkpoint`, `code_subset` and `codebook` as for
     `VQTokenizer.load_options`.
@@ -128,8 +134,8 @@ class ViTVQGAN(VQTokenizer):
         image_size: int | Sequence[int] = 256,
         patch_size: int = 8,
         in_channels: int = 3,
-        positions: Literal["recompute", "tiles"] = "recompute",
-        tile_size: int = 256,
+        positions: Literal["recompute", "tiles"] | None = None,
+        tile_size: int | None = None,
         resize_mode: ResizeMode = "exact",
         resize: ResizeRule = "bicubic",
         precision: Precision = "float32",
@@ -149,24 +155,37 @@ class ViTVQGAN(VQTokenizer):
             resize=resize,
             precision=precision,
         )
-        if positions not in ("recompute", "tiles"):
+        if positions not in ("recompute", "tiles", None):
             raise ValueError(f"positions must be 'recompute' or 'tiles', got {positions!r}")
         self.arch = arch if isinstance(arch, str) else sizes
         self.in_channels = in_channels
         self.stride = patch_size
-        self.positions = positions
-        self.tile_size = tile_size
-        unit = tile_size if positions == "tiles" else patch_size
-        if any(side % unit for side in self.image_size) or tile_size % patch_size:
+        if checkpoint is not None and not (positions and tile_size):
+            tile_size = tile_size or training_size(arch, checkpoint)
+            positions = positions or _default_positions(self.image_size, tile_size)
+        self.positions = positions or "recompute"
+        self.tile_size = tile_size or _TRAINING_SIZE
+        unit = self.tile_size if self.positions == "tiles" else patch_size
+        if any(side % unit for side in self.image_size) or self.tile_size % patch_size:
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of the {'tile' if unit != patch_size else 'patch'} "
-                f"size {unit}, or tile_size {tile_size} not of patch_size {patch_size}"
+                f"size {unit}, or tile_size {self.tile_size} not of patch_size {patch_size}"
             )
         self.load_options(checkpoint, code_subset, codebook)
 
     @property
     def preset(self) -> str | None:
         return _PRESETS[self.arch] if isinstance(self.arch, str) else None
+
+    @property
+    def advice(self) -> str | None:
+        size = None if self.checkpoint is None else training_size(self.arch, self.checkpoint)
+        if size is None or self.positions == "tiles" or self.image_size == (size, size):
+            return None
+        trained = f"it was trained at {size} x {size} pixels"
+        if any(side % size for side in self.image_size):
+            return f"{trained}; take a multiple of that as image_size, which it then encodes in tiles"
+        return f'{trained}, and positions="tiles" encodes squares of that size, as in training'
 
     def check_images(self, images: Tensor) -> None:
         super().check_images(images)
@@ -200,8 +219,37 @@ class ViTVQGAN(VQTokenizer):
             "patch_size": self.stride,
             "in_channels": self.in_channels,
             "positions": self.positions,
-            "tile_size": self.tile_size,
+            # Without tiles it means nothing, and stores have always said this.
+            "tile_size": self.tile_size if self.positions == "tiles" else _TRAINING_SIZE,
         }
+
+
+def training_size(arch: str | Mapping[str, Any], checkpoint: str | Path) -> int | None:
+    """Return height and width of the images that weights were trained on; None where nothing tells.
+
+    Those of named sizes are the published ones; for others the checkpoint's own config is asked.
+    """
+    if isinstance(arch, str):
+        return _TRAINING_SIZE
+    with suppress(OSError, ValueError, KeyError, TypeError):  # it may be of any run, or none
+        height, width = as_size(config_of_checkpoint(checkpoint)["model"]["tokenizer"]["image_size"])
+        return height if height == width > 0 else None
+    return None
+
+
+def _default_positions(image_size: tuple[int, int], trained: int | None) -> Literal["recompute", "tiles"]:
+    """Choose tiles where the size allows it; warn where it is another than in training and does not."""
+    if trained is None or image_size == (trained, trained):
+        return "recompute"
+    if not any(side % trained for side in image_size):
+        return "tiles"
+    print_log(
+        f"a ViT-VQGAN that was trained at {trained} x {trained} pixels encodes {image_size[0]} x {image_size[1]} with "
+        f"positions that it has not seen, which costs quality; multiples of {trained} are encoded in tiles",
+        logger="current",
+        level=logging.WARNING,
+    )
+    return "recompute"
 
 
 def to_tiles(maps: Tensor, size: int) -> Tensor:

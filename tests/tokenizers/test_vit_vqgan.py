@@ -1,15 +1,22 @@
 """ViT-VQGAN: numbers of the reference, sizes of the published models, other image sizes, and what is refused."""
 
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from helpers.golden import golden_vit_vqgan, golden_weights, load_golden
 from seitpp.converters import from_published
 from seitpp.layers.positions import sincos_position_table
-from seitpp.tokenizers import ViTVQGAN
-from seitpp.tokenizers.vit_vqgan import PositionTables, from_tiles, to_tiles
+from seitpp.storage import StoreReader, StoreWriter
+from seitpp.tokenizers import ViTVQGAN, tokenizer_from_store
+from seitpp.tokenizers.vit_vqgan import PositionTables, from_tiles, to_tiles, training_size
 
 STACK = {"dims": 16, "depth": 1, "num_heads": 2, "mlp_dims": 32}
 SMALL = {"arch": {"encoder": STACK, "decoder": STACK}, "codebook_size": 30, "code_dim": 6, "patch_size": 4}
@@ -170,3 +177,66 @@ def test_facts_say_how_positions_are_made() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(**options)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., ViTVQGAN]:
+    """A tokenizer with weights of a run at 16 x 16 pixels, whose checkpoint holds the run's config."""
+    weights = {f"tokenizer.{name}": value for name, value in build().state_dict().items()}
+    config = Config(dict(model=dict(tokenizer=dict(type="seitpp.ViTVQGAN", image_size=16))))
+    torch.save({"meta": {"cfg": config.pretty_text}, "state_dict": weights}, tmp_path / "epoch_1.pth")
+    return lambda **options: ViTVQGAN(**{**SMALL, "checkpoint": str(tmp_path / "epoch_1.pth"), **options}).eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": 16}])
+def test_weights_encode_a_multiple_of_their_size_in_tiles(trained: Callable, options: dict) -> None:
+    tokenizer, images = trained(image_size=(32, 48), **options), torch.rand(2, 3, 32, 48)
+    assert (tokenizer.positions, tokenizer.tile_size, tokenizer.advice) == ("tiles", 16, None)
+    assert torch.equal(tokenizer.encode(images), build(positions="tiles").encode(images))
+
+
+def test_weights_at_their_own_size_are_described_as_ever(trained: Callable) -> None:
+    described = trained(image_size=16).describe()
+    assert (described["positions"], described["tile_size"]) == ("recompute", 256)
+
+
+def test_weights_at_no_multiple_of_their_size_recompute_positions_and_say_so(trained: Callable) -> None:
+    logger = MMLogger.get_current_instance()
+    with patch.object(logger, "log") as log:
+        tokenizer = trained(image_size=20)
+    assert tokenizer.positions == "recompute"
+    assert "trained at 16 x 16 pixels encodes 20 x 20 with positions that it has not seen" in log.call_args.args[1]
+    assert tokenizer.advice == (
+        "it was trained at 16 x 16 pixels; take a multiple of that as image_size, which it then encodes in tiles"
+    )
+
+
+def test_advice_names_tiles_where_they_would_help(trained: Callable) -> None:
+    advice = 'it was trained at 16 x 16 pixels, and positions="tiles" encodes squares of that size, as in training'
+    assert trained(image_size=32, positions="recompute").advice == advice
+    assert trained(image_size=16).advice is None
+
+
+def test_random_weights_recompute_positions() -> None:
+    assert build(image_size=32).positions == "recompute"
+
+
+def test_published_sizes_were_trained_at_256() -> None:
+    assert training_size("base", "checkpoints/vitvqgan_base.pth") == 256
+
+
+@pytest.mark.parametrize("size", [[16, 32], "large", None])
+def test_checkpoint_that_does_not_tell_its_size(tmp_path: Path, size: object) -> None:
+    config = Config(dict(model=dict(tokenizer=dict(image_size=size))))
+    torch.save({"meta": {"cfg": config.pretty_text}, "state_dict": {}}, tmp_path / "run.pth")
+    assert training_size(SMALL["arch"], tmp_path / "run.pth") is None
+
+
+def test_store_that_was_made_by_recompute_is_decoded_so(trained: Callable, tmp_path: Path) -> None:
+    maker = trained(image_size=32, positions="recompute")
+    codes = maker.encode(torch.rand(1, 3, 32, 32))
+    settings = dict(codebook_size=30, grid=(8, 8), tokenizer=maker.describe(), codebook=maker.codebook.detach().numpy())
+    with StoreWriter(tmp_path / "store", **settings) as writer:
+        writer.append(codes.numpy())
+    again = tokenizer_from_store(StoreReader(tmp_path / "store"))
+    assert again.positions == "recompute" and torch.equal(again.decode(codes), maker.decode(codes))

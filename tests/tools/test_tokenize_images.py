@@ -20,6 +20,7 @@ from PIL import Image
 from helpers.tools import tool_main
 from seitpp.io.command_line import run_tool
 from seitpp.storage import StoreReader
+from seitpp.tokenizers import PatchKMeans
 
 TOOL = "tokenize_images.py"
 SMALL = ["tokenizer.image_size=16", "tokenizer.fit.codebook_size=8", "tokenizer.fit.num_images=6"]
@@ -114,7 +115,12 @@ def test_relative_paths(
 
 
 def test_poor_round_trip_is_warned_of(
-    tool: Callable, config: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    tool: Callable,
+    config: Path,
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     line = [TOOL, config, images, tmp_path / "store", "--workers", "0"]
     assert tool(*line, "--min-psnr", "60", "--cfg-options", *SMALL) == 0
@@ -124,6 +130,10 @@ def test_poor_round_trip_is_warned_of(
     shutil.rmtree(tmp_path / "store")
     assert tool(*line, "--min-psnr", "1", "--cfg-options", *SMALL) == 0
     assert "round trip" not in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "store")
+    monkeypatch.setattr(PatchKMeans, "advice", "take smaller patches")
+    assert tool(*line, "--min-psnr", "60", "--cfg-options", *SMALL) == 0
+    assert re.search(r"reaches [\d.]+ dB, below 60.0; take smaller patches", capsys.readouterr().err)
 
 
 def test_class_with_one_image_is_warned_of(

@@ -8,4 +8,5 @@ tokenizer = dict(
     code_dim=16,
     image_size=32,
     patch_size=4,
+    tile_size=32,
 )
