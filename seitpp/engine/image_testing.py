@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
+from seitpp.engine.model_kind import ModelKind, model_kind
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.storage import is_release
 from seitpp.tokenizers.from_config import check_rebuildable, read_tokenizer
@@ -55,6 +56,11 @@ def use_images(
     if num_workers < 0 or batch_size < 1:
         raise ValueError(f"--workers {num_workers} --batch-size {batch_size}: expected at least 0 and 1")
     preprocessor = config.model.get("data_preprocessor") or config.get("data_preprocessor") or {}
+    if model_kind(config) is ModelKind.SEGMENTOR:
+        raise ValueError(
+            f"{config.filename} is the config of a segmentor, and --images scores classifiers. Make a store of the "
+            "images and their label maps (tools/tokenize_images.py, docs/segmentation.md) and test on it with --store"
+        )
     if str(preprocessor.get("type")).split(".")[-1] != "TokenDataPreprocessor":
         raise ValueError(
             f"{config.filename} has the data preprocessor {preprocessor.get('type')}; images are tokenised by a "

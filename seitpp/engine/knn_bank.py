@@ -49,10 +49,12 @@ class KNNBankHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Refuse models without a `KNNHead`."""
         model = unwrapped(runner.model)
-        if not hasattr(getattr(model, "head", None), "set_bank") or not hasattr(model, "backbone"):
+        head = getattr(model, "head", None) or getattr(model, "decode_head", None)
+        if not hasattr(head, "set_bank") or not hasattr(model, "backbone"):
+            has = "no head" if head is None else f"a {type(head).__name__}"
             raise ValueError(
-                f"KNNBankHook fills the bank of a seitpp.KNNHead, but the model is a {type(model).__name__} with a "
-                f"{type(getattr(model, 'head', None)).__name__}; give mmpretrain.ImageClassifier "
+                f"KNNBankHook fills the bank of a seitpp.KNNHead, but the model is a {type(model).__name__} with "
+                f"{has}; give mmpretrain.ImageClassifier "
                 "head=dict(_delete_=True, type='seitpp.KNNHead', num_classes=..., in_channels=...)"
             )
 

@@ -129,7 +129,7 @@ def _tokenizer_difference(first: StoreReader, second: StoreReader) -> str | None
     one, other = first.header["tokenizer"], second.header["tokenizer"]
     for key in sorted(one.keys() & other.keys() - set(_NO_MATTER)):
         pairs.setdefault(f"tokenizer.{key}", (one[key], other[key]))
-    different = [f"{name} {shown(a)} and {shown(b)}" for name, (a, b) in pairs.items() if a != b]
+    different = [f"{name} {shown(a, 16)} and {shown(b, 16)}" for name, (a, b) in pairs.items() if a != b]
     return ", ".join(different) or None
 
 

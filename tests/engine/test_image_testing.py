@@ -189,6 +189,14 @@ def test_other_data_preprocessors_are_refused(repository: Path) -> None:
         use_images(Config.fromfile(leaf), "images")
 
 
+def test_config_of_a_segmentor_is_told_what_to_do(repository: Path) -> None:
+    leaf = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
+    with pytest.raises(
+        ValueError, match=r"is the config of a segmentor, and --images scores classifiers\. Make a store"
+    ):
+        use_images(Config.fromfile(leaf), "images")
+
+
 def test_config_without_a_test_is_refused(config: Callable) -> None:
     cfg = config()
     cfg.test_dataloader = None

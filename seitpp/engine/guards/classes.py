@@ -149,6 +149,12 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
 def _why_no_labels(dataset: Any) -> str:
     if getattr(dataset, "with_labels", True) is False:
         return "reads no labels (with_labels=False), and a classifier needs them; leave with_labels out"
+    header = getattr(getattr(dataset, "reader", None), "header", {})
+    if header.get("labels", {}).get("kind") == "segmentation":
+        return (
+            "has label maps, and a classifier needs one class per image; a segmentor learns from label maps "
+            "(configs/segmentation/)"
+        )
     if not hasattr(dataset, "labels"):  # of another library
         return (
             "has samples without gt_label or gt_score, and a classifier needs labels; give it an annotation file or "

@@ -80,6 +80,13 @@ def test_samples_without_labels_are_refused(tmp_path: Path) -> None:
         check_labels(model_of(2), opened(config))
 
 
+def test_label_maps_are_no_classes() -> None:
+    reader = SimpleNamespace(header={"labels": {"kind": "segmentation"}})
+    dataset = SimpleNamespace(store_path="scenes", labels=None, reader=reader)
+    with pytest.raises(ValueError, match="scenes has label maps, and a classifier needs one class per image"):
+        check_labels(model_of(2), dataset)
+
+
 def test_data_set_that_does_not_tell_is_let_pass() -> None:
     check_labels(model_of(2), torch.utils.data.TensorDataset(torch.zeros(3)))
 
