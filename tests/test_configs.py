@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -16,9 +17,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
-from seitpp.benchmarking.synthetic import with_synthetic_data
+from seitpp.benchmarking.synthetic import make_seg_store, make_store, with_synthetic_data
+from seitpp.engine.stores import use_stores
 from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS
+from seitpp.storage import StoreWriter
+from seitpp.tokenizers import PatchKMeans
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 LEAVES = sorted(path for path in CONFIGS.rglob("*.py") if "_base_" not in path.relative_to(CONFIGS).parts)
@@ -134,6 +138,51 @@ def test_shrunken_leaf_without_training_tests(
     metrics = build_runner(shrink(load(path), tmp_path)).test()
     assert {"k10_accuracy/top1", "k20_accuracy/top5"} <= metrics.keys()
     assert all(0 <= value <= 100 for value in metrics.values())
+
+
+@pytest.fixture(scope="module")
+def own_stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A store of one's own per kind of recipe: no size is one that a config names, and no grid is square."""
+    folder = tmp_path_factory.mktemp("stores")
+    tokenizer = PatchKMeans(image_size=(24, 40), patch_size=2, codebook=torch.rand(18, 12))
+    options = dict(codebook_size=18, grid=(12, 20), codebook=tokenizer.codebook.numpy(), tokenizer=tokenizer.describe())
+    with StoreWriter(folder / "codes", label_kind="class", classes=["a", "b", "c"], **options) as writer:
+        writer.append(np.zeros((3, 12, 20), int), np.arange(3))
+    seg = make_seg_store(folder / "seg", 2, grid=(12, 20), codebook_size=18, code_dim=12, num_classes=3)
+    channels = make_store(folder / "channels", 3, grid=(12, 20), channels=7, num_classes=3)
+    return {"codes": folder / "codes", "seg": seg, "channels": channels}
+
+
+@every_leaf
+def test_leaf_takes_a_store_of_ones_own_or_says_why_not(path: Path, own_stores: dict[str, Path]) -> None:
+    cfg = load(path)
+    if "model" not in cfg or cfg.model.type == "seitpp.VQTokenizerTrainer":
+        with pytest.raises(ValueError, match=f"--store: .*{path.stem}.py is that of a tokenizer, which knows images"):
+            use_stores(cfg, own_stores["codes"])
+        return
+    kind = (
+        "seg"
+        if "decode_head" in cfg.model
+        else "codes"
+        if cfg.data_preprocessor.get("channels") is None
+        else "channels"
+    )
+    store = str(own_stores[kind])
+    assert use_stores(cfg, store, store)
+    hooks = [hook for hook in cfg.default_hooks.values() if isinstance(hook, dict)]
+    read = parts_of([hooks, *(cfg.get(f"{name}_dataloader") for name in ("train", "val", "test"))])
+    assert {part["store"] for part in read if part.get("type", "").endswith(("TokenDataset", "TokenSegDataset"))} <= {
+        store
+    }
+    kept = {"seg": {(12, 20)}, "channels": {(10, 18)}, "codes": {(10, 18)}}[kind]
+    own = cfg.model.token_adapt if "token_adapt" in cfg.model else cfg.model.backbone
+    assert {own.get("grid_size", own.get("out_grid"))} == kept
+    assert own.get("codebook_size", 18) in (18, None) and own.code_dim in (12, 7, 32)
+    sizes = {part["size"] for part in parts_of([cfg.data_preprocessor, cfg.model]) if "size" in part}
+    assert sizes <= kept | {(2 * rows, 2 * columns) for rows, columns in kept} | {(24, 40)}
+    assert {part["num_classes"] for part in parts_of([cfg.data_preprocessor, cfg.model]) if "num_classes" in part} <= {
+        3
+    }
 
 
 def key_paths(node: Any, prefix: str = "") -> Iterator[str]:

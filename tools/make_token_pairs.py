@@ -18,6 +18,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.engine.config_checks import check_run
+from seitpp.engine.stores import find_stores, use_stores
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
@@ -42,6 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(name, type=positive_number, default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--seed", type=counted_number, default=0, help="of order and draws (default: 0)")
     parser.add_argument("--device", help="by default the GPU if there is one")
+    parser.add_argument("--store", help="make pairs of this token store's tokenizer, at its sizes")
     add_options_argument(parser)
     return parser.parse_args(argv)
 
@@ -51,6 +53,8 @@ def make(args: argparse.Namespace) -> None:
     forbid_pickled_code()
     check_other_file(args.config, args.out)
     cfg = read_config(args.config)
+    if args.store is not None:
+        print(*use_stores(cfg, *find_stores(args.store)), sep="\n")
     apply_options(cfg, args.cfg_options)
     check_run(cfg, "train")
     device = check_device(args.device) if args.device else ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,12 +1,13 @@
 """Print a config as mmengine sees it: bases merged, overrides applied.
 
-python tools/print_config.py CONFIG [--fraction F] [--cfg-options key=value ...] [--save-path FILE]
+python tools/print_config.py CONFIG [--store S] [--fraction F] [--cfg-options key=value ...] [--save-path FILE]
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from seitpp.engine.stores import add_store_arguments, find_stores, use_stores
 from seitpp.engine.subset_options import add_subset_arguments, use_subset
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
@@ -17,6 +18,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; a file type that cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description="Print a config with its bases and overrides merged.")
     parser.add_argument("config", help="config file")
+    add_store_arguments(parser)
     add_subset_arguments(parser)
     add_options_argument(parser)
     parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
@@ -30,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged config, and write it if asked to."""
     args = parse_args(argv)
     cfg = read_config(args.config)
+    train_store, val_store = find_stores(args.store, args.val_store)
+    notes = [] if train_store is None else use_stores(cfg, train_store, val_store)
     use_subset(cfg, args)
     apply_options(cfg, args.cfg_options)
-    print(cfg.pretty_text)
+    print(*(f"# {note}\n" for note in notes), cfg.pretty_text, sep="")
     if args.save_path is not None:
         args.save_path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(args.save_path)

@@ -15,6 +15,7 @@ from seitpp.engine import image_testing, launch
 from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.prediction_hook import use_prediction_hook
+from seitpp.engine.stores import add_store_arguments, find_test_stores
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
@@ -29,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", action="store_true", help="test in bfloat16 (CPU and GPU)")
     parser.add_argument("--out", help="write the metrics to this JSON file")
     parser.add_argument("--out-preds", metavar="FILE", help="write a classifier's predictions to this .npz file")
-    parser.add_argument("--store", help="test on this token store; the config's sizes follow its header")
+    add_store_arguments(parser, val=False)
     parser.add_argument("--show-dir", help="(segmentation) draw truth and prediction over decoded tokens")
     images = parser.add_argument_group("image files in place of the config's test data")
     images.add_argument("--images", metavar="SOURCE", help="what tokenize_images.py takes: class folders, ...")
@@ -76,7 +77,7 @@ def test(args: argparse.Namespace) -> None:
     for target in filter(None, (args.out, args.out_preds)):
         for source in (args.config, args.checkpoint):
             check_other_file(source, target)
-    config = launch.load_config(args, stores=(args.store, args.store))
+    config = launch.load_config(args, stores=find_test_stores(args.store))
     check_run(config, "test")
     config.load_from = args.checkpoint
     config.resume = False

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from seitpp.engine import config_changes, launch, launchers, resuming
 from seitpp.engine.config_checks import check_run
+from seitpp.engine.stores import add_store_arguments, check_validation_store, find_stores
 from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
@@ -28,8 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="let the learning rate follow processes x batch size x accumulation (our recipes do so by themselves)",
     )
-    parser.add_argument("--store", help="train on this token store; the config's sizes follow its header")
-    parser.add_argument("--val-store", help="(with --store) validate on this one")
+    add_store_arguments(parser)
     parser.add_argument("--token-adapt", metavar="CHECKPOINT", help="TokenAdapt's weights in place of the config's")
     add_subset_arguments(parser)
     launch.add_common_arguments(parser)
@@ -38,12 +38,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> None:
     """Prepare the config, build the runner, and train."""
-    if args.val_store and not args.store:
-        raise ValueError("--val-store goes with --store, whose sizes the config takes")
-    config = launch.load_config(args, stores=(args.store, args.val_store))
+    config = launch.load_config(args, stores=find_stores(args.store, args.val_store))
     check_run(config, "train")
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    elif args.store:
+        check_validation_store(config)
     if args.amp:
         config_changes.use_autocast(config)
     if args.compile and not config.get("compile"):

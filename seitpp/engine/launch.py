@@ -19,7 +19,7 @@ from seitpp.engine.config_changes import fit_loaders, use_guards
 from seitpp.engine.launchers import LAUNCHERS, check_launcher, rank_of, start_processes
 from seitpp.engine.optim_wrapper import check_fused
 from seitpp.engine.sharding import check_sharding
-from seitpp.engine.store_sizes import use_stores
+from seitpp.engine.stores import use_stores
 from seitpp.engine.subset_options import use_subset
 from seitpp.engine.weight_files import find_checkpoints, use_token_adapt
 from seitpp.io.checkpoint import forbid_pickled_code
@@ -52,7 +52,8 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     forbid_pickled_code()
     config = read_config(args.config)
     if stores[0] is not None:
-        use_stores(config, *stores)
+        for note in use_stores(config, *stores):
+            print_log(note, "current")
     config.work_dir = config.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     if hasattr(args, "fraction"):
         config.work_dir += use_subset(config, args)

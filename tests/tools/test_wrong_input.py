@@ -69,7 +69,7 @@ CASES = [
     ("train.py", "RUN --resume none", "checkpoint .*none does not exist"),
     ("train.py", "RUN --resume junk.pth", "checkpoint .*junk.pth"),
     ("train.py", "RUN --resume folder", "is a folder, expected a file"),
-    ("train.py", "RUN --val-store S", "--val-store goes with --store"),
+    ("train.py", "RUN --val-store S", "--val-store .* alone: .* Add --store TRAIN_STORE"),
     ("train.py", "RUN --store folder", "is not a token store"),
     ("train.py", "RUN --launcher pytorch", "--launcher pytorch: RANK is not set in the environment; start it with"),
     ("train.py", "RUN --launcher slurm", "--launcher slurm: SLURM_PROCID is not set in the environment"),
