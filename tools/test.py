@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 
 from seitpp.engine import image_testing, launch
+from seitpp.engine.checkpoint_sizes import follow_checkpoint
 from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.prediction_hook import use_prediction_hook
@@ -79,6 +80,7 @@ def test(args: argparse.Namespace) -> None:
             check_other_file(source, target)
     config = launch.load_config(args, stores=find_test_stores(args.store))
     check_run(config, "test")
+    follow_checkpoint(config, args.checkpoint, keep=args.cfg_options or ())
     config.load_from = args.checkpoint
     config.resume = False
     if args.images is not None:

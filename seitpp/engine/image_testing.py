@@ -68,6 +68,9 @@ def use_images(
         )
     made_by = _tokenizer_of(loader.dataset) if tokenizer is None else read_tokenizer(tokenizer, remedy=_REMEDY)
     preprocessor.tokenizer = made_by
+    codebook = preprocessor.get("codebook")
+    if isinstance(made_by, str) and isinstance(codebook, str) and not Path(codebook).exists():
+        preprocessor.codebook = made_by
     config.default_hooks = {**_GUARDS, **(config.get("default_hooks") or {})}
     config.test_dataloader = ConfigDict(
         batch_size=batch_size,

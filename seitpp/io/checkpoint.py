@@ -49,7 +49,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
     """Read a torch or safetensors checkpoint without running anything in it; onto the CPU by default.
 
-    Of a `.safetensors` file the text metadata comes as `meta` and the tensors as `state_dict`.
+    On the device "meta" tensors have shapes and no values, and none are read. Of a `.safetensors` file the text
+    metadata comes as `meta` and the tensors as `state_dict`.
     """
     path = check_regular_file(path, "checkpoint")
     return (
@@ -59,24 +60,26 @@ def load_checkpoint_file(path: str | Path, device: Any = None) -> Any:
 
 def load_checkpoint_meta(path: str | Path) -> dict[str, Any]:
     """Return the `meta` of a checkpoint file, without reading its weights; empty where it has none."""
-    path = check_regular_file(path, "checkpoint")
-    if path.suffix == SAFETENSORS_SUFFIX:
-        return _load_safetensors(path, None, with_weights=False)["meta"]
-    content = load_torch_file(path, device="meta")
+    content = load_checkpoint_file(path, "meta")
     if not isinstance(content, dict):
         return {}
     check_parts(content, path)
     return content.get("meta") or {}
 
 
-def _load_safetensors(path: Path, device: Any, with_weights: bool = True) -> dict[str, Any]:
+def _load_safetensors(path: Path, device: Any) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
-    device = "cpu" if device is None else str(device)
+    def read(name: str) -> Tensor:
+        if device == "meta":
+            return torch.empty(file.get_slice(name).get_shape(), device="meta")
+        return file.get_tensor(name)
+
+    target = "cpu" if device in (None, "meta") else str(device)
     try:
-        with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, "pt", device) as file:
-            names = file.keys() if with_weights else ()
-            return {"meta": dict(file.metadata() or {}), "state_dict": {name: file.get_tensor(name) for name in names}}
+        with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, "pt", target) as file:
+            weights = {name: read(name) for name in file.keys()}  # noqa: SIM118
+            return {"meta": dict(file.metadata() or {}), "state_dict": weights}
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
 
@@ -241,11 +244,13 @@ def check_state_dict(
     may_miss: Iterable[str] = (),
     may_exceed: Iterable[str] = (),
     resizable: Iterable[str] = (),
+    advice: str = "",
 ) -> None:
     """Refuse weights whose names, shapes or kinds of number are not those of the model, or that are not finite.
 
     The checkpoint need not hold the names in `may_miss`, the model those in `may_exceed`. `resizable` position tables
-    are resized on loading: their number of positions (dimension 1) may differ.
+    are resized on loading: their number of positions (dimension 1) may differ. `advice` ends the message where shapes
+    differ.
     """
     _check_tensors(found, source)
     common = [name for name in expected if name in found]
@@ -270,7 +275,8 @@ def check_state_dict(
     }
     problems = [f"{what}: {shorten(names, 4 if 'wrong' in what else 8)}" for what, names in wrong.items() if names]
     if problems:
-        raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems))
+        remedy = f". {advice}" if advice and wrong["wrong shapes"] else ""
+        raise ValueError(f"checkpoint {source} does not fit the model: " + "; ".join(problems) + remedy)
     # A table that has infinite values by design, such as an attention mask, has them in the model, too.
     broken = {name: found[name] for name in common if not _is_finite(found[name])}
     check_finite({name: value for name, value in broken.items() if _is_finite(expected[name])}, f"checkpoint {source}")

@@ -256,6 +256,23 @@ def test_checkpoint_of_an_average_must_fit(trained: Path, kept: Path, score: Cal
         score(kept / "ema.py", tmp_path / "other.pth")
 
 
+def test_config_of_other_sizes_follows_the_checkpoint(
+    trained: Path, kept: Path, score: Callable, tmp_path: Path
+) -> None:
+    sizes = "backbone=dict(arch=dict(embed_dims=32, num_layers=2)), head=dict(num_classes=4, in_channels=32)"
+    text = f"_base_ = {str(kept / 'plain.py')!r}\nmodel = dict({sizes})\n"
+    other, without = tmp_path / "other.py", tmp_path / "without.pth"
+    other.write_text(text)
+    assert score(other, trained) == score(kept / "plain.py", trained)
+    content = load_checkpoint_file(trained)
+    del content["meta"]["cfg"]
+    torch.save(content, without)
+    with pytest.raises(ValueError, match=r"wrong shapes: .* name the store that it was trained on with --store"):
+        score(other, without)
+    with pytest.raises(ValueError, match=r"wrong shapes: head.fc.weight \(3, 16\) where the model has \(4, 16\)"):
+        score(other, trained, "--cfg-options", "model.head.num_classes=4")  # what is asked for stays
+
+
 def test_recipe_trains_and_is_tested_on_a_store_of_ones_own(
     config: Path, kept: Path, tool: Callable, tmp_path: Path, repository: Path
 ) -> None:

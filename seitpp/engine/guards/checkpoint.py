@@ -18,6 +18,10 @@ from seitpp.registry import HOOKS
 _SETTINGS = {"initial_lr": "lr", "weight_decay": "weight_decay", "betas": "betas", "momentum": "momentum"}
 # Which kernels the optimizer uses: the config's choice, also on resuming.
 _KERNELS = ("fused", "foreach")
+_OTHER_SIZES = (
+    "If its training had other sizes than this config: name the store that it was trained on with --store, or give the "
+    "config of its work folder"
+)
 _SCHEDULE = ("begin", "end", "warmup", "start_ratio", "eta_min_ratio")
 
 
@@ -81,7 +85,7 @@ class CheckpointGuardHook(Hook):
                 found = {name.removeprefix("module."): value for name, value in checkpoint[part].items()}
                 if part == "ema_state_dict":
                     found.pop("steps", None)
-                check_state_dict(found, expected, where, **options)
+                check_state_dict(found, expected, where, advice="" if runner._resume else _OTHER_SIZES, **options)
 
 
 def _accumulated(runner: Runner) -> int:

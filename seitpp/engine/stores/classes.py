@@ -87,12 +87,17 @@ def _set_classes(config: Config, count: int) -> list[str]:
                     notes.append(
                         f"model.{head}: {key} is left out, {len(weights)} numbers where there are {count} classes."
                     )
+    leave_out_topk(config, count)
+    return notes
+
+
+def leave_out_topk(config: Config, count: int) -> None:
+    """Leave out accuracies that there are not among so many classes: there is no top-5 of three."""
     for name in ("val_evaluator", "test_evaluator"):
         for metric in dicts_in(config.get(name)):
-            if "topk" in metric:  # there is no top-5 of three classes
+            if "topk" in metric:
                 topk = metric["topk"] if isinstance(metric["topk"], (list, tuple)) else (metric["topk"],)
                 metric["topk"] = tuple(k for k in topk if k <= count) or (1,)
-    return notes
 
 
 def _drop_other_names(dataset: Any, before: int | None, count: int) -> None:
