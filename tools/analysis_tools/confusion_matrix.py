@@ -18,8 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from seitpp.engine import launch
+from seitpp.engine.checkpoint_sizes import follow_checkpoint
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.prediction_hook import use_prediction_hook
+from seitpp.engine.stores import find_test_stores
 from seitpp.evaluation.class_scores import confused_pairs, confusion_counts
 from seitpp.evaluation.predictions import SUFFIX, Predictions, read_predictions
 from seitpp.io.atomic_write import check_other_file, written_whole
@@ -60,8 +62,9 @@ def predictions_asked_for(args: argparse.Namespace) -> Predictions:
         return read_predictions(args.source)
     with tempfile.TemporaryDirectory() as folder:
         args.launcher, args.local_rank, args.work_dir = "none", 0, folder
-        config = launch.load_config(args, stores=(args.store, args.store))
+        config = launch.load_config(args, stores=find_test_stores(args.store))
         check_run(config, "test")
+        follow_checkpoint(config, args.source, keep=args.cfg_options or ())
         config.load_from = args.source
         path = Path(folder, f"predictions{SUFFIX}")
         use_prediction_hook(config, path)

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.benchmarking.complexity import complexities
-from seitpp.engine.store_sizes import use_stores
+from seitpp.engine.stores import find_test_stores, use_stores
 from seitpp.io.atomic_write import check_other_file, write_whole
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_file import read_config
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     MMLogger.get_instance("mmengine").setLevel("ERROR")
     config = read_config(args.config)
     if args.store is not None:
-        use_stores(config, args.store, args.store)
+        use_stores(config, *find_test_stores(args.store))
     apply_options(config, args.cfg_options)
     shape = None if args.shape is None else (args.shape * 2)[:2]
     found = complexities(config, shape, args.batch_size, max(args.depth, 0))
