@@ -1,7 +1,8 @@
 """Logged numbers of runs as curves: what mmengine writes to `vis_data/scalars.json`, read and drawn."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Scalars = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 _LOGS = ("scalars.json", "vis_data/scalars.json", "*/vis_data/scalars.json")
+_TIMESTAMP = re.compile(r"\d{8}_\d{6}")
 _NO_SCORES = {"step", "iter", "epoch"}
 _PANEL_INCHES = (4.8, 3.4)
 _ONE_PANEL_INCHES = (6.8, 4.4)
@@ -123,6 +125,65 @@ def draw_curves(runs: Mapping[str, Scalars], keys: Sequence[str], title: str | N
     if title:
         figure.suptitle(title)
     return figure
+
+
+def curve_rows(runs: Mapping[str, Scalars], keys: Sequence[str]) -> Iterator[tuple[str, str, str, float, float]]:
+    """Yield run, key, unit of the steps, step and value of each point of the curves that `draw_curves` draws."""
+    for (name, scalars), key in product(runs.items(), keys):
+        for logged in (key, f"val/{key}"):
+            for step, value in zip(*scalars.get(logged, ((), ())), strict=True):
+                yield name, logged, step_unit(scalars), float(step), float(value)
+
+
+def iteration_times(scalars: Scalars, include_outliers: bool = False) -> dict[str, Any]:
+    """Return how long the training iterations of a run took, in seconds.
+
+    The first logged value of every epoch, in which networks and workers warm up, is left out where the epoch has more
+    than one; otherwise that of the first epoch.
+
+    Returns:
+        `mean`, `deviation` and `data_time` (mean wait for data; None if not logged) over logged values, and
+        `fastest_epoch` and `slowest_epoch`: number and mean, None in a run by iteration.
+
+    Raises:
+        ValueError: The run logged no times.
+    """
+    if "time" not in scalars:
+        raise ValueError("no iteration times are logged; add mmengine's IterTimerHook to the run's default_hooks")
+    times = scalars["time"][1]
+    epochs = scalars["epoch"][1].astype(int) if "epoch" in scalars else np.zeros(len(times), int)
+    kept = np.ones(len(times), bool)
+    if not include_outliers and len(times) > 1:
+        firsts = np.unique(epochs, return_index=True)[1]
+        several = [first for first in firsts if (epochs == epochs[first]).sum() > 1]
+        kept[several or [0]] = False
+    means = {int(epoch): float(times[kept & (epochs == epoch)].mean()) for epoch in np.unique(epochs[kept])}
+    by_epoch = sorted(means.items(), key=lambda pair: pair[1]) if "epoch" in scalars else []
+    waits = scalars.get("data_time")
+    return {
+        "mean": float(times[kept].mean()),
+        "deviation": float(times[kept].std()),
+        "data_time": None if waits is None else float(waits[1][kept].mean()),
+        "fastest_epoch": by_epoch[0] if by_epoch else None,
+        "slowest_epoch": by_epoch[-1] if by_epoch else None,
+    }
+
+
+def run_names(places: Sequence[str | Path]) -> list[str]:
+    """Return a name for each run: that of its work folder, with as many of the folders above as tell them apart."""
+    parts = []
+    for place in map(Path, places):
+        parents = list(place.absolute().parts)
+        if place.suffix == ".json":
+            parents.pop()
+        while len(parents) > 1 and (parents[-1] == "vis_data" or _TIMESTAMP.fullmatch(parents[-1])):
+            parents.pop()
+        parts.append(parents)
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(one[-depth:]) for one in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(place) for place in places]
 
 
 def _label(name: str) -> str:
