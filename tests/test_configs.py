@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_seg_store, make_store, with_synthetic_data
+from seitpp.engine.run_summary import run_summary
 from seitpp.engine.stores import use_stores
 from seitpp.models import TokenDataPreprocessor
 from seitpp.registry import MODELS
@@ -121,6 +122,7 @@ def test_shrunken_leaf_trains_and_validates(
 ) -> None:
     runner = build_runner(shrink(load(path), tmp_path, epochs=1))
     runner.train()
+    assert "-" not in run_summary(runner).values()
     assert runner.iter == len(runner.train_dataloader) >= 2
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     assert math.isfinite(scalars["train/loss"])

@@ -24,6 +24,6 @@ env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork", opencv
 # The seed of everything drawn: weights, order, masks, augmentations. Ranks draw different ones (StepSeedHook).
 randomness = dict(seed=0)
 log_level = "INFO"
-log_processor = dict(type="mmengine.LogProcessor", window_size=50, by_epoch=True)
+log_processor = dict(type="seitpp.TableLogProcessor", window_size=50, by_epoch=True)
 load_from = None
 resume = False

@@ -9,9 +9,11 @@ from seitpp.engine.guards import CheckpointGuardHook, ClassGuardHook, DataGuardH
 from seitpp.engine.image_hooks import ReconstructionImageHook, SegmentationImageHook
 from seitpp.engine.knn_bank import KNNBankHook
 from seitpp.engine.late_scalars import LateRuntimeInfoHook
+from seitpp.engine.log_processor import TableLogProcessor
 from seitpp.engine.norm_statistics import SyncNormStatisticsHook
 from seitpp.engine.optim_wrapper import AutocastOptimWrapper, LateOptimWrapper
 from seitpp.engine.prediction_hook import PredictionHook
+from seitpp.engine.run_summary import RunSummaryHook
 from seitpp.engine.schedulers import WarmupCosineLR
 from seitpp.engine.sharding import BlockFSDPStrategy
 from seitpp.engine.step_seed_hook import StepSeedHook
@@ -31,11 +33,13 @@ __all__ = [
     "LateRuntimeInfoHook",
     "PredictionHook",
     "ReconstructionImageHook",
+    "RunSummaryHook",
     "SegmentationImageHook",
     "StepEMAHook",
     "StepSeedHook",
     "StepTrainLoop",
     "SyncNormStatisticsHook",
+    "TableLogProcessor",
     "WarmupCosineLR",
     "WholeCheckpointHook",
 ]

@@ -20,6 +20,7 @@ _REPLACED_HOOKS = {
 _ADDED_HOOKS: dict[str, dict[str, Any]] = {
     "runtime_info": {"type": "seitpp.RuntimeInfoHook"},
     "checkpoint": {"type": "seitpp.WholeCheckpointHook", "interval": 1},
+    "summary": {"type": "seitpp.RunSummaryHook"},
     "finite_guard": {"type": "seitpp.FiniteGuardHook"},
     # Not as strict as in our recipes: other projects may load a part of the weights on purpose.
     "checkpoint_guard": {"type": "seitpp.CheckpointGuardHook", "strict": False},

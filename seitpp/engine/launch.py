@@ -18,6 +18,7 @@ from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_changes import fit_loaders, use_guards
 from seitpp.engine.launchers import LAUNCHERS, check_launcher, rank_of, start_processes
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.engine.run_summary import SummaryFirst
 from seitpp.engine.sharding import check_sharding
 from seitpp.engine.stores import use_stores
 from seitpp.engine.subset_options import use_subset
@@ -99,7 +100,11 @@ def build_runner(config: Config) -> Runner:
     check_fused(config)
     start_processes(config)
     fit_loaders(config)
-    runner = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
+    named = config.get("runner_type", "Runner")
+    kind = RUNNERS.get(named) if isinstance(named, str) else named
+    if kind is None:
+        raise ValueError(f"runner_type is {named!r}, which is no registered runner")
+    runner = type(kind.__name__, (SummaryFirst, kind), {}).from_cfg(config)
     for handler in runner.logger.handlers:
         handler.addFilter(_is_worth_reading)
     return runner

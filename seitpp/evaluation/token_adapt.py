@@ -1,7 +1,9 @@
 """How well TokenAdapt predicts the tokens of an augmented image, compared with doing without it."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -11,6 +13,8 @@ from seitpp.evaluation.finite import check_scorable
 from seitpp.models.token_adapt.pretrain import PREDICTIONS
 from seitpp.registry import METRICS
 from seitpp.tokenizers.psnr import psnr_of_error
+
+_NAMED_SCORE = re.compile(rf"(?P<name>.+)_(?P<score>accuracy|psnr)(?:_(?P<kind>{'|'.join(PREDICTIONS[1:])}))?")
 
 
 @METRICS.register_module()
@@ -48,3 +52,45 @@ class TokenAdaptMetric(BaseMetric):
                     if not math.isnan(value) and (kind, score) != ("tokenizer", "accuracy"):
                         metrics[f"{name}_{score}{suffix}"] = value
         return metrics
+
+
+# What each prediction is, for people.
+_WORDS = {
+    "token_adapt": "TokenAdapt",
+    "direct": "embeddings changed",
+    "copy": "tokens copied",
+    "reencode": "pixels changed, re-encoded",
+    "tokenizer": "true tokens",
+}
+_SCORES = {"accuracy": "tokens right, %", "psnr": "PSNR, dB"}
+
+
+def scores_table(metrics: Mapping[str, Any]) -> tuple[str, set[str]]:
+    """Set the scores of `TokenAdaptMetric` in tables: a column per augmentation, a row per prediction.
+
+    Args:
+        metrics: Scores by their logged key, among others that are left out.
+
+    Returns:
+        The text, empty if there are no such scores, and the keys that it shows.
+    """
+    found = {}
+    for key, value in metrics.items():
+        prefix, _, rest = key.rpartition("/")
+        match = _NAMED_SCORE.fullmatch(rest)
+        if match and prefix.endswith(TokenAdaptMetric.default_prefix):
+            found[key] = (match["score"], match["kind"] or "token_adapt", match["name"], value)
+    lines = []
+    for score, title in _SCORES.items():
+        cells = {(kind, name): value for scored, kind, name, value in found.values() if scored == score}
+        names = list(dict.fromkeys(name for _, name in cells))
+        kinds = [kind for kind in PREDICTIONS if any(kind == known for known, _ in cells)]
+        if not names:
+            continue
+        rows = [[title, *names], *([_WORDS[kind], *(cells.get((kind, name)) for name in names)] for kind in kinds)]
+        shown = [[one if isinstance(one, str) else "-" if one is None else f"{one:.2f}" for one in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+        for row in shown:
+            aligned = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+            lines.append("  ".join([row[0].ljust(widths[0]), *aligned]))
+    return "\n".join(lines), set(found)

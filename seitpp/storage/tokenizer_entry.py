@@ -80,3 +80,9 @@ def tokenizer_options(entry: Mapping[str, Any]) -> dict[str, Any]:
 def known_distance(entry: Mapping[str, Any]) -> str | None:
     """Return the distance by which a tokenizer finds the nearest code, `cosine` or `euclidean`; None if not told."""
     return entry.get("distance", _DISTANCE_OF_TYPE.get(entry.get("type")))
+
+
+def tokenizer_name(entry: Mapping[str, Any]) -> str:
+    """Return what people call a tokenizer: its type and, in brackets, the name that its maker gave it."""
+    kind, name = entry.get("type"), entry.get("name")
+    return f"{kind} ({name})" if kind and name else str(kind or name or "unknown")
