@@ -40,10 +40,21 @@ _UNNAMED = ("data_preprocessor", "loss", "loss_module")
 class _Waiting(MemoryHandler):
     """Keeps back what a log file gets, until it is closed: by the summary, or when a run that fails before it ends."""
 
-    def __init__(self, file: logging.Handler) -> None:
+    def __init__(self, file: logging.FileHandler) -> None:
         super().__init__(_MOST_RECORDS, logging.ERROR, file)
-        self.file = file  # to which `logging` itself keeps no reference
+        self.file: logging.FileHandler | None = file
+        self.baseFilename = file.baseFilename  # by which handlers with an open file are known
         self.setLevel(file.level)
+
+    def hand_back(self) -> logging.Handler:
+        """Hand the file's handler back, which this one then leaves open."""
+        file, self.file = self.file, None
+        return file
+
+    def close(self) -> None:
+        super().close()
+        if self.file is not None:
+            self.file.close()
 
 
 def open_with_summary(logger: logging.Logger) -> None:
@@ -73,7 +84,7 @@ class RunSummaryHook(Hook):
     def before_run(self, runner: Runner) -> None:
         logger = runner.logger
         waiting = [handler for handler in logger.handlers if isinstance(handler, _Waiting)]
-        logger.handlers[:] = [handler.file if handler in waiting else handler for handler in logger.handlers]
+        logger.handlers[:] = [handler.hand_back() if handler in waiting else handler for handler in logger.handlers]
         summary = run_summary(runner)
         width = 2 + max(map(len, summary))
         logger.info("\n".join(["this run", *(f"{name:{width}}{text}" for name, text in summary.items())]))

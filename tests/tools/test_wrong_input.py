@@ -183,6 +183,8 @@ CASES = [
     ("dataset_converters/sample_photos.py", "OUT --size 0", "2 '0' is no whole number from 1 on"),
     ("dataset_converters/scenes.py", "OUT --num-train 0", "2 expected at least one scene"),
     ("dataset_converters/select_classes.py", "S OUT --classes-list none", "none"),
+    ("analysis_tools/analyze_logs.py", "plot_curve none", "none does not exist"),
+    ("analysis_tools/analyze_logs.py", "plot_curve folder", "has no scores"),
     ("analysis_tools/benchmark_augment.py", "--device tpu", "device 'tpu' is none"),
     ("analysis_tools/benchmark_augment.py", "--batch-size 0", "2 '0' is no whole number from 1 on"),
     ("analysis_tools/benchmark_data.py", "--store none", "none is not a token store"),
