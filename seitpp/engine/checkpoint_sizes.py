@@ -114,7 +114,7 @@ def _of_pair(given: Any, own: Any, path: str, most: int, same_task: bool) -> Ite
         key, before, after = f"{path}.{name}", given.get(name), own.get(name)
         if _holds_parts(before) or _holds_parts(after) or (isinstance(before, Mapping) and isinstance(after, Mapping)):
             yield from _of_pair(before, after, key, most, same_task)
-        elif (name in own or name in _OPTIONAL) and _plain(before) != _plain(after) and _is_size(name, after, most):
+        elif (name in own or name in _OPTIONAL) and _is_other(before, after) and _is_size(name, after, most):
             yield _Change(key, before, after)
 
 
@@ -128,8 +128,12 @@ def _holds_parts(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value)
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+def _is_other(one: Any, two: Any) -> bool:
+    """Return whether two sizes differ, be they lists or tuples, or one number for both sides."""
+    plain = [list(value) if isinstance(value, list | tuple) else value for value in (one, two)]
+    if any(isinstance(value, list) for value in plain):
+        plain = [[value] * 2 if type(value) is int else value for value in plain]
+    return plain[0] != plain[1]
 
 
 def _is_size(name: str, value: Any, most: int) -> bool:
