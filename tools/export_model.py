@@ -1,19 +1,20 @@
-"""Export a trained classifier to one file that runs without this package: ONNX, or torch.export's .pt2.
+"""Export a trained classifier or segmentor to one file that runs without this package: ONNX, or torch.export's .pt2.
 
 python tools/export_model.py CONFIG CHECKPOINT OUT --tokenizer STORE
 python tools/export_model.py CONFIG CHECKPOINT OUT --input tokens --format both
 
 With a tokenizer (a file of configs/tokenizers/, or a token store that it made) a file takes images, (B, C, H, W) floats
-in [0, 1] that have the tokenizer's size, and gives logits and tokens; without one it takes tokens. Each file is run
-and compared with the model, and kept only if it computes the same. OUT.json tells sizes, class names and the rest, as
-does the metadata of the file. ONNX needs `pip install onnx onnxscript onnxruntime`. Needs no GPU.
+in [0, 1] that have the tokenizer's size, and gives logits and tokens; without one it takes tokens. A segmentor's logits
+are maps, see --logits-size. Each file is run and compared with the model, and kept only if it computes the same.
+OUT.json tells sizes, class names and the rest, as does the metadata of the file. ONNX needs
+`pip install onnx onnxscript onnxruntime`. Needs no GPU.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.export.export import Parity, export_classifier
+from seitpp.export.export import Parity, export_model
 from seitpp.export.formats import SUFFIXES
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
@@ -24,7 +25,7 @@ from seitpp.io.progress import progress_bar
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; options that contradict each other end the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="config file")
+    parser.add_argument("config", help="config file, or the name of one that comes with seitpp")
     parser.add_argument("checkpoint", help="checkpoint")
     parser.add_argument("out", type=Path, help="path of the file; its suffix is added, or says the format")
     parser.add_argument(
@@ -38,6 +39,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch-size", type=_batch_size, default="dynamic", metavar="N", help="a number, or dynamic (default) for any"
+    )
+    parser.add_argument(
+        "--logits-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="(segmentation) size of the logits, 0 0: the head's own (default: that of images; for tokens the head's)",
     )
     parser.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference of a logit from the model's (default: 1e-4)"
@@ -81,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for suffix in (*SUFFIXES.values(), ".json"):
             check_other_file(source, f"{args.out}{suffix}")
     with progress_bar("exporting, and running what comes out"):
-        parities = export_classifier(
+        parities = export_model(
             args.config,
             args.checkpoint,
             args.out,
@@ -90,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             formats=list(SUFFIXES) if args.format == "both" else [args.format],
             batch_size=args.batch_size,
             tolerance=args.tolerance,
+            **({} if args.logits_size is None else {"logits_size": args.logits_size}),
             **({"compare_grids": False} if args.any_grid else {}),
         )
     for parity in parities:

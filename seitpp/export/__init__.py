@@ -1,1 +1,1 @@
-"""Tokenizer and classifier as one ONNX or `torch.export` file."""
+"""Tokenizer and classifier or segmentor as one ONNX or `torch.export` file."""

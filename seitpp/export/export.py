@@ -1,10 +1,9 @@
-"""A classifier, with its tokenizer if wanted, as one file that runs without this package: ONNX or torch.export.
+"""A classifier or segmentor, with its tokenizer if wanted, as one file without this package: ONNX or torch.export.
 
 Every file is compared with the model before it gets its name: on batches of other sizes than the traced one, its tokens
-must be those of the tokenizer and its logits those of the classifier.
+must be those of the tokenizer and its logits those of the model.
 """
 
-import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,108 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from seitpp.apis.loading import check_grid, load_classifier
-from seitpp.datasets import TokenDataset
+from seitpp.apis.loading import as_config, check_grid, load_classifier, load_segmentor
+from seitpp.datasets import TokenDataset, TokenSegDataset
+from seitpp.engine.model_kind import ModelKind, check_kind
 from seitpp.export.formats import OUTPUTS, SUFFIXES, WRITERS, Format, Input, Runner
+from seitpp.export.graphs import ImagesToLogits, TokensToLogits, TokensToMaps, in_range
 from seitpp.io.atomic_write import written_whole
-from seitpp.io.config_file import read_config
-from seitpp.tokenizers import PatchKMeans, Tokenizer, VQTokenizer
+from seitpp.tokenizers import Tokenizer
 
 _SAMPLES = 4  # real ones to compare on
 _EXAMPLES = 2  # traced with; with 1 the batch could be taken for a constant
 # Another library may round otherwise, and a vector between two codes then get the other one.
 _LEAST_AGREEMENT = 0.999
-
-
-class TokensToLogits(nn.Module):
-    """Tokens (B, h, w), or (B, h, w, C) without a codebook, int64, to logits (B, classes): crop, embed, classify.
-
-    Args:
-        model: A classifier with a `TokenDataPreprocessor`.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return logits."""
-        batch = self.model.data_preprocessor.process({"inputs": tokens}, training=False)
-        return self.model(batch["inputs"], mode="tensor")
-
-
-class ImagesToLogits(nn.Module):
-    """Images (B, C, H, W) in [0, 1], of the tokenizer's size, to logits (B, classes) and the tokens in between.
-
-    Args:
-        tokenizer: With float32 networks; its decoder is left out.
-        classify: The classifier of its tokens.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, classify: TokensToLogits) -> None:
-        super().__init__()
-        self.tokenizer = _encoder_of(tokenizer)
-        self.classify = classify
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits, and tokens int64."""
-        tokens = encode_whole(self.tokenizer, in_range(self.tokenizer, images))
-        return self.classify(tokens), tokens
-
-
-def in_range(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """Bring images in [0, 1] to the tokenizer's `pixel_range`."""
-    low, high = tokenizer.pixel_range
-    return images * (high - low) + low
-
-
-def encode_whole(tokenizer: Tokenizer, images: Tensor) -> Tensor:
-    """Encode any number of images (B, C, H, W) in `pixel_range`, in float32, as a graph that can be exported.
-
-    `tokenizer.encode` scores codes in chunks, whose number, and with it the batch, would be a constant of the graph.
-    """
-    if tokenizer.codebook is None:
-        return tokenizer.encode(images)
-    if isinstance(tokenizer, VQTokenizer):
-        vectors = tokenizer.embed(images)
-    elif isinstance(tokenizer, PatchKMeans):
-        vectors = F.pixel_unshuffle(images, tokenizer.stride)
-    else:
-        raise ValueError(
-            f"{type(tokenizer).__name__} cannot be exported: expected ViTVQGAN, VQGAN, PatchKMeans or a tokenizer "
-            "without a codebook. Export the classifier alone (--input tokens)"
-        )
-    weight, bias = _scoring(tokenizer)
-    return F.linear(vectors.movedim(1, -1), weight, bias).argmax(dim=-1)
-
-
-def _scoring(tokenizer: Tokenizer) -> tuple[Tensor, Tensor | None]:
-    """Return the linear map whose largest output is a vector's code: weight (K, D) and bias (K,)."""
-    scores = getattr(tokenizer, "code_scores", None)
-    if scores is not None:  # a network's, not the codebook's
-        return scores.weight.flatten(1), scores.bias
-    if tokenizer.distance == "cosine":
-        return F.normalize(tokenizer.codebook, dim=-1), None
-    return tokenizer.codebook, tokenizer.codebook.square().sum(dim=-1) / -2
-
-
-def _encoder_of(tokenizer: Tokenizer) -> Tokenizer:
-    if getattr(tokenizer, "precision", "float32") != "float32":
-        raise ValueError(
-            f"the tokenizer computes in {tokenizer.precision} and files in float32, where some codes differ; give the "
-            "config of a tokenizer with precision='float32', or export the classifier alone (--input tokens)"
-        )
-    encoder = copy.copy(tokenizer)
-    encoder._modules = {name: None if name == "decoder" else part for name, part in tokenizer._modules.items()}
-    # A `.pt2` holds buffers in the order of their memory.
-    buffers = tokenizer._buffers.items()
-    encoder._buffers = {name: None if value is None else value.contiguous() for name, value in buffers}
-    return encoder
 
 
 @dataclass(frozen=True)
@@ -152,7 +65,7 @@ class Parity:
             )
 
 
-def export_classifier(
+def export_model(
     config: str | Path | Config,
     checkpoint: str | Path,
     out: str | Path,
@@ -163,11 +76,12 @@ def export_classifier(
     batch_size: int | None = None,
     tolerance: float = 1e-4,
     compare_grids: bool = True,
+    logits_size: Sequence[int] | None = None,
 ) -> list[Parity]:
-    """Export a trained classifier, compared on random input and, if the config's test store is there, on real input.
+    """Export a trained model, compared on random input and, if the config's test store is there, on real input.
 
     Args:
-        config: As `checkpoint`, `tokenizer` and `compare_grids`: see `load_classifier`.
+        config: Of a classifier or a segmentor; as `checkpoint`, `tokenizer` and `compare_grids`: see `load_classifier`.
         checkpoint: Its weights.
         out: Path without a suffix; each format adds its own, and the metadata `.json`.
         tokenizer: Makes tokens of images.
@@ -176,6 +90,8 @@ def export_classifier(
         batch_size: Samples that a file takes at once; None for any number.
         tolerance: Largest difference of a logit.
         compare_grids: Whether to refuse other grids than that of the training.
+        logits_size: Height and width of a segmentor's logits, (0, 0) for the resolution of its head; by default that
+            of the images that a file takes, and the head's for tokens.
 
     Raises:
         FileNotFoundError: A file is missing.
@@ -183,8 +99,11 @@ def export_classifier(
         ValueError: The checkpoint or the tokenizer does not fit the model, the model cannot be exported, or a file
             computes something else; that file is not kept.
     """
-    config = config if isinstance(config, Config) else read_config(config)
-    model = load_classifier(config, checkpoint, tokenizer, compare_grids)
+    config = as_config(config)
+    segments = check_kind(config, ModelKind.CLASSIFIER, ModelKind.SEGMENTOR) is ModelKind.SEGMENTOR
+    if logits_size is not None and not segments:
+        raise ValueError(f"logits_size is {tuple(logits_size)}, but a classifier's logits have no size; leave it out")
+    model = (load_segmentor if segments else load_classifier)(config, checkpoint, tokenizer, compare_grids)
     known, dataset = model.data_preprocessor.tokenizer, _test_data(config)
     if known is None and input == "images":
         raise ValueError(
@@ -194,27 +113,52 @@ def export_classifier(
     if dataset is None:
         tokens, shape = None, _token_shape(model, known)
     else:
-        tokens = dataset.__getitems__(range(min(_SAMPLES, len(dataset))))["inputs"].long()
-        shape = tuple(tokens.shape[1:])
+        indices = range(min(_SAMPLES, len(dataset)))
+        found = torch.from_numpy(dataset.reader.read(indices)) if segments else dataset.__getitems__(indices)["inputs"]
+        tokens, shape = found.long(), tuple(found.shape[1:])
     if compare_grids and known is not None:
         check_grid(model, known.grid, "the tokenizer")
     if compare_grids and dataset is not None:
         check_grid(model, shape[:2], dataset.store_path)
-    classes = model._dataset_meta.get("classes") or (dataset and dataset.metainfo["classes"])
-    if known is None or input == "tokens":
-        exporter = Exporter(model, None, shape, batch_size, tokens, classes)
-    else:
-        exporter = Exporter(model, known, shape, batch_size, None, classes)  # refuses another codebook's tokenizer
+    metadata = {} if dataset is None else dataset.metainfo
+    names = {key: model._dataset_meta.get(key) or metadata.get(key) for key in ("classes", "palette")}
+    takes_tokens = known is None or input == "tokens"
+    exporter = Exporter(
+        model,
+        None if takes_tokens else known,  # refuses another codebook's tokenizer
+        shape,
+        batch_size,
+        tokens if takes_tokens else None,
+        names["classes"],
+        names["palette"] if segments else None,
+        _logits_size(logits_size, None if takes_tokens else known) if segments else None,
+    )
+    if not takes_tokens:
         exporter = replace(exporter, samples=_decoded(known, tokens))
     return exporter.export(out, formats, tolerance)
 
 
+def _logits_size(given: Sequence[int] | None, tokenizer: Tokenizer | None) -> tuple[int, int] | None:
+    """Return the size of a segmentor's logits, None for that of its head."""
+    if given is None:
+        return None if tokenizer is None else tuple(tokenizer.image_size)
+    size = tuple(given)
+    if size == (0, 0):
+        return None
+    if len(size) != 2 or any(type(side) is not int or side < 1 for side in size):
+        raise ValueError(f"logits_size is {size}, expected a height and a width in pixels, or 0 0 for the head's own")
+    return size
+
+
 def _test_data(config: Config) -> TokenDataset | None:
     options = (config.get("test_dataloader") or {}).get("dataset") or {}
-    if str(options.get("type")).split(".")[-1] != TokenDataset.__name__:
+    kind = {kind.__name__: kind for kind in (TokenDataset, TokenSegDataset)}.get(
+        str(options.get("type")).split(".")[-1]
+    )
+    if kind is None:
         return None
     kept = {key: value for key, value in options.items() if key not in ("type", "device")}  # a few are read, from disk
-    dataset = TokenDataset(**kept, lazy_init=True)
+    dataset = kind(**kept, lazy_init=True)
     if not Path(dataset.store_path).exists():
         return None
     dataset.full_init()
@@ -240,7 +184,7 @@ def _decoded(tokenizer: Tokenizer, tokens: Tensor | None) -> Tensor | None:
 
 @dataclass(frozen=True)
 class Exporter:
-    """Exports one classifier.
+    """Exports one model.
 
     Args:
         model: In evaluation mode, on the CPU.
@@ -249,6 +193,8 @@ class Exporter:
         batch_size: Samples that a file takes at once; None for any number.
         samples: Real inputs to compare on beside random ones: tokens, or images in [0, 1]; may be None.
         classes: Class names, or None.
+        palette: Colours of a segmentor's classes, RGB, or None.
+        logits_size: Height and width of a segmentor's logits; None for the resolution of its head.
     """
 
     model: nn.Module
@@ -257,10 +203,25 @@ class Exporter:
     batch_size: int | None = None
     samples: Tensor | None = None
     classes: Sequence[str] | None = None
+    palette: Sequence[Sequence[int]] | None = None
+    logits_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.tokenizer is not None:
             self.model.data_preprocessor.check_tokenizer(self.tokenizer)
+
+    @property
+    def segments(self) -> bool:
+        """Whether the model is a segmentor."""
+        return hasattr(self.model, "decode_head")
+
+    @property
+    def head(self) -> nn.Module:
+        """The part that scores classes."""
+        return self.model.decode_head if self.segments else self.model.head
+
+    def _of_tokens(self) -> nn.Module:
+        return TokensToMaps(self.model, self.logits_size) if self.segments else TokensToLogits(self.model)
 
     @property
     def input(self) -> Input:
@@ -278,11 +239,12 @@ class Exporter:
     def export(self, out: str | Path, formats: Iterable[Format] = ("onnx",), tolerance: float = 1e-4) -> list[Parity]:
         """Write `out` with the suffix of each format, compared with the model, and last its metadata as JSON.
 
-        Arguments, result and errors are those of `export_classifier`.
+        Arguments, result and errors are those of `export_model`.
         """
-        classify = TokensToLogits(self.model)
+        classify = self._of_tokens()
         module = classify if self.tokenizer is None else ImagesToLogits(self.tokenizer, classify)
-        program, metadata = self._traced(module.eval()), self.metadata()
+        program = self._traced(module.eval())
+        metadata = self.metadata()
         parities = []
         for name in formats:
             write, load = WRITERS[name]
@@ -304,11 +266,17 @@ class Exporter:
             "input_shape": ["batch" if self.batch_size is None else self.batch_size, *self.sample_shape],
             "input_dtype": "int64" if self.tokenizer is None else "float32",
             "outputs": list(OUTPUTS[self.input]),
-            "num_classes": self.model.head.num_classes,
+            "task": "segmentation" if self.segments else "classification",
+            "num_classes": self.head.num_classes,
             "classes": None if self.classes is None else list(self.classes),
             "codebook_size": None if preprocessor.codebook is None else len(preprocessor.codebook),
             "codebook_sha256": preprocessor.codebook_sha256,
         }
+        if self.segments:
+            metadata |= {
+                "palette": None if self.palette is None else [list(colour) for colour in self.palette],
+                "logits_size": list(self._map_size()),
+            }
         if self.tokenizer is not None:
             metadata |= {
                 "image_size": list(self.tokenizer.image_size),
@@ -323,13 +291,22 @@ class Exporter:
         example = self._random(self.batch_size or _EXAMPLES)
         outputs = module(example)  # the tokenizer makes its table of positions now, and not while it is traced
         logits = outputs if self.tokenizer is None else outputs[0]
-        if not isinstance(logits, Tensor) or logits.shape != (len(example), self.model.head.num_classes):
+        wanted = (len(example), self.head.num_classes)
+        fits = isinstance(logits, Tensor) and logits.shape[:2] == wanted and logits.ndim == (4 if self.segments else 2)
+        if not fits:
             raise ValueError(
-                f"the head, a {type(self.model.head).__name__}, gives no logits (B, {self.model.head.num_classes}); "
-                "export a classifier with a head such as LinearClsHead"
+                f"the head, a {type(self.head).__name__}, gives no logits (B, {wanted[1]}{', H, W' * self.segments}); "
+                "export a model with a head such as LinearClsHead or UPerHead"
             )
         dynamic = None if self.batch_size else ({0: Dim("batch", min=1)},)
         return torch.export.export(module, (example,), dynamic_shapes=dynamic, strict=False)
+
+    def _map_size(self) -> tuple[int, int]:
+        """Return height and width of a segmentor's logits."""
+        if self.logits_size is not None:
+            return self.logits_size
+        shape = self.tokenizer.sample_shape if self.tokenizer is not None else self.token_shape
+        return tuple(self._of_tokens()(torch.zeros(1, *shape, dtype=torch.int64)).shape[-2:])
 
     def _random(self, count: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -352,12 +329,12 @@ class Exporter:
         return batches
 
     def _compare(self, path: Path, run: Runner) -> Parity:
-        classify, differences, agreements = TokensToLogits(self.model), [0.0], []
+        classify, differences, agreements = self._of_tokens(), [0.0], []
         batches = self._batches()
         for batch in batches:
             found = run(batch)
             tokens = batch if self.tokenizer is None else self.tokenizer.encode(in_range(self.tokenizer, batch))
-            difference = (found[0] - classify(tokens)).abs().amax(dim=1)
+            difference = (found[0] - classify(tokens)).abs().flatten(1).amax(dim=1)
             if self.tokenizer is not None:
                 same = (found[1] == tokens).flatten(1)
                 agreements.append(same.float().mean(dim=1))

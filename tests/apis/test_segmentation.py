@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from helpers.shrinking import build_model, shrink
+from helpers.segmentor import NAMES, make_trained_segmentor
 from seitpp.apis import (
     TokenClassificationInferencer,
     TokenSegInferencer,
@@ -23,32 +23,10 @@ from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import PatchKMeans
 
-LEAF = Path(__file__).resolve().parents[2] / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
-NAMES = [f"class-{number}" for number in range(5)]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`config.py`, `model.pth` of random weights, and a store of 16 x 16 codes of 32 x 32 pixels."""
-    folder = tmp_path_factory.mktemp("segmentor")
-    kmeans = PatchKMeans(image_size=32, patch_size=2).describe()
-    for split in ("train", "val"):
-        make_seg_store(
-            folder / "data/scenes-tokens" / split, 3, codebook_size=256, code_dim=12, num_classes=5, tokenizer=kmeans
-        )
-    cfg = shrink(Config.fromfile(LEAF), folder)
-    cfg.model.test_cfg.keep_logits = True
-    cfg.dump(folder / "config.py")
-    torch.manual_seed(0)
-    model = build_model(cfg)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    meta = {"dataset_meta": {"classes": NAMES, "palette": [[number, 0, 0] for number in range(5)]}}
-    torch.save({"state_dict": model.state_dict(), "meta": meta}, folder / "model.pth")
-    make_images(folder / "images", 2, 48, seed=5)
-    with Image.open(folder / "images" / "0001.png") as image:
-        image.resize((30, 50)).save(folder / "images" / "0001.png")
-    return folder
+    return make_trained_segmentor(tmp_path_factory.mktemp("segmentor"))
 
 
 @pytest.fixture(scope="module")

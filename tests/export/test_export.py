@@ -24,15 +24,8 @@ from helpers.classifier import (
 )
 from seitpp.apis import load_classifier
 from seitpp.export import export, formats
-from seitpp.export.export import (
-    Exporter,
-    ImagesToLogits,
-    Parity,
-    TokensToLogits,
-    encode_whole,
-    export_classifier,
-    in_range,
-)
+from seitpp.export.export import Exporter, Parity, export_model
+from seitpp.export.graphs import ImagesToLogits, TokensToLogits, encode_whole, in_range
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import VQGAN, BlockDCT, Tokenizer, ViTVQGAN
 
@@ -99,7 +92,7 @@ def test_unit_range_is_brought_to_the_tokenizer_s(name: str) -> None:
 
 def test_vitvqgan_and_embeddings_as_onnx(tmp_path: Path) -> None:
     trained = make_trained_classifier(tmp_path, small_vitvqgan(tmp_path), "embeddings")
-    (parity,) = export_classifier(trained.config, trained.checkpoint, tmp_path / "out", tokenizer=trained.store)
+    (parity,) = export_model(trained.config, trained.checkpoint, tmp_path / "out", tokenizer=trained.store)
     assert parity == Parity(tmp_path / "out.onnx", 8, (1, 3, 4), parity.logits_difference, 1.0)
     assert parity.logits_difference < 1e-4
     images = images_like(trained.tokenizer, 7)
@@ -113,7 +106,7 @@ def test_vitvqgan_and_embeddings_as_onnx(tmp_path: Path) -> None:
 def test_kmeans_and_codes_as_onnx_with_what_users_need(kmeans: TrainedClassifier, tmp_path: Path) -> None:
     import onnxruntime
 
-    (parity,) = export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out", tokenizer=kmeans.store)
+    (parity,) = export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out", tokenizer=kmeans.store)
     assert parity.token_agreement == 1 and 0 <= parity.logits_difference < 1e-4
     facts = json.loads((tmp_path / "out.json").read_text())
     assert facts["classes"] == CLASSES and facts["num_classes"] == 6
@@ -135,7 +128,7 @@ def test_kmeans_and_codes_as_onnx_with_what_users_need(kmeans: TrainedClassifier
 def test_classifier_alone_takes_tokens_in_any_batch_or_one(tmp_path: Path, output: str, batch_size: int | None) -> None:
     trained = make_trained_classifier(tmp_path, output=output)
     options = dict(formats=["torch-export"], batch_size=batch_size)
-    (parity,) = export_classifier(trained.config, trained.checkpoint, tmp_path / "out", **options)
+    (parity,) = export_model(trained.config, trained.checkpoint, tmp_path / "out", **options)
     assert parity.token_agreement is None and parity.logits_difference < 1e-5
     assert parity.batch_sizes == ((1, 3, 4) if batch_size is None else (5, 5))
     tokens = torch.from_numpy(StoreReader(trained.store).read_all()).long()
@@ -165,7 +158,7 @@ def test_every_tokenizer_in_every_format(tmp_path: Path, name: str, format: str)
 @pytest.mark.slow
 def test_classifier_alone_as_onnx(tmp_path: Path) -> None:
     trained = make_trained_classifier(tmp_path, output="embeddings")
-    export_classifier(trained.config, trained.checkpoint, tmp_path / "out")
+    export_model(trained.config, trained.checkpoint, tmp_path / "out")
     tokens = torch.from_numpy(StoreReader(trained.store).read_all()).long()
     expected = logits_of(load_classifier(trained.config, trained.checkpoint), tokens)
     np.testing.assert_allclose(run_onnx(tmp_path / "out.onnx", tokens)[0], expected, atol=1e-5)
@@ -185,7 +178,7 @@ def test_without_test_data_random_input_is_all_there_is(
     computing(lambda outputs: outputs)
     config = Config.fromfile(kmeans.config)
     config.test_dataloader.dataset.store = str(tmp_path / "gone")
-    (parity,) = export_classifier(config, kmeans.checkpoint, tmp_path / "out", formats=["torch-export"])
+    (parity,) = export_model(config, kmeans.checkpoint, tmp_path / "out", formats=["torch-export"])
     assert parity.batch_sizes == (1, 3)
     # Tokens as they are after the centre crop: nothing else is known of the grid.
     assert json.loads((tmp_path / "out.json").read_text())["input_shape"] == ["batch", 4, 4]
@@ -230,7 +223,7 @@ def test_file_that_computes_something_else_is_not_kept(
     computing(change)
     options = dict(tokenizer=kmeans.store, formats=["torch-export"], tolerance=1e-3)
     with pytest.raises(ValueError, match=message):
-        export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out", **options)
+        export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out", **options)
     assert os.listdir(tmp_path) == []
 
 
@@ -247,19 +240,19 @@ def test_logits_are_compared_where_tokens_are_the_same(
 
     computing(one_other_token)
     options = dict(tokenizer=kmeans.store, formats=["torch-export"])
-    (parity,) = export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out", **options)
+    (parity,) = export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out", **options)
     assert parity.logits_difference < 1e-4 and parity.token_agreement == pytest.approx(1 - 3 / (8 * 25))
 
 
 def test_images_without_a_tokenizer(kmeans: TrainedClassifier, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="files that take images hold the tokenizer, and none is known"):
-        export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out", input="images")
+        export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out", input="images")
 
 
 def test_tokenizer_of_another_codebook(kmeans: TrainedClassifier, tmp_path: Path) -> None:
     other = write_store(tmp_path / "other", kmeans.images, small_kmeans(codebook_size=15))
     with pytest.raises(ValueError, match=r"the PatchKMeans and the data preprocessor .*codebook_size 15 and"):
-        export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out", tokenizer=other)
+        export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out", tokenizer=other)
 
 
 def test_bfloat16_tokenizer(kmeans: TrainedClassifier, tmp_path: Path) -> None:
@@ -281,7 +274,7 @@ def test_tokenizer_of_another_kind() -> None:
 def test_head_without_logits(kmeans: TrainedClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LinearClsHead, "forward", lambda _head, feats: list(feats))
     with pytest.raises(ValueError, match=r"the head, a LinearClsHead, gives no logits \(B, 6\)"):
-        export_classifier(kmeans.config, kmeans.checkpoint, tmp_path / "out")
+        export_model(kmeans.config, kmeans.checkpoint, tmp_path / "out")
 
 
 def test_packages_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

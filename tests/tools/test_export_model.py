@@ -43,7 +43,7 @@ def traced_once() -> Iterator[None]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
-    """Arguments of `export_classifier`, which a stand-in replaces."""
+    """Arguments of `export_model`, which a stand-in replaces."""
     recorded = []
 
     def record(config: str, checkpoint: str, out: Path, **options: Any) -> list[Parity]:
@@ -51,7 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
         (tmp_path / "done.onnx").write_bytes(bytes(1234))
         return [Parity(tmp_path / "done.onnx", 8, (1, 3, 4), 2.5e-7, 0.9996)]
 
-    monkeypatch.setattr(export, "export_classifier", record)
+    monkeypatch.setattr(export, "export_model", record)
     return recorded
 
 

@@ -15,7 +15,7 @@ from helpers.shrinking import shrink
 from seitpp.apis import TokenClassificationInferencer, load_classifier
 from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine.guards import grid as grid_guard
-from seitpp.export.export import export_classifier
+from seitpp.export.export import export_model
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.structures.grid_record import TokenGrid, grid_difference, recorded_grid
 
@@ -271,7 +271,7 @@ def test_loading_a_network_of_another_grid(config: Callable, trained: str) -> No
 
 def test_export(config: Callable, trained: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it was trained on grids of 4 x 4 tokens and is given 8 x 8"):
-        export_classifier(config(4, test=8), trained, tmp_path / "out")
+        export_model(config(4, test=8), trained, tmp_path / "out")
 
 
 def test_windows_of_a_segmentor_are_what_it_sees() -> None:
