@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from seitpp.evaluation.finite import check_scorable
 from seitpp.registry import METRICS
@@ -35,6 +34,9 @@ def image_ssim(reconstructed: Tensor, images: Tensor, data_range: float) -> Tens
     if min(images.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs images of 11 x 11 pixels or more, got {tuple(images.shape[-2:])}")
     # In float64: a GPU shortens convolutions of float32 to 10 bits (TF32), and a small variance is gone by that.
+    # Importing it takes a second, which every command would pay.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     similarity = structural_similarity_index_measure(
         reconstructed.double(), images.double(), data_range=float(data_range), reduction="none"
     )

@@ -86,7 +86,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     tiny: Callable, tool: Callable, spawn: Callable, assert_same_training: Callable, mtm_leaf: Path, tmp_path: Path
 ) -> None:
     """The run that is killed holds its data in memory, which changes nothing."""
-    config = tiny(mtm_leaf, late=raise_rate, num_samples=8, epochs=30)
+    config = tiny(mtm_leaf, late=raise_rate, num_samples=8, epochs=12)
     tool("train.py", config, "--work-dir", tmp_path / "whole")
 
     killed, in_memory = tmp_path / "killed", ("--cfg-options", "train_dataloader.dataset.device=cpu")
@@ -98,13 +98,13 @@ def test_killed_and_resumed_equals_uninterrupted(
     process.send_signal(signal.SIGKILL)
     output = process.communicate()[0]
     assert process.returncode == -signal.SIGKILL, output
-    assert not (killed / "epoch_30.pth").exists()
+    assert not (killed / "epoch_12.pth").exists()
 
     tool("train.py", config, "--work-dir", killed, "--resume", *in_memory)
-    assert_same_training(tmp_path / "whole" / "epoch_30.pth", killed / "epoch_30.pth")
+    assert_same_training(tmp_path / "whole" / "epoch_12.pth", killed / "epoch_12.pth")
     before, *after = [entry["epoch"] for entry in scalars(killed) if "loss" in entry]
     assert before == 1
-    assert after[-1] == 30
+    assert after[-1] == 12
 
 
 def test_resume_without_a_checkpoint_starts(tiny: Callable, tool: Callable, mtm_leaf: Path, tmp_path: Path) -> None:

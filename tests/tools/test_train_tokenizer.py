@@ -36,7 +36,7 @@ def tokenizer_leaf(repository: Path) -> Path:
     return repository / "configs" / "tokenizers" / "vitvqgan_small-p8-k8192_8xb32-100e_in1k-256px.py"
 
 
-@pytest.mark.parametrize("options", [[], ["--amp"]], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("options", [[], pytest.param(["--amp"], marks=pytest.mark.slow)], ids=["float32", "bfloat16"])
 def test_resumed_run_is_bit_identical(
     tiny: Callable, tool: Callable, tokenizer_leaf: Path, tmp_path: Path, assert_same_training: Callable, options: list
 ) -> None:
