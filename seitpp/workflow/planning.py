@@ -27,7 +27,7 @@ _SHARES = {
 }
 _MOST_EPOCHS = {"tokenadapt": 60, "mtm": 300, "train": 300}
 _FEW_EPOCHS = 10
-_FIT_FLOPS = 2e10  # per second, of k-means on one core
+_FIT_FLOPS = 2.4e10  # per second, of k-means on one core, which takes some 150 rounds
 _SAFETY = 0.9  # of the time that is left for training
 _REPORT_SECONDS = 10.0
 
@@ -259,14 +259,14 @@ def _fixed_steps(
     cells = tokenizer.grid[0] * tokenizer.grid[1]
     for name, words in parts.items():
         given = tokenizer.given or f"{out}/configs/tokenizer.py"
-        options = [f"--cfg-options {option}" for option in tokenizer.options]
+        options = ["--cfg-options", *tokenizer.options] if tokenizer.options else []
         fits = tokenizer.config is not None or tokenizer.fitted
         if fits and name == "val":
             given, options = f"{out}/tokens/train", []
         seconds = start_seconds + counts[name] * (decode_seconds / 2 + cells * 1e-5) + 3
         if fits and name == "train":
             images = min(setup.num_train, (tokenizer.config or {}).get("fit", {}).get("num_images", 1000))
-            seconds += 60 * images * cells * tokenizer.codebook_size * (tokenizer.code_dim or 1) / _FIT_FLOPS
+            seconds += 300 * images * cells * tokenizer.codebook_size * (tokenizer.code_dim or 1) / _FIT_FLOPS
         steps[f"tokenize-{name}"] = Step(
             name=f"tokenize-{name}",
             what=f"tokenise {counts[name]:,} images for {'training' if name == 'train' else 'validation'}",

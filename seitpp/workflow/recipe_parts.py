@@ -142,7 +142,7 @@ def token_adapt_sizes(setup: Setup) -> str:
 
 
 def flip_place(setup: Setup) -> str:
-    return "first in `augments`" if setup.method == "seit" else "before `affine`, here and in tokenadapt.py"
+    return "first in `augments`" if setup.method == "seit" else "before `affine` in `adapted`"
 
 
 def preprocessor(setup: Setup, augmented: bool = True) -> str:

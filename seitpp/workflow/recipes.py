@@ -63,7 +63,9 @@ tokenizer = {built}
 {images(setup)}
 data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor", {pixels}
 
-# What it learns to do: turn, move, shear, crop and mix images. Sizes are those of its map, two positions per token.
+# What it learns to do: flip, turn, move, shear, crop and mix images. The recipes beside this one do not flip, but may.
+# Sizes are those of its map, two positions per token.
+flip = dict(type="seitpp.BatchRandomFlip", prob=0.5)
 affine = dict(type="seitpp.BatchRandomAffine", degrees=15, translate=0.1, shear=10)
 crop = dict(type="seitpp.BatchRandomResizedCrop", size={double(tokenizer.grid)}, scale=(0.6, 1.0))
 mixup = dict(type="seitpp.BatchMixup", alpha=0.8)
@@ -79,8 +81,8 @@ model = dict(
 {network}
     ),
     tokenizer=tokenizer,
-    augments=[dict(affine, part_prob=0.5, prob=0.5), crop, dict(mixup, prob=0.5)],
-    eval_augments=dict(affine=[affine], rrc=[crop], mixup=[mixup]),
+    augments=[flip, dict(affine, part_prob=0.5, prob=0.5), crop, dict(mixup, prob=0.5)],
+    eval_augments=dict(flip=[dict(flip, prob=1.0)], affine=[affine], rrc=[crop], mixup=[mixup]),
 )
 
 # Schedule

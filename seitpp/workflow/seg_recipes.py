@@ -8,7 +8,7 @@ def segmentor_recipe(setup: Setup, lengths: Lengths) -> str:
     """Write the config that trains UPerNet on tokens."""
     network, classes, iters = setup.network, len(setup.classes), lengths.train
     depth = network.depth
-    taken = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)] if depth >= 4 else [*range(depth), depth - 1][:4]
+    taken = [depth * quarter // 4 - 1 for quarter in (1, 2, 3, 4)]
     width = network.width
     channels = min(512, width)
     small = width == 64

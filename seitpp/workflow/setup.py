@@ -1,7 +1,7 @@
 """Sizes that follow from the images: tokenizer, grid, network, batch; a `Setup` is all that recipes are made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ METHODS = {
 _DEFAULT_SIDE = 64  # most pixels of a side, where none is asked for
 _SMALL_SIDE, _LARGE_SIDE = 20, 96  # images below the first have patches of 2 pixels, from the second on of 8
 _MOST_CODES = 256
-_FIT_IMAGES = 1000
+_FIT_IMAGES, _FIT_PATCHES = 1000, 50_000  # most that k-means is fitted to: a minute on a slow core
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ def _kmeans(pictures: Pictures, asked: int | None) -> TokenizerSetup:
             f"pixels at {side} x {side}, too few to fit a tokenizer to; give more images, a larger --image-size, or a "
             "--tokenizer"
         )
+    images = min(_FIT_IMAGES, _FIT_PATCHES // (side // patch) ** 2)
     config = {"type": "seitpp.PatchKMeans", "image_size": side, "patch_size": patch, "in_channels": channels}
     return TokenizerSetup(
         grid=(side // patch, side // patch),
@@ -162,7 +163,7 @@ def _kmeans(pictures: Pictures, asked: int | None) -> TokenizerSetup:
         image_size=(side, side),
         in_channels=channels,
         distance="euclidean",
-        config={**config, "fit": {"codebook_size": codes, "num_images": _FIT_IMAGES, "seed": 0}},
+        config={**config, "fit": {"codebook_size": codes, "num_images": images, "seed": 0}},
     )
 
 
@@ -236,7 +237,7 @@ def nearest_files(name: str, known: Sequence[str]) -> list[str]:
 def choose_setup(
     out: str, source: str, pictures: Pictures, tokenizer: TokenizerSetup, model: str, method: str
 ) -> Setup:
-    """Choose batch and patches.
+    """Choose batch and patches: of few images small batches, since a run is counted in steps.
 
     Raises:
         ValueError: The method does not go with the images or the tokens.
@@ -255,9 +256,10 @@ def choose_setup(
         )
     network = MODELS[model]
     count = len(pictures.train)
-    batch = next((size for size in (64, 32, 16, 8) if count >= 4 * size), 4)
+    batch = next((size for size in (64, 32, 16) if count >= 16 * size), 8)
     if task == "segmentation":
         batch = min(batch, 8)
+        network = replace(network, depth=max(4, network.depth))  # UPerNet reads four blocks
     return Setup(
         out=out,
         source=source,

@@ -80,11 +80,13 @@ def _measured(config: Config, setup: Setup, folder: Path) -> float:
             "channels": tokenizer.channels,
             "classes": setup.classes,
         }
-        if setup.task == "classification":
+        if setup.task == "segmentation" and "decode_head" in config.model:
+            data["data_samples"] = [_label_map(setup) for _ in range(batch)]
+        elif setup.task == "classification":
             data["gt_label"] = torch.randint(len(setup.classes), (batch,))
         use_random_networks(config, folder)
-        if config.model.backbone.get("init_cfg") is not None and "neck" not in config.model:
-            config.model.backbone.init_cfg = None
+        if config.model.type != "seitpp.MTM":  # whose weights it would start from
+            config.model.backbone.pop("init_cfg", None)
     data["sample_idx"] = torch.arange(batch)
     use_guards(config)
     check_fused(config)
@@ -98,3 +100,13 @@ def _measured(config: Config, setup: Setup, folder: Path) -> float:
         if spent > 10 * _SECONDS:
             break
     return spent / steps * setup.batch_size / batch
+
+
+def _label_map(setup: Setup) -> Any:
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    size = setup.tokenizer.image_size
+    sample = SegDataSample(metainfo={"img_shape": size, "ori_shape": size})
+    sample.gt_sem_seg = PixelData(data=torch.randint(len(setup.classes), (1, *size), dtype=torch.uint8))
+    return sample

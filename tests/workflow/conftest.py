@@ -29,12 +29,13 @@ def write_pictures() -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def plan_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Plan]:
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[..., Plan]:
     """Return a function that plans, where a step of any training takes a tenth of a second."""
-    monkeypatch.setattr(planning, "seconds_per_step", lambda recipe, setup: 0.1)
 
     def plan(source: Path, out: Path, start_seconds: float = 1.0, **options: object) -> Plan:
-        return make_plan(Request(str(source), **options), str(out), "tools", start_seconds, lambda text: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planning, "seconds_per_step", lambda recipe, setup: 0.1)
+            return make_plan(Request(str(source), **options), str(out), "tools", start_seconds, lambda text: None)
 
     return plan
