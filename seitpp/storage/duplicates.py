@@ -265,19 +265,18 @@ class _Search:
         self.crowded += float((counts[which] - 1 > most_others).mean())
 
     def _compare(self, first: np.ndarray, second: np.ndarray) -> None:
-        near = [np.zeros(0, np.int64)]
+        kept = [np.zeros(0, np.int64)]
         for start in range(0, len(first), _SKETCHED_PAIRS):
             piece = slice(start, start + _SKETCHED_PAIRS)
-            near.append(start + np.flatnonzero(self.sketches.may_be_near(first[piece], second[piece])))
-        chosen = np.concatenate(near)
+            kept.append(start + np.flatnonzero(self.sketches.may_be_near(first[piece], second[piece])))
+        chosen = np.concatenate(kept)
         first, second = first[chosen], second[chosen]
         roots = self.root[first]
         asked = (roots != self.root[second]) | (self.size[roots] <= _MOST_COMPARED_GROUP)
         first, second = first[asked], second[asked]
         distances = self.samples.distance(self.kept[first], self.kept[second])
         near = distances <= self.max_distance
-        first, second, distances = first[near], second[near], distances[near]
-        self._take(first, second, distances)
+        self._take(first[near], second[near], distances[near])
 
     def _take(self, first: np.ndarray, second: np.ndarray, distances: np.ndarray) -> None:
         """Keep of pairs what is nearer than was known before, and join their groups."""

@@ -79,7 +79,7 @@ def _add_pairs(found: Duplicates, pairs: np.ndarray, store: StorePage, other: St
         chosen = part[evenly(len(part), most)]
         left, right = store.tiles(chosen[:, 0].tolist()), second.tiles((chosen[:, 1] - start).tolist())
         entries = [
-            (side_by_side(torch.stack([left[row], right[row]])), _pair_caption(found, *pair, store, other))
+            (side_by_side(torch.stack([left[row], right[row]])), _pair_caption(found, pair, store, other))
             for row, pair in enumerate(chosen.tolist())
         ]
         store.page.pictures(entries, lossy=store.is_photographic)
@@ -105,9 +105,8 @@ def _second(found: Duplicates, store: StorePage, other: StorePage | None) -> tup
     return (store, 0) if other is None else (other, found.num_samples[0])
 
 
-def _pair_caption(
-    found: Duplicates, one: int, two: int, distance: int, store: StorePage, other: StorePage | None
-) -> str:
+def _pair_caption(found: Duplicates, pair: list[int], store: StorePage, other: StorePage | None) -> str:
+    one, two, distance = pair
     second, start = _second(found, store, other)
     parts = []
     for part, number in ((store, one), (second, two - start)):

@@ -198,7 +198,7 @@ class TokenAdaptPretrain(BaseModel):
     def pairs(self, images: Tensor, draws: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Encode images (B, C, H, W) and the same images augmented: (B, H, W), (B, h, w) [, channels]."""
         tokenizer = self.tokenizer()
-        return tokenizer.encode(images), tokenizer.encode(self._augmented(images, self.augments, draws))
+        return tokenizer.encode(images), tokenizer.encode(self.augmented(images, self.augments, draws))
 
     def pair_loss(self, tokens: Tensor, targets: Tensor, draws: Sequence[Any]) -> dict[str, Tensor]:
         """Compute the loss of predicting the tokens of A(x), (B, h, w) [, channels], from those of x, (B, H, W) [...].
@@ -246,14 +246,14 @@ class TokenAdaptPretrain(BaseModel):
         tokens, scores = tokenizer.encode(images), []
         decoded = decoded_pixels(tokenizer, tokens) if tokenizer.can_decode else None
         for chain in self.eval_augments.values():
-            draws = self._eval_draws(chain, indices, images.device)
-            augmented = self._augmented(images, chain, draws)
+            draws = self.eval_draws(chain, indices, images.device)
+            augmented = self.augmented(images, chain, draws)
             true = tokenizer.encode(augmented)
             predicted = {
                 "token_adapt": self._predicted(tokens, chain, draws),
                 "direct": nearest_tokens(tokenizer, _applied(self._embedded(tokens), chain, draws), self.codebook),
                 "copy": _middle(tokens, self.token_adapt.out_grid),
-                "reencode": None if decoded is None else tokenizer.encode(self._augmented(decoded, chain, draws)),
+                "reencode": None if decoded is None else tokenizer.encode(self.augmented(decoded, chain, draws)),
                 "tokenizer": true,
             }
             rows = [self._score(predicted[kind], true, augmented) for kind in PREDICTIONS]
@@ -278,7 +278,7 @@ class TokenAdaptPretrain(BaseModel):
         error = ((decoded_pixels(tokenizer, tokens) - images) / (high - low)).square().flatten(1).mean(dim=1)
         return torch.stack((exact, error), dim=1)
 
-    def _eval_draws(self, chain: Sequence[Any], indices: Tensor, device: torch.device) -> list[Any]:
+    def eval_draws(self, chain: Sequence[Any], indices: Tensor, device: torch.device) -> list[Any]:
         """Draw for samples by their indices in the data set, (B,), whoever else is in the batch."""
         blocks, block_of = (indices // _EVAL_BLOCK).unique(return_inverse=True)
         generators = [torch.Generator().manual_seed(self.eval_seed + block) for block in blocks.tolist()]
@@ -307,7 +307,8 @@ class TokenAdaptPretrain(BaseModel):
             return scores.argmax(dim=-1)
         return nearest_tokens(self.tokenizer(), scores.movedim(-1, 1))
 
-    def _augmented(self, images: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
+    def augmented(self, images: Tensor, chain: Sequence[Any], draws: Sequence[Any]) -> Tensor:
+        """Apply drawn augmentations to images (B, C, H, W) as pixels."""
         return augmented_pixels(self.tokenizer(), images, lambda pixels: _applied(pixels, chain, draws))
 
     def _check_chain(self, name: str, chain: Sequence[Any]) -> None:
