@@ -34,19 +34,26 @@ class Bands:
 
 
 def choose_bands(
-    tokens: np.ndarray, num_samples: int, max_distance: int, recall: float, most_others: int, rng: np.random.Generator
+    tokens: np.ndarray,
+    num_positions: int,
+    num_samples: int,
+    max_distance: int,
+    recall: float,
+    most_others: int,
+    rng: np.random.Generator,
 ) -> Bands:
     """Choose the smallest bands that tell most samples apart, and as many as the recall at the distance needs.
 
     Args:
-        tokens: Some of the samples, different ones, (n, T).
-        num_samples: Of which they are a random choice.
+        tokens: Some of the samples, different ones, at some of the positions, (n, t), t at least 32 or all.
+        num_positions: Positions of a grid, T.
+        num_samples: Samples that there are.
         max_distance: Positions at which near-duplicates may differ.
         recall: To reach at this distance; with bands that are too large for it, as many as there may be are used.
         most_others: Samples beside it that a sample's bucket should hold at most.
         rng: Draws the bands on which this is tried.
     """
-    num_positions, chosen = tokens.shape[1], None
+    chosen = None
     for size in (size for size in _SIZES if size <= num_positions - max_distance):
         agree = math.comb(num_positions - max_distance, size) / math.comb(num_positions, size)
         needed = 1 if agree == 1 else math.ceil(math.log1p(-recall) / math.log1p(-agree))

@@ -20,7 +20,7 @@ from seitpp.storage.source import TokenSource
 _ALL_PAIRS = 4096  # different samples up to which every pair is compared
 _MOST_OTHERS = 32  # samples of a bucket that each is compared with
 _MOST_COMPARED_GROUP = 32  # samples of a group, beyond which those already in it are not compared with each other
-_TRIED = 2**16  # samples on which the size of bands is tried
+_TRIED, _TRIED_POSITIONS = 2**16, 128  # samples, and positions of theirs, on which the size of bands is tried
 _KEY_BYTES = 2**28  # of the keys of bands that are held at a time
 _SKETCHED_PAIRS, _READ_PAIRS = 2**18, 2**12  # that are compared at a time
 
@@ -109,8 +109,9 @@ def find_duplicates(
     bands = None
     if len(kept) > _ALL_PAIRS:
         tried = np.sort(rng.choice(kept, min(len(kept), _TRIED), replace=False))
-        positions = np.concatenate([positions for positions, _ in samples.batches(tried)])
-        bands = choose_bands(positions, len(kept), max_distance, recall, _MOST_OTHERS, rng)
+        some = rng.permutation(samples.num_positions)[:_TRIED_POSITIONS]
+        tokens = np.concatenate([tokens[:, some] for tokens, _ in samples.batches(tried)])
+        bands = choose_bands(tokens, samples.num_positions, len(kept), max_distance, recall, _MOST_OTHERS, rng)
     search = _Search(samples, kept, max_distance)
     if other is not None:
         search.take_equal(same[kept])

@@ -142,7 +142,7 @@ def test_larger_bands_are_taken_where_samples_are_alike() -> None:
     rng = np.random.default_rng(0)
     different = rng.integers(391, size=(2000, 64)).astype(np.uint64)
     alike = np.where(rng.random((2000, 64)) < 0.3, different, 0)
-    few, many = (choose_bands(tokens, 100_000, 6, 0.95, 32, rng) for tokens in (different, alike))
+    few, many = (choose_bands(tokens, 64, 100_000, 6, 0.95, 32, rng) for tokens in (different, alike))
     assert few.size < many.size and few.count < many.count
     assert few.recall(6) >= 0.95 and many.recall(6) >= 0.95
 

@@ -8,15 +8,17 @@ tenth of the images is blank, and another tenth nearly so, each with other noise
 that must not become all pairs of their members. 1,000 images are equal to another one, and 1,000 each differ from
 another one at 1, 5, 10, 15, 20 and 25 % of the positions. A second store, a twentieth as large, holds such leaks of the
 first, and else images of its own. *Found* is the share of what was planted that came out as a pair, *stated* what the
-formula says. Memory is the largest that the process has had. Nothing but one thread is used.
+formula says. Memory is the most that the search has added at any time, without pages of the store's files, which the
+system keeps as long as it has room. One thread is used.
 """
 
 import argparse
-import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 from rich.console import Console
@@ -95,6 +97,31 @@ def planted_per_share(num_images: int) -> int:
     return min(PLANTED, num_images // 40)
 
 
+def own_memory() -> int:
+    """Return the bytes of memory of this process that no file backs; 0 where the system does not tell (not Linux)."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+
+
+@contextmanager
+def added_memory() -> Iterator[list[int]]:
+    """Yield a list of one number, which becomes the most bytes that the process has had more than before."""
+    before, most, ended = own_memory(), [0], Event()
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            most[0] = max(most[0], own_memory() - before)
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def found_share(found: Duplicates, number: int) -> float:
     """Return the share of what was planted at the `number`th distance that was paired with an image at most as far."""
     planted = planted_per_share(found.num_samples[-1])
@@ -116,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         console = Console(width=120)
         for title, other in (("within the store", None), ("between the stores", val)):
             start, cpu = time.perf_counter(), time.process_time()
-            with progress_bar(f"searching {title}") as progress:
+            with added_memory() as memory, progress_bar(f"searching {title}") as progress:
                 found = find_duplicates(train, other, args.max_distance, args.recall, progress)
             seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
             table = Table("positions that differ", "found", "stated")
@@ -132,9 +159,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             console.print(f"{title}: {sizes} images of {args.grid} x {args.grid} codes, {bands}")
             console.print(table)
             largest = max(map(len, found.groups()), default=1)
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             console.print(
-                f"{seconds:.0f} s ({cpu:.0f} s of a core), {memory:.2f} GiB; "
+                f"{seconds:.0f} s ({cpu:.0f} s of a core), {memory[0] / 2**20:,.0f} MiB; "
                 f"{len(found.pairs()):,} pairs, largest group {largest:,}, in crowds {found.crowded:.1%}"
             )
 
