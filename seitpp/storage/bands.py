@@ -14,7 +14,8 @@ import numpy as np
 _SIZES = (3, 4, 6, 8, 10, 12, 16, 20, 24, 32)  # positions of a band, from which one is chosen
 _MOST_BANDS = 128
 _TRIALS = 8  # bands on which crowding is estimated
-_MOST_CROWDED = 0.02  # share of samples in buckets that are too large, for which no larger bands are sought
+_FEW, _MANY = 0.02, 0.5  # share of samples in crowded buckets: no larger bands are needed, larger ones surely help
+_NO_BETTER = 0.8  # of the crowded share must go if larger bands are to be worth it
 _SKETCH_POSITIONS = 64
 _SKETCH_LOSS = 1e-6  # share of pairs within the distance that a sketch may reject
 
@@ -53,14 +54,17 @@ def choose_bands(
         most_others: Samples beside it that a sample's bucket should hold at most.
         rng: Draws the bands on which this is tried.
     """
-    chosen = None
+    chosen, before = None, 1.0
     for size in (size for size in _SIZES if size <= num_positions - max_distance):
         agree = math.comb(num_positions - max_distance, size) / math.comb(num_positions, size)
         needed = 1 if agree == 1 else math.ceil(math.log1p(-recall) / math.log1p(-agree))
         if chosen is not None and needed > _MOST_BANDS:
             break
-        chosen = Bands(num_positions, size, min(needed, _MOST_BANDS))
-        if _crowded_share(tokens, size, most_others * len(tokens) / num_samples, rng) <= _MOST_CROWDED:
+        crowded = _crowded_share(tokens, size, most_others * len(tokens) / num_samples, rng)
+        if _NO_BETTER * before < crowded < _MANY:  # what is left is a crowd of copies, which no band tells apart
+            break
+        chosen, before = Bands(num_positions, size, min(needed, _MOST_BANDS)), crowded
+        if crowded <= _FEW:
             break
     return chosen or Bands(num_positions, 1, _MOST_BANDS)
 

@@ -147,6 +147,14 @@ def test_larger_bands_are_taken_where_samples_are_alike() -> None:
     assert few.recall(6) >= 0.95 and many.recall(6) >= 0.95
 
 
+def test_crowds_of_copies_do_not_make_bands_larger() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(391, size=(4000, 64)).astype(np.uint64)
+    few = choose_bands(tokens, 64, 100_000, 6, 0.95, 32, rng)
+    tokens[:800] = np.where(rng.random((800, 64)) < 0.03, tokens[:800], 0)
+    assert choose_bands(tokens, 64, 100_000, 6, 0.95, 32, rng).size <= few.size + 3
+
+
 @pytest.mark.parametrize("distance", [0, 20, 64])
 def test_sketches_keep_pairs_within_the_distance(distance: int) -> None:
     rng = np.random.default_rng(0)
