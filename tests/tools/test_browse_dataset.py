@@ -58,8 +58,7 @@ def test_missing_token_adapt_is_named_with_how_to_train_one(
 ) -> None:
     store = make_store(tmp_path / "store", num_samples=9, grid=(4, 4), codebook_size=12, num_classes=3)
     checkpoint = tmp_path / "none.pth"
-    adapt = f"data_preprocessor.augments.0.second.0.checkpoint={checkpoint}"
-    assert main(RECIPE, "--store", store, "--out", tmp_path / "out", "--cfg-options", adapt) == 1
+    assert main(RECIPE, "--store", store, "--out", tmp_path / "out", "--token-adapt", checkpoint) == 1
     error = capsys.readouterr().err
     assert f"TokenAdapt's checkpoint {checkpoint} does not exist; train one (tools/train.py with" in error
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,8 @@ import torch
 from mmengine.config import Config
 
 from seitpp.engine.browsing import make_browser
-from seitpp.engine.store_sizes import use_stores
+from seitpp.engine.stores import add_store_arguments, find_stores, use_stores
+from seitpp.engine.weight_files import use_token_adapt
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
@@ -38,7 +39,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--draws", type=positive_number, default=3, help="of the augmentations, each (default: 3)")
     parser.add_argument("--seed", type=counted_number, default=0, help="of the draws (default: 0)")
-    parser.add_argument("--store", help="show this token store in place of the config's")
+    add_store_arguments(parser)
+    parser.add_argument("--token-adapt", metavar="CHECKPOINT", help="TokenAdapt's weights in place of the config's")
     parser.add_argument("--checkpoint", type=Path, help="the tokenizer's weights (default: those that the store names)")
     parser.add_argument(
         "--out", "--output-dir", "-o", type=Path, default=Path("work_dirs/browse_dataset"), help="folder to write to"
@@ -51,8 +53,11 @@ def prepared(args: argparse.Namespace) -> Config:
     """Read the config and apply the options."""
     forbid_pickled_code()
     config = read_config(args.config)
-    if args.store is not None:
-        use_stores(config, args.store, args.store)
+    train, val = find_stores(args.store, args.val_store)
+    if train is not None:
+        use_stores(config, train, val or (None if args.phase == "train" else train))
+    if args.token_adapt is not None:
+        use_token_adapt(config, args.token_adapt)
     apply_options(config, args.cfg_options)
     return config
 
