@@ -59,6 +59,8 @@ class CodebookUpdate(nn.Module):
         revive_below: A code is dead when its moving average of use is below this share of the mean over all codes;
             0 revives none. With `gradient`, a revived code keeps its optimizer's moments.
         revive_interval: Steps between two searches for dead codes.
+        revive_unused: Steps in a row without a vector after which a code is dead, too; 0: its average alone tells. At
+            first the encoder turns faster than an average falls, and leaves the whole codebook behind.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class CodebookUpdate(nn.Module):
         kmeans_iterations: int = 10,
         revive_below: float = 0.05,
         revive_interval: int = 20,
+        revive_unused: int = 0,
     ) -> None:
         super().__init__()
         if rule not in ("gradient", "ema"):
@@ -83,11 +86,15 @@ class CodebookUpdate(nn.Module):
             raise ValueError(
                 f"revive_below must be in [0, 1) and revive_interval at least 1, got {revive_below}, {revive_interval}"
             )
+        if revive_unused < 0:
+            raise ValueError(f"revive_unused must be 0 or a number of steps, got {revive_unused}")
         self.rule, self.decay, self.init, self.kmeans_iterations = rule, decay, init, kmeans_iterations
-        self.revive_below, self.revive_interval = revive_below, revive_interval
+        self.revive_below, self.revive_interval, self.revive_unused = revive_below, revive_interval, revive_unused
         self.register_buffer("counts", torch.ones(codebook_size))
         # Only moving averages need the sums.
         self.register_buffer("sums", torch.zeros(codebook_size, code_dim) if rule == "ema" else None)
+        # Steps since a vector chose each code; not in the checkpoints of runs that do not ask for it.
+        self.register_buffer("unused", torch.zeros(codebook_size) if revive_unused else None)
         # Counts and sums of the step's batches so far, where it has several; no checkpoint falls between them.
         self._pending: tuple[Tensor, Tensor] | None = None
 
@@ -101,7 +108,7 @@ class CodebookUpdate(nn.Module):
         step's first batch, (N, D), float32, of length one under a cosine.
         """
         if step > 0:
-            if self.revive_below and step % self.revive_interval == 0:
+            if (self.revive_below or self.revive_unused) and step % self.revive_interval == 0:
                 self.revive(codebook, draw_vectors(vectors, len(codebook)))
             return
         if self.init == "kmeans":
@@ -125,13 +132,16 @@ class CodebookUpdate(nn.Module):
         mean = self.counts.mean()
         codebook.copy_(torch.where(dead[:, None], candidates.to(codebook.dtype), codebook))
         self.counts.copy_(torch.where(dead, mean, self.counts))
+        if self.unused is not None:
+            self.unused.masked_fill_(dead, 0)
         if self.sums is not None:
             self.sums.copy_(torch.where(dead[:, None], candidates * mean, self.sums))
         return dead
 
     def dead(self) -> Tensor:
-        """Return which codes' use fell below `revive_below` of the mean, (K,), bool."""
-        return self.counts < self.revive_below * self.counts.mean()
+        """Return which codes are dead, by `revive_below` and `revive_unused`, (K,), bool."""
+        dead = self.counts < self.revive_below * self.counts.mean()
+        return dead if self.unused is None else dead | (self.unused >= self.revive_unused)
 
     @torch.no_grad()
     def after_batch(self, codebook: Tensor, vectors: Tensor, codes: Tensor, ends_step: bool = True) -> Tensor:
@@ -149,6 +159,8 @@ class CodebookUpdate(nn.Module):
         if not ends_step:
             return used
         self.counts.lerp_(counts, 1 - self.decay)
+        if self.unused is not None:
+            self.unused.add_(1).masked_fill_(counts > 0, 0)
         if self.sums is not None:
             self.sums.lerp_(sums, 1 - self.decay)
             # A code that no vector chose stays: both averages shrink alike, down to where float32 ends.

@@ -85,6 +85,46 @@ def test_dead_codes_are_revived_at_the_interval_alone() -> None:
         assert (codebook[0] == vectors).all(dim=1).any().item() == (step % 4 == 0)
 
 
+def test_code_that_nothing_chose_for_some_steps_is_dead() -> None:
+    update = CodebookUpdate(K, D, init=None, revive_below=0.0, revive_interval=1, revive_unused=3)
+    codebook, vectors = torch.zeros(K, D), torch.randn(20, D)
+    used = torch.tensor([0, 1, 2, 3, 4] * 4)
+    for _ in range(3):
+        assert not update.dead().any()
+        update.after_batch(codebook, vectors, used)
+    assert update.dead().tolist() == [False] * 5 + [True]
+    update.before_step(codebook, vectors, nearest_codes_euclidean, step=3)
+    assert codebook[:5].eq(0).all() and (codebook[5] == vectors).all(dim=1).any()
+    assert not update.dead().any()
+
+
+def test_batches_of_one_step_count_as_one_unused_step() -> None:
+    update = CodebookUpdate(2, D, init=None, revive_below=0.0, revive_unused=2)
+    codebook, vectors = torch.zeros(2, D), torch.randn(4, D)
+    for codes, ends in ((0, False), (1, True), (0, False), (0, True)):
+        update.after_batch(codebook, vectors, torch.full((4,), codes), ends_step=ends)
+    assert update.unused.tolist() == [0, 1]
+
+
+def test_codebook_follows_an_encoder_that_turns_away() -> None:
+    used: dict[int, list[int]] = {0: [], 1: []}
+    for unused, counts in used.items():
+        torch.manual_seed(0)
+        update = CodebookUpdate(K, D, rule="ema", decay=0.95, revive_interval=1, revive_unused=unused)
+        codebook, images = torch.zeros(K, D), torch.randn(60, D)
+        for step in range(20):
+            vectors = images + 0.3 * step
+            update.before_step(codebook, vectors, nearest_codes_euclidean, step)
+            codes = nearest_codes_euclidean(vectors, codebook)
+            counts.append(round(K * update.after_batch(codebook, vectors, codes).item()))
+    assert max(used[0][-5:]) <= 2 and min(used[1]) >= 4
+
+
+def test_steps_without_use_are_in_checkpoints_of_runs_that_ask_for_them() -> None:
+    assert "unused" in CodebookUpdate(K, D, revive_unused=5).state_dict()
+    assert "unused" not in CodebookUpdate(K, D).state_dict()
+
+
 def test_random_start_takes_different_vectors_of_the_batch() -> None:
     update = CodebookUpdate(K, D, init="random")
     codebook, vectors = torch.zeros(K, D), torch.randn(9, D)
