@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
-from seitpp.apis.loading import as_config, give_tokenizer, load_weights, prediction_parts, read_weights
+from seitpp.apis.loading import as_config, give_tokenizer, load_weights, prediction_parts, read_checkpoint
 from seitpp.engine.model_kind import ModelKind, check_kind
 from seitpp.registry import MODELS
 
@@ -116,7 +116,7 @@ def load_encoder(
     """
     config = as_config(config)
     check_kind(config, ModelKind.CLASSIFIER, ModelKind.SEGMENTOR, ModelKind.MTM)
-    weights, meta = read_weights(checkpoint)
+    config, weights, meta = read_checkpoint(config, checkpoint, compare_grids)
     parts = prediction_parts(config, weights, tokenizer)
     if parts.data_preprocessor is None or "backbone" not in parts:
         raise ValueError(f"{config.filename or 'the config'} has no data preprocessor, or its model no backbone")

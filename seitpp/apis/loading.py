@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from seitpp.apis.model_index import find_config
+from seitpp.engine.checkpoint_sizes import follow_checkpoint
 from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
@@ -24,6 +25,7 @@ from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
 
 _CODEBOOK = "data_preprocessor.codebook"
+_GRID_KEYS = ("model.backbone.grid_size", "data_preprocessor.crop_size", "model.data_preprocessor.crop_size")
 _SWITCH = "pass compare_grids=False (--any-grid)"
 
 
@@ -36,7 +38,8 @@ def load_classifier(
     """Build a classifier of tokens for prediction, on the CPU, in evaluation mode.
 
     Leaves out what only training needs: augmentations with their files, and pre-trained weights. The codebook is the
-    config's, or where its file is missing the checkpoint's.
+    config's, or where its file is missing the checkpoint's. Where the checkpoint holds the config of its training, the
+    sizes (classes, grid, width, depth) are those of it.
 
     Args:
         config: A config whose model is a classifier with a `seitpp.TokenDataPreprocessor`, its path, or the name of one
@@ -112,7 +115,7 @@ def get_model(
     if model_kind(config) is ModelKind.TOKENIZER:
         built = _build_tokenizer(config, checkpoint, kwargs)
     else:
-        built = _load(_changed(config, kwargs), checkpoint, tokenizer, compare_grids)
+        built = _load(_changed(config, kwargs), checkpoint, tokenizer, compare_grids, keep=_dotted(kwargs))
     return built if device is None else built.to(device)
 
 
@@ -136,6 +139,15 @@ def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
     return config
 
 
+def _dotted(changes: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys of changes of a model's config."""
+    keys = []
+    for name, value in changes.items():
+        top = name if name == "data_preprocessor" else f"model.{name}"
+        keys += [f"{top}.{inner}" for inner in value] if isinstance(value, Mapping) else [top]
+    return [*keys, *(f"model.{key}" for key in keys if key.startswith("data_preprocessor"))]
+
+
 def _build_tokenizer(config: Config, checkpoint: str | Path | None, changes: Mapping[str, Any]) -> nn.Module:
     options = {**config.tokenizer, **changes}
     if "fit" in options:
@@ -154,8 +166,11 @@ def _load(
     tokenizer: Mapping | str | Path | None,
     compare_grids: bool,
     check: Callable[[nn.Module, str], None] | None = None,
+    keep: Iterable[str] = (),
 ) -> nn.Module:
-    weights, meta = (None, None) if checkpoint is None else read_weights(checkpoint)
+    weights, meta = None, None
+    if checkpoint is not None:
+        config, weights, meta = read_checkpoint(config, checkpoint, compare_grids, keep)
     parts = prediction_parts(config, weights, tokenizer)
     with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
         model = MODELS.build(parts)
@@ -169,12 +184,29 @@ def _load(
     return model.eval()
 
 
-def read_weights(checkpoint: str | Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """Return the weights in a checkpoint, the averaged ones where there are two kinds, and its `meta`."""
+def read_checkpoint(
+    config: Config, checkpoint: str | Path, compare_grids: bool = True, keep: Iterable[str] = ()
+) -> tuple[Config, dict[str, torch.Tensor], Any]:
+    """Read a checkpoint for a model that is still to be built.
+
+    Args:
+        config: The model's config.
+        checkpoint: File of its weights.
+        compare_grids: Whether the grid is the checkpoint's; if not, that of the config stays.
+        keep: Dotted keys of the config that stay as they are.
+
+    Returns:
+        A copy of the config with the sizes of the training, as far as the checkpoint tells them; the weights, the
+        averaged ones where there are two kinds; and the checkpoint's `meta`.
+    """
     content = load_checkpoint_file(checkpoint)
-    if isinstance(content, dict):
-        check_parts(content, checkpoint)
-    return state_dict_of(content, checkpoint), content.get("meta") if isinstance(content, Mapping) else None
+    if not isinstance(content, dict):
+        return config, state_dict_of(content, checkpoint), None
+    check_parts(content, checkpoint)
+    if "model" in config:
+        config = copy.deepcopy(config)
+        follow_checkpoint(config, content, (*keep, *(() if compare_grids else _GRID_KEYS)))
+    return config, state_dict_of(content, checkpoint), content.get("meta")
 
 
 def load_weights(

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from helpers.shrinking import shrink
-from seitpp.apis import TokenClassificationInferencer, load_classifier
+from seitpp.apis import FeatureExtractor, TokenClassificationInferencer, get_model, load_classifier
 from seitpp.benchmarking.synthetic import make_codebook, make_store
 from seitpp.engine.guards import grid as grid_guard
 from seitpp.export.export import export_model
@@ -263,10 +263,25 @@ def test_inferencer(config: Callable, trained: str, stores: Path, crop: int | No
     assert len(anything(str(stores / "8"), topk=1)) == 8
 
 
-def test_loading_a_network_of_another_grid(config: Callable, trained: str) -> None:
+def test_loading_a_network_of_another_grid(config: Callable, trained: str, tmp_path: Path) -> None:
+    content = torch.load(trained, weights_only=False)
+    del content["meta"]["cfg"]  # as a converted checkpoint
+    torch.save(content, tmp_path / "bare.pth")
     with pytest.raises(ValueError, match="has 17 positions, the network of the config 65"):
-        load_classifier(config(8), trained)
+        load_classifier(config(8), tmp_path / "bare.pth")
     assert load_classifier(config(8), trained, compare_grids=False).backbone.img_size == (8, 8)
+
+
+def test_loading_follows_the_checkpoint_s_own_config(config: Callable, trained: str, stores: Path) -> None:
+    cfg = config(8)
+    cfg.model.head.num_classes = 9
+    inferencer = TokenClassificationInferencer(cfg, trained, device="cpu")
+    assert inferencer.num_classes == 4 and inferencer.model.backbone.img_size == (4, 4)
+    assert len(inferencer(str(stores / "4"), topk=1)) == 8
+    assert FeatureExtractor(cfg, trained, "cpu")(str(stores / "4")).shape == (8, 16)
+    assert cfg.model.head.num_classes == 9 and get_model(cfg, trained).head.num_classes == 4
+    with pytest.raises(ValueError, match=r"does not fit the model: wrong shapes: head\.fc\.weight"):
+        get_model(cfg, trained, head=dict(num_classes=9))  # which was asked for
 
 
 def test_export(config: Callable, trained: str, tmp_path: Path) -> None:
