@@ -5,6 +5,8 @@ Importing this module also makes mmengine's loader read so, whoever calls it: a 
 other, unpickles what that refuses, loads the weights that fit and logs the rest.
 """
 
+import io
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,12 +18,14 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
-from seitpp.io.atomic_write import written_whole
+from seitpp.io.atomic_write import write_whole, written_whole
 from seitpp.io.text import shorten, shown
 from seitpp.io.torch_file import load_torch_file
-from seitpp.io.untrusted import check_regular_file, parsing
+from seitpp.io.untrusted import check_regular_file, parse_json_object, parsing
 
 SAFETENSORS_SUFFIX = ".safetensors"
+# Entry of a safetensors file's metadata, which is text alone, that holds others as JSON.
+_META_KEY = "seitpp_meta"
 # Names under which a training script of any of the codebases we read keeps the weights in its checkpoint.
 _STATE_DICT_KEYS = ("state_dict", "model", "module")
 # Types of what mmengine and the hooks take out of a checkpoint without looking, by dotted key.
@@ -79,7 +83,10 @@ def _load_safetensors(path: Path, device: Any) -> dict[str, Any]:
     try:
         with parsing(f"checkpoint {path}", "a safetensors file"), safe_open(path, "pt", target) as file:
             weights = {name: read(name) for name in file.keys()}  # noqa: SIM118
-            return {"meta": dict(file.metadata() or {}), "state_dict": weights}
+            meta = dict(file.metadata() or {})
+            if _META_KEY in meta:
+                meta |= parse_json_object(meta.pop(_META_KEY), f"{_META_KEY} of checkpoint {path}")
+            return {"meta": meta, "state_dict": weights}
     except SafetensorError as error:
         raise ValueError(f"checkpoint {path} is not a readable safetensors file: {error}") from error
 
@@ -163,14 +170,31 @@ mmengine_checkpoint._safe_torch_load = _load
 
 def save_weights(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
     """Write weights and their metadata as `{"meta", "state_dict"}`, or as safetensors by the suffix."""
-    path, weights = Path(path), standalone(weights)
+    path = Path(path)
     if path.suffix != SAFETENSORS_SUFFIX:
-        save_torch(path, {"meta": dict(meta), "state_dict": weights})
+        save_torch(path, {"meta": dict(meta), "state_dict": standalone(weights)})
         return
+    write_whole(path, checkpoint_bytes(path.suffix, weights, meta))
+
+
+def checkpoint_bytes(suffix: str, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """Return the content of a file of weights, which `load_checkpoint_file` reads with the same meta.
+
+    Args:
+        suffix: `.safetensors`, or any other for a torch file.
+        weights: What becomes `state_dict`.
+        meta: Plain values: text, numbers, lists and dicts.
+    """
+    weights = standalone(weights)
+    if suffix != SAFETENSORS_SUFFIX:
+        buffer = io.BytesIO()
+        torch.save({"meta": dict(meta), "state_dict": weights}, buffer)
+        return buffer.getvalue()
     from safetensors.torch import save
 
-    with written_whole(path) as temporary:
-        temporary.write_bytes(save(weights, metadata=dict(meta)))
+    texts = {name: value for name, value in meta.items() if isinstance(value, str)}
+    others = {name: value for name, value in meta.items() if name not in texts}
+    return save(weights, metadata={**texts, _META_KEY: json.dumps(others)} if others else texts)
 
 
 def save_torch(path: str | Path, content: Any) -> None:

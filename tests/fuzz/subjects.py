@@ -15,6 +15,7 @@ from scipy.io import savemat
 from seitpp.benchmarking.synthetic import make_codebook, make_release, make_seg_store, make_store
 from seitpp.converters import read_published
 from seitpp.datasets import TokenSegDataset
+from seitpp.evaluation.predictions import Predictions, read_predictions, write_predictions
 from seitpp.images.label_maps import label_map_path, read_label_map, require_label_maps
 from seitpp.ingest.sources import open_image_source
 from seitpp.io.checkpoint import load_checkpoint_file, save_weights, state_dict_of
@@ -246,7 +247,20 @@ def _read_images(read: Callable[[Path], LabelledImages]) -> Callable[[Path], Con
     return content
 
 
+def _make_predictions(folder: Path) -> None:
+    scores = np.random.default_rng(0).dirichlet(np.ones(3), 5).astype(np.float32)
+    options = {"classes": ["a", "b", "c"], "source": {"store": "x"}, "store_indices": np.arange(5)}
+    write_predictions(folder / "p.npz", Predictions(scores, np.arange(5), np.array([0, 1, 2, 0, 1]), **options))
+
+
+def _read_predictions(folder: Path) -> Content:
+    found = read_predictions(folder / "p.npz")
+    arrays = {"scores": found.scores, "labels": found.labels, "store_indices": found.store_indices}
+    return {**arrays, "classes": found.classes, "source": sorted(found.source.items())}
+
+
 SUBJECTS: dict[str, Subject] = {
+    "predictions": Subject(_make_predictions, _read_predictions),
     **{f"store, {codec}": _store(codec=codec) for codec in ("raw", "bitpacked", "zstd")},
     "store, unlabelled": _store(num_classes=None, codec="raw"),
     "store, channels": _store(channels=3, codec="zstd"),

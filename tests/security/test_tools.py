@@ -108,6 +108,8 @@ def lines(
         ),
         "train, codebook": lambda: _train(trained, out, lambda cfg: cfg.data_preprocessor.update(codebook=str(path))),
         "test": lambda: ["test.py", _tested(trained, out), path, "--work-dir", out / "work"],
+        "confusion_matrix": lambda: ["analysis_tools/confusion_matrix.py", _tested(trained, out), path],
+        "publish_model": lambda: ["model_converters/publish_model.py", path, out / "published.pth"],
         "image_demo": lambda: ["image_demo.py", trained.store, trained.config, "--checkpoint", path],
         "export_model": lambda: ["export_model.py", trained.config, path, out / "exported", "--input", "tokens"],
         "show_augmentations, tokenizer": lambda: [

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seitpp.engine.publishing import publish
 from seitpp.evaluation.predictions import read_predictions
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.checkpoint import load_checkpoint_file
@@ -233,6 +234,13 @@ def test_predictions_of_a_segmentor_are_refused(tool: Callable, repository: Path
     config = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
     with pytest.raises(ValueError, match=r"scenes-tokens\.py is the config of a segmentor, .*--show-dir draws"):
         tool("test.py", config, "epoch_1.pth", "--out-preds", tmp_path / "preds.npz", "--work-dir", tmp_path)
+
+
+def test_published_weights_score_as_the_checkpoint(trained: Path, kept: Path, score: Callable, tmp_path: Path) -> None:
+    both = score(kept / "ema.py", trained)
+    for weights, name in (("ema", "accuracy/top1"), ("raw", "accuracy/top1_origin")):
+        path = publish(trained, tmp_path / f"{weights}.safetensors", weights).path
+        assert score(kept / "ema.py", path)["accuracy/top1"] == both[name]
 
 
 def test_resuming_keeps_the_average_bit_for_bit(
