@@ -16,7 +16,7 @@ from seitpp.engine.checkpoint_sizes import follow_checkpoint
 from seitpp.engine.checkpointing import scores_beside_average
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.prediction_hook import use_prediction_hook
-from seitpp.engine.stores import add_store_arguments, find_test_stores
+from seitpp.engine.stores import add_store_arguments, check_store_exists, find_test_stores
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
@@ -96,6 +96,8 @@ def test(args: argparse.Namespace) -> None:
         # mmengine's loop turns any outer autocast off, and takes the device's default type where its own is on.
         config.test_cfg.fp16 = True
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
+    if args.images is None:
+        check_store_exists(config, "test")
     runner = launch.build_runner(config)
     metrics = {**runner.test(), **scores_beside_average(runner.message_hub, "test/")}
     if args.images is not None and (skipped := runner.test_dataloader.dataset.metainfo.get("skipped_files")):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from seitpp.engine import config_changes, launch, launchers, resuming
 from seitpp.engine.config_checks import check_run
-from seitpp.engine.stores import add_store_arguments, check_validation_store, find_stores
+from seitpp.engine.stores import add_store_arguments, check_store_exists, find_stores
 from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.command_line import run_tool
 from seitpp.io.process_group import process_group_ended
@@ -43,7 +43,7 @@ def train(args: argparse.Namespace) -> None:
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     elif args.store:
-        check_validation_store(config)
+        check_store_exists(config, "val")
     if args.amp:
         config_changes.use_autocast(config)
     if args.compile and not config.get("compile"):

@@ -30,7 +30,10 @@ def test_printed_config_reads_the_stores(
     options = ("--store", tmp_path / "mine", "--fraction", 0.5, "--save-path", saved)
     tool("print_config.py", repository / "configs" / SEIT, *options)
     printed = capsys.readouterr().out
-    assert f"# Trains on {tmp_path}/mine/train and validates on {tmp_path}/mine/val: 12 x 8 codes, K = 391" in printed
+    assert (
+        f"# Sizes are those of {tmp_path}/mine/train: 12 x 8 codes, K = 391, of which the network sees 10 x 7."
+        in printed
+    )
     (tmp_path / "printed.py").write_text(printed)
     for config in (read_config(saved), read_config(tmp_path / "printed.py")):
         assert config.train_dataloader.dataset.store == f"{tmp_path}/mine/train"

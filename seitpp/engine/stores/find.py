@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from mmengine.config import Config
 
@@ -12,6 +13,13 @@ from seitpp.storage.header import HEADER_FILE
 TOKEN_DATASETS = ("TokenDataset", "TokenSegDataset")
 _TRAIN = ("train", "training")
 _VAL = ("val", "validation", "valid", "test", "testing")
+_STAGES = {
+    "val": (
+        "validation reads",
+        "add --val-store VAL_STORE, give the folder that holds train/ and val/ as --store, or add --no-validate",
+    ),
+    "test": ("the test reads", "name a store of your own with --store, or make it (docs/data.md)"),
+}
 _PAIRS_FILE = "pairs.json"
 
 
@@ -62,15 +70,13 @@ def find_test_stores(store: str | None) -> tuple[str | None, str | None]:
     return (others or [tested])[0], tested
 
 
-def check_validation_store(config: Config) -> None:
-    """Refuse validation on a store that the config names and that is not there, as after `--store` alone."""
-    for dataset in dicts_in((config.get("val_dataloader") or {}).get("dataset")):
+def check_store_exists(config: Config, stage: Literal["val", "test"]) -> None:
+    """Refuse data that the config names and that are not there, as after `--store` of another store alone."""
+    for dataset in dicts_in((config.get(f"{stage}_dataloader") or {}).get("dataset")):
         path = Path(dataset.get("data_root") or "", dataset.get("store") or "")
         if kind_of(dataset) in TOKEN_DATASETS and not path.exists():
-            raise ValueError(
-                f"validation still reads {path}, which the config names and which does not exist; add --val-store "
-                "VAL_STORE, give the folder that holds train/ and val/ as --store, or add --no-validate"
-            )
+            raise ValueError(f"{_STAGES[stage][0]} {path}, which the config names and which does not exist; "
+                             f"{_STAGES[stage][1]}")  # fmt: skip
 
 
 def _is_store(path: Path) -> bool:

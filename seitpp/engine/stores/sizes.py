@@ -71,10 +71,8 @@ def _summary(reader: StoreReader, val: str | Path | None, crop: Sides) -> str:
     else:
         held = f"{by(reader.grid)} positions of {reader.channels} integers"
     cut = "" if crop == reader.grid else f", of which the network sees {by(crop)}"
-    use = f"Takes {reader.path}" if val is None else f"Trains on {reader.path} and validates on {val}"
-    if str(val) == str(reader.path):
-        use = f"Reads {val}"
-    return f"{use}: {held}{cut}."
+    tested = "" if val is None else f" Validation and tests read {val}."
+    return f"Sizes are those of {reader.path}: {held}{cut}.{tested}"
 
 
 def _check_kind(config: Config) -> None:

@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from seitpp.benchmarking.synthetic import make_store
-from seitpp.engine.stores import check_validation_store, find_stores, find_test_stores
+from seitpp.engine.stores import check_store_exists, find_stores, find_test_stores
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def test_token_pairs_are_no_store(tmp_path: Path) -> None:
 
 def test_validation_on_what_is_not_there(tmp_path: Path) -> None:
     dataset = dict(type="seitpp.TokenDataset", data_root=f"{tmp_path}/", store="val")
-    config = Config(dict(val_dataloader=dict(dataset=dataset)))
-    with pytest.raises(
-        ValueError, match=r"validation still reads .*/val, .* add --val-store VAL_STORE, give the folder"
-    ):
-        check_validation_store(config)
+    config = Config(dict(val_dataloader=dict(dataset=dataset), test_dataloader=dict(dataset=dataset)))
+    with pytest.raises(ValueError, match=r"validation reads .*/val, .* add --val-store VAL_STORE, give the folder"):
+        check_store_exists(config, "val")
+    with pytest.raises(ValueError, match=r"the test reads .*/val, .* name a store of your own with --store"):
+        check_store_exists(config, "test")
     make_store(tmp_path / "val", num_samples=1, grid=(2, 2))
-    check_validation_store(config)
-    check_validation_store(Config(dict(val_dataloader=None)))
+    check_store_exists(config, "val")
+    check_store_exists(Config(dict(val_dataloader=None)), "val")

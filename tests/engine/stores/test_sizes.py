@@ -144,7 +144,10 @@ def test_unnamed_classes_are_counted(load: Callable, tmp_path: Path) -> None:
     train = make_store(tmp_path / "train", num_samples=4, num_classes=2, named=False)
     val = make_store(tmp_path / "val", num_samples=6, num_classes=5, named=False)
     summary, note = use_stores(cfg, train, val)
-    assert "validates on" in summary and "names no classes: 5 are counted from the labels" in note
+    assert (
+        summary.endswith(f"Validation and tests read {val}.")
+        and "names no classes: 5 are counted from the labels" in note
+    )
     assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 5
 
 
