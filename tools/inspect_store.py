@@ -7,24 +7,32 @@ python tools/inspect_store.py stats STORE
 `stats` bounds what a codec can reach. `entropy` is of order 0, over all codes. `held out order 0` and `conditional`
 (given the left and the upper neighbour) are fitted to the first half of at most 4,096 evenly spaced samples and
 measured on the second half. Of a store with label maps, `stats` also counts the pixels per class; `share` is the share
-of the pixels that are not ignored.
+of the pixels that are not ignored. Tables name the tokenizer, shorten hashes, and count the samples of the first
+classes; `--json` has all in full.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from seitpp.images.label_maps import label_histogram
 from seitpp.io.command_line import run_tool
 from seitpp.io.progress import progress_bar
+from seitpp.io.text import cut, shorten
 from seitpp.storage import NotAStoreError, SeitRelease, StoreReader, is_release, open_source, store_stats
 from seitpp.storage.stats import class_counts
+from seitpp.storage.tokenizer_entry import tokenizer_name
+
+_HASH = re.compile(r"\b[0-9a-f]{16,}\b")
+_MOST_CLASSES = 12  # in a table
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,6 +62,7 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
         "codebook_size": source.codebook_size if header else f"up to {source.codebook_size}",
         "label_kind": header["labels"]["kind"] if header else "none" if source.labels is None else "class",
         **class_counts(source),
+        "samples_per_class": samples_per_class(source),
         "num_bytes": source.num_bytes,
         "bytes_per_image": source.num_bytes / len(source),
         "token_bytes_per_image": source.section_bytes["tokens"] / len(source),
@@ -67,10 +76,20 @@ def info(source: StoreReader | SeitRelease) -> dict[str, Any]:
     return found
 
 
+def samples_per_class(source: StoreReader | SeitRelease) -> dict[str, int] | None:
+    """Count the samples of each class by its name; None where there are no names or no labels."""
+    if not source.classes or source.labels is None:
+        return None
+    counts = np.bincount(source.labels, minlength=len(source.classes)).tolist()
+    return dict(zip(source.classes, counts, strict=True))
+
+
 def stats(source: StoreReader | SeitRelease) -> dict[str, Any]:
     """Return the entries of `store_stats`, and `label_histogram` under `label_maps`; reads everything."""
     with progress_bar("counting codes") as progress:
-        found = store_stats(source, progress)
+        found = {**store_stats(source, progress), "samples_per_class": samples_per_class(source)}
+    if isinstance(source, StoreReader):
+        found["tokenizer"] = source.header["tokenizer"]
     if isinstance(source, StoreReader) and source.header["labels"]["kind"] == "segmentation":
         with progress_bar("counting labels", unit="label maps") as progress:
             found["label_maps"] = label_histogram(source, progress)
@@ -94,8 +113,7 @@ def show(found: dict[str, Any]) -> None:
     label_maps = found.pop("label_maps", None)
     table = Table(show_header=False, box=None)
     for key, value in found.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else value
-        table.add_row(key.replace("_", " "), "-" if value is None else str(shown))
+        table.add_row(key.replace("_", " "), _for_people(key, value))
     console.print(table)
     if label_maps is None:
         return
@@ -107,6 +125,18 @@ def show(found: dict[str, Any]) -> None:
         classes.add_row(str(row["class"]), name, f"{row['pixels']:,}", share, f"{row['images']:,}")
     console.print(classes)
     console.print(f"pixels ignored: {label_maps['ignored_pixels']:,} ({label_maps['ignored_share']:.2%})")
+
+
+def _for_people(key: str, value: Any) -> str:
+    """Return an entry as a table shows it: the tokenizer by its name, few of many classes, the beginning of hashes."""
+    if key == "tokenizer" and value:
+        return tokenizer_name(value)
+    if key == "samples_per_class" and value:
+        return shorten((f"{cut(name, 40)}: {count:,}" for name, count in value.items()), _MOST_CLASSES)
+    if value is None:
+        return "-"
+    shown = f"{value:.4f}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
+    return _HASH.sub(lambda found: f"{found[0][:12]}...", shown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

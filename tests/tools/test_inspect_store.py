@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,10 +28,15 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "s"
 
 
-def test_info_prints_the_content_hash(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
+def test_info_shortens_the_content_hash(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["info", str(store)]) == 0
     reader, out = StoreReader(store), capsys.readouterr().out
-    assert reader.content_hash in out and "bytes per image" in out and str(reader.num_bytes) in out
+    assert (
+        f"{reader.content_hash[:12]}..." in out
+        and reader.content_hash not in out
+        and "bytes per image" in out
+        and str(reader.num_bytes) in out
+    )
 
 
 def test_info_as_json(main: Callable, store: Path, capsys: pytest.CaptureFixture) -> None:
@@ -56,6 +62,25 @@ def test_classes_are_counted(main: Callable, tmp_path: Path, capsys: pytest.Capt
         assert main([action, str(tmp_path / "s"), "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert {key: facts[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("action", ["info", "stats"])
+def test_tables_name_classes_and_tokenizer(
+    main: Callable, tmp_path: Path, capsys: pytest.CaptureFixture, action: str
+) -> None:
+    names = ["a bird of " + "very " * 20 + "many colours", *(f"c{number}" for number in range(19))]
+    tokenizer = {"type": "PatchKMeans", "name": "of squares", "patch_size": 2}
+    options = {"codebook_size": 4, "grid": (1, 1), "tokenizer": tokenizer, "label_kind": "class"}
+    with StoreWriter(tmp_path / "s", classes=names, **options) as writer:
+        writer.append(np.zeros((5, 1, 1), int), np.array([0, 2, 2, 19, 0]))
+    assert main([action, str(tmp_path / "s"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["samples_per_class"] == {**dict.fromkeys(names, 0), names[0]: 2, "c1": 2, "c18": 1}
+    assert facts["tokenizer"] == tokenizer
+    assert main([action, str(tmp_path / "s")]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"tokenizer +PatchKMeans \(of squares\)", out)
+    assert re.search("a bird of (very )+.*\N{HORIZONTAL ELLIPSIS}: 2, c0: 0, c1: 2, .*, c10: 0 and 8 more", out)
 
 
 def test_classes_without_names(main: Callable, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
