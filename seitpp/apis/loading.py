@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from seitpp.apis.model_index import find_config
-from seitpp.engine.checkpoint_sizes import follow_checkpoint
+from seitpp.engine.checkpoint_sizes import GRID_KEYS, follow_checkpoint
 from seitpp.engine.guards.grid import check_input_size, check_positions, check_trained_on, seen_grid
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
@@ -25,7 +25,7 @@ from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
 
 _CODEBOOK = "data_preprocessor.codebook"
-_GRID_KEYS = ("model.backbone.grid_size", "data_preprocessor.crop_size", "model.data_preprocessor.crop_size")
+
 _SWITCH = "pass compare_grids=False (--any-grid)"
 
 
@@ -205,7 +205,7 @@ def read_checkpoint(
     check_parts(content, checkpoint)
     if "model" in config:
         config = copy.deepcopy(config)
-        follow_checkpoint(config, content, (*keep, *(() if compare_grids else _GRID_KEYS)))
+        follow_checkpoint(config, content, (*keep, *(() if compare_grids else GRID_KEYS)))
     return config, state_dict_of(content, checkpoint), content.get("meta")
 
 

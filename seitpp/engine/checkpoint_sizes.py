@@ -21,6 +21,7 @@ from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.io.checkpoint_config import config_of_checkpoint
 from seitpp.io.text import shorten, shown
 
+GRID_KEYS = ("model.backbone.grid_size", "data_preprocessor.crop_size", "model.data_preprocessor.crop_size")
 # Sizes of an encoder, whatever stands behind it.
 _ENCODER = ("grid_size", "patch_size", "codebook_size", "code_dim", "in_channels", "arch", "embed_dims", "patch_cfg")
 # Keys that one config may have and the other leave at its default.
@@ -58,7 +59,8 @@ def follow_checkpoint(
     Args:
         config: The user's config.
         checkpoint: A file, of which no weights are read, or what `load_checkpoint_file` gave.
-        keep: Dotted keys that stay as they are, such as those of `--cfg-options`.
+        keep: Dotted keys that stay as they are, such as those of `--cfg-options`. The grid's do where the config says
+            that another one is meant (`default_hooks.data_guard.compare_grids=False`).
 
     Returns:
         The dotted keys that were changed.
@@ -74,6 +76,8 @@ def follow_checkpoint(
         return []
     if own is None or not isinstance(own.get("model"), Mapping) or "token_adapt" in (config.get("model") or {}):
         return []
+    guard = (config.get("default_hooks") or {}).get("data_guard") or {}
+    keep = (*keep, *(GRID_KEYS if guard.get("compare_grids") is False else ()))
     changes = [change for change in _differences(config, own, _largest(content)) if not _is_kept(change.key, keep)]
     for change in changes:
         _set(config, change)

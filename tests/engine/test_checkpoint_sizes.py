@@ -77,6 +77,13 @@ def test_chosen_options_stay(load: Callable) -> None:
     assert follow_checkpoint(config, content, keep=["model.backbone"]) == []
 
 
+def test_another_grid_that_is_meant_stays(load: Callable) -> None:
+    config = load(SEIT)
+    content = trained_with(config, model__head__num_classes=9, model__backbone__grid_size=8)
+    config.default_hooks.data_guard.compare_grids = False
+    assert follow_checkpoint(config, content) == ["model.head.num_classes"]
+
+
 def test_crop_that_the_training_had_not_is_left_out(load: Callable) -> None:
     config, content = load(SEIT), trained_with(load(SEIT))
     config.data_preprocessor.crop_size = 3

@@ -281,6 +281,14 @@ def test_config_of_other_sizes_follows_the_checkpoint(
         score(other, trained, "--cfg-options", "model.head.num_classes=4")  # what is asked for stays
 
 
+def test_config_in_a_checkpoint_is_not_run(trained: Path, kept: Path, score: Callable, tmp_path: Path) -> None:
+    content, mark = load_checkpoint_file(trained), tmp_path / "mark"
+    content["meta"]["cfg"] += f"\n_base_ = open({str(mark)!r}, 'w')\n__import__('os').mkdir({str(mark)!r})\n"
+    torch.save(content, tmp_path / "hostile.pth")
+    assert score(kept / "plain.py", tmp_path / "hostile.pth") == score(kept / "plain.py", trained)
+    assert not mark.exists()
+
+
 def test_recipe_trains_and_is_tested_on_a_store_of_ones_own(
     config: Path, kept: Path, tool: Callable, tmp_path: Path, repository: Path
 ) -> None:
