@@ -15,6 +15,7 @@ from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
 from seitpp.images.resizing import fit_image
 from seitpp.ingest import ImageSource, open_image_source
 from seitpp.ingest.fitting import spread
+from seitpp.ingest.sources import array_splits
 from seitpp.io.text import shorten
 
 _LOOKED_AT = 256  # images whose size and colours are looked at
@@ -173,7 +174,7 @@ def write_links(part: Part, images: Path, annotations: Path) -> None:
 
 
 def _own_parts(source: str) -> tuple[str | None, str | None]:
-    """Return the names of sub-folders for training and validation, if the source has both."""
+    """Return the names of sub-folders, or of splits, for training and validation, if the source has both."""
     for folder in (Path(source, "images"), Path(source)):
         if not folder.is_dir():
             continue
@@ -182,7 +183,8 @@ def _own_parts(source: str) -> tuple[str | None, str | None]:
         val = next((name for name in _VAL_FOLDERS if name in names), None)
         if train and val and set(names) <= {*_TRAIN_FOLDERS, *_VAL_FOLDERS}:
             return train, val
-    return None, None
+    first, *others = [*array_splits(source), None]  # of idx files, .npz and the like
+    return (first, others[0]) if others and others[0] else (None, None)
 
 
 def _open(path: str, split: str | None) -> ImageSource:

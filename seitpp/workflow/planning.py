@@ -216,7 +216,7 @@ def write_data(pictures: Pictures, out: str) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {}
     names = Path(out, "data", "classes.txt")
     classes = []
-    if pictures.classes is not None and pictures.train.source.kind != "mm_dataset":
+    if pictures.classes is not None and pictures.train.source.kind != "mm-dataset":
         write_whole(names, "".join(f"{name}\n" for name in pictures.classes).encode())
         classes = ["--classes", str(names)]
     for name, part in (("train", pictures.train), ("val", pictures.val)):
@@ -232,7 +232,7 @@ def _part_words(part: Part, name: str, out: str) -> list[str]:
         folder = Path(out, "data")
         write_links(part, folder / "images" / name, folder / "annotations" / name)
         return [str(folder), "--split", name]
-    if part.source.kind not in ("folder", "list"):
+    if not part.source.listable:
         raise ValueError(
             f"no validation images are given, and of {part.arguments or part.source.kind} none can be held out; give "
             "some with --val SOURCE"

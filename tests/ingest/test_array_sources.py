@@ -14,7 +14,7 @@ import pytest
 
 from helpers.mmpretrain_data import idx_bytes, mnist_files
 from seitpp.ingest import Processes, TokenizeJob, make_plan, open_image_source, tokenize
-from seitpp.ingest.sources import ImageSource
+from seitpp.ingest.sources import ImageSource, array_splits
 from seitpp.ingest.sources.array_files import parse_idx
 from seitpp.storage import StoreReader
 
@@ -133,6 +133,15 @@ def test_integers_of_idx_labels_of_any_type() -> None:
         found = parse_idx(header(3, code=code) + np.array([1, -2, 3], dtype).tobytes(), "labels")
         np.testing.assert_array_equal(found, [1, -2, 3])
         assert found.dtype.isnative
+
+
+def test_splits_are_told(tmp_path: Path, class_folder: Callable) -> None:
+    mnist_files(tmp_path / "mnist" / "raw", packed=True)
+    cifar(tmp_path / "cifar", hundred=True)
+    save(tmp_path / "a.npz", x_train=images_of(1, 4, 4), x_test=images_of(1, 4, 4))
+    class_folder(tmp_path / "train", per_class=1)
+    found = [array_splits(str(tmp_path / name)) for name in ("mnist", "cifar", "a.npz", "train")]
+    assert found == [["train", "test"], ["train", "test"], ["train", "test"], []]
 
 
 # numpy's files

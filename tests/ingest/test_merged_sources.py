@@ -19,7 +19,8 @@ def test_folders_become_one_with_the_classes_of_all(class_folder: Callable, imag
     source = open_image_source(f"{tmp_path}/one,{tmp_path}/two")
     assert source.classes == ["ant", "bee", "cow"]
     assert source.labels.tolist() == [1, 1, 2, 2, 0, 1]
-    assert source.names[0] == "one/bee/0.png" and source.names[-1] == "two/bee/0.png"
+    assert source.names[0] == f"{tmp_path}/one/bee/0.png" and source.names[-1] == f"{tmp_path}/two/bee/0.png"
+    assert source.listable
     assert source.read(5) == (tmp_path / "two" / "bee" / "0.png").read_bytes()
     (said,) = (line for line in source.warnings() if "united" in line)
     assert said.endswith(f"1 in {tmp_path}/one alone ('cow'), 1 in {tmp_path}/two alone ('ant')")

@@ -68,14 +68,37 @@ def open_array_folder(
     folder: str, split: str | None, classes: list[str] | None, unlabelled: bool
 ) -> ArraySource | None:
     """Open a folder (or `raw` in it) with idx files, or one of CIFAR's binary version; None for any other folder."""
+    place, names = _array_names(folder)
+    if not names:
+        return None
+    if _IDX_IMAGES.search(names[0]):
+        return open_array_file(join(place, _of_split(place, names, split)), None, classes, unlabelled)
+    return _cifar(place, names, split, classes, unlabelled)
+
+
+def array_splits(path: str) -> list[str]:
+    """Return the splits of a folder or file of arrays, such as `train` and `test`; none of anything else."""
+    if path.endswith(".npz"):
+        names = _npz_names(path)
+        return [split for split in ("train", "val", "test") if _key(names, _IMAGE_KEYS, split)]
+    names = _array_names(path)[1] if is_folder(path) else []
+    if any(name.startswith("data_batch_") or name == "train.bin" for name in names):
+        return ["train", "test"]
+    words = {word for name in names for word in re.split(r"[^a-z0-9]+", name.lower())}
+    held_out = "val" if "val" in words else "test" if words & set(_HELD_OUT) else None
+    return ["train", *([held_out] if held_out else [])] if "train" in words else []
+
+
+def _array_names(folder: str) -> tuple[str, list[str]]:
+    """Return the folder, or `raw` in it, that holds idx files or CIFAR, and the names of these; none elsewhere."""
     inner = join(folder, "raw")
     for place in (folder, *([inner] if is_folder(inner) else [])):
         names = _names_in(place)
         if idx := [name for name in names if _IDX_IMAGES.search(name)]:
-            return open_array_file(join(place, _of_split(place, idx, split)), None, classes, unlabelled)
+            return place, idx
         if any(name.startswith("data_batch_") for name in names) or {"train.bin", "test.bin"} <= set(names):
-            return _cifar(place, names, split, classes, unlabelled)
-    return None
+            return place, names
+    return folder, []
 
 
 def _names_in(folder: str) -> list[str]:

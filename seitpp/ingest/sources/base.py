@@ -34,6 +34,7 @@ class ImageSource:
     classes: list[str] | None = None  # class names in the order of their indices
     folders: tuple[str, ...] = ()  # those that were searched for images; nothing may be written into them
     max_pixels = MAX_PIXELS  # most pixels that an image or label map may have
+    listable = False  # whether the names, joined to `root`, are paths of image files that a list may name
     unlabelled = False  # whether labels were to be left out
     skipped: Mapping[str, int] = MappingProxyType({})  # files not taken for images, counted by their ending
     _fingerprint: str | None = None

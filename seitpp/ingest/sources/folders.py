@@ -20,6 +20,7 @@ class FolderSource(ImageSource):
     """
 
     kind = "folder"
+    listable = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class ListSource(ImageSource):
     """
 
     kind = "list"
+    listable = True
 
     def __init__(
         self, path: str, root: str | None = None, classes: list[str] | None = None, unlabelled: bool = False

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.ingest.sources.base import ImageSource
-from seitpp.ingest.sources.files import exists
+from seitpp.ingest.sources.files import exists, join
 from seitpp.structures.class_names import partial_classes, united_classes
 
 SEPARATOR = ","
@@ -23,7 +23,7 @@ def paths_of(path: str) -> list[str]:
 
 
 class MergedSource(ImageSource):
-    """The images of several sources, one source after the other, named `SOURCE/NAME`.
+    """The images of several sources, one source after the other, named by their paths.
 
     Class names are united: the same name is the same class. Sources without names keep their numbers.
 
@@ -44,10 +44,9 @@ class MergedSource(ImageSource):
         for part in parts:
             skipped.update(part.skipped)
         self.skipped = dict(skipped.most_common())
+        self.listable = all(part.listable for part in parts)
         self.names = [
-            f"{name}/{inner}"
-            for name, part in zip(_short_names(self._paths), parts, strict=True)
-            for inner in part.names
+            join(part.root or path, name) for path, part in zip(self._paths, parts, strict=True) for name in part.names
         ]
         kinds = [part.label_kind for part in parts]
         if len(set(kinds)) > 1:
@@ -114,9 +113,3 @@ class MergedSource(ImageSource):
                 )
         self.classes, self.reduce_zero_label = first.classes, first.reduce_zero_label
         self.label_maps = [path for part in self.parts for path in part.label_maps or ()]
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """Return the last part of each path, or the whole where two have the same."""
-    last = [path.replace("\\", "/").rstrip("/").rpartition("/")[2] for path in paths]
-    return last if len(set(last)) == len(last) else [path.replace("\\", "/").strip("/") for path in paths]
