@@ -11,6 +11,7 @@ from torch import Tensor
 OPACITY = 0.5
 """Share of a class's colour in a pixel, by default."""
 _GAP, _LINE, _SWATCH = 4, 18, 12  # pixels between tiles, a line of the legend, its coloured square
+_STRIP = (16, 96)  # pixels of a class's colour on a page
 _MIN_PIXELS = 192  # smaller pictures are enlarged, pixel by pixel
 _LEGIBLE_WIDTH = 1000  # pages this wide have a legend of those sizes, wider ones a larger one
 
@@ -39,6 +40,13 @@ def outlined(image: Tensor, labels: Tensor, palette: Sequence[Sequence[int]], wi
     padded = F.pad(values, (width,) * 4, mode="replicate")
     largest, smallest = (sign * F.max_pool2d(sign * padded, 2 * width + 1, 1)[0, 0] for sign in (1, -1))
     return torch.where(largest != smallest, overlay(image, labels, palette, 1.0), image)
+
+
+def class_colours(classes: Sequence[str], palette: Sequence[Sequence[int]], most: int = 60) -> list[tuple[Tensor, str]]:
+    """Return a legend for a page: a strip (3, h, w), uint8, in the colour of each of the first classes, and its name."""
+    strip = torch.ones(3, *_STRIP, dtype=torch.uint8)
+    colours = torch.tensor(palette[:most], dtype=torch.uint8)
+    return [(strip * colour[:, None, None], name) for colour, name in zip(colours, classes, strict=False)]
 
 
 def resized(image: Tensor, size: tuple[int, int]) -> Tensor:

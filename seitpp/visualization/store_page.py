@@ -22,7 +22,7 @@ from seitpp.images.label_maps import (
 from seitpp.io.progress import progress_bar
 from seitpp.io.text import shorten
 from seitpp.storage import StoreReader
-from seitpp.visualization.label_pictures import overlay, resized
+from seitpp.visualization.label_pictures import class_colours, overlay, resized
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.token_pictures import TokenPictures, fitted, side_by_side
 
@@ -119,6 +119,8 @@ class StorePage:
             found = label_histogram(reader, progress, counted)
         num_classes = min(max((entry["class"] + 1 for entry in found["classes"]), default=1), IGNORE_INDEX)
         palette, shifted = distinct_colours(num_classes), label_map_metadata(reader).get("reduce_zero_label", False)
+        names = [self.class_name(index) for index in range(num_classes)]
+        self.page.pictures(class_colours(names, palette))
         chosen, entries = evenly(len(reader), _SEGMENTED), []
         for number, image in zip(chosen, self.pictures.images(reader.read(chosen)), strict=True):
             path = label_map_path(reader.path, number)

@@ -115,6 +115,7 @@ def test_label_maps_follow_their_tokens(tmp_path: Path) -> None:
     browser = make_browser(config, "train")
     (sample,) = browser.samples([1], num_draws=1)
     assert [label for label, _, _ in sample.pictures] == ["data set", "label map", "draw 1", "label map"]
+    assert [name for _, name in browser.legend] == [f"class-{number}" for number in range(4)]
     assert torch.equal(sample.pictures[2][2], sample.pictures[0][2].flip(-1))
     difference = sample.pictures[3][2].int() - sample.pictures[1][2].flip(-1).int()
     assert difference.abs().max() <= 1 and "codes as colours" in browser.notes[0]
@@ -129,8 +130,10 @@ def test_coefficients_are_decoded(tmp_path: Path) -> None:
         writer.append(tokens.numpy())
     config = config_of(tmp_path / "s", [], output="embeddings", channels=tokenizer.channels)
     config.data_preprocessor.codebook = None
-    (sample,) = make_browser(config, "train").samples([2], num_draws=1)
-    assert torch.equal(sample.pictures[0][2], sample.pictures[1][2])
+    browser = make_browser(config, "train")
+    (sample,) = browser.samples([2], num_draws=3)
+    assert [label for label, _, _ in sample.pictures] == ["data set", "model's input"]
+    assert torch.equal(sample.pictures[0][2], sample.pictures[1][2]) and "augments nothing" in browser.notes[1]
 
 
 @pytest.fixture(scope="module")

@@ -119,7 +119,7 @@ def test_label_maps_lie_over_images_and_are_counted(main: Callable, tmp_path: Pa
     assert main(store, "--out", tmp_path / "out") == 0
     page = text_of(tmp_path / "out")
     assert "Images and label maps" in page and "12.50% of all pixels are ignored" in page
-    assert page.count("class-") == 4
+    assert page.count("class-") == 8  # in the legend and in the table
 
 
 def test_of_many_classes_some_are_shown(main: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.paragraph(f"{len(samples)} of {len(browser.dataset):,} {browser.kind}, evenly spread.")
     for note in browser.notes:
         page.paragraph(note)
+    if browser.legend:
+        page.pictures(browser.legend)
     add_samples(page, samples)
     with written_whole(args.out / "browse_dataset.png") as temporary:
         samples_picture(samples).save(temporary, format="png", optimize=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seitpp.registry import DATASETS
 from seitpp.visualization.dataset_page import BrowsedSample
-from seitpp.visualization.label_pictures import overlay, resized
+from seitpp.visualization.label_pictures import class_colours, overlay, resized
 
 
 class Browser:
@@ -36,6 +36,13 @@ class Browser:
             self.dataset.full_init()
         self.collate = collate_of(loader)
         self.notes: list[str] = []
+
+    @property
+    def legend(self) -> list[tuple[Tensor, str]]:
+        """Colours of the classes of label maps, with their names; empty where there are none."""
+        metainfo = getattr(self.dataset, "metainfo", {})
+        palette = metainfo.get("palette")
+        return class_colours(metainfo["classes"], palette) if palette and metainfo.get("classes") else []
 
     @property
     def classes(self) -> Sequence[str] | None:

@@ -26,6 +26,10 @@ class TokenBrowser(Browser):
     def __init__(self, config: Config, phase: str, checkpoint: str | Path | None = None) -> None:
         super().__init__(config, phase)
         self.preprocessor = MODELS.build(config.data_preprocessor).eval()
+        is_mtm = str(config.get("model", {}).get("type", "")).split(".")[-1] == "MTM"
+        self.mtm = config.model if is_mtm else None
+        # Masks are drawn anew, too.
+        self.augmented = self.training and (is_mtm or bool(self.preprocessor.augments.transforms))
         if self.training:
             where = getattr(self.dataset, "store_path", "the training data")
             self.preprocessor.prepare_training(self.dataset.metainfo, where)
@@ -39,8 +43,8 @@ class TokenBrowser(Browser):
         self.notes.append(self.pictures.note)
         if self.preprocessor.output == "embeddings" and self.preprocessor.codebook is not None:
             self.notes.append("The model gets embeddings; pictures show the codes nearest to them.")
-        model = config.get("model", {})
-        self.mtm = model if str(model.get("type", "")).split(".")[-1] == "MTM" else None
+        if self.training and not self.preprocessor.augments.transforms:
+            self.notes.append("The config augments nothing in training.")
         if self.mtm is not None:
             self.notes.append(
                 "Of what MTM hides, light patches are masked, and dark ones are not in the encoder at all."
@@ -55,14 +59,17 @@ class TokenBrowser(Browser):
         found = []
         for index, name, image, sample in zip(indices, names, first, given, strict=True):
             found.append(BrowsedSample(index, name, [("data set", "", image), *self.with_labels(image, sample)]))
-        for draw in range(num_draws if self.training else 1):
-            self._add_draw(batch, found, f"draw {draw + 1}" if self.training else "model's input")
+        if self.augmented:
+            for draw in range(num_draws):
+                self._add_draw(batch, found, f"draw {draw + 1}")
+        else:
+            self._add_draw(batch, found, "model's input")
         return found
 
     @torch.no_grad()
     def _add_draw(self, batch: dict, found: list[BrowsedSample], label: str) -> None:
         # A transform may act on the first half of a batch alone, which the loader has shuffled.
-        order = torch.randperm(len(found)) if self.training else torch.arange(len(found))
+        order = torch.randperm(len(found)) if self.augmented else torch.arange(len(found))
         out = self.preprocessor(_taken(batch, order), training=self.training)
         tokens = self.pictures.tokens_of_maps(out["inputs"], self.preprocessor.codebook, self.preprocessor.distance)
         images, samples = self.pictures.images(tokens), out["data_samples"] or [None] * len(found)
