@@ -43,7 +43,7 @@ def outlined(image: Tensor, labels: Tensor, palette: Sequence[Sequence[int]], wi
 
 
 def class_colours(classes: Sequence[str], palette: Sequence[Sequence[int]], most: int = 60) -> list[tuple[Tensor, str]]:
-    """Return a legend for a page: a strip (3, h, w), uint8, in the colour of each of the first classes, and its name."""
+    """Return a legend for a page: strips (3, h, w), uint8, in the colours of the first classes, with their names."""
     strip = torch.ones(3, *_STRIP, dtype=torch.uint8)
     colours = torch.tensor(palette[:most], dtype=torch.uint8)
     return [(strip * colour[:, None, None], name) for colour, name in zip(colours, classes, strict=False)]
