@@ -64,11 +64,21 @@ def seconds_since_start() -> float:
         return time.process_time()
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Plan or continue, run, and report."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan or continue, run, and report; return the exit status, 130 after an interrupt from the keyboard."""
     args = parse_args(argv)
     forbid_pickled_code()
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    try:
+        run(args)
+    except KeyboardInterrupt:
+        print("interrupted; give the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make a plan or read that of a run before, carry it out, and write the page."""
+    console = Console(highlight=False, soft_wrap=True)
     options = {name: value for name, value in vars(args).items() if name != "out"}
     request, out = Request(**options), os.path.normpath(args.out)
     plan = read_plan(out)

@@ -22,11 +22,11 @@ _FORMAT = 1
 # Shares of the time for training; with the most epochs that each is given.
 _SHARES = {
     "seit": {"train": 1.0},
-    "seitpp": {"tokenadapt": 0.25, "train": 0.75},
-    "mtm": {"tokenadapt": 0.2, "mtm": 0.4, "train": 0.4},
+    "seitpp": {"tokenadapt": 0.35, "train": 0.65},
+    "mtm": {"tokenadapt": 0.25, "mtm": 0.4, "train": 0.35},
 }
 _MOST_EPOCHS = {"tokenadapt": 60, "mtm": 300, "train": 300}
-_FEW_EPOCHS = 10
+_FEW_EPOCHS, _FEW_STEPS = 10, 400  # of a classifier, and of a TokenAdapt: with fewer its tokens do harm
 _FIT_FLOPS = 2.4e10  # per second, of k-means on one core, which takes some 150 rounds
 _SAFETY = 0.9  # of the time that is left for training
 _REPORT_SECONDS = 10.0
@@ -422,5 +422,11 @@ def _notes(pictures: Pictures, setup: Setup, request: Request, lengths: Lengths,
         notes.append(
             f"warning: {request.minutes:g} minutes are enough for {lengths.train} epochs; a good model needs more: "
             f"--minutes {max(request.minutes * 30 / max(1, lengths.train), 1):.0f} allows about 30."
+        )
+    steps = lengths.tokenadapt * setup.steps_per_epoch
+    if setup.uses_token_adapt and steps < min(_FEW_STEPS, _MOST_EPOCHS["tokenadapt"] * setup.steps_per_epoch):
+        notes.append(
+            f"warning: TokenAdapt has {steps} steps to learn in, and needs some {_FEW_STEPS} to be of use; give more "
+            "--minutes, or --method seit, which does without."
         )
     return notes

@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.evaluation.class_scores import by_accuracy, class_scores, confused_pairs, confusion_counts
 from seitpp.evaluation.predictions import Predictions, read_predictions
-from seitpp.visualization.confusion import confusion_figure
 from seitpp.visualization.curves import Scalars, draw_curves, read_scalars
 from seitpp.visualization.page import HtmlPage
+from seitpp.visualization.results_page import add_class_scores
 from seitpp.workflow import report_pictures as pictures
 from seitpp.workflow.planning import Plan, Step, duration
 
 REPORT_FILE = "report.html"
-_MOST_CLASSES = 40  # of a table; of more the worst are shown
-_MOST_PAIRS = 10
 _METHODS = {
     "seit": "SeiT, a vision transformer on the embeddings of tokens",
     "seitpp": "SeiT++ without MTM: SeiT, half of the images augmented through TokenAdapt",
@@ -97,9 +94,14 @@ def _summary(plan: Plan) -> str:
     facts = plan.facts
     classes = f" of {len(facts['classes'])} classes" if facts["classes"] else ""
     height, width = facts["image_size"]
+    method = _METHODS[plan.request.method]
+    if facts["task"] == "segmentation":
+        method = "UPerNet on tokens" + (", from an encoder of masked token modelling" if plan.lengths.mtm else "")
+    elif facts["task"] == "pretraining":
+        method = "masked token modelling"
     return (
         f"{headline(plan)}. {facts['num_train']:,} images{classes} from {plan.request.source} trained it, as tokens of "
-        f"{width} x {height} pixels, by {_METHODS[plan.request.method]}."
+        f"{width} x {height} pixels, by {method}."
     )
 
 
@@ -120,7 +122,9 @@ def _scores(page: HtmlPage, plan: Plan) -> None:
         rows.append(("a blind guess", f"{100 / len(facts['classes']):.1f} %"))
     elif facts["task"] == "segmentation":
         rows = [(f"{name}", f"{found[f'seg/{name}']:.1f}") for name in ("mIoU", "mAcc", "aAcc")]
-        rows.append(("aAcc of the commonest class everywhere", f"{100 * max(facts['pixel_shares']):.1f}"))
+        share = 100 * max(facts["pixel_shares"])
+        rows.append(("mIoU of the commonest class everywhere", f"{share / len(facts['classes']):.1f}"))
+        rows.append(("aAcc of the commonest class everywhere", f"{share:.1f}"))
     else:
         rows = [
             ("hidden codes filled in right", f"{found['masked_code/accuracy']:.1f} %"),
@@ -174,34 +178,7 @@ def _storage(page: HtmlPage, plan: Plan) -> None:
 
 def _mistakes(page: HtmlPage, plan: Plan) -> None:
     predictions = _predictions(plan)
-    counts = confusion_counts(predictions)
-    names = predictions.class_names
-    page.heading("Classes")
-    page.picture(confusion_figure(counts, names), "Each row is a true class: which classes its images were taken for.")
-    scores = by_accuracy(class_scores(counts, names))
-    shown = scores[:_MOST_CLASSES]
-    page.table(
-        ["class", "images", "right", "precision", "most often taken for"],
-        [
-            (
-                one.name,
-                one.support,
-                f"{one.accuracy:.1%}",
-                "-" if np.isnan(one.precision) else f"{one.precision:.1%}",
-                f"{one.confused_with} ({one.confused})" if one.confused_with else "",
-            )
-            for one in shown
-        ],
-    )
-    if len(shown) < len(scores):
-        page.paragraph(f"The {len(shown)} classes of {len(scores)} with the lowest scores.")
-    if len(names) > 12 and (pairs := confused_pairs(counts, names, _MOST_PAIRS)):
-        page.heading("Most confused", level=3)
-        page.table(
-            ["class", "taken for", "images", "of the class"],
-            [(pair.true, pair.predicted, pair.samples, f"{pair.share:.1%}") for pair in pairs],
-        )
-    page.heading("Worst mistakes")
+    add_class_scores(page, predictions)
     pictures.add_mistakes(page, plan, predictions)
 
 
@@ -210,7 +187,7 @@ def _segments(page: HtmlPage, plan: Plan) -> None:
     page.heading("Classes")
     shares = plan.facts["pixel_shares"]
     rows = [
-        (name, f"{share:.1%}", f"{scores[f'seg/{name}.IoU']:.1f}" if f"seg/{name}.IoU" in scores else None)
+        (name, f"{share:.1%}", f"{scores[f'seg/IoU/{name}']:.1f}" if f"seg/IoU/{name}" in scores else None)
         for name, share in zip(plan.facts["classes"], shares, strict=True)
     ]
     page.table(["class", "pixels", "IoU"], rows)

@@ -1,6 +1,7 @@
 """Pictures of a report: reconstructions, mistakes, what MTM fills in, augmentations, segmentations."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from seitpp.augment import TokenAdaptAugment
 from seitpp.datasets import TokenDataset
-from seitpp.evaluation.class_scores import worst_rows
+from seitpp.datasets.sample_pictures import SamplePictures
 from seitpp.evaluation.predictions import Predictions
 from seitpp.ingest import open_image_source
 from seitpp.ingest.fitting import spread
@@ -22,6 +23,8 @@ from seitpp.tokenizers import Tokenizer, tokenizer_from_store
 from seitpp.visualization.augmentations import AugmentationPictures
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
+from seitpp.visualization.results_page import add_worst_samples
+from seitpp.visualization.stored_pictures import StorePictures
 from seitpp.workflow.planning import Plan
 
 _MOST_MISTAKES = 18
@@ -42,42 +45,23 @@ def add_reconstructions(page: HtmlPage, plan: Plan) -> None:
         with Image.open(path) as picture:
             page.picture(picture.copy(), "Validation images, and below them the same decoded from their tokens.")
         return
-    codes = StoreReader(Path(plan.out, "tokens", "val")).read([0])[0]
-    page.paragraph("The tokenizer has no decoder, so its tokens cannot be shown as pictures. The codes of one image:")
-    page.code("\n".join(" ".join(f"{code:>5}" for code in np.atleast_1d(row).ravel()) for row in codes))
+    reader = StoreReader(Path(plan.out, "tokens", "val"))
+    pictures = StorePictures(reader)
+    page.paragraph(f"The tokenizer has no decoder here. {pictures.note}")
+    indices = spread(len(reader), _COLUMNS)
+    page.pictures((picture, f"sample {index}") for index, picture in zip(indices, pictures.of(indices), strict=True))
 
 
 def add_mistakes(page: HtmlPage, plan: Plan, predictions: Predictions) -> None:
-    """Show the validation images whose wrong class has the highest score, beside their decoded tokens."""
-    rows = worst_rows(predictions, _MOST_MISTAKES)
-    if not len(rows):
-        page.paragraph("There are none: all validation images are classified right.")
-        return
-    reader = StoreReader(Path(plan.out, "tokens", "val"))
-    indices = predictions.store_indices[rows]
-    originals, decoded = _originals(plan, indices), _decoded(plan, reader, indices)
-    names, shares = predictions.class_names, np.take(predictions.scores, rows, axis=0)
-    entries = []
-    for number, row in enumerate(rows):
-        truth, said = predictions.labels[row], predictions.predicted[row]
-        tiles = [tiles[number] for tiles in (originals, decoded) if tiles is not None]
-        caption = (
-            f"{names[truth]}, taken for {names[said]} ({shares[number, said]:.0%}; {names[truth]} "
-            f"{shares[number, truth]:.0%})"
-        )
-        entries.append((_beside(tiles), caption) if tiles else None)
-    if any(entry is None for entry in entries):
-        page.table(
-            ["image", "class", "taken for", "score"],
-            [
-                (predictions.name_of(row), names[predictions.labels[row]], names[predictions.predicted[row]], share)
-                for row, share in zip(rows, shares.max(axis=1), strict=True)
-            ],
-        )
-        return
-    beside = " Left the image, right what its tokens show." if originals is not None and decoded is not None else ""
-    page.paragraph(f"The network was surest of these wrong answers.{beside} Are some labels wrong?")
-    page.pictures(entries)
+    """Show the validation images whose wrong class scores highest, beside what their tokens show."""
+    samples = SamplePictures(predictions, store=Path(plan.out, "tokens", "val"))
+
+    def draw(rows: np.ndarray) -> list[Image.Image]:
+        originals, stored = _originals(plan, predictions.store_indices[rows]), samples.of(rows)
+        return [_beside(tiles) for tiles in zip(*(part for part in (originals, stored) if part), strict=True)]
+
+    add_worst_samples(page, predictions, draw, _MOST_MISTAKES)
+    page.paragraph(f"Left the image, where it is still there; right its tokens. {samples.note}")
 
 
 def add_filled_in(page: HtmlPage, plan: Plan) -> None:
@@ -154,17 +138,7 @@ def _originals(plan: Plan, indices: np.ndarray) -> list[Image.Image] | None:
         return None
 
 
-def _decoded(plan: Plan, reader: StoreReader, indices: np.ndarray) -> list[Image.Image] | None:
-    if not plan.facts["can_decode"]:
-        return None
-    tokenizer = tokenizer_from_store(reader).eval()
-    tokens = torch.from_numpy(reader.read(indices).astype(np.int64))
-    with torch.no_grad():
-        images = tokenizer.to_bytes(tokenizer.decode(tokens)).expand(-1, 3, -1, -1)
-    return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-
-
-def _beside(tiles: list[Image.Image]) -> Image.Image:
+def _beside(tiles: Sequence[Image.Image]) -> Image.Image:
     """Put pictures side by side at one height, small ones enlarged pixel by pixel."""
     scaled = []
     for tile in tiles:

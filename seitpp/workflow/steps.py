@@ -101,6 +101,26 @@ def run_step(step: Step, log: Path, console: Console) -> float:
     return time.monotonic() - started
 
 
+def progress_line(mode: str, text: str) -> str:
+    """Return what matters of a log line of mmengine: how far, the loss or the scores, and the time left.
+
+    `text` is what follows `Epoch(train)` or `Iter(val)`, such as `[2][22/22]  eta: 0:00:20  loss: 1.2`.
+    """
+    place, *pairs = re.split(r"\s{2,}", text.strip())
+    values = dict(pair.split(": ", 1) for pair in pairs if ": " in pair)
+    numbers = re.findall(r"\d+", place)
+    if mode == "train":
+        left = f", {values['eta']} left" if "eta" in values else ""
+        unit = "epoch " if len(numbers) > 2 else "iteration "
+        return f"{unit}{numbers[0] if numbers else ''}: loss {values.get('loss', '-')}{left}"
+    scores = [
+        f"{key} {value}"
+        for key, value in values.items()
+        if key not in ("time", "data_time", "eta", "memory") and not key.endswith("_origin")
+    ]
+    return f"{'validation' if mode == 'val' else 'test'}: {', '.join(scores)}"
+
+
 def _shower(step: Step, started: float, console: Console) -> Callable[[str], None]:
     """Return what is called with each line of output, and shows how far a training is."""
     shown = started
@@ -114,8 +134,7 @@ def _shower(step: Step, started: float, console: Console) -> Callable[[str], Non
         scored = found[1] != "train" and ":" in found[2].split("data_time")[0]
         if scored or now - shown >= _SHOWN_SECONDS:
             shown = now
-            text = re.sub(r"\s{2,}", "  ", found[2])
-            console.print(f"  {found[1]} {text[:150]}", markup=False, highlight=False)
+            console.print(f"  {progress_line(found[1], found[2])}", markup=False, highlight=False)
 
     return show
 

@@ -1,8 +1,11 @@
 """How long the steps of a plan take on this machine: a few steps of each training, measured before it begins."""
 
+import contextlib
+import io
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,9 @@ class _Batches:
     def __len__(self) -> int:
         return 1
 
+    def __getitems__(self, indices: Sequence[int]) -> Mapping[str, Any]:
+        return self.batch
+
 
 def seconds_per_step(recipe: str, setup: Setup) -> float:
     """Measure a training step of a recipe on made-up data of the same sizes."""
@@ -42,7 +48,10 @@ def seconds_per_step(recipe: str, setup: Setup) -> float:
     level = logger.level
     logger.setLevel("ERROR")
     try:
-        with tempfile.TemporaryDirectory() as name, torch.random.fork_rng():
+        # Libraries tell, when they are imported, of parts that nobody needs here.
+        silent = contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings()
+        with silent[0], silent[1], tempfile.TemporaryDirectory() as name, torch.random.fork_rng():
+            warnings.simplefilter("ignore")
             folder = Path(name)
             (folder / "recipe.py").write_text(recipe, encoding="utf-8")
             config = read_config(folder / "recipe.py")

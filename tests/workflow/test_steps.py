@@ -8,7 +8,7 @@ from rich.console import Console
 
 from seitpp.workflow import Plan, Request, Step, StepFailed, run_steps
 from seitpp.workflow.setup import Lengths
-from seitpp.workflow.steps import is_done
+from seitpp.workflow.steps import is_done, progress_line
 
 
 @pytest.fixture
@@ -44,3 +44,19 @@ def test_a_failing_command_is_named_with_its_last_line(plan: Plan) -> None:
     failing = replace(plan.steps[0], command=["python", "-S", "-c", "raise SystemExit('no luck')"])
     with pytest.raises(StepFailed, match=r"python -S failed: no luck \(its output is in .*1-make.log\)"):
         run_steps(replace(plan, steps=[failing]), Console(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "shown"),
+    [
+        ("train", "[2][22/22]  lr: 1.0e-03  eta: 0:00:20  time: 0.1  loss: 1.25", "epoch 2: loss 1.25, 0:00:20 left"),
+        ("train", " [12/32]  eta: 0:00:59  loss: 2.1  decode.loss_ce: 1.5", "iteration 12: loss 2.1, 0:00:59 left"),
+        (
+            "val",
+            "[2][2/2]    accuracy/top1: 38.9  accuracy/top1_origin: 3.0  time: 0.1",
+            "validation: accuracy/top1 38.9",
+        ),
+    ],
+)
+def test_log_lines_are_shown_in_short(mode: str, text: str, shown: str) -> None:
+    assert progress_line(mode, text) == shown
