@@ -53,6 +53,8 @@ class SamplePictures:
         try:
             self._open_recorded(checkpoint)
         except (ValueError, OSError) as error:
+            if checkpoint is not None:
+                raise
             self.note = f"There are no pictures: {error}. Name the store (--store) or the images (--images)."
 
     @property

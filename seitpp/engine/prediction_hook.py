@@ -11,6 +11,7 @@ from mmengine.dist import collect_results, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
 from seitpp.engine.runs import metadata_of, name_of, unwrapped
 from seitpp.evaluation.predictions import Predictions, check_suffix, write_predictions
 from seitpp.registry import HOOKS
@@ -62,12 +63,13 @@ class PredictionHook(Hook):
 
 
 def use_prediction_hook(config: Config, path: str | Path) -> None:
-    """Let a test of this config write its predictions to `path`; refuse the config of a segmentor."""
-    if "decode_head" in config.model:
+    """Let a test of this config write its predictions to `path`; refuse the config of anything but a classifier."""
+    if model_kind(config) is ModelKind.SEGMENTOR:
         raise ValueError(
             f"{config.filename} is the config of a segmentor, which predicts label maps and no scores per sample; "
             "tools/test.py --show-dir draws them"
         )
+    check_kind(config, ModelKind.CLASSIFIER, ModelKind.OTHER)
     hook = {"type": "seitpp.PredictionHook", "path": str(path)}
     config.custom_hooks = [*(config.get("custom_hooks") or []), hook]
 

@@ -23,6 +23,7 @@ from seitpp.visualization.page import HtmlPage
 Pictures = Callable[[np.ndarray], Sequence[Image.Image]]
 
 CLASS_HEADER = ("class", "samples", "accuracy, %", "precision, %", "F1, %", "most often taken for", "times")
+SAMPLE_HEADER = ("sample", "true class", "its score", "predicted class", "its score")
 _MOST_CLASSES = 60  # up to which all are listed, else the worst and the best
 _LISTED = 20
 _PAIRS = 15
@@ -79,6 +80,13 @@ def add_best_samples(page: HtmlPage, predictions: Predictions, pictures: Picture
     _add_samples(page, predictions, best_rows(predictions, most), pictures)
 
 
+def sample_row(predictions: Predictions, row: int) -> tuple:
+    """Return a sample as cells of a table below `SAMPLE_HEADER`."""
+    names, scores = predictions.class_names, predictions.scores[row]
+    true, guess = int(predictions.need_labels("a sample")[row]), int(predictions.predicted[row])
+    return predictions.name_of(row), names[true], f"{scores[true]:.3f}", names[guess], f"{scores[guess]:.3f}"
+
+
 def sample_caption(predictions: Predictions, row: int) -> str:
     """Say of a sample what it is, what it was taken for and how surely."""
     names, labels = predictions.class_names, predictions.need_labels("a caption")
@@ -91,10 +99,10 @@ def sample_caption(predictions: Predictions, row: int) -> str:
 
 
 def _add_samples(page: HtmlPage, predictions: Predictions, rows: np.ndarray, pictures: Pictures | None) -> None:
-    captions = [sample_caption(predictions, row) for row in rows]
-    if not captions:
+    if not len(rows):
         page.paragraph("There are none.")
     elif pictures is None:
-        page.table(("predicted as, with its score, and sample",), [(caption,) for caption in captions])
+        page.table(SAMPLE_HEADER, [sample_row(predictions, row) for row in rows])
     else:
+        captions = [sample_caption(predictions, row) for row in rows]
         page.pictures(zip(pictures(rows), captions, strict=True))

@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from seitpp.engine.prediction_hook import use_prediction_hook
 from seitpp.engine.publishing import publish
 from seitpp.evaluation.predictions import read_predictions
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.io.checkpoint import load_checkpoint_file
+from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader
 
 NAMES = ("ant", "bee", "cow")
@@ -230,10 +232,13 @@ def test_predictions_of_images_name_them(
     np.testing.assert_allclose(found.scores, stored.scores, rtol=1e-4)
 
 
-def test_predictions_of_a_segmentor_are_refused(tool: Callable, repository: Path, tmp_path: Path) -> None:
+def test_predictions_of_other_models_are_refused(repository: Path, tmp_path: Path) -> None:
+    config = repository / "configs" / "mtm" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
+    with pytest.raises(ValueError, match=r"digits-tokens\.py is the config of MTM; expected that of a classifier"):
+        use_prediction_hook(read_config(config), tmp_path / "preds.npz")
     config = repository / "configs" / "segmentation" / "upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py"
     with pytest.raises(ValueError, match=r"scenes-tokens\.py is the config of a segmentor, .*--show-dir draws"):
-        tool("test.py", config, "epoch_1.pth", "--out-preds", tmp_path / "preds.npz", "--work-dir", tmp_path)
+        use_prediction_hook(read_config(config), tmp_path / "preds.npz")
 
 
 def test_published_weights_score_as_the_checkpoint(trained: Path, kept: Path, score: Callable, tmp_path: Path) -> None:

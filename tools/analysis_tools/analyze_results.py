@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def results_page(predictions: Predictions, pictures: SamplePictures, most: int) -> HtmlPage:
     """Return the page."""
     source = predictions.source.get("store") or predictions.source.get("images") or predictions.source.get("name")
-    page = HtmlPage("Predictions", f"{len(predictions):,} samples of {source}, {predictions.num_classes} classes.")
+    page = HtmlPage("Predictions", f"{len(predictions):,} samples of {source}, {predictions.num_classes:,} classes.")
     scores = predictions.evaluate(usual_metrics(predictions))
     page.table(("score", "value"), [(name, f"{value:.2f}") for name, value in scores.items()])
     page.paragraph(pictures.note)
