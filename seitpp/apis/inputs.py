@@ -99,6 +99,7 @@ class ImageInputs(ClassifierInputs):
         root: str | Path | None = None,
     ) -> None:
         self._images, self._tokenizer, self._root = list(images), tokenizer, root
+        self._sizes: dict[int, tuple[int, int]] = {}  # height and width of those that were opened
         for index, image in enumerate(self._images):
             _check_image(image, index)
         self.names = _different([self._name(image, index) for index, image in enumerate(self._images)])
@@ -117,7 +118,7 @@ class ImageInputs(ClassifierInputs):
         """Return the size of the image, or of the part that the tokenizer cuts out."""
         if self._tokenizer.resize_mode != "exact":
             return tuple(self._tokenizer.image_size)
-        return self._open(index, 3).size[::-1]
+        return self._sizes.get(index) or self._open(index, 3).size[::-1]
 
     def output_path(self, folder: str | Path, index: int, suffix: str = ".png") -> Path:
         path, image = super().output_path(folder, index, suffix), self._images[index]
@@ -152,6 +153,7 @@ class ImageInputs(ClassifierInputs):
     def _fitted(self, index: int) -> np.ndarray:
         tokenizer = self._tokenizer
         image = self._open(index, tokenizer.in_channels)
+        self._sizes[index] = image.size[::-1]
         try:
             check_not_smaller_than_patch(image, tokenizer.stride)
             return pixels_of(fit_image(image, tokenizer.image_size, tokenizer.resize_mode, rule=tokenizer.resize_rule))

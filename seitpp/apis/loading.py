@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from seitpp.engine.guards.grid import check_input_size, check_positions, check_t
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
 from seitpp.io.checkpoint import check_parts, check_state_dict, load_checkpoint_file, state_dict_of
+from seitpp.io.checkpoint_config import config_of_checkpoint
 from seitpp.io.config_file import CONFIG_SUFFIXES, read_config
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS, TOKENIZERS
@@ -171,8 +173,11 @@ def _load(
     weights, meta = None, None
     if checkpoint is not None:
         config, weights, meta = read_checkpoint(config, checkpoint, compare_grids, keep)
+        _check_same_kind(config, meta, checkpoint)
     parts = prediction_parts(config, weights, tokenizer)
-    with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain"):
+    scope = DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmpretrain")
+    with scope, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
         model = MODELS.build(parts)
     if check is not None:
         check(model, config.filename or "the config")
@@ -207,6 +212,20 @@ def read_checkpoint(
         config = copy.deepcopy(config)
         follow_checkpoint(config, content, (*keep, *(() if compare_grids else GRID_KEYS)))
     return config, state_dict_of(content, checkpoint), content.get("meta")
+
+
+def _check_same_kind(config: Config, meta: Any, checkpoint: str | Path) -> None:
+    """Refuse the checkpoint of another kind of model, where it holds the config of its training."""
+    try:
+        own = config_of_checkpoint({"meta": meta})
+    except ValueError:
+        return
+    kinds = [model_kind(one) for one in (own or config, config)]
+    if kinds[0] is not kinds[1] and ModelKind.OTHER not in kinds:
+        raise ValueError(
+            f"checkpoint {checkpoint} is of {kinds[0].value}, by the config of its training, and "
+            f"{config.filename or 'the config'} is the config of {kinds[1].value}; give the two that belong together"
+        )
 
 
 def load_weights(

@@ -284,6 +284,11 @@ def test_loading_follows_the_checkpoint_s_own_config(config: Callable, trained: 
         get_model(cfg, trained, head=dict(num_classes=9))  # which was asked for
 
 
+def test_checkpoint_of_another_kind_of_model(config: Callable, trained: str) -> None:
+    with pytest.raises(ValueError, match=r"trained\.pth is of a classifier, by the .* is the config of MTM"):
+        get_model("mtm_vit-tiny-p2_1xb64-100e_digits-tokens", trained)
+
+
 def test_export(config: Callable, trained: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it was trained on grids of 4 x 4 tokens and is given 8 x 8"):
         export_model(config(4, test=8), trained, tmp_path / "out")
