@@ -102,4 +102,7 @@ def _split_of(path: str, names: tuple[str, ...], kind: str) -> str:
             f"{path} holds the token stores {', '.join(stores)} and none called {kind}; name the store itself, such as "
             f"{folder / stores[0]}"
         )
+    nested = (entry for entry in sorted(folder.iterdir()) if any(_is_store(entry / name) for name in names))
+    if (meant := next(nested, None)) is not None:
+        raise ValueError(f"{path} holds no token store; did you mean {meant}?")
     return path

@@ -52,6 +52,12 @@ def test_stores_of_other_names_are_listed(splits: Callable) -> None:
         find_stores(folder)
 
 
+def test_folder_above_those_of_splits(splits: Callable) -> None:
+    folder = splits("mine/train")
+    with pytest.raises(ValueError, match=r"holds no token store; did you mean .*/mine\?"):
+        find_stores(folder)
+
+
 def test_token_pairs_are_no_store(tmp_path: Path) -> None:
     (tmp_path / "pairs.json").write_text("{}")
     with pytest.raises(ValueError, match=r"token pairs .* --cfg-options train_dataloader.dataset.store="):
