@@ -162,6 +162,8 @@ CASES = [
     ),
     ("convert_store.py", "none OUT", "none"),
     ("convert_store.py", "S OUT --shard-bytes a", "2 invalid int value"),
+    ("merge_stores.py", "S none OUT", "none is not a token store"),
+    ("merge_stores.py", "S S OUT", "hold the same samples; name each store once"),
     ("convert_checkpoint.py", "mtm none OUT", "does not exist"),
     ("convert_checkpoint.py", "mtm junk.pth OUT", "junk.pth"),
     ("convert_checkpoint.py", "nothing K OUT", "2 invalid choice"),
