@@ -32,7 +32,8 @@ class ImageDataset(BatchedDataset):
     """Images and labels; the data preprocessor tokenises them on the device, as a store of them would hold them.
 
     Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
-    `seitpp.identity_collate`). An image that cannot be read is an error: a score must not depend on what was left out.
+    `seitpp.identity_collate`). An image that cannot be read is an error, unless `replace_unreadable`: a score must not
+    depend on what was left out.
     `metainfo` holds `classes`, `image_size`, a hash of the images' names and labels, `skipped_files` (those not taken
     for images, counted by ending), and the identity of the `tokenizer`.
 
@@ -47,6 +48,8 @@ class ImageDataset(BatchedDataset):
         classes_file: Class names, one per line, in the order of their indices; by default folders, sorted.
         unlabelled: Whether to leave labels out.
         max_pixels: Most pixels that an image may have.
+        replace_unreadable: Whether another image of the batch stands for one that cannot be read; for training that
+            looks at images alone.
         **options: Of `BatchedDataset`: `metainfo`, `indices`, `lazy_init` and so on.
     """
 
@@ -60,6 +63,7 @@ class ImageDataset(BatchedDataset):
         classes_file: str | None = None,
         unlabelled: bool = False,
         max_pixels: int = MAX_PIXELS,
+        replace_unreadable: bool = False,
         **options: Any,
     ) -> None:
         self.source_options = {
@@ -71,6 +75,7 @@ class ImageDataset(BatchedDataset):
             "max_pixels": max_pixels,
         }
         self.tokenizer_config = tokenizer
+        self.replace_unreadable = replace_unreadable
         super().__init__(data_root=data_root, **options)
 
     def load_data_list(self) -> list[int]:
@@ -122,7 +127,11 @@ class ImageDataset(BatchedDataset):
         loaded = self._batches.__getitems__(numbers.tolist())
         if loaded.outage is not None:
             raise OSError(f"{self.store_path}: {loaded.outage}")
-        if loaded.failures:
+        if self.replace_unreadable and loaded.readable.any():
+            rows = np.arange(len(numbers))
+            rows[~loaded.readable] = np.resize(rows[loaded.readable], len(loaded.failures))
+            loaded.pixels, numbers = loaded.pixels[rows], numbers[rows]
+        elif loaded.failures:
             failures = [f"{name}: {reason}" for _, name, reason in loaded.failures]
             raise ValueError(
                 f"{self.store_path}: cannot read {shorten(failures, 4)}. Repair such files, or name the others in a "

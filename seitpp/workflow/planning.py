@@ -193,7 +193,8 @@ def make_plan(request: Request, out: str, tools: str, start_seconds: float, say:
     tokenizer = choose_tokenizer(pictures, request.tokenizer, request.image_size)
     setup = choose_setup(out, request.source, pictures, tokenizer, request.model, request.method)
     parts = write_data(pictures, out)
-    setup = replace(setup, tools=tools, images={name: _dataset_options(words) for name, words in parts.items()})
+    images = {name: _dataset_options(words, pictures.kind) for name, words in parts.items()}
+    setup = replace(setup, tools=tools, images=images)
     say("Measuring a few training steps ...")
     fixed = _fixed_steps(setup, parts, start_seconds, decode_seconds)
     lengths, measured = _lengths(request, setup, fixed, start_seconds)
@@ -242,11 +243,12 @@ def _part_words(part: Part, name: str, out: str) -> list[str]:
     return [str(path), "--root", str(part.source.root)]
 
 
-def _dataset_options(words: list[str]) -> dict[str, str]:
-    """Return the words for tools/tokenize_images.py as options of `seitpp.ImageDataset`."""
+def _dataset_options(words: list[str], kind: str) -> dict[str, Any]:
+    """Return the words for tools/tokenize_images.py as options of `seitpp.ImageDataset`, without label maps."""
     names = {"--split": "split", "--root": "root"}
     pairs = zip(words[1::2], words[2::2], strict=True)
-    return {"source": words[0], **{names[name]: value for name, value in pairs if name in names}}
+    unlabelled = {"unlabelled": True} if kind == "segmentation" else {}
+    return {"source": words[0], **unlabelled, **{names[name]: value for name, value in pairs if name in names}}
 
 
 def _fixed_steps(

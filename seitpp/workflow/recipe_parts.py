@@ -63,14 +63,14 @@ def images(setup: Setup) -> str:
     return f"""loading = dict(num_workers=0, persistent_workers=False, collate_fn=dict(type="seitpp.identity_collate"))
 train_dataloader = dict(
     batch_size={setup.batch_size},
-    dataset=dict(type="seitpp.ImageDataset", tokenizer=tokenizer{train}),
+    dataset=dict(type="seitpp.ImageDataset", tokenizer=tokenizer{train}, replace_unreadable=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     drop_last=True,
     **loading,
 )
 val_dataloader = dict(
     batch_size=256,
-    dataset=dict(type="seitpp.ImageDataset", tokenizer=tokenizer{val}),
+    dataset=dict(type="seitpp.ImageDataset", tokenizer=tokenizer{val}, replace_unreadable=True),
     sampler=dict(type="mmengine.DefaultSampler", shuffle=False),
     **loading,
 )

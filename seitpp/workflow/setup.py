@@ -84,7 +84,7 @@ class Setup:
     batch_size: int
     patch_size: int  # in tokens
     tools: str = "tools"  # folder of the commands, as they are to be typed
-    images: dict[str, dict[str, str]] = field(default_factory=dict)  # options of `ImageDataset` for `train` and `val`
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)  # options of `ImageDataset` for `train` and `val`
     class_weight: list[float] | None = None
 
     @property

@@ -192,6 +192,19 @@ def test_unreadable_image_ends_the_test(tmp_path: Path, workers: int) -> None:
         list(loader)
 
 
+def test_unreadable_images_are_replaced_where_that_is_wanted(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    for name, grey in (("a", 10), ("b", 20)):
+        Image.new("RGB", (16, 16), (grey,) * 3).save(tmp_path / name / "0.png")
+    (tmp_path / "c" / "0.png").write_bytes(b"no image")
+    dataset = ImageDataset(str(tmp_path), TOKENIZER, replace_unreadable=True)
+    batch = dataset.__getitems__([2, 1, 0])
+    assert batch["images"][:, 0, 0, 0].tolist() == [20, 20, 10] and batch["gt_label"].tolist() == [1, 1, 0]
+    with pytest.raises(ValueError, match=r"cannot read c/0\.png"):
+        dataset.__getitems__([2])
+
+
 def test_outage_is_not_blamed_on_an_image(data: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = data()
 
