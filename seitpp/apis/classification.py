@@ -18,6 +18,7 @@ from seitpp.apis.inputs import ClassifierInputs
 from seitpp.apis.loading import check_classifier, load_classifier
 from seitpp.io.atomic_write import written_whole
 from seitpp.registry import INFERENCERS
+from seitpp.visualization.fitted_text import name_in_lines
 
 # Smaller pictures are enlarged until the text on them can be read.
 _LEGIBLE = 224
@@ -135,7 +136,7 @@ class TokenClassificationInferencer(TokenInferencer):
             drawn = self.visualizer.visualize_cls(
                 picture,
                 sample,
-                classes=self.classes,
+                classes=self._names_in(picture, sample, resize or enlarged, rescale_factor),
                 resize=resize or enlarged,
                 rescale_factor=rescale_factor,
                 draw_gt=False,
@@ -151,6 +152,17 @@ class TokenClassificationInferencer(TokenInferencer):
         if show:
             self.visualizer.close()
         return pictures
+
+    def _names_in(
+        self, picture: np.ndarray, sample: DataSample, resize: int | None, rescale_factor: float | None
+    ) -> dict[int, str] | None:
+        """Return the names of predicted classes, broken into lines that the drawn picture has room for."""
+        if self.classes is None:
+            return None
+        height, width = picture.shape[:2]
+        factor = rescale_factor or 1 if resize is None else resize / min(height, width)
+        size = (round(height * factor), round(width * factor))
+        return {label: name_in_lines(self.classes[label], *size) for label in sample.pred_label.tolist()}
 
     def postprocess(
         self,

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from seitpp.visualization.fitted_text import fitted
+
 OPACITY = 0.5
 """Share of a class's colour in a pixel, by default."""
 _GAP, _LINE, _SWATCH = 4, 18, 12  # pixels between tiles, a line of the legend, its coloured square
@@ -87,13 +89,14 @@ def _legend_entries(
     shares = torch.bincount(shown[-1].flatten(), minlength=len(classes)) / max(shown[-1].numel(), 1)
     present = torch.cat([labels.flatten() for labels in shown]).unique().tolist()
     return [
-        (f"{classes[index]} {shares[index]:.1%}", tuple(palette[index])) for index in present if index < len(classes)
+        (f"{shares[index]:.1%} {classes[index]}", tuple(palette[index])) for index in present if index < len(classes)
     ]
 
 
 def _with_legend(strip: Image.Image, entries: Sequence[tuple[str, tuple]]) -> Image.Image:
     scale = max(1, round(strip.width / _LEGIBLE_WIDTH))
     font, gap, swatch = ImageFont.load_default(_SWATCH * scale), _GAP * scale, _SWATCH * scale
+    entries = [(fitted(name, font, strip.width - swatch - 3 * gap), colour) for name, colour in entries]
     corners, left, top = [], gap, gap
     for name, _colour in entries:
         needed = swatch + 3 * gap + round(font.getlength(name))

@@ -1,6 +1,5 @@
 """Pictures of what tokenizers and augmentations do: reconstructions below originals, rows with labels."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,10 +12,12 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 from torchvision.utils import make_grid
 
+from seitpp.visualization.fitted_text import fitted
+
 _MIN_PIXELS = 96  # smaller images are shown enlarged, pixel by pixel
 _GAP = 4  # white pixels between tiles
 _LABEL_PIXELS, _TITLE_PIXELS = 136, 44  # width of the labels' column, height of a title with the space around it
-_LABEL_CHARACTERS = 16  # of a line of a label
+_LINE_PIXELS = 19  # height of a line of a label
 _PAGE_PIXELS = 1700  # panels stand in two columns up to this width
 
 
@@ -62,18 +63,20 @@ def labelled_grid(panels: Sequence[PicturePanel], titles: bool = True) -> Image.
 def _panel(panel: PicturePanel, title: bool) -> Image.Image:
     above = _TITLE_PIXELS if title else _GAP
     strips = [_strip(row.images) for row in panel.rows]
-    size = (_LABEL_PIXELS + strips[0].width, above + sum(strip.height + _GAP for strip in strips))
+    heights = [max(strip.height, _LINE_PIXELS) for strip in strips]
+    size = (_LABEL_PIXELS + strips[0].width, above + sum(height + _GAP for height in heights))
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     if title:
-        draw.text((_GAP, above - 3 * _GAP), panel.title, "black", _font("DejaVuSans-Bold.ttf", 18), anchor="ls")
+        bold = _font("DejaVuSans-Bold.ttf", 18)
+        draw.text((_GAP, above - 3 * _GAP), fitted(panel.title, bold, size[0] - 2 * _GAP), "black", bold, anchor="ls")
     font, top = _font("DejaVuSans.ttf", 14), above
-    for row, strip in zip(panel.rows, strips, strict=True):
-        middle = (_LABEL_PIXELS - 2 * _GAP, top + strip.height // 2)
-        label = textwrap.fill(row.label, _LABEL_CHARACTERS, break_long_words=False)
+    for row, strip, height in zip(panel.rows, strips, heights, strict=True):
+        middle = (_LABEL_PIXELS - 2 * _GAP, top + height // 2)
+        label = fitted(row.label, font, _LABEL_PIXELS - 3 * _GAP, height // _LINE_PIXELS)
         draw.multiline_text(middle, label, "black", font, anchor="rm", align="right")
         picture.paste(strip, (_LABEL_PIXELS, top))
-        top += strip.height + _GAP
+        top += height + _GAP
     return picture
 
 
