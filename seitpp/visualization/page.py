@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,9 @@ def _figure(image: Any, caption: str, alt: str, lossy: bool) -> str:
     is_chart = hasattr(image, "savefig")
     file = io.BytesIO()
     if is_chart:
-        image.savefig(file, format="png", dpi=_FIGURE_DPI, bbox_inches="tight")
+        with warnings.catch_warnings():  # names in scripts that the font lacks are boxes
+            warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+            image.savefig(file, format="png", dpi=_FIGURE_DPI, bbox_inches="tight")
         with Image.open(file) as drawn:
             width, height = (round(size * 100 / _FIGURE_DPI) for size in drawn.size)
         crisp, kind = "", "png"

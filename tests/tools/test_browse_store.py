@@ -88,11 +88,10 @@ def test_page_shows_classes_codes_and_how_pictures_were_made(
     assert f"{counts.argmax()}: {counts.max() / counts.sum():.3%}</figcaption>" in page
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_few_images_without_labels(main: Callable, tmp_path: Path, count: int) -> None:
-    assert main(write(tmp_path / "s", TOKENS[:count]), "--out", tmp_path / "out") == 0
+def test_one_image_without_a_label(main: Callable, tmp_path: Path) -> None:
+    assert main(write(tmp_path / "s", TOKENS[:1]), "--out", tmp_path / "out") == 0
     page = text_of(tmp_path / "out")
-    assert "The store has no labels." in page and f"0 of {count} images" in page
+    assert "The store has no labels." in page and "0 of 1 images" in page
 
 
 def test_store_without_a_decoder_says_so_and_shows_codes(main: Callable, tmp_path: Path) -> None:

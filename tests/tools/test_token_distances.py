@@ -7,6 +7,7 @@ import pytest
 from helpers.tools import tool_main
 
 
+@pytest.mark.slow
 def test_copies_are_nearer_than_other_crops(capsys: pytest.CaptureFixture) -> None:
     assert tool_main("analysis_tools/token_distances.py")(["--patch-size", 16, "--codes", 8, "--crops", 8]) == 0
     rows = re.findall(r"│ (.+?) +│ +([\d.]+)% +│ +([\d.]+)% +│ +([\d.]+)% +│", capsys.readouterr().out)

@@ -97,6 +97,14 @@ def test_figures_are_drawn_sharper_than_they_are_shown() -> None:
     assert width == round(drawn.width / 1.44)
 
 
+def test_names_in_scripts_that_the_font_lacks_are_no_warning() -> None:
+    figure = Figure(figsize=(2, 1))
+    figure.suptitle("猫")
+    page = HtmlPage("Title")
+    page.picture(figure, "猫")
+    assert "猫</figcaption>" in page.render()
+
+
 def test_pictures_without_caption_have_a_text_all_the_same() -> None:
     page = HtmlPage("Title")
     page.picture(np.zeros((4, 4), np.uint8))
