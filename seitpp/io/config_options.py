@@ -47,7 +47,7 @@ class OptionsAction(DictAction):
 # Hooks of every run, which None leaves out also where a config does not name them.
 _ADDED_HOOKS = (
     *("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint"),
-    *("finite_guard", "checkpoint_guard"),
+    *("summary", "finite_guard", "checkpoint_guard"),
 )
 
 

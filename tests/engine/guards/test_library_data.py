@@ -19,6 +19,7 @@ from helpers.shrinking import shrink
 from seitpp.engine import config_changes
 from seitpp.engine.guards.classes import _check_several_classes, check_labels
 from seitpp.engine.guards.labels import labels_of
+from seitpp.io import config_options
 
 pytestmark = [  # mmpretrain's MNIST
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable"),
@@ -164,8 +165,9 @@ class TestHooksThatAreOff:
         leaf = repository / "configs" / "mtm" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
         config = shrink(Config.fromfile(leaf), tmp_path, epochs=1)
         config.data_preprocessor.augments = []
-        added = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint", "own")
-        config.default_hooks = {name: None for name in (*config.default_hooks, *added, "finite_guard")}
+        added = (*config_changes._OF_MMENGINE, *config_changes._ADDED_HOOKS)
+        assert set(added) == set(config_options._ADDED_HOOKS)  # which --cfg-options may switch off in any config
+        config.default_hooks = {name: None for name in (*config.default_hooks, *added, "own")}
         config.custom_hooks = [None]
         runner = build_runner(config)
         runner.train()
