@@ -51,10 +51,12 @@ def _how_found(found: Duplicates) -> str:
     )
     if found.crowded <= _FEW_CROWDED:
         return text
-    return (
-        f"{text} {found.crowded:.1%} of the images stand in crowds of similar ones, where each was compared with some: "
+    missed = (
         "they are in their group, perhaps not with the nearest one."
+        if len(found.num_samples) == 1
+        else "a leak may be missed among them."
     )
+    return f"{text} {found.crowded:.1%} of the images stand in crowds of similar ones, where each meets some: {missed}"
 
 
 def _add_pairs(found: Duplicates, pairs: np.ndarray, store: StorePage, other: StorePage | None) -> None:
