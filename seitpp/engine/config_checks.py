@@ -3,17 +3,21 @@
 import logging
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, OPTIMIZERS
 
+from seitpp import registry
 from seitpp.io.text import did_you_mean, nearest_names, shown
 
 _PARTS = {
     "train": ("train_dataloader", "train_cfg", "optim_wrapper"),
     "test": ("test_dataloader", "test_cfg", "test_evaluator"),
 }
+# Packages that backends of visualizers need, one of each, among the optional requirements.
+_PACKAGES = {"TensorboardVisBackend": ("tensorboard", "tensorboardX"), "WandbVisBackend": ("wandb",)}
 # Whole numbers by their dotted key, with the least that each may be.
 _WHOLE = {
     "train_dataloader.batch_size": 1,
@@ -56,6 +60,7 @@ def check_run(config: Config, stage: Literal["train", "test"]) -> None:
         if value is not None and not _is_share(value):
             raise ValueError(f"{key} is {shown(value)}, expected a number that is not negative")
     _check_names(config)
+    check_visualizer(config)
 
 
 def _at(config: Config, key: str) -> Any:
@@ -84,7 +89,21 @@ def _check_names(config: Config) -> None:
         for key in ("collate_fn", "worker_init_fn"):
             name = _at(config, f"{loader}.{key}.type")
             if isinstance(name, str) and FUNCTIONS.get(name) is None:
-                raise ValueError(f"{loader}.{key}.type is {name!r}, which is no registered function")
+                registry.FUNCTIONS.import_from_location()
+                meant = did_you_mean(f"seitpp.{one}" for one in nearest_names(name, registry.FUNCTIONS.module_dict))
+                raise ValueError(f"{loader}.{key}.type is {name!r}, which is no registered function{meant}")
+
+
+def check_visualizer(config: Config) -> None:
+    """Refuse a visualizer whose backend needs a package that is not installed, and say how to install it."""
+    for backend in (config.get("visualizer") or {}).get("vis_backends") or []:
+        name = name_and_scope(backend)[0]
+        packages = _PACKAGES.get(name, ())
+        if packages and not any(find_spec(package) for package in packages):
+            raise ValueError(
+                f"visualizer.vis_backends has a {name}, which needs the package {packages[0]}; install it with "
+                f"`pip install -e .[optional]` in the folder of this repository, or `pip install {packages[0]}`"
+            )
 
 
 def name_and_scope(part: Any) -> tuple[str, str]:

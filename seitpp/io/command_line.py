@@ -129,6 +129,8 @@ def _of_config(error: BaseException, message: str) -> str | None:
     if found := _UNREGISTERED.search(message):
         name, registry = found["name"].strip("`'\""), found["registry"]
         known = list(_registered(registry))
+        if exact := sorted(one for one in known if one.split(".")[-1] == name):
+            return f"the config names {name!r}, which is no registered {registry} here; write {' or '.join(exact)}"
         same_scope = [one for one in known if one.split(".")[0] == name.split(".")[0]]
         meant = did_you_mean(nearest_names(name, same_scope or known))
         return f"the config names {name!r}, which is no registered {registry}{meant}"

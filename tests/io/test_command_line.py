@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from seitpp.io.command_line import error_line, run_tool
 from seitpp.registry import DATASETS, MODELS
@@ -105,6 +106,12 @@ def test_unregistered_type_is_named_with_the_nearest() -> None:
         MODELS.build({"type": "seitpp.TokenSegmento"})
     line = error_line(caught.value)
     assert "names 'seitpp.TokenSegmento', which is no registered model; did you mean seitpp.TokenSegmentor" in line
+
+
+def test_part_without_its_prefix_is_told_the_prefix() -> None:
+    with DefaultScope.overwrite_default_scope("mmpretrain"), pytest.raises(KeyError) as caught:
+        MODELS.build({"type": "TokenViT"})
+    assert error_line(caught.value).endswith("which is no registered model here; write seitpp.TokenViT")
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ CASES = [
             ("log_level=LOUD", "log_level is 'LOUD', expected DEBUG, INFO"),
             ("default_hooks.checkpoint.interval=abc", "checkpoint.interval is 'abc', expected"),
             ("train_dataloader.collate_fn.type=nothing", "'nothing', which is no registered function"),
+            ("train_dataloader.collate_fn.type=identity_collate", "did you mean seitpp.identity_collate?"),
             ("train_dataloader.sampler.type=nothing", "names 'nothing', which is no registered data sampler"),
             ("train_dataloader.dataset.type=seitpp.TokenData", "did you mean seitpp.TokenDataset"),
             ("train_dataloader.dataset.store=nothing", "nothing is not a token store"),
