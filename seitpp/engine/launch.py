@@ -104,7 +104,8 @@ def build_runner(config: Config) -> Runner:
     kind = RUNNERS.get(named) if isinstance(named, str) else named
     if kind is None:
         raise ValueError(f"runner_type is {named!r}, which is no registered runner")
-    runner = type(kind.__name__, (SummaryFirst, kind), {}).from_cfg(config)
+    with_summary: type[Runner] = type(kind.__name__, (SummaryFirst, kind), {})
+    runner = with_summary.from_cfg(config)
     for handler in runner.logger.handlers:
         handler.addFilter(_is_worth_reading)
     return runner

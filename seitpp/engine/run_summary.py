@@ -129,7 +129,8 @@ def _dataset(runner: Runner) -> Any:
 
 
 def _data(runner: Runner) -> str:
-    parts, classes = [], None
+    parts: list[str] = []
+    classes = None
     for name, loader in _loaders(runner).items():
         dataset, metadata = loader.dataset, metadata_of(loader.dataset)
         classes = classes or metadata.get("classes") or getattr(dataset, "CLASSES", None)

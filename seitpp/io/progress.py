@@ -47,7 +47,8 @@ class _Lines:
 
     def __init__(self, description: str, unit: str | None) -> None:
         self._description, self._unit = description, unit or ""
-        self._done, self._total = 0, None
+        self._done = 0
+        self._total: int | None = None
         self._began = time.monotonic()
         self._first: tuple[float, int] | None = None  # when it was first told of work done, and how much
         self._ended = threading.Event()

@@ -45,7 +45,8 @@ def read_scalars(work_dir: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray
         FileNotFoundError: The folder does not exist, or has no log.
         ValueError: A log is damaged before its end, or holds no numbers.
     """
-    epoch_iterations, points = None, []
+    epoch_iterations: float | None = None
+    points: list[tuple[float, bool, dict[str, Any]]] = []
     for path in _log_files(Path(work_dir)):
         lines = _read_lines(path)
         epoch_iterations = _iterations_per_epoch(lines, epoch_iterations)

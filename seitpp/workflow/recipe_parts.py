@@ -242,5 +242,6 @@ def by(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]}"
 
 
-def dict(values: dict[str, Any]) -> str:
+def literal(values: dict[str, Any]) -> str:
+    """Write options as Python text."""
     return pformat(values, sort_dicts=False, width=100)

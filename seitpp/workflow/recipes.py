@@ -4,13 +4,13 @@ from seitpp.workflow.recipe_parts import (
     augments,
     backbone,
     by,
-    dict,
     double,
     ema,
     encoder,
     flip_place,
     images,
     knn_command,
+    literal,
     preprocessor,
     rate,
     runtime,
@@ -34,7 +34,7 @@ def tokenizer_recipe(setup: Setup) -> str:
 """
 
 default_scope = "seitpp"
-tokenizer = {dict(tokenizer.config)}
+tokenizer = {literal(tokenizer.config)}
 '''
 
 
@@ -44,9 +44,9 @@ def token_adapt_recipe(setup: Setup, lengths: Lengths) -> str:
     network = token_adapt_sizes(setup)
     if tokenizer.config is not None:
         options = {key: value for key, value in tokenizer.config.items() if key != "fit"}
-        built = dict({**options, "codebook": f"{setup.out}/tokens/train"})
+        built = literal({**options, "codebook": f"{setup.out}/tokens/train"})
     elif tokenizer.entry is not None and not tokenizer.fitted:
-        built = dict(tokenizer.entry)
+        built = literal(tokenizer.entry)
     else:
         built = f'"{setup.out}/tokens/train"  # the store tells which'
     epochs = lengths.tokenadapt
