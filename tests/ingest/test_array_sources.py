@@ -122,6 +122,7 @@ def header(*shape: int, code: int = 8, zeros: int = 0) -> bytes:
         (gzip.compress(header(1, 2, 2) + bytes(4))[:-9], "it ends early|incomplete"),
         (b"\x1f\x8b" + bytes(30), "unknown compression method"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else value,  # packed bytes hold the time
 )
 def test_damaged_idx_files_are_refused(content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=f"a-file is damaged or is not .*({message})"):
