@@ -299,8 +299,8 @@ def _lengths(
     left = max(0.0, left - _REPORT_SECONDS) * _SAFETY / sum(shares.values())
     lengths = {}
     for name, share in shares.items():
-        most = 40_000 if setup.task == "segmentation" and name == "train" else _MOST_EPOCHS[name]
-        lengths[name] = max(1, min(most, int(left * share / units[name])))
+        least, most = (20, 40_000) if setup.task == "segmentation" and name == "train" else (1, _MOST_EPOCHS[name])
+        lengths[name] = max(least, min(most, int(left * share / units[name])))
     return Lengths(**lengths), units
 
 

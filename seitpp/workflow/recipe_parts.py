@@ -29,6 +29,7 @@ def checkpoint_of(setup: Setup, lengths: Lengths, step: str) -> str:
 
 
 def stores(setup: Setup, with_labels: bool = True, loaders: tuple[str, ...] = ("train", "val", "test")) -> str:
+    """Return loaders of the token stores."""
     labels = "" if with_labels else ", with_labels=False"
     parts = [
         "# Data: the token stores.",
@@ -78,6 +79,7 @@ test_dataloader = val_dataloader"""
 
 
 def augments(setup: Setup, lengths: Lengths) -> str:
+    """Return the augmentations of a classifier, by its method."""
     grid = setup.tokenizer.grid
     noise = 'emb_noise = dict(type="seitpp.EmbNoise", std=0.15, channel_std=0.15, relative=True, prob=0.15)  # colours'
     cutmix = (
@@ -109,6 +111,7 @@ def augments(setup: Setup, lengths: Lengths) -> str:
 
 
 def token_adapt_augment(setup: Setup, lengths: Lengths, mixing: bool) -> str:
+    """Return the augmentation through TokenAdapt, `adapted`: geometry, and with `mixing` Mixup and CutMix."""
     grid = setup.tokenizer.grid
     mixed = """
 mixing = dict(
@@ -135,6 +138,7 @@ adapted = dict(
 
 
 def token_adapt_sizes(setup: Setup) -> str:
+    """Return the sizes of a TokenAdapt that go with the encoder."""
     small = setup.network.width == 64
     sizes = (64, 4, 16, 256) if small else (384, 6, 64, 1536)
     names = ("dims", "num_heads", "head_dims", "mlp_dims")
@@ -142,10 +146,12 @@ def token_adapt_sizes(setup: Setup) -> str:
 
 
 def flip_place(setup: Setup) -> str:
+    """Say where a flip is to be added."""
     return "first in `augments`" if setup.method == "seit" else "before `affine` in `adapted`"
 
 
 def preprocessor(setup: Setup, augmented: bool = True) -> str:
+    """Return the data preprocessor of a classifier."""
     tokenizer = setup.tokenizer
     if tokenizer.channels is None:
         tokens = f'    codebook=data_root + "train",\n    distance="{tokenizer.distance}",\n'
@@ -158,6 +164,7 @@ def preprocessor(setup: Setup, augmented: bool = True) -> str:
 
 
 def encoder(setup: Setup) -> str:
+    """Return the sizes of the encoder."""
     width = setup.network.width
     arch = (
         f"dict(embed_dims={width}, num_layers={setup.network.depth}, num_heads={setup.network.heads}, "
@@ -189,6 +196,7 @@ def backbone(setup: Setup, lengths: Lengths | None = None) -> str:
 
 
 def schedule(epochs: int, warmup_share: float = 0.04) -> str:
+    """Return the schedule of the rate, and the loops."""
     warmup = max(1, round(warmup_share * epochs)) if epochs > 1 else 0
     return f"""param_scheduler = dict(
     type="seitpp.WarmupCosineLR",
@@ -205,6 +213,7 @@ test_cfg = dict(type="mmengine.TestLoop")"""
 
 
 def runtime(setup: Setup, epochs: int, with_classes: bool = True) -> str:
+    """Return what every run has: log, checkpoints, guards, seed."""
     classes = '\n    class_guard=dict(type="seitpp.ClassGuardHook"),' if with_classes else ""
     return f"""# Run: log, checkpoints, seed. Guards stop a run whose data, weights and classes do not belong together.
 default_scope = "seitpp"
@@ -235,11 +244,8 @@ def rate(lr: float, setup: Setup) -> str:
 
 
 def double(grid: tuple[int, int]) -> tuple[int, int]:
+    """Return the positions of TokenAdapt's map for a grid of tokens."""
     return 2 * grid[0], 2 * grid[1]
-
-
-def by(size: tuple[int, int]) -> str:
-    return f"{size[0]} x {size[1]}"
 
 
 def literal(values: dict[str, Any]) -> str:

@@ -1,9 +1,9 @@
 """Configs as text that a person reads and edits: flat, with every size written out. Classification and MTM."""
 
+from seitpp.structures.grid_record import by
 from seitpp.workflow.recipe_parts import (
     augments,
     backbone,
-    by,
     double,
     ema,
     encoder,
