@@ -9,6 +9,8 @@ from PIL import Image
 from seitpp.evaluation.predictions import Predictions
 from seitpp.images.decoding import MAX_PIXELS, UnreadableImageError, decode_image
 from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.ingest.sources.files import is_url
+from seitpp.ingest.sources.merged import paths_of
 from seitpp.storage import is_release, open_source
 from seitpp.visualization.stored_pictures import StorePictures
 
@@ -63,12 +65,13 @@ class SamplePictures:
 
     def _open_recorded(self, checkpoint: str | Path | None) -> None:
         source = self.predictions.source
+        images = source.get("images", "")
         if "store" in source:
             self._open(source["store"], None, None, checkpoint)
-        elif str(source.get("images", "")).endswith(".py"):
-            raise ValueError(f"the images are those of the config {source['images']}, which is not run unasked")
-        elif "://" in str(source.get("images", "")):
-            raise ValueError(f"the images are at {source['images']}, from where nothing is fetched unasked")
+        elif is_url(images):
+            raise ValueError(f"the images are at {images}, from where nothing is fetched unasked")
+        elif any(one.endswith(".py") for one in paths_of(images)):
+            raise ValueError(f"the images are those of the config {images}, which is not run unasked")
         elif "images" in source:
             options = {key: source[key] for key in ("root", "max_pixels") if key in source}
             self._open_images(source["images"], source.get("split"), **options)

@@ -35,7 +35,7 @@ _FRACTIONS = ("mlp_ratio", "rescales")  # the others are rates
 _LEFT = re.compile(
     r"type|_.*|init_cfg|pretrained|checkpoint|augments|batch_augments|tokenizer|codebook|train_cfg|test_cfg|loss.*"
     r"|.*drop.*|.*_rate|.*prob|.*mask_ratio|frozen_stages|with_cp|topk|k|.*seed|non_blocking|with_data_samples|cal_acc"
-    r"|.*momentum|.*weight.*|temperature"
+    r"|.*momentum|.*weight.*|temperature|mean|std"
 )
 _ALIKE = {"MTMViT": "TokenViT"}  # the first is the second with a mask
 _HEADS = ("head", "decode_head")

@@ -1,7 +1,5 @@
 """What a folder of pictures holds: its parts, sizes, colours and classes, and which images are held out."""
 
-import csv
-import io
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from seitpp.images.resizing import fit_image
 from seitpp.ingest import ImageSource, open_image_source
 from seitpp.ingest.fitting import spread
 from seitpp.ingest.sources import array_splits
+from seitpp.io.csv_file import write_csv
 from seitpp.io.text import shorten
 
 _LOOKED_AT = 256  # images whose size and colours are looked at
@@ -57,7 +56,7 @@ class Pictures:
     num_looked_at: int
     held_out: bool  # whether the validation part was held out here
     sample: list[Image.Image] = field(repr=False)  # RGB, of the training part
-    pixel_shares: np.ndarray | None = None  # (C,), of the label maps' pixels
+    pixel_shares: np.ndarray | None = None  # (2, C), of each class, in the label maps of training and of validation
 
 
 def open_pictures(source: str, val: str | None = None) -> Pictures:
@@ -144,16 +143,11 @@ def hold_out(count: int, labels: np.ndarray | None = None) -> np.ndarray:
 
 def write_list(part: Part, path: Path) -> None:
     """Write the images of a part as a list that tools/tokenize_images.py reads, with class indices."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    labels = part.labels
-    writer.writerow(["path"] if labels is None else ["path", "label"])
     numbers = range(len(part.source)) if part.kept is None else part.kept
-    for row, number in enumerate(numbers):
-        name = part.source.names[number]
-        writer.writerow([name] if labels is None else [name, labels[row]])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(file.getvalue(), encoding="utf-8")
+    columns = {"path": [part.source.names[number] for number in numbers]}
+    if part.labels is not None:
+        columns["label"] = part.labels.tolist()
+    write_csv(path, list(columns), zip(*columns.values(), strict=True))
 
 
 def write_links(part: Part, images: Path, annotations: Path) -> None:
@@ -234,17 +228,17 @@ def _check_counts(source: str, train: Part, val: Part, kind: str) -> None:
 
 
 def _map_classes(source: str, train: Part, val: Part) -> tuple[list[str], np.ndarray]:
-    """Return the names of the classes in label maps, and the share of pixels that each has."""
-    counts = np.zeros(IGNORE_INDEX + 1, np.int64)
-    for part in (train, val):
+    """Return the names of the classes in label maps, and the share of pixels that each has in either part, (2, C)."""
+    counts = np.zeros((2, IGNORE_INDEX + 1), np.int64)
+    for part, found in zip((train, val), counts, strict=True):
         numbers = np.arange(len(part.source)) if part.kept is None else part.kept
         for number in numbers[spread(len(numbers), _MAPS_LOOKED_AT)]:
             try:
                 values = read_label_indices(part.source.read_annotation(int(number)), part.source.max_pixels).indices
             except (UnreadableImageError, OSError):
                 continue
-            counts += np.bincount(np.minimum(values.ravel(), IGNORE_INDEX), minlength=len(counts))
-    present = np.flatnonzero(counts[:IGNORE_INDEX])
+            found += np.bincount(np.minimum(values.ravel(), IGNORE_INDEX), minlength=len(found))
+    present = np.flatnonzero(counts[:, :IGNORE_INDEX].any(axis=0))
     names = train.source.classes or [f"class {index}" for index in range(int(present.max(initial=-1)) + 1)]
     if len(present) < 2:
         raise ValueError(
@@ -256,7 +250,8 @@ def _map_classes(source: str, train: Part, val: Part) -> tuple[list[str], np.nda
             f"the label maps of {source} hold class {present.max()}, but classes.txt there names {len(names)} classes "
             f"(indices 0 to {len(names) - 1})"
         )
-    return list(names), counts[: len(names)] / counts[: len(names)].sum()
+    counts = counts[:, : len(names)]
+    return list(names), counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -69,10 +69,9 @@ def headline(plan: Plan) -> str:
             f"(always saying the commonest class: {_majority(plan):.1f} %)"
         )
     if facts["task"] == "segmentation":
-        shares = facts["pixel_shares"]
         return (
             f"{scores['seg/mIoU']:.1f} mIoU on {facts['num_val']:,} validation images, {scores['seg/aAcc']:.1f} % of "
-            f"the pixels right (always saying the commonest class: {100 * max(shares):.1f} %)"
+            f"the pixels right (always saying the commonest class: {_majority(plan):.1f} %)"
         )
     return (
         f"{scores['masked_code/accuracy']:.1f} % of hidden codes are filled in right on {facts['num_val']:,} images "
@@ -81,7 +80,10 @@ def headline(plan: Plan) -> str:
 
 
 def _majority(plan: Plan) -> float:
-    """Return the per cent of validation images that the commonest training class gets right."""
+    """Return the per cent of validation images, or pixels, that the commonest training class gets right."""
+    if plan.facts["task"] == "segmentation":
+        train, val = plan.facts["pixel_shares"]
+        return 100 * float(val[int(np.argmax(train))])
     labels = _predictions(plan).need_labels("the baseline")
     return 100 * float((labels == int(np.argmax(plan.facts["train_counts"]))).mean())
 
@@ -122,8 +124,8 @@ def _scores(page: HtmlPage, plan: Plan) -> None:
         rows.append(("a blind guess", f"{100 / len(facts['classes']):.1f} %"))
     elif facts["task"] == "segmentation":
         rows = [(f"{name}", f"{found[f'seg/{name}']:.1f}") for name in ("mIoU", "mAcc", "aAcc")]
-        share = 100 * max(facts["pixel_shares"])
-        rows.append(("mIoU of the commonest class everywhere", f"{share / len(facts['classes']):.1f}"))
+        share, present = _majority(plan), np.count_nonzero(facts["pixel_shares"][1])
+        rows.append(("mIoU of the commonest class everywhere", f"{share / present:.1f}"))
         rows.append(("aAcc of the commonest class everywhere", f"{share:.1f}"))
     else:
         rows = [
@@ -185,12 +187,12 @@ def _mistakes(page: HtmlPage, plan: Plan) -> None:
 def _segments(page: HtmlPage, plan: Plan) -> None:
     scores = read_scores(plan)["score"]
     page.heading("Classes")
-    shares = plan.facts["pixel_shares"]
+    shares = plan.facts["pixel_shares"][1]
     rows = [
         (name, f"{share:.1%}", f"{scores[f'seg/IoU/{name}']:.1f}" if f"seg/IoU/{name}" in scores else None)
         for name, share in zip(plan.facts["classes"], shares, strict=True)
     ]
-    page.table(["class", "pixels", "IoU"], rows)
+    page.table(["class", "validation pixels", "IoU"], rows)
     page.heading("Predictions")
     pictures.add_segmentations(page, plan)
 

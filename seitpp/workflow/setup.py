@@ -288,5 +288,5 @@ def _class_weight(pictures: Pictures) -> list[float] | None:
     """Return weights by which rare classes count more in the loss: 1 / sqrt(share), of 1 for the rarest."""
     if pictures.pixel_shares is None:
         return None
-    weights = [max(float(share), 1e-3) ** -0.5 for share in pictures.pixel_shares]
+    weights = [max(float(share), 1e-3) ** -0.5 for share in pictures.pixel_shares[0]]  # of the training part
     return [round(weight / max(weights), 3) for weight in weights]

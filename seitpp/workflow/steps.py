@@ -54,16 +54,17 @@ def run_steps(plan: Plan, console: Console) -> dict[str, float]:
         StepFailed: A command failed; the message has its last line, and where its output is.
     """
     records = read_records(plan.out)
+    is_current = True  # whether what is there was made from what is there
     for number, step in enumerate(plan.steps, 1):
         title = f"[{number}/{len(plan.steps)}] {step.what}"
-        if is_done(step, records):
+        if is_current and is_done(step, records):
             console.print(f"{title}: done before, in {duration(records[step.name])}", markup=False)
             continue
         console.print(title, style="bold", markup=False)
         console.print(f"  $ {step.line}", markup=False)
         before = records.pop(step.name, 0.0) if step.command[-1] == "--resume" else 0.0
         seconds = run_step(step, log_of(plan, step), console) + before
-        records[step.name] = seconds
+        records[step.name], is_current = seconds, False
         write_whole(Path(plan.out, RECORD_FILE), json.dumps(records, indent=1).encode() + b"\n")
         console.print(f"  took {duration(seconds)}", markup=False)
     return records

@@ -59,7 +59,7 @@ def test_images_are_found_by_their_names(tmp_path: Path) -> None:
 def test_configs_and_addresses_in_a_file_are_not_followed(tmp_path: Path) -> None:
     config = tmp_path / "config.py"
     config.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    for path in (str(config), "https://example.org/images"):
+    for path in (str(config), f"{config},{tmp_path}", f"{tmp_path}, {config}", "https://example.org/images"):
         found = SamplePictures(predicted({"images": path}, names=["a", "b", "c"]))
         assert not found.can_draw and "unasked" in found.note
     assert not (tmp_path / "ran").exists()

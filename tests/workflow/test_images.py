@@ -56,7 +56,11 @@ def test_label_maps_are_held_out_by_links(tmp_path: Path) -> None:
         Image.fromarray(np.stack([pixels] * 3, -1)).save(tmp_path / "pairs" / "images" / f"{index}.jpg")
     pictures = open_pictures(str(tmp_path / "pairs"))
     assert pictures.kind == "segmentation" and pictures.classes == ["class 0", "class 1"]
-    assert pictures.pixel_shares.tolist() == [0.5, 0.5]
+    assert pictures.pixel_shares.shape == (2, 2) and pictures.pixel_shares.sum(axis=1).tolist() == [1, 1]
+    maps = [np.asarray(Image.open(pictures.val.source.label_maps[number])) for number in pictures.val.kept]
+    np.testing.assert_allclose(
+        pictures.pixel_shares[1], [np.mean([one[1] == 0 for one in maps]), np.mean([one[1] == 1 for one in maps])]
+    )
     write_links(pictures.val, tmp_path / "out" / "images" / "val", tmp_path / "out" / "annotations" / "val")
     source = open_image_source(str(tmp_path / "out"), split="val")
     assert len(source) == 2 and source.annotated

@@ -35,6 +35,16 @@ def test_a_step_whose_output_is_gone_runs_again(plan: Plan, tmp_path: Path) -> N
     assert (tmp_path / "made.txt").read_text() == "once\n"
 
 
+def test_what_follows_a_step_that_runs_again_runs_again(plan: Plan, tmp_path: Path) -> None:
+    later = replace(plan.steps[0], name="later", output=str(tmp_path / "later.txt"))
+    later = replace(later, command=[*later.command[:-1], later.command[-1].replace("made.txt", "later.txt")])
+    plan = replace(plan, steps=[plan.steps[0], later])
+    run_steps(plan, Console(quiet=True))
+    (tmp_path / "made.txt").unlink()
+    run_steps(plan, Console(quiet=True))
+    assert (tmp_path / "later.txt").read_text() == "once\n" * 2
+
+
 def test_a_checkpoint_that_was_not_written_to_its_end_is_not_done(tmp_path: Path) -> None:
     (tmp_path / "epoch_1.pth").write_bytes(b"PK")
     assert not is_done(Step("train", "", [], str(tmp_path / "epoch_1.pth"), 1.0), {"train": 1.0})

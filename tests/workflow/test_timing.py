@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seitpp.workflow import timing
@@ -30,7 +31,7 @@ def test_steps_on_coefficients_are_measured(
 @pytest.mark.parametrize("method", ["seit", "mtm"])
 def test_steps_of_a_segmentor_are_measured(tmp_path: Path, write_pictures: Callable[..., Path], method: str) -> None:
     pictures = open_pictures(str(write_pictures(tmp_path)))
-    pictures = replace(pictures, kind="segmentation", pixel_shares=pictures.train.labels[:2] * 0.0 + 0.5)
+    pictures = replace(pictures, kind="segmentation", pixel_shares=np.full((2, 2), 0.5))
     setup = choose_setup("out", "images", pictures, choose_tokenizer(pictures, None, None), "tiny", method)
     assert setup.network.depth == 4
     for recipe in (segmentor_recipe, *([mtm_recipe] if method == "mtm" else [])):
