@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seitpp.io.command_line import error_line
-from seitpp.io.config_file import read_config
+from seitpp.io.config_file import CONFIG_SUFFIXES, read_config
 from seitpp.io.config_options import apply_options
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
@@ -37,7 +37,7 @@ def read_tokenizer(
         return str(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"tokenizer {path} does not exist; expected a file of configs/tokenizers/, or a store")
-    if not str(path).endswith(".py"):
+    if not str(path).endswith(CONFIG_SUFFIXES):
         raise ValueError(f"tokenizer {path} is neither a config (.py) nor the folder of a token store")
     config = read_config(path)
     apply_options(config, options)
