@@ -7,6 +7,7 @@ transformer maps the codes' vectors back. SeiT's tokens were made by one of thes
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -160,17 +161,16 @@ class ViTVQGAN(VQTokenizer):
         self.arch = arch if isinstance(arch, str) else sizes
         self.in_channels = in_channels
         self.stride = patch_size
+        _check_multiple(self.image_size, patch_size, "patch")
         if checkpoint is not None and not (positions and tile_size):
             tile_size = tile_size or training_size(arch, checkpoint)
             positions = positions or _default_positions(self.image_size, tile_size)
         self.positions = positions or "recompute"
         self.tile_size = tile_size or _TRAINING_SIZE
-        unit = self.tile_size if self.positions == "tiles" else patch_size
-        if any(side % unit for side in self.image_size) or self.tile_size % patch_size:
-            raise ValueError(
-                f"image_size {self.image_size} is not a multiple of the {'tile' if unit != patch_size else 'patch'} "
-                f"size {unit}, or tile_size {self.tile_size} not of patch_size {patch_size}"
-            )
+        if self.tile_size % patch_size:
+            raise ValueError(f"tile_size {self.tile_size} is not a multiple of patch_size {patch_size}")
+        if self.positions == "tiles":
+            _check_multiple(self.image_size, self.tile_size, "tile")
         self.load_options(checkpoint, code_subset, codebook)
 
     @property
@@ -235,6 +235,15 @@ def training_size(arch: str | Mapping[str, Any], checkpoint: str | Path) -> int 
         height, width = as_size(config_of_checkpoint(checkpoint)["model"]["tokenizer"]["image_size"])
         return height if height == width > 0 else None
     return None
+
+
+def _check_multiple(image_size: tuple[int, int], unit: int, name: str) -> None:
+    if any(side % unit for side in image_size):
+        near = [tuple(max(1, rounded(side / unit)) * unit for side in image_size) for rounded in (floor, ceil)]
+        raise ValueError(
+            f"image_size {image_size} is not a multiple of the {name} size {unit}; use "
+            f"{' or '.join(map(str, dict.fromkeys(near)))}"
+        )
 
 
 def _default_positions(image_size: tuple[int, int], trained: int | None) -> Literal["recompute", "tiles"]:

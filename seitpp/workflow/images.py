@@ -202,7 +202,7 @@ def _check_classes(train: Part, val: Part) -> list[str]:
         )
     if alone := [name for name in present_val if name not in present]:
         raise ValueError(
-            f"{len(alone)} classes have validation images and no training image: {shorten(alone, 5)}; the folders "
+            f"classes with validation images and no training image: {shorten(alone, 5)}; the folders "
             "of both parts need the same names"
         )
     return names

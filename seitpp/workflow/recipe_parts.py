@@ -223,7 +223,9 @@ default_hooks = dict(
     step_seed=dict(type="seitpp.StepSeedHook"),
     checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
     data_guard=dict(type="seitpp.DataGuardHook"),{classes}
+    finite_guard=dict(type="seitpp.FiniteGuardHook"),
 )
+log_processor = dict(type="seitpp.TableLogProcessor", window_size=50, by_epoch=True)
 randomness = dict(seed=0)
 """
 

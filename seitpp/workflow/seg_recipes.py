@@ -129,6 +129,7 @@ default_hooks = dict(
     checkpoint_guard=dict(type="seitpp.CheckpointGuardHook"),
     data_guard=dict(type="seitpp.DataGuardHook"),
     class_guard=dict(type="seitpp.ClassGuardHook"),
+    finite_guard=dict(type="seitpp.FiniteGuardHook"),
 )
 log_processor = dict(type="mmengine.LogProcessor", window_size=50, by_epoch=False)
 randomness = dict(seed=0)

@@ -193,6 +193,12 @@ def _of_store(path: str) -> TokenizerSetup:
 
 
 def _of_config(path: str, image_size: int | None) -> TokenizerSetup:
+    if Path(path).is_dir():
+        below = next(Path(path).glob("*/header.json"), None)
+        raise ValueError(
+            f"--tokenizer {path} is a folder and no token store, which has a header.json; expected a store, or a file "
+            f"of configs/tokenizers/{did_you_mean([str(below.parent)] if below else [])}"
+        )
     if not Path(path).is_file():
         known = sorted(file.name for file in Path("configs/tokenizers").glob("*.py"))
         name = Path(path).name

@@ -170,7 +170,7 @@ def test_facts_say_how_positions_are_made() -> None:
         (dict(arch="huge"), "arch 'huge' is not known; expected one of small, base, large, seit"),
         (dict(arch={"encoder": STACK}), "arch has the keys encoder; expected encoder and decoder"),
         (dict(positions="learned"), "positions must be 'recompute' or 'tiles', got 'learned'"),
-        (dict(image_size=18), r"image_size \(18, 18\) is not a multiple of the patch size 4"),
+        (dict(image_size=18), r"\(18, 18\) is not a multiple of the patch size 4; use \(16, 16\) or \(20, 20\)"),
         (dict(image_size=20, positions="tiles"), r"image_size \(20, 20\) is not a multiple of the tile size 16"),
     ],
 )

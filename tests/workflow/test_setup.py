@@ -51,6 +51,15 @@ def test_a_size_beside_a_store_is_refused(tmp_path: Path, write_pictures: Callab
         choose_tokenizer(pictures, str(make_store(tmp_path / "store")), 32)
 
 
+def test_a_folder_that_is_no_store_is_named_with_the_store_below_it(
+    tmp_path: Path, write_pictures: Callable[..., Path]
+) -> None:
+    pictures = open_pictures(str(write_pictures(tmp_path / "images")))
+    make_store(tmp_path / "tokens" / "train")
+    with pytest.raises(ValueError, match="tokens is a folder and no token store, .* did you mean .*tokens/train?"):
+        choose_tokenizer(pictures, str(tmp_path / "tokens"), None)
+
+
 def test_a_wrong_tokenizer_gets_the_nearest_name(
     tmp_path: Path, write_pictures: Callable[..., Path], repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
