@@ -39,10 +39,9 @@ def write_report(plan: Plan, seconds: dict[str, float]) -> Path:
     _curves(page, plan)
     page.heading("What the model sees")
     pictures.add_reconstructions(page, plan)
-    if plan.lengths.mtm and plan.facts["can_decode"]:
+    if plan.lengths.mtm:
         pictures.add_filled_in(page, plan)
-    if plan.facts["can_decode"]:
-        pictures.add_augmentations(page, plan)
+    pictures.add_augmentations(page, plan)
     _commands(page, plan, seconds)
     _next_steps(page, plan)
     path = Path(plan.out, REPORT_FILE)

@@ -19,7 +19,7 @@ from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.io.config_file import read_config
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
-from seitpp.tokenizers import Tokenizer, tokenizer_from_store
+from seitpp.tokenizers import Tokenizer
 from seitpp.visualization.augmentations import AugmentationPictures
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
@@ -67,7 +67,9 @@ def add_mistakes(page: HtmlPage, plan: Plan, predictions: Predictions) -> None:
 def add_filled_in(page: HtmlPage, plan: Plan) -> None:
     """Show validation images, what MTM sees of them, and what it fills in."""
     reader = StoreReader(Path(plan.out, "tokens", "val"))
-    tokenizer = tokenizer_from_store(reader).eval()
+    tokenizer = StorePictures(reader).tokenizer
+    if tokenizer is None:  # said above
+        return
     indices = spread(len(reader), _COLUMNS)
     config = read_config(Path(plan.out, "configs", "mtm.py"))
     config.data_preprocessor.pop("augments", None)
@@ -92,8 +94,8 @@ def add_filled_in(page: HtmlPage, plan: Plan) -> None:
 def add_augmentations(page: HtmlPage, plan: Plan) -> None:
     """Show what augmentations make of a few training images, through TokenAdapt where one was trained."""
     reader = StoreReader(Path(plan.out, "tokens", "train"))
-    tokenizer = tokenizer_from_store(reader).eval()
-    if not tokenizer.spatial:
+    tokenizer = StorePictures(reader).tokenizer
+    if tokenizer is None or not tokenizer.spatial:
         return
     indices = spread(len(reader), 6)
     tokens = torch.from_numpy(reader.read(indices).astype(np.int64))
