@@ -1,6 +1,7 @@
 """From a request to a plan: which commands run, how long they will take, and where their output goes."""
 
 import json
+import math
 import shlex
 import time
 from collections.abc import Callable
@@ -199,7 +200,7 @@ def make_plan(request: Request, out: str, tools: str, start_seconds: float, say:
     fixed = _fixed_steps(setup, parts, start_seconds, decode_seconds)
     lengths, measured = _lengths(request, setup, fixed, start_seconds)
     steps = _steps(setup, lengths, fixed, measured, start_seconds)
-    notes = _notes(pictures, setup, request, lengths, sum(step.seconds for step in steps))
+    notes = _notes(pictures, setup, request, lengths, measured, sum(step.seconds for step in steps))
     return Plan(
         out=out,
         request=request,
@@ -392,7 +393,9 @@ def _class_counts(pictures: Pictures, setup: Setup) -> list[int] | None:
     return None if labels is None else np.bincount(labels, minlength=len(setup.classes)).tolist()
 
 
-def _notes(pictures: Pictures, setup: Setup, request: Request, lengths: Lengths, seconds: float) -> list[str]:
+def _notes(
+    pictures: Pictures, setup: Setup, request: Request, lengths: Lengths, units: dict[str, float], seconds: float
+) -> list[str]:
     """Return what was chosen for the images, and what may be amiss, a line each."""
     tokenizer = setup.tokenizer
     colour = "grey" if pictures.is_grey else "colour"
@@ -420,10 +423,14 @@ def _notes(pictures: Pictures, setup: Setup, request: Request, lengths: Lengths,
             f"warning: this takes longer than the {request.minutes:g} minutes asked for; a smaller --model, a smaller "
             "--image-size or fewer images take less."
         )
-    elif setup.task != "segmentation" and 0 < lengths.train < _FEW_EPOCHS:
+    few, good, unit = (500, 2_000, "iterations") if setup.task == "segmentation" else (_FEW_EPOCHS, 30, "epochs")
+    if 0 < lengths.train < few:
+        share = _SHARES[setup.method]["train"] / sum(_SHARES[setup.method].values()) * _SAFETY
+        missing = (good - lengths.train) * units["train"] / share
+        one = unit if lengths.train > 1 else unit[:-1]
         notes.append(
-            f"warning: {request.minutes:g} minutes are enough for {lengths.train} epochs; a good model needs more: "
-            f"--minutes {max(request.minutes * 30 / max(1, lengths.train), 1):.0f} allows about 30."
+            f"warning: {request.minutes:g} minutes are enough for {lengths.train} {one}; a good model needs more: "
+            f"--minutes {math.ceil(max(request.minutes, (seconds + missing) / 60))} allows about {good}."
         )
     steps = lengths.tokenadapt * setup.steps_per_epoch
     if setup.uses_token_adapt and steps < min(_FEW_STEPS, _MOST_EPOCHS["tokenadapt"] * setup.steps_per_epoch):

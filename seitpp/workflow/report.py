@@ -30,6 +30,9 @@ def write_report(plan: Plan, seconds: dict[str, float]) -> Path:
         seconds: What each step took, by its name.
     """
     page = HtmlPage(f"{Path(plan.request.source).name}: a model of your images", _summary(plan))
+    for note in plan.notes:
+        if note.startswith("warning: "):
+            page.paragraph(f"Before it began: {note}")
     _scores(page, plan)
     _storage(page, plan)
     if plan.facts["task"] == "classification":

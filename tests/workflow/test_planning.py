@@ -1,5 +1,6 @@
 """Plans: what fits into the time, what is kept, what another request meets."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,10 @@ def test_a_plan_that_cannot_fit_says_so(
 ) -> None:
     plan = plan_of(write_pictures(tmp_path / "images"), tmp_path / "out", start_seconds=30.0, minutes=1)
     assert plan.lengths.train == 1
-    assert "takes longer than the 1 minutes asked for" in plan.notes[-1]
+    assert "takes longer than the 1 minutes asked for" in plan.notes[-2]
+    assert re.search(
+        "1 minutes are enough for 1 epoch; a good model needs more: --minutes [345] allows", plan.notes[-1]
+    )
 
 
 def test_a_plan_is_read_as_it_was_saved(

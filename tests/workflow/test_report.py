@@ -51,7 +51,8 @@ def finished(
 
 
 def test_report_shows_scores_pictures_and_commands(finished: Plan) -> None:
-    page = write_report(finished, {step.name: 12.0 for step in finished.steps}).read_text()
+    plan = replace(finished, notes=["4 images", "warning: too few epochs"])
+    page = write_report(plan, {step.name: 12.0 for step in finished.steps}).read_text()
     text = html.unescape(re.sub(r"<[^>]+>", " ", page))
     assert "75.0 % of 4 validation images are classified right (always saying the commonest class: 50.0 %)" in text
     assert re.search(r"vote of the 10 nearest training images, .*62\.5 %", text, re.DOTALL)
@@ -60,6 +61,7 @@ def test_report_shows_scores_pictures_and_commands(finished: Plan) -> None:
         assert step.line in text
     assert page.count("data:image/png") >= 5  # confusion, curves, mistake, reconstructions, augmentations
     assert "<b>ees" not in page and "<b>ees & ants: a model of your images" in text
+    assert "Before it began: warning: too few epochs" in text
     assert headline(finished) in text
 
 
