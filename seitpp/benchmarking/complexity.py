@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seitpp.engine.model_kind import ModelKind, check_kind, model_kind
 from seitpp.models import KNNHead, TokenViT
 from seitpp.registry import MODELS, TOKENIZERS
+from seitpp.structures.grid_record import by
 from seitpp.tokenizers.vq_tokenizer import VQTokenizer
 
 _KINDS = (
@@ -176,14 +177,14 @@ def _token_adapt(config: Config, shape: Sequence[int] | None, batch_size: int, d
     return [
         _count(
             "conversion f",
-            f"{_by(network.grid)} embeddings of {network.code_dim}",
+            f"{by(network.grid)} embeddings of {network.code_dim}",
             network.conversion,
             lambda: network.convert(embeddings),
             depth,
         ),
         _count(
             "reversal g",
-            f"{_by(network.out_map_grid)} positions of {network.map_dims}",
+            f"{by(network.out_map_grid)} positions of {network.map_dims}",
             network.reversal,
             lambda: network.reverse(maps),
             depth,
@@ -207,14 +208,10 @@ def _tokenizer(config: Config, shape: Sequence[int] | None, batch_size: int, dep
     encoder, decoder, codebook = tokenizer.encoder, tokenizer.decoder, tokenizer.codebook
     compared = batch_size * math.prod(tokenizer.grid) * codebook.numel()
     return [
-        _count("encoder", f"{_by(tokenizer.image_size)} pixels", encoder, lambda: tokenizer.embed(images), depth),
-        Complexity("nearest codes", f"{_by(codebook.shape)} codebook", codebook.numel(), compared, {}),
-        _count("decoder", f"{_by(tokenizer.grid)} codes", decoder, lambda: tokenizer.reconstruct(vectors), depth),
+        _count("encoder", f"{by(tokenizer.image_size)} pixels", encoder, lambda: tokenizer.embed(images), depth),
+        Complexity("nearest codes", f"{by(codebook.shape)} codebook", codebook.numel(), compared, {}),
+        _count("decoder", f"{by(tokenizer.grid)} codes", decoder, lambda: tokenizer.reconstruct(vectors), depth),
     ]
-
-
-def _by(sides: Sequence[int]) -> str:
-    return " x ".join(map(str, sides))
 
 
 _COUNTERS: dict[ModelKind, Callable[..., list[Complexity]]] = {

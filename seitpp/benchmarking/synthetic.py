@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from seitpp.io.config_file import dicts_in
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.storage import StoreWriter, open_source, write_release
 from seitpp.tokenizers.codebook import load_codebook, save_codebook
@@ -272,7 +272,7 @@ def _sizes_of_tokens(cfg: Config) -> dict[str, int | None]:
 
 def augments_named(cfg: Config, name: str) -> list[ConfigDict]:
     """Augmentations of the data preprocessor of one type, wherever they are nested."""
-    return [part for part in dicts_in(cfg.data_preprocessor) if str(part.get("type")).split(".")[-1] == name]
+    return [part for part in dicts_in(cfg.data_preprocessor) if type_name(part) == name]
 
 
 def tokenizers_of_pixels(cfg: Config) -> list[ConfigDict]:

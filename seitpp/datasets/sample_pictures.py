@@ -12,7 +12,8 @@ from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.ingest.sources.files import is_url
 from seitpp.ingest.sources.merged import paths_of
 from seitpp.storage import is_release, open_source
-from seitpp.visualization.stored_pictures import StorePictures
+from seitpp.visualization.page import as_pil_image
+from seitpp.visualization.token_pictures import TokenPictures
 
 _SIDE_PIXELS = 256  # of larger images, which are shown smaller
 
@@ -46,7 +47,7 @@ class SamplePictures:
         checkpoint: str | Path | None = None,
     ) -> None:
         self.predictions = predictions
-        self._pictures: StorePictures | None = None
+        self._pictures: TokenPictures | None = None
         self._images: ImageSource | None = None
         self._numbers: dict[str, int] = {}
         if store is not None or images is not None:
@@ -94,7 +95,7 @@ class SamplePictures:
         expected = self.predictions.source.get("content_hash")
         if expected not in (None, reader.stream_sha256 if is_release(store) else reader.content_hash):
             raise ValueError(f"{store} has other content than the store that the predictions are of")
-        self._pictures = StorePictures(reader, checkpoint=checkpoint)
+        self._pictures, self._reader = TokenPictures.of_store(reader, checkpoint), reader
         self.note = self._pictures.note
 
     def _open_images(self, path: str, split: str | None, root: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
@@ -110,7 +111,8 @@ class SamplePictures:
         """Return a picture of each of some rows of the predictions, at most 256 pixels a side for image files."""
         rows = [int(row) for row in rows]
         if self._pictures is not None:
-            return self._pictures.of(self.predictions.store_indices[rows])
+            tokens = self._reader.read(self.predictions.store_indices[rows])
+            return [as_pil_image(one) for one in self._pictures.images(tokens)]
         return [self._image(self.predictions.names[row]) for row in rows]
 
     def _image(self, name: str) -> Image.Image:

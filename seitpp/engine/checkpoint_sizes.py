@@ -19,6 +19,7 @@ from torch import Tensor
 from seitpp.engine.stores.classes import leave_out_topk
 from seitpp.io.checkpoint import load_checkpoint_file
 from seitpp.io.checkpoint_config import config_of_checkpoint
+from seitpp.io.config_file import type_name
 from seitpp.io.text import shorten, shown
 
 GRID_KEYS = ("model.backbone.grid_size", "data_preprocessor.crop_size", "model.data_preprocessor.crop_size")
@@ -123,8 +124,7 @@ def _of_pair(given: Any, own: Any, path: str, most: int, same_task: bool) -> Ite
 
 
 def _kind(part: Any) -> str:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    name = (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).split(".")[-1]
+    name = type_name(part)
     return _ALIKE.get(name, name)
 
 

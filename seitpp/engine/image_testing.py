@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 
 from seitpp.engine.model_kind import ModelKind, model_kind
 from seitpp.images.decoding import MAX_PIXELS
+from seitpp.io.config_file import type_name
 from seitpp.storage import is_release
 from seitpp.tokenizers.from_config import check_rebuildable, read_tokenizer
 
@@ -61,7 +62,7 @@ def use_images(
             f"{config.filename} is the config of a segmentor, and --images scores classifiers. Make a store of the "
             "images and their label maps (tools/tokenize_images.py, docs/segmentation.md) and test on it with --store"
         )
-    if str(preprocessor.get("type")).split(".")[-1] != "TokenDataPreprocessor":
+    if type_name(preprocessor) != "TokenDataPreprocessor":
         raise ValueError(
             f"{config.filename} has the data preprocessor {preprocessor.get('type')}; images are tokenised by a "
             "seitpp.TokenDataPreprocessor, such as a classifier of tokens has"

@@ -5,6 +5,7 @@ from enum import Enum
 
 from mmengine.config import Config
 
+from seitpp.io.config_file import type_name
 from seitpp.io.text import shown
 
 
@@ -48,9 +49,7 @@ def model_kind(config: Config) -> ModelKind:
     model = config.get("model")
     if not isinstance(model, Mapping):
         return ModelKind.TOKENIZER if "tokenizer" in config else ModelKind.OTHER
-    kind = model.get("type")
-    name = kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
-    if name in _BY_TYPE:
+    if (name := type_name(model)) in _BY_TYPE:
         return _BY_TYPE[name]
     if "decode_head" in model:
         return ModelKind.SEGMENTOR

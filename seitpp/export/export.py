@@ -21,6 +21,7 @@ from seitpp.engine.model_kind import ModelKind, check_kind
 from seitpp.export.formats import OUTPUTS, SUFFIXES, WRITERS, Format, Input, Runner
 from seitpp.export.graphs import ImagesToLogits, TokensToLogits, TokensToMaps, in_range
 from seitpp.io.atomic_write import written_whole
+from seitpp.io.config_file import type_name
 from seitpp.tokenizers import Tokenizer
 
 _SAMPLES = 4  # real ones to compare on
@@ -152,9 +153,7 @@ def _logits_size(given: Sequence[int] | None, tokenizer: Tokenizer | None) -> tu
 
 def _test_data(config: Config) -> TokenDataset | None:
     options = (config.get("test_dataloader") or {}).get("dataset") or {}
-    kind = {kind.__name__: kind for kind in (TokenDataset, TokenSegDataset)}.get(
-        str(options.get("type")).split(".")[-1]
-    )
+    kind = {kind.__name__: kind for kind in (TokenDataset, TokenSegDataset)}.get(type_name(options))
     if kind is None:
         return None
     kept = {key: value for key, value in options.items() if key not in ("type", "device")}  # a few are read, from disk

@@ -17,6 +17,7 @@ from seitpp.ingest.worker import first_reasons, unreadable_error
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import parse_npy, parse_npz, whole_number
 from seitpp.storage.header import CODEBOOK_FILE, canonical_json
+from seitpp.structures.indices import spread
 
 _FITTED = f"{STAGING}/fitted_codebook.npz"
 
@@ -102,9 +103,3 @@ def _one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
-
-
-def spread(total: int, count: int) -> list[int]:
-    """Return at most `count` numbers, evenly spread over 0..total-1."""
-    count = min(count, total)
-    return [index * total // count for index in range(count)]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from seitpp.images.label_maps import label_histogram
 from seitpp.ingest.commit import Totals, keep_records, num_left_out, read_header
-from seitpp.ingest.fitting import spread
 from seitpp.ingest.job import Plan
 from seitpp.ingest.loading import ImageBatches
 from seitpp.ingest.output import OutputFolder
 from seitpp.io.progress import progress_bar
 from seitpp.io.text import shorten
 from seitpp.storage import StoreReader, store_stats
+from seitpp.structures.indices import spread
 from seitpp.tokenizers import changed_share
 from seitpp.tokenizers.base import Tokenizer
 from seitpp.tokenizers.encoding import encode_pixels

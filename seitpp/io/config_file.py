@@ -6,7 +6,7 @@ Configs, Python and YAML alike, are code and are run; read only those that you w
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +57,9 @@ def dicts_in(node: Any) -> Iterator[ConfigDict]:
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
         yield from dicts_in(child)
+
+
+def type_name(part: Any) -> str:
+    """Return the name of the class of a config's part, without its scope; empty where it names none."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).split(".")[-1]

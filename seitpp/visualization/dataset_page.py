@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
-from seitpp.visualization.token_pictures import fitted
+from seitpp.visualization.token_pictures import fitted, squared
 
 _TILE_PIXELS = 128
 
@@ -46,13 +46,6 @@ def samples_picture(samples: Sequence[BrowsedSample]) -> Image.Image:
     """Return one picture with a column per sample, and a row for each of its pictures."""
     rows = []
     for row, (label, _caption, _image) in enumerate(samples[0].pictures):
-        tiles = [_square(fitted(sample.pictures[row][2][None], _TILE_PIXELS)[0]) for sample in samples]
+        tiles = [squared(fitted(sample.pictures[row][2][None], _TILE_PIXELS)[0], _TILE_PIXELS) for sample in samples]
         rows.append(PictureRow(label, "", torch.stack(tiles)))
     return labelled_grid([PicturePanel("", rows)], titles=False)
-
-
-def _square(image: Tensor) -> Tensor:
-    """Put an image (C, h, w) in the middle of a white square (3, side, side)."""
-    high, wide = (_TILE_PIXELS - side for side in image.shape[-2:])
-    edges = (wide // 2, wide - wide // 2, high // 2, high - high // 2)
-    return torch.nn.functional.pad(image.expand(3, -1, -1), edges, value=255)

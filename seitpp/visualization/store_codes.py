@@ -8,8 +8,9 @@ from torch import Tensor
 
 from seitpp.storage.code_usage import CodeUsage
 from seitpp.storage.stats import entropy_bits
-from seitpp.visualization.store_page import TILE_PIXELS, StorePage, evenly
-from seitpp.visualization.token_pictures import fitted, side_by_side
+from seitpp.structures.indices import spread
+from seitpp.visualization.store_page import TILE_PIXELS, StorePage
+from seitpp.visualization.token_pictures import fitted, side_by_side, squared
 
 _CODES_SHOWN = 16  # of the frequent, and of the rare ones
 _SEARCHED = 1024  # samples, spread over the store, in which frequent codes are looked for
@@ -42,7 +43,7 @@ def add_code_usage(store: StorePage, usage: CodeUsage) -> None:
     page.picture(_rank_chart(counts), alt="How often codes occur, the most frequent first")
     used = np.argsort(-usage.counts[0], kind="stable")[: usage.num_used]
     frequent, rare = used[:_CODES_SHOWN], used[_CODES_SHOWN:][::-1][:_CODES_SHOWN]
-    samples = evenly(len(reader), _SEARCHED)
+    samples = spread(len(reader), _SEARCHED)
     searched = np.asarray(samples), reader.read(samples).reshape(len(samples), -1)
     for title, codes in (("Frequent codes", frequent), ("Rare codes", rare)):
         if len(codes):
@@ -67,7 +68,7 @@ def _add_codes(store: StorePage, codes: np.ndarray, usage: CodeUsage, searched: 
         tiles = [] if alone is None else [fitted(alone[number][None], TILE_PIXELS)[0]]
         tiles += [_surroundings(store, *place) for place in _places(code, usage, *searched)]
         side = max(tile.shape[-1] for tile in tiles)
-        entries.append((side_by_side(torch.stack([_square(tile, side) for tile in tiles])), captions[number]))
+        entries.append((side_by_side(torch.stack([squared(tile, side) for tile in tiles])), captions[number]))
     store.page.pictures(entries)
 
 
@@ -77,7 +78,7 @@ def _places(code: int, usage: CodeUsage, samples: np.ndarray, tokens: np.ndarray
     if len(has) < most:
         return [(int(sample), int(position)) for sample, position in usage.examples[code] if sample >= 0]
     places = []
-    for row in has[evenly(len(has), most)]:
+    for row in has[spread(len(has), most)]:
         positions = np.flatnonzero(tokens[row] == code)
         places.append((int(samples[row]), int(positions[len(positions) // 2])))
     return places
@@ -99,12 +100,6 @@ def _surroundings(store: StorePage, sample: int, position: int) -> Tensor:
     for line in (left, right):
         tile[:, top : bottom + 1, line] = colour
     return tile
-
-
-def _square(image: Tensor, side: int) -> Tensor:
-    """Put an image (C, h, w) in the middle of a white square (3, side, side)."""
-    high, wide = side - image.shape[-2], side - image.shape[-1]
-    return F.pad(image.expand(3, -1, -1), (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=255)
 
 
 def _rank_chart(counts: np.ndarray) -> Figure:

@@ -5,7 +5,8 @@ import torch
 
 from seitpp.io.text import shorten
 from seitpp.storage.duplicates import Duplicates
-from seitpp.visualization.store_page import StorePage, evenly
+from seitpp.structures.indices import spread
+from seitpp.visualization.store_page import StorePage
 from seitpp.visualization.token_pictures import side_by_side
 
 _SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)  # of the positions, that tables list
@@ -78,7 +79,7 @@ def _add_pairs(found: Duplicates, pairs: np.ndarray, store: StorePage, other: St
         store.page.heading(title, level=3)
         if len(part) > most:
             store.page.paragraph(f"{most} of {len(part):,}, evenly spread from the nearest to the farthest.")
-        chosen = part[evenly(len(part), most)]
+        chosen = part[spread(len(part), most)]
         left, right = store.tiles(chosen[:, 0].tolist()), second.tiles((chosen[:, 1] - start).tolist())
         entries = [
             (side_by_side(torch.stack([left[row], right[row]])), _pair_caption(found, pair, store, other))
@@ -97,7 +98,7 @@ def _add_groups(found: Duplicates, store: StorePage) -> None:
         f"{len(groups):,} groups of three or more images, {sum(map(len, groups)):,} in all, are connected by pairs, "
         f"each image by one to another.{largest}"
     )
-    chosen = [group[evenly(len(group), _IN_GROUP)].tolist() for group in groups[:_GROUPS]]
+    chosen = [group[spread(len(group), _IN_GROUP)].tolist() for group in groups[:_GROUPS]]
     sizes = {row[0]: len(group) for row, group in zip(chosen, groups, strict=False)}
     store.add_rows(chosen, lambda row: f"{sizes[row[0]]:,} images, such as {shorten(map(str, row))}")
 

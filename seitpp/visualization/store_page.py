@@ -20,8 +20,9 @@ from seitpp.images.label_maps import (
     read_label_map,
 )
 from seitpp.io.progress import progress_bar
-from seitpp.io.text import shorten
+from seitpp.io.text import cut, shorten
 from seitpp.storage import StoreReader
+from seitpp.structures.indices import spread
 from seitpp.visualization.label_pictures import class_colours, overlay, resized
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.token_pictures import TokenPictures, fitted, side_by_side
@@ -74,7 +75,7 @@ class StorePage:
         else:
             self.page.heading("Images")
             self.page.paragraph("The store has no labels. These images are spread evenly over it.")
-            self.add_rows([[number] for number in evenly(len(self.reader), _UNLABELLED)], lambda row: str(row[0]))
+            self.add_rows([[number] for number in spread(len(self.reader), _UNLABELLED)], lambda row: str(row[0]))
 
     def _add_classes(self, labels: np.ndarray) -> None:
         counts = np.bincount(labels, minlength=len(self.reader.classes or []))
@@ -91,9 +92,9 @@ class StorePage:
         starts = np.cumsum(counts) - counts
         if len(shown) > _MOST_CLASSES:
             self.page.paragraph(f"{_MOST_CLASSES:,} of the classes, evenly spread over their order, are shown.")
-            shown = shown[evenly(len(shown), _MOST_CLASSES)]
+            shown = shown[spread(len(shown), _MOST_CLASSES)]
         each = int(np.clip(_MOST_TILES // len(shown), 1, _MOST_IN_ROW))
-        rows = [[int(order[starts[one] + at]) for at in evenly(counts[one], each)] for one in shown]
+        rows = [[int(order[starts[one] + at]) for at in spread(counts[one], each)] for one in shown]
         self.add_rows(rows, lambda row: f"{self.class_name(labels[row[0]])}: {counts[labels[row[0]]]:,}")
 
     def _bars(self, counts: np.ndarray) -> Figure:
@@ -103,9 +104,8 @@ class StorePage:
         axes.bar(range(len(counts)), counts if named else np.sort(counts)[::-1], width=0.8 if named else 1.0)
         axes.set_ylabel("images")
         if named:
-            names = [self.class_name(one) for one in range(len(counts))]
-            names = [name if len(name) <= _NAME_CHARACTERS else f"{name[: _NAME_CHARACTERS - 1]}…" for name in names]
-            axes.set_xticks(range(len(counts)), [name.replace("$", r"\$") for name in names], rotation=45, ha="right")
+            names = [cut(self.class_name(one), _NAME_CHARACTERS) for one in range(len(counts))]
+            axes.set_xticks(range(len(counts)), names, rotation=45, ha="right", parse_math=False)
         else:
             axes.set_xlabel("classes, the largest first")
         axes.spines[["top", "right"]].set_visible(False)
@@ -114,14 +114,14 @@ class StorePage:
     def _add_label_maps(self) -> None:
         reader = self.reader
         self.page.heading("Images and label maps")
-        counted = evenly(len(reader), _LABEL_MAPS_COUNTED)
+        counted = spread(len(reader), _LABEL_MAPS_COUNTED)
         with progress_bar("counting labels", unit="label maps") as progress:
             found = label_histogram(reader, progress, counted)
         num_classes = min(max((entry["class"] + 1 for entry in found["classes"]), default=1), IGNORE_INDEX)
         palette, shifted = distinct_colours(num_classes), label_map_metadata(reader).get("reduce_zero_label", False)
         names = [self.class_name(index) for index in range(num_classes)]
         self.page.pictures(class_colours(names, palette))
-        chosen, entries = evenly(len(reader), _SEGMENTED), []
+        chosen, entries = spread(len(reader), _SEGMENTED), []
         for number, image in zip(chosen, self.pictures.images(reader.read(chosen)), strict=True):
             path = label_map_path(reader.path, number)
             labels = checked_labels(read_label_map(path, reader.read_label_map(number)), num_classes, path, shifted)
@@ -188,9 +188,3 @@ def add_summary(page: HtmlPage, stores: Sequence[StorePage]) -> None:
     page.table(["", *(store.name for store in stores)], rows)
     for note in dict.fromkeys(store.pictures.note for store in stores):
         page.paragraph(note)
-
-
-def evenly(total: int, count: int) -> list[int]:
-    """Return at most `count` numbers, evenly spread over 0..total-1."""
-    count = min(count, int(total))
-    return [index * int(total) // count for index in range(count)]

@@ -152,3 +152,9 @@ def side_by_side(images: Tensor) -> Tensor:
     """Put images (B, C, H, W), uint8, C of 1 or 3, beside each other with white lines between: (3, H, w)."""
     padded = F.pad(images.expand(-1, 3, -1, -1), (0, _GAP), value=255)
     return padded.permute(1, 2, 0, 3).flatten(2)[..., :-_GAP]
+
+
+def squared(image: Tensor, side: int) -> Tensor:
+    """Put an image (C, h, w), uint8, in the middle of a white square (3, side, side)."""
+    high, wide = (side - length for length in image.shape[-2:])
+    return F.pad(image.expand(3, -1, -1), (wide // 2, wide - wide // 2, high // 2, high - high // 2), value=255)

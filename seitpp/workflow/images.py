@@ -12,10 +12,10 @@ from seitpp.images.decoding import UnreadableImageError
 from seitpp.images.label_maps import IGNORE_INDEX, read_label_indices
 from seitpp.images.resizing import fit_image
 from seitpp.ingest import ImageSource, open_image_source
-from seitpp.ingest.fitting import spread
 from seitpp.ingest.sources import array_splits
 from seitpp.io.csv_file import write_csv
 from seitpp.io.text import shorten
+from seitpp.structures.indices import spread
 
 _LOOKED_AT = 256  # images whose size and colours are looked at
 _MAPS_LOOKED_AT = 2000  # label maps in which classes are looked for

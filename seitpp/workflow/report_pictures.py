@@ -14,17 +14,17 @@ from seitpp.datasets import TokenDataset
 from seitpp.datasets.sample_pictures import SamplePictures
 from seitpp.evaluation.predictions import Predictions
 from seitpp.ingest import open_image_source
-from seitpp.ingest.fitting import spread
 from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
 from seitpp.io.config_file import read_config
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
+from seitpp.structures.indices import spread
 from seitpp.tokenizers import Tokenizer
 from seitpp.visualization.augmentations import AugmentationPictures
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 from seitpp.visualization.results_page import add_worst_samples
-from seitpp.visualization.stored_pictures import StorePictures
+from seitpp.visualization.token_pictures import TokenPictures
 from seitpp.workflow.planning import Plan
 
 _MOST_MISTAKES = 18
@@ -46,10 +46,13 @@ def add_reconstructions(page: HtmlPage, plan: Plan) -> None:
             page.picture(picture.copy(), "Validation images, and below them the same decoded from their tokens.")
         return
     reader = StoreReader(Path(plan.out, "tokens", "val"))
-    pictures = StorePictures(reader)
+    pictures = TokenPictures.of_store(reader)
     page.paragraph(f"The tokenizer has no decoder here. {pictures.note}")
     indices = spread(len(reader), _COLUMNS)
-    page.pictures((picture, f"sample {index}") for index, picture in zip(indices, pictures.of(indices), strict=True))
+    page.pictures(
+        (picture, f"sample {index}")
+        for index, picture in zip(indices, pictures.images(reader.read(indices)), strict=True)
+    )
 
 
 def add_mistakes(page: HtmlPage, plan: Plan, predictions: Predictions) -> None:
@@ -67,7 +70,7 @@ def add_mistakes(page: HtmlPage, plan: Plan, predictions: Predictions) -> None:
 def add_filled_in(page: HtmlPage, plan: Plan) -> None:
     """Show validation images, what MTM sees of them, and what it fills in."""
     reader = StoreReader(Path(plan.out, "tokens", "val"))
-    tokenizer = StorePictures(reader).tokenizer
+    tokenizer = TokenPictures.of_store(reader).tokenizer
     if tokenizer is None:  # said above
         return
     indices = spread(len(reader), _COLUMNS)
@@ -94,7 +97,7 @@ def add_filled_in(page: HtmlPage, plan: Plan) -> None:
 def add_augmentations(page: HtmlPage, plan: Plan) -> None:
     """Show what augmentations make of a few training images, through TokenAdapt where one was trained."""
     reader = StoreReader(Path(plan.out, "tokens", "train"))
-    tokenizer = StorePictures(reader).tokenizer
+    tokenizer = TokenPictures.of_store(reader).tokenizer
     if tokenizer is None or not tokenizer.spatial:
         return
     indices = spread(len(reader), 6)

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from seitpp.ingest import Processes, TokenizeJob, Totals, make_plan, make_report, report_folder, tokenize
-from seitpp.ingest.fitting import spread
 from seitpp.ingest.report import unreadable_list
 from seitpp.storage import StoreReader
+from seitpp.structures.indices import spread
 from seitpp.tokenizers import PatchKMeans
 from seitpp.visualization.pictures import reconstruction_grid
 

@@ -9,7 +9,6 @@ Where validation logs a key of training's too, such as `loss`, both are drawn; b
 """
 
 import argparse
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import run_tool
+from seitpp.io.csv_file import write_csv
 from seitpp.visualization.curves import (
     Scalars,
     check_keys,
@@ -62,14 +62,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def write_curves(path: Path, runs: Mapping[str, Scalars], keys: Sequence[str], title: str | None) -> None:
     """Write curves as a table or as a picture, by the file's suffix."""
+    if path.suffix.lower() == ".csv":
+        write_csv(path, ("run", "key", "unit", "step", "value"), curve_rows(runs, keys))
+        return
     with written_whole(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(("run", "key", "unit", "step", "value"))
-                writer.writerows(curve_rows(runs, keys))
-        else:
-            draw_curves(runs, keys, title).savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
+        draw_curves(runs, keys, title).savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
 
 
 def curves_table(runs: Mapping[str, Scalars], keys: Sequence[str]) -> Table:

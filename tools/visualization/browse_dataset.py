@@ -24,9 +24,9 @@ from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.structures.indices import spread
 from seitpp.visualization.dataset_page import add_samples, samples_picture
 from seitpp.visualization.page import HtmlPage
-from seitpp.visualization.store_page import evenly
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write both files."""
     args = parse_args(argv)
     browser = make_browser(prepared(args), args.phase, args.checkpoint)
-    indices = evenly(len(browser.dataset), args.number)
+    indices = spread(len(browser.dataset), args.number)
     torch.manual_seed(args.seed)
     samples = browser.samples(indices, args.draws)
     page = HtmlPage(f"Data of {Path(args.config).stem}", f"{args.config}, {args.phase}, seed {args.seed}.")

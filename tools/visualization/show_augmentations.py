@@ -14,13 +14,13 @@ from pathlib import Path
 import torch
 
 from seitpp.augment import TokenAdaptAugment
-from seitpp.ingest.fitting import spread
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
+from seitpp.structures.indices import spread
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.from_store import tokenizer_from_store
 from seitpp.visualization.augmentations import AugmentationPictures, augmentation_page

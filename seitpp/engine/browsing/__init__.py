@@ -9,6 +9,7 @@ from seitpp.engine.browsing.base import Browser
 from seitpp.engine.browsing.images import ImageBrowser, class_of
 from seitpp.engine.browsing.pairs import PairBrowser
 from seitpp.engine.browsing.tokens import TokenBrowser
+from seitpp.engine.model_kind import ModelKind, model_kind
 from seitpp.models import TokenDataPreprocessor
 
 __all__ = ["Browser", "ImageBrowser", "PairBrowser", "TokenBrowser", "make_browser"]
@@ -23,8 +24,7 @@ def make_browser(config: Config, phase: str, checkpoint: str | Path | None = Non
         checkpoint: The weights of the tokenizer of a store, where they are not those that it names.
     """
     with DefaultScope.overwrite_default_scope(config.get("default_scope", "mmengine")):
-        kind = str(config.get("model", {}).get("type", "")).split(".")[-1]
-        if kind == "TokenAdaptPretrain":
+        if model_kind(config) is ModelKind.TOKEN_ADAPT:
             return PairBrowser(config, phase)
         preprocessor = class_of(config.get("data_preprocessor", {}))
         if preprocessor is not None and issubclass(preprocessor, TokenDataPreprocessor):

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from seitpp.engine.browsing.base import Browser
+from seitpp.engine.model_kind import ModelKind, model_kind
 from seitpp.models.mtm.masking import Masks, TruncatedNormalRatio, count_patches, draw_masks, hashed_uniform
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
@@ -26,7 +27,7 @@ class TokenBrowser(Browser):
     def __init__(self, config: Config, phase: str, checkpoint: str | Path | None = None) -> None:
         super().__init__(config, phase)
         self.preprocessor = MODELS.build(config.data_preprocessor).eval()
-        is_mtm = str(config.get("model", {}).get("type", "")).split(".")[-1] == "MTM"
+        is_mtm = model_kind(config) is ModelKind.MTM
         self.mtm = config.model if is_mtm else None
         # Masks are drawn anew, too.
         self.augmented = self.training and (is_mtm or bool(self.preprocessor.augments.transforms))

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
-from seitpp.io.config_file import dicts_in
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.storage import StoreReader
 
 # Share of the grid's side that a recipe keeps: 28 of 32.
@@ -13,12 +13,6 @@ _KEPT = 7 / 8
 _CROPS = ("TokenRRC", "BatchRandomResizedCrop", "BatchCenterCrop")
 # Augmentations that act on something else than the tokens of a grid.
 _ELSEWHERE = ("TokenAdaptAugment", "PixelAugment")
-
-
-def kind_of(part: Any) -> str:
-    """Return the name of the class of a config's part, without its scope."""
-    kind = part.get("type") if isinstance(part, dict) else None
-    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).split(".")[-1]
 
 
 def kept_side(side: int, patch: int = 1) -> int:
@@ -29,7 +23,7 @@ def kept_side(side: int, patch: int = 1) -> int:
 def fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, int]) -> None:
     """Let the augmentations of a data preprocessor take the tokens of a store to `crop`."""
     for part in list(_without_maps(augments)):
-        kind = kind_of(part)
+        kind = type_name(part)
         if kind == "TokenEDA" and isinstance(part.synonyms, str):
             part.synonyms = _synonyms_of(reader)
         elif kind == "EmbNoise" and reader.codebook is None:
@@ -49,7 +43,7 @@ def fit_augments(augments: Sequence[Any], reader: StoreReader, crop: tuple[int, 
 
 def fit_crops(augments: Any, size: tuple[int, int]) -> bool:
     """Let every crop among augmentations have this size; return whether there is one."""
-    crops = [part for part in dicts_in(augments) if kind_of(part) in _CROPS]
+    crops = [part for part in dicts_in(augments) if type_name(part) in _CROPS]
     for part in crops:
         part.size = size
     return bool(crops)
@@ -61,7 +55,7 @@ def centre_crop(size: tuple[int, int]) -> ConfigDict:
 
 def _crop_alike(split: ConfigDict, crop: tuple[int, int]) -> None:
     """Cut the centre out of the samples of a part that nothing crops, if those of the other part are cropped."""
-    cropped = {name: any(kind_of(one) in (*_CROPS, "TokenAdaptAugment") for one in dicts_in(split[name]))
+    cropped = {name: any(type_name(one) in (*_CROPS, "TokenAdaptAugment") for one in dicts_in(split[name]))
                for name in ("first", "second")}  # fmt: skip
     if cropped["first"] != cropped["second"]:
         name = "second" if cropped["first"] else "first"
@@ -97,6 +91,6 @@ def _without_maps(node: Any) -> Iterator[ConfigDict]:
     """Yield every dict among augmentations, but for those that act on TokenAdapt's map or on pixels."""
     if isinstance(node, dict):
         yield node
-        node = [] if kind_of(node) in _ELSEWHERE else list(node.values())
+        node = [] if type_name(node) in _ELSEWHERE else list(node.values())
     for child in node if isinstance(node, (list, tuple)) else ():
         yield from _without_maps(child)

@@ -4,9 +4,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from seitpp.engine.stores.augments import image_size_of, kind_of
+from seitpp.engine.stores.augments import image_size_of
 from seitpp.images.label_maps import label_map_metadata
-from seitpp.io.config_file import dicts_in
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.storage import StoreReader
 from seitpp.structures.grid_record import Sides, by
 
@@ -70,7 +70,7 @@ def _parts(config: Config, head: str) -> list[Any]:
 
 def _datasets(config: Config) -> list[Any]:
     loaders = [config.get(f"{name}_dataloader") for name in ("train", "val", "test")]
-    return [part for part in dicts_in(loaders) if kind_of(part) == "TokenSegDataset"]
+    return [part for part in dicts_in(loaders) if type_name(part) == "TokenSegDataset"]
 
 
 def _set_classes(config: Config, count: int) -> list[str]:
@@ -122,7 +122,7 @@ def _fit_label_maps(config: Config, reader: StoreReader, grid: Sides) -> list[st
         return []
     notes = []
     for dataset in dicts_in(loader.dataset):
-        if kind_of(dataset) == "TokenSegDataset" and dataset.get("label_size") is None:
+        if type_name(dataset) == "TokenSegDataset" and dataset.get("label_size") is None:
             dataset.label_size = size
             notes.append(
                 f"{reader.path} keeps label maps in the sizes of their images: training brings them to {by(size)} "

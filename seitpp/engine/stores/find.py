@@ -6,8 +6,7 @@ from typing import Literal
 
 from mmengine.config import Config
 
-from seitpp.engine.stores.augments import kind_of
-from seitpp.io.config_file import dicts_in
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.storage.header import HEADER_FILE
 
 TOKEN_DATASETS = ("TokenDataset", "TokenSegDataset")
@@ -74,7 +73,7 @@ def check_store_exists(config: Config, stage: Literal["val", "test"]) -> None:
     """Refuse data that the config names and that are not there, as after `--store` of another store alone."""
     for dataset in dicts_in((config.get(f"{stage}_dataloader") or {}).get("dataset")):
         path = Path(dataset.get("data_root") or "", dataset.get("store") or "")
-        if kind_of(dataset) in TOKEN_DATASETS and not path.exists():
+        if type_name(dataset) in TOKEN_DATASETS and not path.exists():
             raise ValueError(f"{_STAGES[stage][0]} {path}, which the config names and which does not exist; "
                              f"{_STAGES[stage][1]}")  # fmt: skip
 

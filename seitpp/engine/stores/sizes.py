@@ -5,11 +5,11 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from seitpp.engine.stores.augments import fit_augments, kept_side, kind_of
+from seitpp.engine.stores.augments import fit_augments, kept_side
 from seitpp.engine.stores.classes import fit_classifier, fit_segmentor
 from seitpp.engine.stores.find import TOKEN_DATASETS
 from seitpp.engine.stores.token_adapt import use_tokenizer_of
-from seitpp.io.config_file import dicts_in
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.io.text import shown
 from seitpp.storage import StoreReader
 from seitpp.storage.tokenizer_entry import known_distance
@@ -78,7 +78,7 @@ def _summary(reader: StoreReader, val: str | Path | None, crop: Sides) -> str:
 def _check_kind(config: Config) -> None:
     """Refuse a config that reads no tokens."""
     name, model = config.filename or "the config", config.get("model") or {}
-    if kind_of(model) == "VQTokenizerTrainer" or (not model and "tokenizer" in config):
+    if type_name(model) == "VQTokenizerTrainer" or (not model and "tokenizer" in config):
         remedy = "tools/tokenize_images.py makes stores with it"
         if model:
             remedy = "give images with --cfg-options train_dataloader.dataset.data_root=DIR"
@@ -86,7 +86,7 @@ def _check_kind(config: Config) -> None:
             f"--store: {name} is that of a tokenizer, which knows images alone, and a store holds what one made of "
             f"them; {remedy}"
         )
-    read = {kind_of(part) for key in (*_LOADERS, "default_hooks") for part in dicts_in(config.get(key))}
+    read = {type_name(part) for key in (*_LOADERS, "default_hooks") for part in dicts_in(config.get(key))}
     if "token_adapt" not in model and not (read & set(TOKEN_DATASETS) and "backbone" in model):
         raise ValueError(
             f"--store: {name} reads no token store (seitpp.TokenDataset, seitpp.TokenSegDataset); see configs/ for "
@@ -127,7 +127,7 @@ def _use_paths(config: Config, train: str, val: str | None) -> None:
         store = val if name in _LOADERS[1:] else train
         if node is None or store is None:
             continue
-        datasets = [part for part in dicts_in(node) if kind_of(part) in TOKEN_DATASETS]
+        datasets = [part for part in dicts_in(node) if type_name(part) in TOKEN_DATASETS]
         if len(datasets) != 1:
             found = f"reads {len(datasets)} token stores" if datasets else f"reads a {node.get('type')}"
             raise ValueError(
@@ -141,7 +141,7 @@ def _use_paths(config: Config, train: str, val: str | None) -> None:
 def _set_codes(backbone: ConfigDict, preprocessor: ConfigDict, reader: StoreReader) -> None:
     if reader.channels is not None:
         takes = "network embeds" if backbone.get("codebook_size") is not None else None
-        if any(kind_of(part) == "TokenEDA" for part in dicts_in(preprocessor.get("augments"))):
+        if any(type_name(part) == "TokenEDA" for part in dicts_in(preprocessor.get("augments"))):
             takes = takes or "Token-EDA replaces"
         if takes is not None:
             raise ValueError(

@@ -4,8 +4,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from seitpp.engine.stores.augments import centre_crop, fit_crops, kind_of
-from seitpp.io.config_file import dicts_in
+from seitpp.engine.stores.augments import centre_crop, fit_crops
+from seitpp.io.config_file import dicts_in, type_name
 from seitpp.storage import StoreReader
 from seitpp.structures.grid_record import as_sides, by
 from seitpp.tokenizers.base import Tokenizer
@@ -92,9 +92,9 @@ def _fitted(pipeline: list[ConfigDict], tokenizer: Tokenizer) -> list[ConfigDict
     Crops get the new size; resizing to a size follows the tokenizer, and where a pipeline has neither it is added.
     """
     height, width = tokenizer.image_size
-    steps, sized = [], any(kind_of(step) in _RESIZES for step in pipeline)
+    steps, sized = [], any(type_name(step) in _RESIZES for step in pipeline)
     for step in pipeline:
-        kind = kind_of(step)
+        kind = type_name(step)
         if kind == "LoadImageFromFile":
             step.color_type = "grayscale" if tokenizer.in_channels == 1 else "color"
         elif kind in _CROPS:
