@@ -72,6 +72,11 @@ def open_pictures(source: str, val: str | None = None) -> Pictures:
     splits = (None, None) if val is not None else _own_parts(source)
     whole, other = open_sources(source, val)
     held_out = other is whole
+    if not held_out and (whole.root, whole.fingerprint()) == (other.root, other.fingerprint()):
+        raise ValueError(
+            f"--val {val} names the images that are trained on, {source}; give others, or leave it out: a fifth of "
+            "each class is then held out"
+        )
     train = Part(whole, _arguments(source, splits[0]))
     if held_out:
         kept = hold_out(len(whole), whole.labels)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from seitpp.evaluation.predictions import Predictions, read_predictions
+from seitpp.storage import StoreReader
+from seitpp.storage.duplicates import find_duplicates
 from seitpp.visualization.curves import Scalars, draw_curves, read_scalars
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.results_page import add_class_scores
@@ -14,6 +16,8 @@ from seitpp.workflow import report_pictures as pictures
 from seitpp.workflow.planning import Plan, Step, duration
 
 REPORT_FILE = "report.html"
+_SAME_SHARE = 0.05  # of the tokens of two images that may differ where one is a copy of the other
+_MOST_COMPARED = 200_000  # images, in which copies are looked for
 _METHODS = {
     "seit": "SeiT, a vision transformer on the embeddings of tokens",
     "seitpp": "SeiT++ without MTM: SeiT, half of the images augmented through TokenAdapt",
@@ -143,11 +147,29 @@ def _scores(page: HtmlPage, plan: Plan) -> None:
             "them: the score of near copies is too good. Lists of both parts are in "
             f"{plan.out}/data."
         )
+    add_leaks(page, plan)
     if facts["num_val"] < 200:
         page.paragraph(
             f"With {facts['num_val']} validation images, one more or less is {100 / facts['num_val']:.1f} points: "
             "small differences between runs mean little."
         )
+
+
+def add_leaks(page: HtmlPage, plan: Plan) -> None:
+    """Say how many validation images have the tokens of a training image, and how to look at them."""
+    train, val = (Path(plan.out, "tokens", part) for part in ("train", "val"))
+    readers = StoreReader(train), StoreReader(val)
+    if sum(map(len, readers)) > _MOST_COMPARED:
+        return
+    found = find_duplicates(*readers, max_share=_SAME_SHARE)
+    same = int((found.distance[len(readers[0]) :] <= found.max_distance).sum())
+    if same:
+        tools = Path(plan.steps[0].command[1]).parent
+        page.paragraph(
+            f"{same:,} of {len(readers[1]):,} validation images have the tokens of a training image (at most "
+            f"{_SAME_SHARE:.0%} of them differ): if these are copies, the score is too good. This shows them:"
+        )
+        page.code(f"python {tools}/visualization/browse_store.py {train} --against {val} --out {plan.out}/leaks")
 
 
 def _storage(page: HtmlPage, plan: Plan) -> None:

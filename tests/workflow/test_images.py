@@ -99,3 +99,11 @@ def test_a_validation_part_of_another_kind_is_refused(tmp_path: Path, write_pict
     train = write_pictures(tmp_path / "train")
     with pytest.raises(ValueError, match=r"have classes, and the validation images in .* have no labels"):
         open_pictures(str(train), str(write_pictures(tmp_path / "val") / "ant"))
+
+
+def test_the_training_images_as_validation_part_are_refused(
+    tmp_path: Path, write_pictures: Callable[..., Path]
+) -> None:
+    folder = write_pictures(tmp_path)
+    with pytest.raises(ValueError, match="names the images that are trained on"):
+        open_pictures(str(folder), str(folder))

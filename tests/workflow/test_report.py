@@ -15,7 +15,7 @@ from helpers.tools import tool_main
 from seitpp.evaluation.predictions import Predictions, read_predictions, write_predictions
 from seitpp.storage import StoreReader
 from seitpp.visualization.page import HtmlPage
-from seitpp.workflow import Plan, headline, report_pictures, write_report
+from seitpp.workflow import Plan, headline, report, report_pictures, write_report
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,14 @@ def test_codes_are_shown_where_nothing_decodes_them(finished: Plan, tmp_path: Pa
     page = HtmlPage("Codes")
     report_pictures.add_reconstructions(page, undecoded)
     assert "has no decoder here" in page.render() and page.render().count("data:image/png") == 4
+
+
+def test_copies_of_training_images_are_counted(finished: Plan, tmp_path: Path) -> None:
+    copied = replace(finished, out=str(tmp_path))
+    for part, page in (("val", HtmlPage("Parts")), ("train", HtmlPage("Copies"))):
+        shutil.rmtree(tmp_path / "tokens", ignore_errors=True)
+        for name, source in (("train", "train"), ("val", part)):
+            shutil.copytree(Path(finished.out) / "tokens" / source, tmp_path / "tokens" / name)
+        report.add_leaks(page, copied)
+        leaks = "16 of 16 validation images have the tokens of a training image" in page.render()
+        assert leaks == (part == "train") == ("browse_store.py" in page.render())
