@@ -13,7 +13,7 @@ from seitpp.visualization.curves import Scalars, draw_curves, read_scalars
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.results_page import add_class_scores
 from seitpp.workflow import report_pictures as pictures
-from seitpp.workflow.planning import Plan, Step, duration
+from seitpp.workflow.plan import Plan, Step, duration
 
 REPORT_FILE = "report.html"
 _SAME_SHARE = 0.05  # of the tokens of two images that may differ where one is a copy of the other

@@ -25,7 +25,7 @@ from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 from seitpp.visualization.results_page import add_worst_samples
 from seitpp.visualization.token_pictures import TokenPictures
-from seitpp.workflow.planning import Plan
+from seitpp.workflow.plan import Plan
 
 _MOST_MISTAKES = 18
 _COLUMNS = 8  # pictures in a row

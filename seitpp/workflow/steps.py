@@ -16,7 +16,7 @@ from rich.console import Console
 
 from seitpp.engine.resuming import is_whole
 from seitpp.io.atomic_write import write_whole
-from seitpp.workflow.planning import Plan, Step, duration
+from seitpp.workflow.plan import Plan, Step, duration
 
 RECORD_FILE = "steps.json"
 _TRAINING = re.compile(r"(?:Epoch|Iter)\((train|val|test)\)\s*(.*)")
