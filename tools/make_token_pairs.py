@@ -18,12 +18,11 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.registry import DefaultScope
 
 from seitpp.engine.config_checks import check_run
-from seitpp.engine.stores import find_stores, use_stores
+from seitpp.engine.recipe_options import read_recipe
 from seitpp.io.atomic_write import check_other_file
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 from seitpp.io.devices import check_device
 from seitpp.io.process_group import process_group_ended
 from seitpp.io.progress import progress_bar
@@ -52,10 +51,7 @@ def make(args: argparse.Namespace) -> None:
     """Make the pairs, or this process's share of them."""
     forbid_pickled_code()
     check_other_file(args.config, args.out)
-    cfg = read_config(args.config)
-    if args.store is not None:
-        print(*use_stores(cfg, *find_stores(args.store)), sep="\n")
-    apply_options(cfg, args.cfg_options)
+    cfg = read_recipe(args, tell=print)
     check_run(cfg, "train")
     device = check_device(args.device) if args.device else ("cuda" if torch.cuda.is_available() else "cpu")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not torch.distributed.is_initialized():

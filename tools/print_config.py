@@ -7,11 +7,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from seitpp.engine.stores import add_store_arguments, find_stores, use_stores
-from seitpp.engine.subset_options import add_subset_arguments, use_subset
+from seitpp.engine.recipe_options import read_recipe
+from seitpp.engine.stores import add_store_arguments
+from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.command_line import run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,12 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the merged config, and write it if asked to."""
     args = parse_args(argv)
-    cfg = read_config(args.config)
-    train_store, val_store = find_stores(args.store, args.val_store)
-    notes = [] if train_store is None else use_stores(cfg, train_store, val_store)
-    use_subset(cfg, args)
-    apply_options(cfg, args.cfg_options)
-    print(*(f"# {note}\n" for note in notes), cfg.pretty_text, sep="")
+    cfg = read_recipe(args, tell=lambda note: print(f"# {note}"))
+    print(cfg.pretty_text)
     if args.save_path is not None:
         args.save_path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(args.save_path)

@@ -18,14 +18,12 @@ from seitpp.engine.compiling import use_compile
 from seitpp.engine.config_changes import fit_loaders, use_guards
 from seitpp.engine.launchers import LAUNCHERS, check_launcher, rank_of, start_processes
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.engine.recipe_options import Stores, default_work_dir, read_recipe
 from seitpp.engine.run_summary import SummaryFirst
 from seitpp.engine.sharding import check_sharding
-from seitpp.engine.stores import use_stores
-from seitpp.engine.subset_options import use_subset
-from seitpp.engine.weight_files import find_checkpoints, use_token_adapt
+from seitpp.engine.weight_files import find_checkpoints
 from seitpp.io.checkpoint import forbid_pickled_code
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
+from seitpp.io.config_options import add_options_argument, check_read_keys
 from seitpp.io.locks import FolderLock
 
 _PATIENCE_SECONDS = 15.0
@@ -41,7 +39,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] = (None, None)) -> Config:
+def load_config(args: argparse.Namespace, stores: Stores = (None, None)) -> Config:
     """Read the config and apply the shared options; sets the environment that the launcher needs.
 
     Args:
@@ -51,18 +49,10 @@ def load_config(args: argparse.Namespace, stores: tuple[str | None, str | None] 
     check_launcher(args.launcher)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     forbid_pickled_code()
-    config = read_config(args.config)
-    if stores[0] is not None:
-        for note in use_stores(config, *stores):
-            print_log(note, "current")
-    config.work_dir = config.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
-    if hasattr(args, "fraction"):
-        config.work_dir += use_subset(config, args)
-    if getattr(args, "token_adapt", None) is not None:
-        use_token_adapt(config, args.token_adapt)
     if "launcher" in (args.cfg_options or {}):
         raise ValueError("--cfg-options launcher: the launcher is an option of its own; use --launcher")
-    apply_options(config, args.cfg_options)
+    config = read_recipe(args, stores, lambda note: print_log(note, "current"))
+    config.work_dir = default_work_dir(config, args)
     check_read_keys(config)
     find_checkpoints(config)
     config.launcher = args.launcher

@@ -5,16 +5,26 @@ store's tokenizer decodes.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seitpp.augment import BatchCenterCrop, BatchMixup, BatchRandomAffine, BatchRandomFlip, BatchRandomResizedCrop
+from seitpp.augment import (
+    BatchCenterCrop,
+    BatchMixup,
+    BatchRandomAffine,
+    BatchRandomFlip,
+    BatchRandomResizedCrop,
+    TokenAdaptAugment,
+)
 from seitpp.augment.base import BatchTransform, embed_codes
 from seitpp.augment.colors import EmbNoise, color_adapt
 from seitpp.augment.mixing import MixWeights
+from seitpp.io.config_file import read_config
 from seitpp.models import TokenAdapt
+from seitpp.storage import StoreReader
 from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.encoding import nearest_tokens, reencoded
 from seitpp.visualization.page import HtmlPage
@@ -153,6 +163,24 @@ class AugmentationPictures:
         """Cut maps (B, C, H, W) of any resolution to what `out_grid` keeps."""
         crop = BatchCenterCrop(self.out_grid)
         return crop.apply(maps, crop.sample(len(maps), self.map_grid))
+
+
+def load_token_adapt(
+    config: str | Path, checkpoint: str | Path, reader: StoreReader, tokenizer: Tokenizer
+) -> TokenAdapt:
+    """Load a TokenAdapt by the config that trained it; `ValueError` if it does not take a store's tokens."""
+    model = read_config(config).get("model", {})
+    if "token_adapt" not in model:
+        raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
+    augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)
+    metadata = {
+        "grid": reader.grid,
+        "channels": reader.channels,
+        "codebook_size": reader.codebook_size,
+        "spatial": tokenizer.spatial,
+    }
+    augment.prepare(metadata, str(reader.path), tokenizer.codebook, reader.codebook_sha256)
+    return augment.load()
 
 
 def augmentation_page(panels: Sequence[PicturePanel], title: str, notes: Sequence[str] = ()) -> HtmlPage:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seitpp.augment import TokenAdaptAugment
-from seitpp.datasets import TokenDataset
 from seitpp.datasets.sample_pictures import SamplePictures
 from seitpp.evaluation.predictions import Predictions
 from seitpp.ingest import open_image_source
@@ -19,8 +17,7 @@ from seitpp.io.config_file import read_config
 from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
 from seitpp.structures.indices import spread
-from seitpp.tokenizers import Tokenizer
-from seitpp.visualization.augmentations import AugmentationPictures
+from seitpp.visualization.augmentations import AugmentationPictures, load_token_adapt
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
 from seitpp.visualization.results_page import add_worst_samples
@@ -102,7 +99,10 @@ def add_augmentations(page: HtmlPage, plan: Plan) -> None:
         return
     indices = spread(len(reader), 6)
     tokens = torch.from_numpy(reader.read(indices).astype(np.int64))
-    network = _token_adapt(plan, reader, tokenizer) if plan.lengths.tokenadapt else None
+    network = None
+    if plan.lengths.tokenadapt:
+        checkpoint = next(step.output for step in plan.steps if step.name == "tokenadapt")
+        network = load_token_adapt(Path(plan.out, "configs", "tokenadapt.py"), checkpoint, reader, tokenizer)
     page.heading("Augmentations of tokens", level=3)
     page.paragraph(
         "The same change made to pixels and to tokens, strong enough to be seen; the recipe's are weaker and rarer."
@@ -120,15 +120,6 @@ def add_segmentations(page: HtmlPage, plan: Plan) -> None:
             entries.append((picture.copy(), f"sample {index}"))
     page.paragraph("Decoded tokens, the truth, and the prediction over them.")
     page.pictures(entries)
-
-
-def _token_adapt(plan: Plan, reader: StoreReader, tokenizer: Tokenizer) -> Any:
-    model = read_config(Path(plan.out, "configs", "tokenadapt.py")).model
-    checkpoint = next(step.output for step in plan.steps if step.name == "tokenadapt")
-    augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)
-    dataset = TokenDataset(str(reader.path))
-    augment.prepare(dataset.metainfo, str(reader.path), tokenizer.codebook, reader.codebook_sha256)
-    return augment.load()
 
 
 def _originals(plan: Plan, indices: np.ndarray) -> list[Image.Image] | None:

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.benchmarking.complexity import complexities
-from seitpp.engine.stores import find_test_stores, use_stores
+from seitpp.engine.recipe_options import read_recipe
+from seitpp.engine.stores import find_test_stores
 from seitpp.io.atomic_write import check_other_file, write_whole
 from seitpp.io.command_line import positive_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,10 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out is not None:
         check_other_file(args.config, args.out)
     MMLogger.get_instance("mmengine").setLevel("ERROR")
-    config = read_config(args.config)
-    if args.store is not None:
-        use_stores(config, *find_test_stores(args.store))
-    apply_options(config, args.cfg_options)
+    config = read_recipe(args, find_test_stores(args.store))
     shape = None if args.shape is None else (args.shape * 2)[:2]
     found = complexities(config, shape, args.batch_size, max(args.depth, 0))
     table = Table("", "input", "parameters", "FLOPs", box=None)

@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 
 from seitpp.engine.browsing import make_browser
-from seitpp.engine.stores import add_store_arguments, find_stores, use_stores
-from seitpp.engine.weight_files import use_token_adapt
+from seitpp.engine.recipe_options import read_recipe
+from seitpp.engine.stores import add_store_arguments, find_stores
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, positive_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 from seitpp.structures.indices import spread
 from seitpp.visualization.dataset_page import add_samples, samples_picture
 from seitpp.visualization.page import HtmlPage
@@ -49,23 +47,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def prepared(args: argparse.Namespace) -> Config:
-    """Read the config and apply the options."""
-    forbid_pickled_code()
-    config = read_config(args.config)
-    train, val = find_stores(args.store, args.val_store)
-    if train is not None:
-        use_stores(config, train, val or (None if args.phase == "train" else train))
-    if args.token_adapt is not None:
-        use_token_adapt(config, args.token_adapt)
-    apply_options(config, args.cfg_options)
-    return config
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Write both files."""
     args = parse_args(argv)
-    browser = make_browser(prepared(args), args.phase, args.checkpoint)
+    forbid_pickled_code()
+    train, val = find_stores(args.store, args.val_store)
+    config = read_recipe(args, (train, val or (None if args.phase == "train" else train)))
+    browser = make_browser(config, args.phase, args.checkpoint)
     indices = spread(len(browser.dataset), args.number)
     torch.manual_seed(args.seed)
     samples = browser.samples(indices, args.draws)

@@ -13,17 +13,13 @@ from pathlib import Path
 
 import torch
 
-from seitpp.augment import TokenAdaptAugment
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import counted_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.models import TokenAdapt
 from seitpp.storage import StoreReader
 from seitpp.structures.indices import spread
-from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.from_store import tokenizer_from_store
-from seitpp.visualization.augmentations import AugmentationPictures, augmentation_page
+from seitpp.visualization.augmentations import AugmentationPictures, augmentation_page, load_token_adapt
 from seitpp.visualization.pictures import labelled_grid
 
 _HOW_TO_GET_ONE = (
@@ -63,24 +59,6 @@ def chosen_samples(args: argparse.Namespace, num_samples: int) -> list[int]:
     return samples
 
 
-def load_token_adapt(
-    config: Path, checkpoint: Path, store: Path, reader: StoreReader, tokenizer: Tokenizer
-) -> TokenAdapt:
-    """Load the network; `ValueError` if it does not take the store's tokens."""
-    model = read_config(config).get("model", {})
-    if "token_adapt" not in model:
-        raise ValueError(f"{config} has no model.token_adapt; expected a file of configs/tokenadapt/")
-    augment = TokenAdaptAugment(model.token_adapt.to_dict(), checkpoint)
-    metadata = {
-        "grid": reader.grid,
-        "channels": reader.channels,
-        "codebook_size": reader.codebook_size,
-        "spatial": tokenizer.spatial,
-    }
-    augment.prepare(metadata, str(store), tokenizer.codebook, reader.codebook_sha256)
-    return augment.load()
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Write both files."""
     args = parse_args(argv)
@@ -92,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         network, note = None, _HOW_TO_GET_ONE
         print(note)
     else:
-        network = load_token_adapt(args.config, args.token_adapt, args.store, reader, tokenizer)
+        network = load_token_adapt(args.config, args.token_adapt, reader, tokenizer)
         note = f"TokenAdapt: {args.token_adapt}."
     tokens = torch.from_numpy(reader.read(samples).astype("int64"))
     panels = AugmentationPictures(tokenizer, tokens, network, args.seed).panels()

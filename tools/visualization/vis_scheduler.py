@@ -18,13 +18,13 @@ from rich.table import Table
 from seitpp.engine.config_changes import scale_lr, use_whole_steps
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.engine.recipe_options import read_recipe
 from seitpp.engine.schedule_preview import VALUES, SchedulePreview, preview_schedule
-from seitpp.engine.stores import add_store_arguments, find_stores, use_stores
-from seitpp.engine.subset_options import add_subset_arguments, use_subset
+from seitpp.engine.stores import add_store_arguments
+from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import positive_number, run_tool
-from seitpp.io.config_file import read_config
-from seitpp.io.config_options import add_options_argument, apply_options
+from seitpp.io.config_options import add_options_argument
 from seitpp.visualization.curves import draw_curves
 
 _PARAMETERS = dict(zip(("lr", "momentum", "wd"), VALUES, strict=True))
@@ -52,12 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def preview(args: argparse.Namespace) -> SchedulePreview:
     """Prepare the config as tools/train.py does, and run its schedules."""
-    config = read_config(args.config)
-    train_store, val_store = find_stores(args.store, args.val_store)
-    if train_store is not None:
-        use_stores(config, train_store, val_store)
-    use_subset(config, args)
-    apply_options(config, args.cfg_options)
+    config = read_recipe(args)
     check_run(config, "train")
     check_fused(config)
     scale_lr(config, args.ngpus)
