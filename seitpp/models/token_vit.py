@@ -144,7 +144,9 @@ class TokenViT(VisionTransformer):
         if not found:
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         self._rename_final_norm(found, "")
-        check_state_dict(found, self.state_dict(), path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",))
+        advice = "Name one that was trained on such tokens as model.backbone.init_cfg.checkpoint"
+        expected = self.state_dict()
+        check_state_dict(found, expected, path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",), advice=advice)
 
     def rename_weights(self, state_dict: dict[str, Tensor], prefix: str = "", *_args: object) -> None:
         """Rename, in place, weights of another use of this encoder, and drop MTM's mask vector if it has none."""

@@ -153,7 +153,10 @@ def _lengths(
         by_step = setup.task == "segmentation" and name == "train"
         step = seconds_per_step(texts[name], setup)
         samples = setup.num_val * step / setup.batch_size / 3  # a validation, without gradients
-        units[name] = step if by_step else step * setup.steps_per_epoch + samples / 10
+        if by_step:
+            units[name] = step + samples / seg_recipes.FEWEST_BETWEEN_VALIDATIONS
+        else:
+            units[name] = step * setup.steps_per_epoch + samples / 10
     num_commands = len(shares) + 2
     left = 60 * request.minutes - sum(step.seconds for step in fixed.values()) - num_commands * start_seconds
     left = max(0.0, left - _REPORT_SECONDS) * _SAFETY / sum(shares.values())

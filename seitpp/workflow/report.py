@@ -148,7 +148,7 @@ def _scores(page: HtmlPage, plan: Plan) -> None:
             f"{plan.out}/data."
         )
     add_leaks(page, plan)
-    if facts["num_val"] < 200:
+    if facts["num_val"] < 200 and facts["task"] == "classification":
         page.paragraph(
             f"With {facts['num_val']} validation images, one more or less is {100 / facts['num_val']:.1f} points: "
             "small differences between runs mean little."

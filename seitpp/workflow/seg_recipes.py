@@ -3,6 +3,8 @@
 from seitpp.workflow.recipe_parts import checkpoint_of, encoder, test_command, token_adapt_augment, train_command
 from seitpp.workflow.setup import Lengths, Setup
 
+FEWEST_BETWEEN_VALIDATIONS = 50  # iterations
+
 
 def segmentor_recipe(setup: Setup, lengths: Lengths) -> str:
     """Write the config that trains UPerNet on tokens."""
@@ -22,7 +24,7 @@ def segmentor_recipe(setup: Setup, lengths: Lengths) -> str:
             setup, lengths, mixing=False
         )
         augmented = "\n    augments=[adapted],"
-    interval = max(1, iters // 8)
+    interval = max(iters // 8, min(iters, FEWEST_BETWEEN_VALIDATIONS))
     warmup = max(1, min(50, iters // 10))
     return f'''"""UPerNet of mmseg on tokens: a class for each pixel.
 

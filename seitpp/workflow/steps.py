@@ -103,7 +103,7 @@ def run_step(step: Step, log: Path, console: Console) -> float:
 
 
 def progress_line(mode: str, text: str) -> str:
-    """Return what matters of a log line of mmengine: how far, the loss or the scores, and the time left.
+    """Return what matters of a log line of mmengine: how far and the time left, or the scores, if it has any.
 
     `text` is what follows `Epoch(train)` or `Iter(val)`, such as `[2][22/22]  eta: 0:00:20  loss: 1.2`.
     """
@@ -119,7 +119,7 @@ def progress_line(mode: str, text: str) -> str:
         for key, value in values.items()
         if key not in ("time", "data_time", "eta", "memory") and not key.endswith("_origin")
     ]
-    return f"{'validation' if mode == 'val' else 'test'}: {', '.join(scores)}"
+    return f"{'validation' if mode == 'val' else 'test'}: {', '.join(scores)}" if scores else ""
 
 
 def _shower(step: Step, started: float, console: Console) -> Callable[[str], None]:
@@ -132,10 +132,10 @@ def _shower(step: Step, started: float, console: Console) -> Callable[[str], Non
         if found is None:
             return
         now = time.monotonic()
-        scored = found[1] != "train" and ":" in found[2].split("data_time")[0]
-        if scored or now - shown >= _SHOWN_SECONDS:
+        text = progress_line(found[1], found[2])
+        if text and (found[1] != "train" or now - shown >= _SHOWN_SECONDS):
             shown = now
-            console.print(f"  {progress_line(found[1], found[2])}", markup=False, highlight=False)
+            console.print(f"  {text}", markup=False, highlight=False)
 
     return show
 

@@ -66,6 +66,7 @@ def test_a_failing_command_is_named_with_its_last_line(plan: Plan) -> None:
             "[2][2/2]    accuracy/top1: 38.9  accuracy/top1_origin: 3.0  time: 0.1",
             "validation: accuracy/top1 38.9",
         ),
+        ("val", "[ 50/100]    eta: 0:00:01  time: 0.1  data_time: 0.01  memory: 8", ""),
     ],
 )
 def test_log_lines_are_shown_in_short(mode: str, text: str, shown: str) -> None:

@@ -28,8 +28,10 @@ from seitpp.io.atomic_write import check_other_file, written_whole
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_options import add_options_argument
 from seitpp.io.csv_file import write_csv
+from seitpp.io.text import cut
 from seitpp.visualization.confusion import confusion_figure
 
+_NAME_LENGTH = 16  # characters of a class beside the matrix
 _MOST_PRINTED = 20  # classes up to which the matrix itself is printed
 _DPI = 150
 
@@ -77,10 +79,11 @@ def print_matrix(counts: np.ndarray, names: Sequence[str], most_pairs: int) -> N
     console = Console(highlight=False)
     if len(names) <= _MOST_PRINTED:
         table = Table(box=None, show_edge=False)
-        for name in ("true / predicted", *names):
-            table.add_column(Text(name), justify="right")
+        table.add_column("true / predicted", justify="right", no_wrap=True)
+        for name in names:
+            table.add_column(Text(cut(name, _NAME_LENGTH)), justify="right", overflow="ellipsis")
         for name, row in zip(names, counts.tolist(), strict=True):
-            table.add_row(Text(name), *(str(count) if count else "." for count in row))
+            table.add_row(Text(cut(name, _NAME_LENGTH)), *(str(count) if count else "." for count in row))
         console.print(table)
     right, total = int(np.trace(counts)), int(counts.sum())
     console.print(f"\n{right:,} of {total:,} right ({100 * right / total:.2f} %)")
