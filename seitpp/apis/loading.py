@@ -25,6 +25,7 @@ from seitpp.io.config_file import CONFIG_SUFFIXES, read_config
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
 from seitpp.registry import MODELS, TOKENIZERS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
+from seitpp.tokenizers.codebook import load_codebook
 
 _CODEBOOK = "data_preprocessor.codebook"
 
@@ -298,7 +299,8 @@ def give_tokenizer(model: nn.Module, tokenizer: Mapping | str | Path) -> None:
 def prediction_parts(config: Config, weights: Mapping[str, torch.Tensor] | None, tokenizer: Any = None) -> ConfigDict:
     """Return a config's model with its data preprocessor, without what only training needs.
 
-    The codebook is the weights' where its file is missing; the config's tokenizer is left out where another is given.
+    The codebook is the weights' where its file is missing or holds one of another size; the config's tokenizer is left
+    out where another is given.
     """
     if "model" not in config:
         raise ValueError(f"{config.filename or 'the config'} has no model; expected a model's config")
@@ -314,6 +316,9 @@ def prediction_parts(config: Config, weights: Mapping[str, torch.Tensor] | None,
             if weights is None:
                 preprocessor = _without_codebook(codebook)
             elif _CODEBOOK in weights:
+                preprocessor.codebook = weights[_CODEBOOK]
+        elif isinstance(codebook, str) and weights is not None and _CODEBOOK in weights:
+            if load_codebook(codebook).shape != tuple(weights[_CODEBOOK].shape):  # the recipe's, not the training's
                 preprocessor.codebook = weights[_CODEBOOK]
     model.data_preprocessor = preprocessor
     if weights is not None and "backbone" in model:

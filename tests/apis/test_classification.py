@@ -251,6 +251,16 @@ def test_codebook_of_a_checkpoint_stands_in_for_a_store_that_is_gone(
     np.testing.assert_array_equal(scores(other(trained.store)), scores(infer(trained.store)))
 
 
+def test_codebook_of_a_checkpoint_stands_in_for_one_of_another_size(
+    trained: TrainedClassifier, infer: TokenClassificationInferencer, tmp_path: Path
+) -> None:
+    config = Config.fromfile(trained.config)
+    np.save(tmp_path / "recipe.npy", np.zeros((64, 4), np.float32))
+    config.data_preprocessor.codebook = str(tmp_path / "recipe.npy")
+    other = TokenClassificationInferencer(config, trained.checkpoint, "cpu", tokenizer=trained.store)
+    np.testing.assert_array_equal(scores(other(trained.images)), scores(infer(trained.images)))
+
+
 def test_given_tokenizer_takes_the_place_of_the_config_s(trained: TrainedClassifier, tmp_path: Path) -> None:
     config = Config.fromfile(trained.config)
     config.data_preprocessor.tokenizer = str(trained.store)
