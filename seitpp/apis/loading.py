@@ -311,15 +311,15 @@ def prediction_parts(config: Config, weights: Mapping[str, torch.Tensor] | None,
             preprocessor.pop("augments", None)
         if tokenizer is not None:
             preprocessor.pop("tokenizer", None)
-        codebook = preprocessor.get("codebook")
-        if isinstance(codebook, str) and not Path(codebook).exists():
-            if weights is None:
-                preprocessor = _without_codebook(codebook)
-            elif _CODEBOOK in weights:
-                preprocessor.codebook = weights[_CODEBOOK]
-        elif isinstance(codebook, str) and weights is not None and _CODEBOOK in weights:
-            if load_codebook(codebook).shape != tuple(weights[_CODEBOOK].shape):  # the recipe's, not the training's
-                preprocessor.codebook = weights[_CODEBOOK]
+        codebook, trained = preprocessor.get("codebook"), (weights or {}).get(_CODEBOOK)
+        if isinstance(codebook, str):
+            if not Path(codebook).exists():
+                if weights is None:
+                    preprocessor = _without_codebook(codebook)
+                elif trained is not None:
+                    preprocessor.codebook = trained
+            elif trained is not None and load_codebook(codebook).shape != tuple(trained.shape):
+                preprocessor.codebook = trained  # the config's is another recipe's
     model.data_preprocessor = preprocessor
     if weights is not None and "backbone" in model:
         model.backbone.pop("init_cfg", None)
