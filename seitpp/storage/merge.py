@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from seitpp.io.atomic_write import write_whole
 from seitpp.io.text import shown
 from seitpp.storage.header import Progress, sha256_hex
-from seitpp.storage.label_files import label_file
 from seitpp.storage.reader import StoreReader
+from seitpp.storage.rewrite import copy_label_maps
 from seitpp.storage.settings import DEFAULT_SHARD_BYTES, StoreSettings
 from seitpp.storage.writer import StoreWriter
 from seitpp.structures.class_names import united_classes
@@ -62,7 +61,7 @@ def merge_stores(
             for tokens in reader.iter_batches(range(first, len(reader)), sound=True):
                 stop = first + len(tokens)
                 if settings.label_kind == "segmentation":
-                    _copy_label_maps(
+                    copy_label_maps(
                         reader, range(first, stop), writer.path, begin
                     )  # first: what is committed has its own
                 writer.append(tokens, None if labels is None else labels[first:stop])
@@ -168,17 +167,3 @@ def _common_label_maps(readers: Sequence[StoreReader]) -> Any:
                     "are copied and not renumbered or resized, so make the stores alike first"
                 )
     return first.header["source"].get("label_maps")
-
-
-def _copy_label_maps(reader: StoreReader, samples: range, target: Path, begin: int) -> None:
-    """Copy the label maps of some samples; sample 0 of the store has the number `begin` in the new one."""
-    for number in samples:
-        try:
-            content = reader.read_label_map(number, sound=True)
-        except FileNotFoundError:
-            if reader.label_map_checksums is not None:
-                raise
-            continue  # a store that records no checksums may lack some
-        path = target / label_file(begin + number)
-        if not path.is_file() or path.read_bytes() != content:
-            write_whole(path, content)

@@ -69,21 +69,24 @@ def rewrite_store(
             if progress is not None:
                 progress(first, len(indices))
         if settings.label_kind == "segmentation" and isinstance(source, StoreReader):
-            _copy_label_maps(source, writer.path)
+            copy_label_maps(source, range(len(source)), writer.path)
         if at_end is not None:
             at_end(writer)
 
 
-def _copy_label_maps(reader: StoreReader, target: Path) -> None:
-    """Copy label maps that match their checksums; a store that records none may lack some."""
-    for number in range(len(reader)):
+def copy_label_maps(reader: StoreReader, samples: range, target: Path, begin: int = 0) -> None:
+    """Copy label maps that match their checksums to a store in which `reader`'s first sample has the number `begin`.
+
+    A store that records no checksums may lack some.
+    """
+    for number in samples:
         try:
             content = reader.read_label_map(number, sound=True)
         except FileNotFoundError:
             if reader.label_map_checksums is not None:
                 raise
             continue
-        path = target / label_file(number)
+        path = target / label_file(begin + number)
         if not path.is_file() or path.read_bytes() != content:
             write_whole(path, content)
 
