@@ -277,9 +277,9 @@ def _notes(
     if not tokenizer.can_decode:
         notes.append("The tokenizer has no decoder, so the report shows codes where it would show pictures of them.")
     if counts := _class_counts(pictures, setup):
-        few = [name for name, count in zip(setup.classes, counts, strict=True) if count < 2]
-        if few:
-            notes.append(f"Classes with a single training image: {', '.join(few[:5])}; it will hardly be learned.")
+        single = [name for name, count in zip(setup.classes, counts, strict=True) if count < 2]
+        if single:
+            notes.append(f"Classes with a single training image: {', '.join(single[:5])}; it will hardly be learned.")
     if seconds > 60 * request.minutes * 1.1 + 5:
         notes.append(
             f"warning: this takes longer than the {request.minutes:g} minutes asked for; a smaller --model, a smaller "
