@@ -41,13 +41,20 @@ _WHOLE = {
 _NUMBERS = ("optim_wrapper.optimizer.lr", "optim_wrapper.optimizer.weight_decay", "param_scheduler.warmup")
 
 
-def check_run(config: Config, stage: Literal["train", "test"]) -> None:
-    """Refuse a config that lacks what training or testing needs, or has impossible numbers."""
-    name = config.filename or "the config"
+def check_model(config: Config) -> None:
+    """Refuse a config without a model."""
     model = config.get("model")
     if not isinstance(model, Mapping) or "type" not in model:
         kind = "is that of a tokenizer" if "tokenizer" in config else "has no model"
-        raise ValueError(f"{name} {kind}; expected a config of a run, such as those of configs/seitpp/")
+        raise ValueError(
+            f"{config.filename or 'the config'} {kind}; expected a config of a run, such as those of configs/seitpp/"
+        )
+
+
+def check_run(config: Config, stage: Literal["train", "test"]) -> None:
+    """Refuse a config that lacks what training or testing needs, or has impossible numbers."""
+    check_model(config)
+    name = config.filename or "the config"
     for part in _PARTS[stage]:
         if not config.get(part) and config.get(part) != {}:
             raise ValueError(f"{name} has no {part}, so there is nothing to {stage} with it")

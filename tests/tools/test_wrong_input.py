@@ -212,6 +212,21 @@ CASES = [
     ("analysis_tools/tokenadapt_study.py", "empty.py", "has no data to train on"),
     ("analysis_tools/seg_baselines.py", "none none", "none is not a token store"),
     ("analysis_tools/tokenadapt_study.py", "none", "does not exist"),
+    ("analysis_tools/analyze_results.py", "text.txt --out-dir OUT", "text.txt: the name must end in .npz"),
+    ("analysis_tools/benchmark_duplicates.py", "--images 0", "2 '0' is no whole number from 1 on"),
+    ("analysis_tools/confusion_matrix.py", "empty.pth", "2 empty.pth is no file of predictions"),
+    ("analysis_tools/eval_metric.py", "none.npz", "none.npz does not exist"),
+    ("analysis_tools/extract_features.py", "nobody K S OUT", "is neither the file of a config nor the name of one"),
+    ("analysis_tools/get_flops.py", "none", "does not exist"),
+    ("analysis_tools/get_flops.py", "RUN --store folder", "is not a token store"),
+    ("analysis_tools/token_distances.py", "--codes 0", "2 '0' is no whole number from 1 on"),
+    ("model_converters/publish_model.py", "junk.pth OUT.pth", "junk.pth"),
+    ("train_on_images.py", "none OUT", "none does not exist; expected images"),
+    ("train_on_images.py", "folder OUT", "folder"),
+    ("train_on_images.py", "pictures OUT --model tyni", "tyni"),
+    ("visualization/browse_dataset.py", "none", "does not exist"),
+    ("visualization/browse_dataset.py", "T --out OUT", "is that of a tokenizer; expected a config of a run"),
+    ("visualization/browse_store.py", "folder", "is not a token store"),
 ]
 
 

@@ -9,6 +9,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS
 from torch import Tensor
 
+from seitpp.engine.config_checks import check_model
 from seitpp.registry import DATASETS
 from seitpp.visualization.dataset_page import BrowsedSample
 from seitpp.visualization.label_pictures import class_colours, overlay, resized
@@ -26,10 +27,13 @@ class Browser:
     kind = "images"
 
     def __init__(self, config: Config, phase: str) -> None:
+        check_model(config)
         loader = config.get(f"{phase}_dataloader")
         if loader is None:
             known = [name for name in ("train", "val", "test") if config.get(f"{name}_dataloader") is not None]
-            raise ValueError(f"the config has no {phase}_dataloader, expected a phase of {', '.join(known) or 'none'}")
+            raise ValueError(
+                f"the config has no {phase}_dataloader, and so no data of this phase; it has: {', '.join(known) or 'none'}"
+            )
         self.config, self.phase, self.training = config, phase, phase == "train"
         self.dataset = DATASETS.build(loader.dataset)
         if hasattr(self.dataset, "full_init"):
