@@ -30,9 +30,9 @@ class Browser:
         check_model(config)
         loader = config.get(f"{phase}_dataloader")
         if loader is None:
-            known = [name for name in ("train", "val", "test") if config.get(f"{name}_dataloader") is not None]
+            has = [name for name in ("train", "val", "test") if config.get(f"{name}_dataloader") is not None]
             raise ValueError(
-                f"the config has no {phase}_dataloader, and so no data of this phase; it has: {', '.join(known) or 'none'}"
+                f"the config has no {phase}_dataloader, and so no data of this phase; it has: {', '.join(has) or 'none'}"
             )
         self.config, self.phase, self.training = config, phase, phase == "train"
         self.dataset = DATASETS.build(loader.dataset)
