@@ -207,6 +207,6 @@ def test_pairs_of_token_adapt_are_images_and_their_tokens(images: Path) -> None:
 
 def test_phase_that_the_config_lacks_is_refused(store: Path) -> None:
     with pytest.raises(
-        ValueError, match="the config has no test_dataloader, and so no data of this phase; it has: train, val"
+        ValueError, match="the config has no test_dataloader, and so no data of this phase; it has train, val"
     ):
         make_browser(config_of(store, []), "test")

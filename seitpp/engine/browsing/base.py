@@ -32,7 +32,7 @@ class Browser:
         if loader is None:
             has = [name for name in ("train", "val", "test") if config.get(f"{name}_dataloader") is not None]
             raise ValueError(
-                f"the config has no {phase}_dataloader, and so no data of this phase; it has: {', '.join(has) or 'none'}"
+                f"the config has no {phase}_dataloader, and so no data of this phase; it has {', '.join(has) or 'none'}"
             )
         self.config, self.phase, self.training = config, phase, phase == "train"
         self.dataset = DATASETS.build(loader.dataset)
