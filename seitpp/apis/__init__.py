@@ -3,8 +3,9 @@
 from seitpp.apis.classification import TokenClassificationInferencer
 from seitpp.apis.feature_extractor import FeatureExtractor
 from seitpp.apis.inference import get_inferencer, inference_model
-from seitpp.apis.loading import get_model, load_classifier, load_segmentor
+from seitpp.apis.loading import load_classifier, load_segmentor
 from seitpp.apis.model_index import list_models
+from seitpp.apis.models import get_model
 from seitpp.apis.segmentation import TokenSegInferencer
 
 __all__ = [

@@ -23,7 +23,7 @@ from seitpp.io.checkpoint import check_parts, check_state_dict, load_checkpoint_
 from seitpp.io.checkpoint_config import config_of_checkpoint
 from seitpp.io.config_file import CONFIG_SUFFIXES, read_config
 from seitpp.models import TokenSegDataPreprocessor, TokenSegmentor
-from seitpp.registry import MODELS, TOKENIZERS
+from seitpp.registry import MODELS
 from seitpp.structures.grid_record import TokenGrid, recorded_grid
 from seitpp.tokenizers.codebook import load_codebook
 
@@ -62,7 +62,7 @@ def load_classifier(
     """
     config = as_config(config)
     check_kind(config, ModelKind.CLASSIFIER)
-    return _load(config, checkpoint, tokenizer, compare_grids, check_classifier)
+    return load_model(config, checkpoint, tokenizer, compare_grids, check_classifier)
 
 
 def load_segmentor(
@@ -77,49 +77,7 @@ def load_segmentor(
     """
     config = as_config(config)
     check_kind(config, ModelKind.SEGMENTOR)
-    return _load(config, checkpoint, tokenizer, compare_grids, check_segmentor)
-
-
-def get_model(
-    model: str | Path | Config,
-    checkpoint: str | Path | None = None,
-    device: str | torch.device | None = None,
-    *,
-    tokenizer: Mapping | str | Path | None = None,
-    compare_grids: bool = True,
-    **kwargs: Any,
-) -> nn.Module:
-    """Build any model of a config, for prediction, as mmpretrain's `get_model`.
-
-    What only training needs is left out: augmentations with their files.
-
-    Args:
-        model: Name of a config that comes with the package (`list_models`), the path of one, or a config.
-        checkpoint: Weights; of a run with a moving average the averaged ones, as in testing. None leaves the network
-            as it was built, and without the codebook's file it has a data preprocessor that passes tokens on.
-        device: Where to; the CPU by default.
-        tokenizer: What makes tokens of images, see `give_tokenizer`.
-        compare_grids: Whether to refuse another grid than that of the training.
-        **kwargs: Changes of the model's config, such as `backbone=dict(out_type="featmap")`, or of its
-            `data_preprocessor`; of a tokenizer's options for a config of configs/tokenizers/.
-
-    Returns:
-        The model in evaluation mode, with `_config`, and `_dataset_meta`, the names of the classes that it was trained
-        on. For a config of configs/tokenizers/ the tokenizer.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: There is no such config, or the weights do not fit it.
-
-    Example:
-        >>> model = get_model("seit_vit-tiny-p2_1xb64-60e_digits-tokens", "work_dirs/quickstart/seit/epoch_60.pth")
-    """
-    config = as_config(model)
-    if model_kind(config) is ModelKind.TOKENIZER:
-        built = _build_tokenizer(config, checkpoint, kwargs)
-    else:
-        built = _load(_changed(config, kwargs), checkpoint, tokenizer, compare_grids, keep=_dotted(kwargs))
-    return built if device is None else built.to(device)
+    return load_model(config, checkpoint, tokenizer, compare_grids, check_segmentor)
 
 
 def as_config(model: str | Path | Config) -> Config:
@@ -132,38 +90,7 @@ def as_config(model: str | Path | Config) -> Config:
     return read_config(find_config(model) if is_name and not Path(model).exists() else model)
 
 
-def _changed(config: Config, changes: Mapping[str, Any]) -> Config:
-    if not changes:
-        return config
-    config, changes = copy.deepcopy(config), dict(changes)
-    if "data_preprocessor" in changes and "data_preprocessor" not in config.get("model", {}):
-        config.merge_from_dict({"data_preprocessor": changes.pop("data_preprocessor")})
-    config.merge_from_dict({"model": changes})
-    return config
-
-
-def _dotted(changes: Mapping[str, Any]) -> list[str]:
-    """Return the dotted keys of changes of a model's config."""
-    keys = []
-    for name, value in changes.items():
-        top = name if name == "data_preprocessor" else f"model.{name}"
-        keys += [f"{top}.{inner}" for inner in value] if isinstance(value, Mapping) else [top]
-    return [*keys, *(f"model.{key}" for key in keys if key.startswith("data_preprocessor"))]
-
-
-def _build_tokenizer(config: Config, checkpoint: str | Path | None, changes: Mapping[str, Any]) -> nn.Module:
-    options = {**config.tokenizer, **changes}
-    if "fit" in options:
-        raise ValueError(
-            f"the tokenizer of {config.filename} is fitted to images; seitpp.tokenizers.tokenizer_from_store builds "
-            "that of a store which it made"
-        )
-    if checkpoint is not None:
-        options["checkpoint"] = str(checkpoint)
-    return TOKENIZERS.build(options).eval()
-
-
-def _load(
+def load_model(
     config: Config,
     checkpoint: str | Path | None,
     tokenizer: Mapping | str | Path | None,
@@ -171,6 +98,13 @@ def _load(
     check: Callable[[nn.Module, str], None] | None = None,
     keep: Iterable[str] = (),
 ) -> nn.Module:
+    """Build the model of a config, of any kind, in evaluation mode, and give it a checkpoint's weights if there is one.
+
+    Args:
+        config: As `checkpoint`, `tokenizer` and `compare_grids`: see `load_classifier`.
+        check: Refuses a built model of another kind; its second argument is what messages call the config.
+        keep: Dotted keys of the config that stay as they are, whatever the checkpoint's own config says.
+    """
     weights, meta = None, None
     if checkpoint is not None:
         config, weights, meta = read_checkpoint(config, checkpoint, compare_grids, keep)

@@ -5,16 +5,15 @@ random subset of positions is compared, first by sketches in memory, then by all
 number of samples, not of pairs: of a crowd of similar samples each is compared with some, and they become one group.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from seitpp.storage.bands import BandKeys, Bands, Sketches, choose_bands
-from seitpp.storage.codecs import samples_at_a_time
 from seitpp.storage.header import Progress
+from seitpp.storage.joined_samples import JoinedSamples, content_numbers, first_equal_rows
 from seitpp.storage.source import TokenSource
 
 _ALL_PAIRS = 4096  # different samples up to which every pair is compared
@@ -22,7 +21,7 @@ _MOST_OTHERS = 32  # samples of a bucket that each is compared with
 _MOST_COMPARED_GROUP = 32  # samples of a group, beyond which those already in it are not compared with each other
 _TRIED, _TRIED_POSITIONS = 2**16, 128  # samples, and positions of theirs, on which the size of bands is tried
 _KEY_BYTES = 2**28  # of the keys of bands that are held at a time
-_SKETCHED_PAIRS, _READ_PAIRS = 2**18, 2**12  # that are compared at a time
+_SKETCHED_PAIRS = 2**18  # that are compared at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +99,11 @@ def find_duplicates(
     """
     if not 0 <= max_share < 1 or not 0 < recall < 1:
         raise ValueError(f"max_share is {max_share} and recall {recall}, expected [0, 1) and (0, 1)")
-    samples, rng = _Samples([source] if other is None else [source, other]), np.random.default_rng(seed)
+    samples, rng = JoinedSamples([source] if other is None else [source, other]), np.random.default_rng(seed)
     max_distance = int(max_share * samples.num_positions + 1e-9)
     work = _Work(progress, len(samples))
-    same = _content_numbers(samples, work)
-    first = _firsts(np.column_stack([same, samples.is_second(np.arange(len(samples)))]))
+    same = content_numbers(samples, work.add)
+    first = first_equal_rows(np.column_stack([same, samples.is_second(np.arange(len(samples)))]))
     kept = np.unique(first)
     bands = None
     if len(kept) > _ALL_PAIRS:
@@ -135,81 +134,10 @@ class _Work:
         self.add(max(0, self.total - self.done))
 
 
-class _Samples:
-    """The samples of one or two stores, numbered on, as grids of T tokens: channels of a position are one token."""
-
-    def __init__(self, sources: Sequence[TokenSource]) -> None:
-        self.sources, one = sources, sources[0]
-        for name in ("grid", "channels", "minimum", "codebook_size", "codebook_sha256"):
-            if len({getattr(source, name) for source in sources}) > 1:
-                raise ValueError(
-                    f"the two stores differ in {name}, {' and '.join(str(getattr(part, name)) for part in sources)}: "
-                    "their tokens mean different things; compare stores of the same tokenizer"
-                )
-        self.num_positions = one.grid[0] * one.grid[1]
-        self.starts = np.cumsum([0, *map(len, sources)])
-        self._step = samples_at_a_time(int(np.prod(one.sample_shape)))
-        channels = np.random.default_rng(0).integers(2**63, size=one.channels or 1, dtype=np.uint64)
-        self._factors = channels * np.uint64(2) + np.uint64(1)
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def is_second(self, numbers: np.ndarray) -> np.ndarray:
-        return numbers >= self.starts[1]
-
-    def read(self, numbers: np.ndarray) -> np.ndarray:
-        """Read samples as values (n, T, C)."""
-        parts = np.empty((len(numbers), *self.sources[0].sample_shape), self.sources[0].dtype)
-        for source, start in zip(self.sources, self.starts, strict=False):
-            own = (numbers >= start) & (numbers < start + len(source))
-            if own.any():
-                parts[own] = source.read(numbers[own] - start)
-        return parts.reshape(len(parts), self.num_positions, -1)
-
-    def batches(self, numbers: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield tokens (n, T), uint64, and values (n, T, C), of ascending numbers, some thousand at a time."""
-        for start in range(0, len(numbers), self._step):
-            values = self.read(numbers[start : start + self._step])
-            tokens = values.astype(np.uint64)
-            yield (tokens[..., 0] if tokens.shape[2] == 1 else tokens @ self._factors), values
-
-    def distance(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Count the positions at which pairs of samples differ, (m,)."""
-        distances = np.empty(len(first), np.int64)
-        for start in range(0, len(first), _READ_PAIRS):
-            piece = slice(start, start + _READ_PAIRS)
-            numbers, where = np.unique(np.concatenate([first[piece], second[piece]]), return_inverse=True)
-            values, half = self.read(numbers), len(first[piece])
-            differ = values[where[:half]] != values[where[half:]]
-            distances[piece] = np.count_nonzero(differ[..., 0] if differ.shape[2] == 1 else differ.any(axis=2), axis=1)
-        return distances
-
-
-def _content_numbers(samples: _Samples, work: _Work) -> np.ndarray:
-    """Return a number for each sample (N,), int64: the same for those with the same tokens, and only for them."""
-    digests, done = np.empty((len(samples), 2), np.uint64), 0
-    for _, values in samples.batches(np.arange(len(samples))):
-        content = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in values.reshape(len(values), -1))
-        digests[done : done + len(values)] = np.frombuffer(content, np.uint64).reshape(-1, 2)
-        done += len(values)
-        work.add(len(values))
-    return _firsts(digests)
-
-
-def _firsts(keys: np.ndarray) -> np.ndarray:
-    """Return for each row of keys (N, 2) the first row that is equal (N,), int64."""
-    order = np.lexsort(keys.T)  # stable: equal ones stay in order
-    begins = np.concatenate([[True], (np.diff(keys[order], axis=0) != 0).any(axis=1)])
-    first = np.empty(len(keys), np.int64)
-    first[order] = order[np.flatnonzero(begins)[np.cumsum(begins) - 1]]
-    return first
-
-
 class _Search:
     """Looks for similar ones among different samples; here they are numbered 0 to R - 1."""
 
-    def __init__(self, samples: _Samples, kept: np.ndarray, max_distance: int) -> None:
+    def __init__(self, samples: JoinedSamples, kept: np.ndarray, max_distance: int) -> None:
         self.samples, self.kept, self.max_distance = samples, kept, max_distance
         self.second = samples.is_second(kept)
         self.nearest = np.full(len(kept), -1)
@@ -220,7 +148,7 @@ class _Search:
 
     def take_equal(self, content: np.ndarray) -> None:
         """Take samples of the two stores that have the same number of their content for pairs at distance 0."""
-        first = _firsts(np.column_stack([content, content]))
+        first = first_equal_rows(np.column_stack([content, content]))
         again = np.flatnonzero(first != np.arange(len(first)))
         self._take(first[again], again, np.zeros(len(again), np.int64))
 
@@ -303,7 +231,7 @@ class _Search:
 
 
 def _with_equal_ones(
-    samples: _Samples, first: np.ndarray, kept: np.ndarray, search: _Search, bands: Bands | None
+    samples: JoinedSamples, first: np.ndarray, kept: np.ndarray, search: _Search, bands: Bands | None
 ) -> Duplicates:
     """Give each sample what was found for the first one with the same tokens, and equal samples each other."""
     row = np.searchsorted(kept, first)
