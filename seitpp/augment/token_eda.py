@@ -101,7 +101,8 @@ def read_synonyms(source: str | Path | Mapping[int, Sequence[int]]) -> Mapping[i
             raise ValueError(f"the store {source} carries no synonyms; name a file that {_BUILD} made of it")
         return synonyms
     if not Path(source).is_file():
-        raise FileNotFoundError(f"synonyms {source} do not exist; make them with {_BUILD}")
+        made_by = f"python tools/build_synonyms.py STORE {source}"
+        raise FileNotFoundError(f"synonyms {source} do not exist; make them with {made_by} (STORE: that of training)")
     return load_synonyms(source)
 
 

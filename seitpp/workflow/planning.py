@@ -240,6 +240,7 @@ def _facts(pictures: Pictures, setup: Setup) -> dict[str, Any]:
         "in_channels": tokenizer.in_channels,
         "grid": list(tokenizer.grid),
         "codebook_size": tokenizer.codebook_size,
+        "channels": tokenizer.channels,
         "patch_size": setup.patch_size,
         "batch_size": setup.batch_size,
         "can_decode": tokenizer.can_decode,

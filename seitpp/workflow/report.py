@@ -183,7 +183,7 @@ def _storage(page: HtmlPage, plan: Plan) -> None:
         (f"its pixels at {facts['image_size'][1]} x {facts['image_size'][0]}", f"{pixels:,}", ""),
         ("its tokens", f"{tokens:,.0f}", f"{tokens / report['source_bytes_per_image']:.1%} of the file"),
         (
-            "with label, checksum, and its share of the codebook",
+            f"with label, checksum, and its share of the {'header' if facts.get('channels') else 'codebook'}",
             f"{report['bytes_per_image']:,.0f}",
             f"{report['share_of_source']:.1%} of the file",
         ),
@@ -192,7 +192,8 @@ def _storage(page: HtmlPage, plan: Plan) -> None:
     psnr = "" if report["psnr_db"] is None else f" Decoded again, they reach {report['psnr_db']:.1f} dB PSNR."
     used = ""
     if report["codes_used"] is not None:
-        used = f" {report['codes_used']} of {report['codebook_size']} codes are in use."
+        what = "values of coefficients" if facts.get("channels") else "codes"
+        used = f" {report['codes_used']} of {report['codebook_size']} {what} are in use."
     page.paragraph(
         f"{report['num_samples']:,} training images take {report['num_samples'] * report['bytes_per_image']:,.0f} "
         f"bytes in {plan.out}/tokens/train.{psnr}{used}"
