@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -111,6 +112,13 @@ def export_model(
             "files that take images hold the tokenizer, and none is known; pass tokenizer: a file of "
             "configs/tokenizers/, or the folder of a token store of the model's training"
         )
+    if dataset is not None and known is not None and not _is_of(dataset, known):
+        print_log(
+            f"{dataset.store_path}, which the config tests on, holds tokens of another tokenizer: what is exported is "
+            "compared on random input alone.",
+            "current",
+        )
+        dataset = None
     if dataset is None:
         tokens, shape = None, _token_shape(model, known)
     else:
@@ -162,6 +170,12 @@ def _test_data(config: Config) -> TokenDataset | None:
         return None
     dataset.full_init()
     return dataset
+
+
+def _is_of(dataset: TokenDataset, tokenizer: Tokenizer) -> bool:
+    """Return whether a data set's tokens have the sizes of a tokenizer's."""
+    reader = dataset.reader
+    return (tuple(reader.grid), reader.codebook_size) == (tuple(tokenizer.grid), tokenizer.codebook_size)
 
 
 def _token_shape(model: nn.Module, tokenizer: Tokenizer | None) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from helpers.classifier import (
     write_store,
 )
 from seitpp.apis import load_classifier
+from seitpp.benchmarking.synthetic import make_store
 from seitpp.export import export, formats
 from seitpp.export.export import Exporter, Parity, export_model
 from seitpp.export.graphs import ImagesToLogits, TokensToLogits, encode_whole, in_range
@@ -182,6 +183,18 @@ def test_without_test_data_random_input_is_all_there_is(
     assert parity.batch_sizes == (1, 3)
     # Tokens as they are after the centre crop: nothing else is known of the grid.
     assert json.loads((tmp_path / "out.json").read_text())["input_shape"] == ["batch", 4, 4]
+
+
+def test_test_data_of_another_tokenizer_is_left_out(
+    kmeans: TrainedClassifier, tmp_path: Path, computing: Callable
+) -> None:
+    computing(lambda outputs: outputs)
+    config = Config.fromfile(kmeans.config)
+    config.test_dataloader.dataset.store = str(make_store(tmp_path / "recipe", grid=(6, 6)))
+    (parity,) = export_model(
+        config, kmeans.checkpoint, tmp_path / "out", tokenizer=kmeans.store, formats=["torch-export"]
+    )
+    assert parity.batch_sizes == (1, 3)
 
 
 # What is refused.
