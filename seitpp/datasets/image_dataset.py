@@ -169,6 +169,8 @@ def _identity_of(tokenizer: Mapping | str | Path) -> dict[str, Any] | None:
     resizing = built.describe_resizing()
     if "resize_mode" not in values:  # a type without an option for the mode
         resizing.pop("resize_mode", None)
+    if "positions" not in tokenizer:  # left to the weights, which are not read here
+        values.pop("positions", None)
     return settings_identity({"type": type(built).__name__, **values, **resizing})
 
 

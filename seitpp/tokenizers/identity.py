@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from seitpp.structures.grid_record import by
 from seitpp.tokenizers.codebook import codebook_sha256
 
 _SETTINGS = (
@@ -32,7 +33,13 @@ def settings_identity(description: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the settings, of a tokenizer's `describe()`, that change its tokens; None where no type is given."""
     if "type" not in description:
         return None
-    return {key: description[key] for key in _SETTINGS if description.get(key) is not None}
+    identity = {key: description[key] for key in _SETTINGS if description.get(key) is not None}
+    positions, size = description.get("positions"), description.get("image_size")
+    if positions is not None and isinstance(size, (list, tuple)) and len(size) == 2:
+        is_one_tile = positions == "tiles" and list(size) == [description.get("tile_size")] * 2
+        if not is_one_tile:  # tokens of other image sizes go together, however each was made
+            identity[f"positions at {by(size)} pixels"] = positions
+    return identity
 
 
 def data_identity(metainfo: Mapping[str, Any]) -> dict[str, Any]:

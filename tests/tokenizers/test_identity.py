@@ -33,6 +33,17 @@ def test_only_what_both_know_is_compared(second: dict | None, difference: str | 
     assert identity_difference({"type": "BlockDCT", "quality": 50}, second) == difference
 
 
+def test_positions_are_compared_at_one_image_size() -> None:
+    def identity(side: int, positions: str) -> dict:
+        facts = {"type": "ViTVQGAN", "image_size": [side, side], "positions": positions, "tile_size": 256}
+        return settings_identity(facts)
+
+    difference = identity_difference(identity(512, "recompute"), identity(512, "tiles"))
+    assert difference == "positions at 512 x 512 pixels recompute and tiles"
+    assert identity_difference(identity(256, "recompute"), identity(512, "tiles")) is None
+    assert identity_difference(identity(256, "recompute"), identity(256, "tiles")) is None
+
+
 def test_data_are_of_the_codebook_that_their_metadata_names() -> None:
     codebook = np.eye(4, dtype=np.float32)
     identity = codebook_identity(torch.from_numpy(codebook))
