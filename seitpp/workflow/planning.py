@@ -263,9 +263,10 @@ def _notes(
     tokenizer = setup.tokenizer
     colour = "grey" if pictures.is_grey else "colour"
     classes = f", {len(setup.classes)} classes" if setup.classes else ""
+    of_each = " of each class" if setup.task == "classification" else ""
     notes = [
         f"{setup.num_train:,} {colour} images to train on and {setup.num_val:,} to score{classes}"
-        + (" (held out, the same ones every time: a fifth of each class)." if pictures.held_out else "."),
+        + (f" (held out, the same ones every time: a fifth{of_each})." if pictures.held_out else "."),
     ]
     given = f"by {tokenizer.given}" if tokenizer.given else "by k-means on their patches"
     height, width = tokenizer.image_size

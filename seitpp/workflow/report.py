@@ -36,7 +36,7 @@ def write_report(plan: Plan, seconds: dict[str, float]) -> Path:
     page = HtmlPage(f"{Path(plan.request.source).name}: a model of your images", _summary(plan))
     for note in plan.notes:
         if note.startswith("warning: "):
-            page.paragraph(f"Before it began: {note}")
+            page.paragraph(f"Before it began: {note.removeprefix('warning: ')}")
     _scores(page, plan)
     _storage(page, plan)
     if plan.facts["task"] == "classification":
@@ -141,8 +141,9 @@ def _scores(page: HtmlPage, plan: Plan) -> None:
         ]
     page.table(["", f"{facts['num_val']:,} validation images"], rows)
     if facts["held_out"]:
+        of_what = "each class" if facts["task"] == "classification" else "all"
         page.paragraph(
-            f"The validation images were held out of {plan.request.source}, a fifth of each class, and have trained "
+            f"The validation images were held out of {plan.request.source}, a fifth of {of_what}, and have trained "
             f"nothing. If several of your images show one and the same thing, give --val a folder that shares none of "
             "them: the score of near copies is too good. Lists of both parts are in "
             f"{plan.out}/data."

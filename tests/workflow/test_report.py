@@ -61,7 +61,7 @@ def test_report_shows_scores_pictures_and_commands(finished: Plan) -> None:
         assert step.line in text
     assert page.count("data:image/png") >= 5  # confusion, curves, mistake, reconstructions, augmentations
     assert "<b>ees" not in page and "<b>ees & ants: a model of your images" in text
-    assert "Before it began: warning: too few epochs" in text
+    assert "Before it began: too few epochs" in text
     assert headline(finished) in text
 
 
