@@ -102,6 +102,7 @@ def said(build_runner: Callable[[Config], Runner]) -> Callable[..., list[tuple[s
     """Level and text of what a run says about classes."""
 
     def lines(cfg: Config, stage: str = "test") -> list[tuple[str, str]]:
+        cfg.default_hooks.summary = None  # which names classes in every run
         runner, found = build_runner(copy.deepcopy(cfg)), []
         for level in ("info", "warning"):
             setattr(runner.logger, level, lambda text, level=level: found.append((level, text)))
