@@ -1,5 +1,6 @@
 """What several test files share: a clean process around each test, and the tools as functions and as processes."""
 
+import gc
 import os
 import resource
 import runpy
@@ -27,6 +28,12 @@ from seitpp.io.checkpoint import load_checkpoint_file
 ROOT = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through the libraries again and again, a fifth of the time of a run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
