@@ -1,5 +1,6 @@
 """What the kinds of data have in common: fetching samples as the loader does, and naming their targets."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from seitpp.visualization.dataset_page import BrowsedSample
 from seitpp.visualization.label_pictures import class_colours, overlay, resized
 
 
-class Browser:
+class Browser(ABC):
     """What the kinds of data have in common.
 
     Attributes:
@@ -62,9 +63,9 @@ class Browser:
         samples = fetch(list(indices)) if fetch is not None else [self.dataset[index] for index in indices]
         return self.collate(samples)
 
+    @abstractmethod
     def samples(self, indices: Sequence[int], num_draws: int) -> list[BrowsedSample]:
         """Return samples with what the data set gives, and with so many draws of the augmentations."""
-        raise NotImplementedError
 
     def targets(self, sample: Any) -> str:
         """Say what a `DataSample` is to be predicted as, with weights where samples were mixed."""
