@@ -127,7 +127,7 @@ def test_shrunken_leaf_trains_and_validates(
     scalars = {name: buffer.current() for name, buffer in runner.message_hub.log_scalars.items()}
     assert math.isfinite(scalars["train/loss"])
     metrics = [
-        value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|nll|perplexity|mIoU).*", name)
+        value for name, value in scalars.items() if re.fullmatch(r"val/.*(accuracy|loss|nll|perplexity|mIoU).*", name)
     ]
     assert metrics
     assert all(math.isfinite(value) for value in metrics)

@@ -222,7 +222,7 @@ optim_wrapper = dict(
     ),
 )
 {schedule(epochs)}
-val_evaluator = dict(type="mmpretrain.Accuracy", topk={topk})
+val_evaluator = [dict(type="mmpretrain.Accuracy", topk={topk}), dict(type="seitpp.CrossEntropy")]
 test_evaluator = val_evaluator
 {hooks}
 {runtime(setup, epochs)}'''

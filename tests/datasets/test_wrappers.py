@@ -194,7 +194,7 @@ def config(repository: Path, folder: Path, tmp_path: Path) -> Config:
     )
     for name in ("val_dataloader", "test_dataloader"):
         cfg[name].update(num_workers=0, persistent_workers=False, dataset=store(folder, "b"))
-    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+    cfg.val_evaluator[0].topk = cfg.test_evaluator[0].topk = (1,)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
     cfg.param_scheduler = None
     return cfg

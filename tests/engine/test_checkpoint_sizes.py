@@ -67,7 +67,7 @@ def test_same_sizes_change_nothing(load: Callable) -> None:
 def test_top_5_of_three_classes_is_left_out(load: Callable) -> None:
     config = load(SEIT)
     follow_checkpoint(config, trained_with(config, model__head__num_classes=3))
-    assert config.test_evaluator.topk == (1,)
+    assert config.test_evaluator[0].topk == (1,)
 
 
 def test_chosen_options_stay(load: Callable) -> None:

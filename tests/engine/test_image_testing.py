@@ -28,7 +28,7 @@ model = dict(
 data_preprocessor = dict(codebook={codebook!r}, distance={distance!r}, output={output!r}, channels={channels},
     crop_size=2)
 test_dataloader = dict(batch_size=2, dataset=dict(data_root={data_root!r}, store={store!r}))
-test_evaluator = dict(topk=(1,))
+test_evaluator = [dict(type="mmpretrain.Accuracy", topk=(1,)), dict(type="seitpp.CrossEntropy")]
 """
 BASES = (
     "models/mtm-classifier_vit-tiny-p2.py",

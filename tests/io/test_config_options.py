@@ -117,7 +117,7 @@ def test_key_that_nothing_reads_is_refused(merged: Callable, name: str, option: 
         (MTM, ["model_wrapper_cfg.find_unused_parameters=True", "model_wrapper_cfg.static_graph=True"]),
         (FINETUNE, ["model.train_cfg.augments.type=Mixup", "model.train_cfg.augments.alpha=0.2"]),
         (FINETUNE, ["model.head.loss.use_sigmoid=True", "model.head.cal_acc=True", "model.backbone.init_cfg=None"]),
-        (FINETUNE, ["optim_wrapper.paramwise_cfg.layer_decay_rate=1.0", "val_evaluator.topk=[1]"]),
+        (FINETUNE, ["optim_wrapper.paramwise_cfg.layer_decay_rate=1.0", "val_evaluator.0.topk=[1]"]),
         (SEGMENT, ["model.test_cfg.mode=slide", "model.test_cfg.crop_size=4", "model.test_cfg.stride=2"]),
         (SEGMENT, ["model.test_cfg.flip.checkpoint=a.pth", "test_evaluator.per_class=True"]),
         (KNN, ["default_hooks.bank.batch_size=3", "model.head.k=[5]", "test_cfg.fp16=True"]),

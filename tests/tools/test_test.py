@@ -31,7 +31,7 @@ data_preprocessor = dict(codebook={store!r})
 train_dataloader = dict(batch_size=5, dataset=dict(data_root="", store={store!r}))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root="", store={store!r}))
 test_dataloader = val_dataloader
-val_evaluator = dict(topk=(1,))
+val_evaluator = [dict(type="mmpretrain.Accuracy", topk=(1,)), dict(type="seitpp.CrossEntropy")]
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=1e-2))
 auto_scale_lr = dict(enable=False)
@@ -116,7 +116,7 @@ def test_images_are_scored_as_their_store(
     config: Path, trained: Path, kept: Path, score: Callable, options: list
 ) -> None:
     expected = score(config, trained)
-    assert expected.keys() == {"accuracy/top1"}
+    assert expected.keys() == {"accuracy/top1", "loss"}
     assert 0 < expected["accuracy/top1"] < 100
     options = options or ["--workers", 0]
     assert score(config, trained, "--images", kept / "images", "--split", "val", *options) == expected
@@ -186,7 +186,7 @@ def test_scores_beside_the_average(
     both = score(kept / "ema.py", trained, *options)
     (log,) = (tmp_path / "test").glob("*/*.log")
     assert f"accuracy/top1_origin: {both['accuracy/top1_origin']:.4f}" in log.read_text()
-    assert both.keys() == {"accuracy/top1", "accuracy/top1_origin"}
+    assert both.keys() == {"accuracy/top1", "accuracy/top1_origin", "loss", "loss_origin"}
     assert both["accuracy/top1"] == score(config, trained)["accuracy/top1"]
     origin = with_other_weights(trained, tmp_path / "origin.pth")
     assert both["accuracy/top1_origin"] == score(config, origin)["accuracy/top1"]

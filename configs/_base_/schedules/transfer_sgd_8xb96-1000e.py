@@ -29,5 +29,5 @@ train_cfg = dict(type="mmengine.EpochBasedTrainLoop", max_epochs=max_epochs, val
 val_cfg = dict(type="mmengine.ValLoop")
 test_cfg = dict(type="mmengine.TestLoop")
 
-val_evaluator = dict(type="mmpretrain.Accuracy", topk=(1, 5))
+val_evaluator = [dict(type="mmpretrain.Accuracy", topk=(1, 5)), dict(type="seitpp.CrossEntropy")]
 test_evaluator = val_evaluator

@@ -70,7 +70,7 @@ def config(repository: Path, tmp_path: Path) -> Config:
         cfg[name].dataset.data_root = str(tmp_path)
     cfg.model.backbone.codebook_size = 8
     cfg.model.head.num_classes = 4
-    cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+    cfg.val_evaluator[0].topk = cfg.test_evaluator[0].topk = (1,)
     return shrink(cfg, tmp_path, epochs=1)
 
 

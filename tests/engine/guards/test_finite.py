@@ -214,11 +214,10 @@ class TestScores:
         cfg = Config.fromfile(tiny(finetune_leaf))
         runner = build_runner(cfg)
         runner.model.head.fc.weight.data[0, 0] = NAN
-        with pytest.raises(
-            ValueError, match=r"Accuracy cannot score .*: 2 of 2 samples of validation batch 1 .* pred_score"
-        ):
+        cannot = r"Accuracy, CrossEntropy cannot score .*: 2 of 2 samples of {} batch 1 .* pred_score"
+        with pytest.raises(ValueError, match=cannot.format("validation")):
             runner.val()
-        with pytest.raises(ValueError, match=r"Accuracy cannot score .*: 2 of 2 samples of test batch 1 .* pred_score"):
+        with pytest.raises(ValueError, match=cannot.format("test")):
             runner.test()
 
     def test_a_segmentor_that_gives_nan_is_not_scored(

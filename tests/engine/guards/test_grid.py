@@ -52,7 +52,7 @@ def config(repository: Path, tmp_path: Path, stores: Path) -> Callable[..., Conf
         cfg.data_preprocessor.update(codebook=str(stores / "4"), num_classes=4, crop_size=None, augments=None)
         cfg.model.backbone.update(codebook_size=8, grid_size=crop or side)
         cfg.model.head.num_classes = 4
-        cfg.val_evaluator.topk = cfg.test_evaluator.topk = (1,)
+        cfg.val_evaluator[0].topk = cfg.test_evaluator[0].topk = (1,)
         cfg = shrink(cfg, tmp_path, epochs=1)
         cfg.data_preprocessor.crop_size = None if crop is None else (crop, crop)
         return cfg
