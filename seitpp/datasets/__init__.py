@@ -3,6 +3,7 @@
 from seitpp.datasets.base import common_numbers, num_shared, origins_of
 from seitpp.datasets.image_dataset import ImageDataset
 from seitpp.datasets.loading import WholeStepSampler, seed_worker
+from seitpp.datasets.pixel_dataset import PixelDataset
 from seitpp.datasets.resident import ResidentTokens, refuse_device
 from seitpp.datasets.subset import SubsetDataset, choose_subset
 from seitpp.datasets.token_dataset import TokenDataset, identity_collate
@@ -13,6 +14,7 @@ __all__ = [
     "ClassBalancedDataset",
     "ConcatDataset",
     "ImageDataset",
+    "PixelDataset",
     "RepeatDataset",
     "ResidentTokens",
     "SubsetDataset",

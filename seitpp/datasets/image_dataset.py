@@ -7,15 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import force_full_init
-from mmengine.logging import MMLogger
 
-from seitpp.datasets.base import BatchedDataset, Origins
-from seitpp.images.decoding import MAX_PIXELS
+from seitpp.datasets.source_dataset import SourceDataset
 from seitpp.ingest.loading import Fitting, ImageBatches
-from seitpp.ingest.sources import open_image_source
-from seitpp.ingest.sources.base import described_endings
-from seitpp.ingest.sources.files import join
-from seitpp.ingest.sources.merged import paths_of
+from seitpp.ingest.sources import ImageSource
 from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, TOKENIZERS
 from seitpp.storage import StoreReader
@@ -28,94 +23,38 @@ _OF_WEIGHTS = ("checkpoint", "code_subset", "codebook", "fit")
 
 
 @DATASETS.register_module()
-class ImageDataset(BatchedDataset):
+class ImageDataset(SourceDataset):
     """Images and labels; the data preprocessor tokenises them on the device, as a store of them would hold them.
 
     Files are read as `tools/tokenize_images.py` reads them, by worker processes where the loader has any (with
     `seitpp.identity_collate`). An image that cannot be read is an error, unless `replace_unreadable`: a score must not
     depend on what was left out.
-    `metainfo` holds `classes`, `image_size`, a hash of the images' names and labels, `skipped_files` (those not taken
-    for images, counted by ending), and the identity of the `tokenizer`.
+    `metainfo` holds what that of `SourceDataset` does, and `image_size` and the identity of the `tokenizer`.
 
     Args:
-        source: What `open_image_source` opens: class folders, a list, tar files, arrays, or several with commas between
-            them; relative to `data_root`.
+        source: As all other options but the following two: see `SourceDataset`.
         tokenizer: What the images are fitted for: a tokenizer's config, or a token store that it made. Weights are not
             read.
-        data_root: Folder that `source`, `root` and `classes_file` are relative to.
-        split: Sub-folder of that name, or the split of a config.
-        root: Folder of the paths in a list.
-        classes_file: Class names, one per line, in the order of their indices; by default folders, sorted.
-        unlabelled: Whether to leave labels out.
-        max_pixels: Most pixels that an image may have.
         replace_unreadable: Whether another image of the batch stands for one that cannot be read; for training that
             looks at images alone.
-        **options: Of `BatchedDataset`: `metainfo`, `indices`, `lazy_init` and so on.
     """
 
     def __init__(
-        self,
-        source: str,
-        tokenizer: dict | str | Path,
-        data_root: str = "",
-        split: str | None = None,
-        root: str | None = None,
-        classes_file: str | None = None,
-        unlabelled: bool = False,
-        max_pixels: int = MAX_PIXELS,
-        replace_unreadable: bool = False,
-        **options: Any,
+        self, source: str, tokenizer: dict | str | Path, *args: Any, replace_unreadable: bool = False, **options: Any
     ) -> None:
-        self.source_options = {
-            "path": ",".join(join(data_root, one) for one in paths_of(str(source))),
-            "split": split,
-            "root": None if root is None else join(data_root, root),
-            "classes_file": None if classes_file is None else join(data_root, classes_file),
-            "unlabelled": unlabelled,
-            "max_pixels": max_pixels,
-        }
         self.tokenizer_config = tokenizer
         self.replace_unreadable = replace_unreadable
-        super().__init__(data_root=data_root, **options)
+        super().__init__(source, *args, **options)
 
     def load_data_list(self) -> list[int]:
-        source = open_image_source(**self.source_options)
-        if source.annotated:
-            raise ValueError(f"{self.store_path} has label maps; ImageDataset reads images with a class or without")
-        if source.skipped:
-            MMLogger.get_current_instance().warning(
-                f"{self.store_path}: not taken for images, by their ending: {described_endings(source.skipped)}; "
-                "scores do not count them. Name a file in a list to read it whatever its ending"
-            )
-        fitting = fitting_of(self.tokenizer_config)
-        self._batches = ImageBatches(source, fitting)
-        metadata = {
-            "classes": source.classes,
-            "image_size": list(fitting.image_size),
-            "images_sha256": source.fingerprint(),
-            "tokenizer": _identity_of(self.tokenizer_config),
-            **({"skipped_files": dict(source.skipped)} if source.skipped else {}),
-        }
-        self._metainfo = {**metadata, **self._metainfo}
-        return list(range(len(source)))
+        numbers = super().load_data_list()
+        self._batches = ImageBatches(self._source, self._fitting, self.border, self.corruption)
+        return numbers
 
-    @property
-    def store_path(self) -> str:
-        """What messages call the data: the source, with its split."""
-        path, split = self.source_options["path"], self.source_options["split"]
-        return path if split is None else f"{path} ({split})"
-
-    @property
-    @force_full_init
-    def labels(self) -> np.ndarray | None:
-        labels = self._batches.source.labels
-        return None if labels is None else labels[self.data_list]
-
-    @force_full_init
-    def origins(self) -> Origins:
-        """Tell which image each item is: its index in a source of these names and labels."""
-        indices = np.asarray(self.data_list, dtype=np.int64)
-        return Origins((self._metainfo["images_sha256"],), np.zeros(len(indices), dtype=np.int64), indices)
+    def _known_of(self, source: ImageSource) -> dict[str, Any]:
+        self._fitting = fitting_of(self.tokenizer_config)
+        size = list(self._fitting.image_size)
+        return {**super()._known_of(source), "image_size": size, "tokenizer": _identity_of(self.tokenizer_config)}
 
     @force_full_init
     def __getitems__(self, indices: Sequence[int]) -> TokenBatch:
@@ -138,15 +77,9 @@ class ImageDataset(BatchedDataset):
                 "list (path and class per line): a score must not depend on which files could be read"
             )
         batch: TokenBatch = {"images": loaded.pixels, "sample_idx": torch.as_tensor(indices, dtype=torch.int64)}
-        if (labels := self._batches.source.labels) is not None:
+        if (labels := self._source.labels) is not None:
             batch["gt_label"] = torch.from_numpy(labels[numbers])
         return batch
-
-    @force_full_init
-    def get_data_info(self, idx: int) -> dict:
-        number, source = self.data_list[idx], self._batches.source
-        info = {"sample_idx": idx % len(self), "img_path": source.names[number]}
-        return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
 
 
 def fitting_of(tokenizer: Mapping | str | Path) -> Fitting:

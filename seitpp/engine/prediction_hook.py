@@ -129,6 +129,8 @@ def _source_of(dataset: Any) -> dict[str, Any]:
     """Say what opens the samples again: see `Predictions.source`."""
     if hasattr(dataset, "source_options"):  # images
         options = {key: dataset.source_options[key] for key in ("split", "root", "max_pixels")}
+        options |= {"border": dataset.border or None, "benchmark": metadata_of(dataset).get("benchmark")}
+        options["corruption"] = None if dataset.corruption is None else str(dataset.corruption)
         given = {key: value for key, value in options.items() if value is not None}
         return {"images": dataset.source_options["path"], **given}
     if hasattr(dataset, "reader") and "content_hash" in metadata_of(dataset):

@@ -39,7 +39,7 @@ class Predictions:
         targets: True scores, (N, C), float32 in [0, 1], of samples of several classes; None elsewhere.
         classes: Class names in the order of their indices.
         source: Where the samples came from: `store` (path) and `content_hash`; or `images` (path) and what else opens
-            them: `split`, `root`, `max_pixels`; or only a `name`.
+            them: `split`, `root`, `max_pixels`, and `border`, `benchmark`, `corruption`; or only a `name`.
         store_indices: Index of each sample in the store, (N,), int64; None for others.
         names: Name of each sample's image in its source; None for samples of a store.
 
@@ -81,7 +81,7 @@ class Predictions:
                 text(one, f"one of {name}")
 
         for key, value in self.source.items():
-            if key == "max_pixels":
+            if key in ("max_pixels", "border"):
                 whole_number(value, f"source.{key}", 1, 2**40)
             else:
                 text(value, f"source.{key}")

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seitpp.images.corruptions import Corruption, cut_border
 from seitpp.images.decoding import UnreadableImageError, pixels_of
 from seitpp.images.label_maps import label_map_png
 from seitpp.images.resizing import check_not_smaller_than_patch, fit_image
@@ -57,10 +59,19 @@ class LoadedBatch:
 
 
 class ImageBatches(Dataset):
-    """Map from a range of image numbers to a `LoadedBatch`."""
+    """Map from a range of image numbers to a `LoadedBatch`.
 
-    def __init__(self, source: ImageSource, fitting: Fitting) -> None:
-        self.source, self.fitting = source, fitting
+    Args:
+        source: The images.
+        fitting: What the tokenizer wants of them.
+        border: Pixels to cut from every side of an image before anything else.
+        corruption: What to do to images that are tested on, if anything.
+    """
+
+    def __init__(
+        self, source: ImageSource, fitting: Fitting, border: int = 0, corruption: Corruption | None = None
+    ) -> None:
+        self.source, self.fitting, self.border, self.corruption = source, fitting, border, corruption
 
     def __getitems__(self, numbers: Sequence[int]) -> LoadedBatch:
         """Load images; one that cannot be read leaves zeros and an entry in `failures`."""
@@ -84,8 +95,9 @@ class ImageBatches(Dataset):
         """Return pixels (C, H, W) that the tokenizer takes, the bytes of the image's file, and the label map."""
         fitting, source = self.fitting, self.source
         image, num_bytes = source.load(number, fitting.in_channels)
+        image = cut_border(image, self.border)
         check_not_smaller_than_patch(image, fitting.stride)
-        pixels = pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))
+        pixels = self._fitted(image, number)
         if not source.annotated:
             return pixels, num_bytes, None
         label_map = label_map_png(
@@ -99,6 +111,16 @@ class ImageBatches(Dataset):
             fitting.num_classes,
         )
         return pixels, num_bytes, label_map
+
+    def _fitted(self, image: Image.Image, number: int) -> np.ndarray:
+        """Return pixels (C, H, W) at the tokenizer's size, corrupted if they are to be."""
+        fitting, corruption = self.fitting, self.corruption
+        if corruption is not None and corruption.order == "imagenet-c":
+            image = corruption.apply_to_crop(image, number)
+        pixels = pixels_of(fit_image(image, fitting.image_size, fitting.resize_mode, rule=fitting.resize))
+        if corruption is not None and corruption.order == "input":
+            pixels = corruption.apply(pixels, number)
+        return pixels
 
 
 def load_batches(

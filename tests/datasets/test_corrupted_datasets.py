@@ -1,0 +1,170 @@
+"""Corruption, border and benchmark in both data sets of images: the same noise for an image however it is reached."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from seitpp.datasets import ImageDataset, PixelDataset
+from seitpp.datasets.source_dataset import SourceDataset
+from seitpp.images.corruptions import Corruption
+from seitpp.ingest import open_image_source
+
+SIZE = (16, 24)
+TOKENIZER = {"type": "seitpp.PatchKMeans", "image_size": list(SIZE), "patch_size": 8}
+PIPELINE = [dict(type="PackInputs")]
+RESIZING = [dict(type="Resize", scale=SIZE[::-1], backend="pillow", interpolation="bicubic"), *PIPELINE]
+NOISE = dict(kind="gaussian_noise", severity=3, seed=5)
+
+Make = Callable[..., SourceDataset]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of the tokenizer's size, in two classes; one is grey."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for number in range(7):
+        path = folder / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = Image.fromarray(random.integers(60, 196, size=(*SIZE, 3), dtype=np.uint8))
+        (image.convert("L") if number == 3 else image).save(path)
+    return folder
+
+
+def tokens(folder: Path, **options: object) -> ImageDataset:
+    return ImageDataset(str(folder), TOKENIZER, **options)
+
+
+def pixels(folder: Path, pipeline: list = PIPELINE, **options: object) -> PixelDataset:
+    return PixelDataset(str(folder), pipeline, **options)
+
+
+@pytest.fixture(params=[tokens, pixels])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes either data set."""
+    return request.param
+
+
+def images_of(dataset: SourceDataset, indices: list[int]) -> torch.Tensor:
+    """The images of some samples, (B, C, H, W), uint8, RGB."""
+    return as_images(dataset.__getitems__(indices))
+
+
+def as_images(batch: object) -> torch.Tensor:
+    if isinstance(batch, dict):
+        return batch["images"]
+    return torch.stack([sample["inputs"].flip(0) for sample in batch])
+
+
+@pytest.mark.parametrize("corruption", [NOISE, dict(kind="gaussian_blur", severity=1)])
+def test_images_are_corrupted_by_their_number(make: Make, folder: Path, corruption: dict) -> None:
+    clean, changed = images_of(make(folder), range(7)), images_of(make(folder, corruption=corruption), range(7))
+    for number in range(7):
+        expected = Corruption(**corruption).apply(clean[number].numpy(), number)
+        np.testing.assert_array_equal(changed[number], expected)
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (0, 3), (2, 2)])
+def test_noise_does_not_depend_on_how_it_is_loaded(make: Make, folder: Path, workers: int, batch_size: int) -> None:
+    dataset = make(folder, corruption=NOISE)
+    expected = images_of(dataset, range(7))
+    order = [5, 0, 6, 2, 3, 1, 4]
+    loader = DataLoader(dataset, batch_size, sampler=order, num_workers=workers, collate_fn=as_images)
+    np.random.seed(3)
+    assert torch.equal(torch.cat(list(loader)), expected[order])
+    part = make(folder, corruption=NOISE, indices=[6, 2])
+    assert torch.equal(images_of(part, [0, 1]), expected[[6, 2]])
+    assert torch.equal(images_of(dataset.get_subset([4, 3]), [1, 0]), expected[[3, 4]])
+
+
+@pytest.mark.parametrize("other", [dict(NOISE, severity=4), dict(NOISE, seed=6), None])
+def test_other_noise_for_another_severity_or_seed(make: Make, folder: Path, other: dict | None) -> None:
+    one, two = (images_of(make(folder, corruption=options), [2]) for options in (NOISE, other))
+    assert (one != two).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("corruption", [None, NOISE, dict(NOISE, order="imagenet-c")])
+def test_both_data_sets_give_the_same_images(folder: Path, corruption: dict | None) -> None:
+    one = images_of(tokens(folder, corruption=corruption), range(7))
+    other = images_of(pixels(folder, RESIZING, corruption=corruption), range(7))
+    assert one.shape == (7, 3, *SIZE) and torch.equal(one, other)
+
+
+def test_crop_of_imagenet_c_reaches_the_network_whole(folder: Path) -> None:
+    """A pipeline that crops tells the size, and does not cut the crop once more."""
+    crops = [dict(type="ResizeEdge", scale=20), dict(type="CenterCrop", crop_size=16), *PIPELINE]
+    corruption = dict(NOISE, order="imagenet-c")
+    (found,) = images_of(pixels(folder, crops, corruption=corruption), [4])
+    image, _ = open_image_source(folder).load(4, 3)
+    expected = Corruption(**corruption).apply_to_crop(image, 4).resize((16, 16), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(found, np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_border_is_cut_before_anything_else(make: Make, tmp_path: Path, folder: Path) -> None:
+    random = np.random.default_rng(1)
+    inner = random.integers(256, size=(*SIZE, 3), dtype=np.uint8)
+    framed = np.pad(inner, [(2, 2), (2, 2), (0, 0)], constant_values=255)
+    Image.fromarray(framed).save(tmp_path / "0.png")
+    (clean,) = images_of(make(tmp_path, border=2), [0])
+    np.testing.assert_array_equal(clean, inner.transpose(2, 0, 1))
+    (noisy,) = images_of(make(tmp_path, border=2, corruption=NOISE), [0])
+    np.testing.assert_array_equal(noisy, Corruption(**NOISE).apply(clean.numpy(), 0))
+    with pytest.raises(ValueError, match=r"0\.png.*it has 28 x 20 pixels, of which a border of 10 leaves nothing"):
+        images_of(make(tmp_path, border=10), [0])
+
+
+def test_what_is_known_of_a_changed_data_set(make: Make, folder: Path) -> None:
+    plain, changed = make(folder).metainfo, make(folder, border=1, corruption=NOISE).metainfo
+    said = {"border": 1, "corruption": {**NOISE, "order": "input"}}
+    assert changed == {**plain, **said}
+    assert plain["classes"] == ["class0", "class1"] and "label_sets" not in plain
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(corruption=dict(kind="gaussian_noise")), "corruption is .*: missing 1 required positional .*'severity'"),
+        (dict(corruption=dict(NOISE, strength=2)), "corruption is .*: got an unexpected keyword argument 'strength'"),
+        (dict(corruption=dict(NOISE, severity=6)), "corruption severity is 6"),
+        (dict(border=-1), "border is -1, expected a number of pixels from 0"),
+        (dict(border=1.5), "border is 1.5"),
+    ],
+)
+def test_options_that_there_are_not(make: Make, folder: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(folder, **options)
+
+
+def test_benchmark_says_what_counts_as_right(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its border holds unless another is given; `max_pixels` and what else is given reaches it."""
+    opened = []
+
+    def open_benchmark(path: str, **options: object) -> object:
+        opened.append((path, options))
+        source = open_image_source(path)
+        source.label_sets, source.border = [(3,), (1, 2)], 1
+        source.convention, source.num_expected = "any of", 9
+        return source
+
+    module = ModuleType("seitpp.ingest.sources.benchmarks")
+    module.open_benchmark = open_benchmark
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    benchmark = dict(name="objectnet", classes=["a", "b", "c", "d"])
+    dataset = make(folder, benchmark=benchmark, max_pixels=10**6)
+    assert opened == [(str(folder), {"max_pixels": 10**6, **benchmark})]
+    known = dataset.metainfo
+    assert (known["benchmark"], known["convention"], known["num_expected"]) == ("objectnet", "any of", 9)
+    assert known["label_sets"] == [(3,), (1, 2)] and known["border"] == 1 and known["classes"] == ["class0", "class1"]
+    whole = make(folder, benchmark=benchmark, border=0, split=None)
+    assert "border" not in whole.metainfo and torch.equal(images_of(whole, [0]), images_of(make(folder), [0]))
+    with pytest.raises(ValueError, match="is a benchmark, which is scored by its labels; leave unlabelled out"):
+        make(folder, benchmark=benchmark, unlabelled=True)
+    make(folder, benchmark=benchmark, classes_file="names.txt")
+    assert opened[-1][1]["classes_file"] == "names.txt"
