@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Collection
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class FolderSource(ImageSource):
     """`ROOT/CLASS/**/image.jpg`, classes in the order of their names; or, without class folders, unlabelled images.
 
     `files` is what `list_files` says of the folder, where that is known. With `unlabelled` every image below the folder
-    is taken, whatever its sub-folders mean.
+    is taken, whatever its sub-folders mean. Of the folders to `leave_out` nothing is taken.
     """
 
     kind = "folder"
@@ -28,9 +29,12 @@ class FolderSource(ImageSource):
         unlabelled: bool = False,
         classes: list[str] | None = None,
         files: list[str] | None = None,
+        leave_out: Collection[str] = (),
     ) -> None:
-        self.root, self.folders = root, (root,)
+        self.root, self.folders, self._left_out = root, (root,), frozenset(leave_out)
         files = list_files(root) if files is None else files
+        if leave_out:
+            files = [name for name in files if name.split("/", 1)[0] not in self._left_out]
         self.names = [name for name in files if is_image_name(name)]
         self.skipped = count_endings(name for name in files if not is_image_name(name))
         if not self.names:
@@ -51,7 +55,7 @@ class FolderSource(ImageSource):
         folders = [name.split("/", 1)[0] for name in self.names]
         present = sorted(set(folders))
         refuse_splits(self.root, present)
-        if empty := sorted(set(list_folders(self.root)) - set(present)):
+        if empty := sorted(set(list_folders(self.root)) - set(present) - self._left_out):
             raise ValueError(f"{self.root}: class folder {empty[0]!r} holds no image; remove it or fill it")
         self._refuse_links(present)
         if classes is not None and (unknown := sorted(set(present) - set(classes))):
