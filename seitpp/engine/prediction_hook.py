@@ -107,7 +107,9 @@ def _joined(rows: Sequence[_Row], dataset: Any) -> Predictions:
         options["store_indices"] = np.array([info["store_index"] for info in known], np.int64)
     elif all("img_path" in info for info in known):
         options["names"] = [str(info["img_path"]) for info in known]
-    classes = metadata_of(dataset).get("classes")
+    classes, label_sets = (metadata_of(dataset).get(key) for key in ("classes", "label_sets"))
+    if label_sets is not None:  # then the names are those of the labels, not of the model's classes
+        classes, options["label_sets"] = None, [[int(index) for index in one] for one in label_sets]
     classes = None if classes is None else [str(name) for name in classes]
     return Predictions(scores, indices, classes=classes, source=source, **options)
 

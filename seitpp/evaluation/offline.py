@@ -35,9 +35,11 @@ def metrics_of_config(evaluator: Any) -> list[dict[str, Any]]:
 
 
 def usual_metrics(predictions: Predictions) -> list[dict[str, Any]]:
-    """Return the metrics that are computed unasked: top-1 and top-5 and mean precision and recall, or mean AP."""
+    """Return the metrics computed unasked: top-1, top-5, mean precision and recall; or mean AP; or a set's own rule."""
     if predictions.labels is None:
         return [{"type": "AveragePrecision"}, {"type": "MultiLabelMetric"}]
+    if predictions.label_sets is not None:
+        return [{"type": "seitpp.MatchedAccuracy"}]
     topk = (1, _TOP) if predictions.num_classes > _TOP else (1,)
     return [{"type": "Accuracy", "topk": topk}, {"type": "SingleLabelMetric"}]
 

@@ -16,6 +16,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmpretrain.structures import DataSample
 
+from seitpp.evaluation.matched_accuracy import MatchedAccuracy, checked_label_sets
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.text import shown
 from seitpp.io.untrusted import entry, parse_json_object, parse_npz, read_file, text, whole_number
@@ -36,6 +37,7 @@ class Predictions:
         scores: (N, C), float32, finite.
         indices: Index of each sample in the data set, (N,), int64, ascending.
         labels: True class of each, (N,), int64 in [0, C); None where `targets` say it, or nothing.
+        label_sets: Of a robustness set the classes that are right for each label: `labels` are indices into these.
         targets: True scores, (N, C), float32 in [0, 1], of samples of several classes; None elsewhere.
         classes: Class names in the order of their indices.
         source: Where the samples came from: `store` (path) and `content_hash`; or `images` (path) and what else opens
@@ -55,6 +57,7 @@ class Predictions:
     source: dict[str, Any] = field(default_factory=dict)
     store_indices: np.ndarray | None = None
     names: Sequence[str] | None = None
+    label_sets: Sequence[Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
         scores, count = self.scores, len(self.indices)
@@ -65,7 +68,9 @@ class Predictions:
                 raise ValueError(f"{name} are {_outline(values)}, expected {len(scores)} integers (int64) from 0")
         if (np.diff(self.indices) <= 0).any():
             raise ValueError("indices are not ascending; expected each sample of the data set once, in its order")
-        if self.labels is not None and self.labels.max() >= self.num_classes:
+        if self.label_sets is not None:
+            self._check_label_sets(self.label_sets)
+        elif self.labels is not None and self.labels.max() >= self.num_classes:
             raise ValueError(f"labels go up to {self.labels.max()}, the scores are of {self.num_classes} classes")
         if self.targets is not None:
             if self.targets.shape != scores.shape or self.targets.dtype != np.float32:
@@ -85,6 +90,14 @@ class Predictions:
                 whole_number(value, f"source.{key}", 1, 2**40)
             else:
                 text(value, f"source.{key}")
+
+    def _check_label_sets(self, label_sets: Sequence[Sequence[int]]) -> None:
+        largest = max(map(max, checked_label_sets(label_sets)))
+        if largest >= self.num_classes:
+            raise ValueError(f"label_sets go up to class {largest}, the scores are of {self.num_classes} classes")
+        if self.labels is None or self.labels.max() >= len(label_sets):
+            found = "there are none" if self.labels is None else f"they go up to {self.labels.max()}"
+            raise ValueError(f"there are {len(label_sets)} label_sets, expected labels that are indices; {found}")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -111,6 +124,10 @@ class Predictions:
 
     def need_labels(self, what: str) -> np.ndarray:
         """Return the true classes (N,), or refuse `what` needs one class per sample."""
+        if self.label_sets is not None:
+            if any(len(one) > 1 for one in self.label_sets):
+                raise ValueError(f"{what} needs one true class per sample, and the label_sets hold several for some")
+            return np.array([index for (index,) in self.label_sets], np.int64)[self.labels]
         if self.labels is None:
             found = "no labels" if self.targets is None else "targets of several classes per sample"
             raise ValueError(f"{what} needs one true class per sample, and the predictions have {found}")
@@ -136,23 +153,37 @@ class Predictions:
         """
         if self.labels is None and self.targets is None:
             raise ValueError("the predictions have no true classes to be compared with: the data have no labels")
+        self._refuse_other_metrics(metrics)
         for config in metrics:
             most = np.max(config.get("topk", 1))
             if most > self.num_classes:
                 raise ValueError(f"top-{most} of {self.num_classes} classes cannot be counted; set another topk")
         evaluator = Evaluator([METRICS.build({"_scope_": "mmpretrain", **config}) for config in metrics])
         evaluator.dataset_meta = {"classes": self.classes}
+        if self.label_sets is not None:
+            evaluator.dataset_meta["label_sets"] = self.label_sets
         try:
             return evaluator.offline_evaluate(self.data_samples(), chunk_size=256)
         except KeyError as error:
             types = ", ".join(str(config.get("type")) for config in metrics)
             raise ValueError(f"{types}: reads {error} of each prediction, which the file does not hold") from error
 
+    def _refuse_other_metrics(self, metrics: Sequence[dict]) -> None:
+        """Refuse metrics to which labels that are indices into `label_sets` would be classes."""
+        for name in (str(config.get("type")) for config in metrics):
+            if self.label_sets is not None and METRICS.get(name) is not MatchedAccuracy:
+                raise ValueError(
+                    f"{name} takes labels for the model's classes, and these are of a robustness set: score them with "
+                    "seitpp.MatchedAccuracy (candidates=all, if all classes are to compete)"
+                )
+
 
 def write_predictions(path: str | Path, predictions: Predictions) -> None:
     """Write predictions to an `.npz` file, whole or not at all."""
     check_suffix(path)
     metadata = {"format": _FORMAT, "version": _VERSION, "classes": predictions.classes, "names": predictions.names}
+    if predictions.label_sets is not None:
+        metadata["label_sets"] = predictions.label_sets
     content = json.dumps({**metadata, "source": predictions.source}, ensure_ascii=False, allow_nan=False)
     arrays = {name: getattr(predictions, name) for name in _ARRAYS[:-1]}
     arrays["metadata"] = np.frombuffer(content.encode(), np.uint8)
@@ -180,7 +211,7 @@ def read_predictions(path: str | Path) -> Predictions:
     known = {key: metadata.get(key) for key in ("format", "version")}
     if known != {"format": _FORMAT, "version": _VERSION}:
         raise ValueError(f"{source} is {shown(known)}, expected format {_FORMAT}, version {_VERSION}")
-    options = {name: entry(metadata, name, (list, type(None)), source) for name in ("classes", "names")}
+    options = {name: entry(metadata, name, (list, type(None)), source) for name in ("classes", "names", "label_sets")}
     try:
         return Predictions(**arrays, **options, source=entry(metadata, "source", dict, source))
     except ValueError as error:

@@ -65,7 +65,7 @@ def add_class_scores(page: HtmlPage, predictions: Predictions) -> None:
 def add_worst_samples(page: HtmlPage, predictions: Predictions, pictures: Pictures | None, most: int = 12) -> None:
     """Add the mistakes that the model is surest of, with pictures where there are any."""
     rows = worst_rows(predictions, most)
-    mistakes = int((predictions.predicted != predictions.labels).sum())
+    mistakes = int((predictions.predicted != predictions.need_labels("a page of results")).sum())
     page.heading("Worst samples")
     page.paragraph(
         f"{mistakes:,} of {len(predictions):,} samples are predicted wrong; first those whose predicted class scores "

@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmpretrain.evaluation import Accuracy, AveragePrecision, ConfusionMatrix
 
+from seitpp.evaluation.offline import usual_metrics
 from seitpp.evaluation.predictions import Predictions, read_predictions, write_predictions
 
 
@@ -61,6 +62,22 @@ def test_metrics_of_several_classes_per_sample() -> None:
         predictions.need_labels("a matrix")
 
 
+def test_labels_of_a_robustness_set_are_scored_by_its_rule_alone(tmp_path: Path) -> None:
+    scores = np.array([[0.1, 0.2, 0.3, 0.9], [0.5, 0.4, 0.3, 0.2], [0.1, 0.4, 0.3, 0.2]], np.float32)
+    options = {"labels": np.array([0, 0, 1]), "label_sets": [[1, 2], [0]]}
+    write_predictions(tmp_path / "a.npz", Predictions(scores, np.arange(3), **options))
+    predictions = read_predictions(tmp_path / "a.npz")
+    assert usual_metrics(predictions) == [{"type": "seitpp.MatchedAccuracy"}]
+    assert predictions.evaluate(usual_metrics(predictions))["matched/top1"] == pytest.approx(100 / 3)
+    assert predictions.evaluate([{"type": "seitpp.MatchedAccuracy", "candidates": "all"}])["matched/top1"] == 0
+    with pytest.raises(ValueError, match=r"mmpretrain\.Accuracy takes labels for the model's classes"):
+        predictions.evaluate([{"type": "mmpretrain.Accuracy"}])
+    with pytest.raises(ValueError, match="a matrix needs one true class per sample, and the label_sets hold several"):
+        predictions.need_labels("a matrix")
+    one_each = Predictions(scores, np.arange(3), labels=np.array([0, 0, 1]), label_sets=[[2], [0]])
+    assert one_each.need_labels("a matrix").tolist() == [2, 2, 0]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -73,6 +90,10 @@ def test_metrics_of_several_classes_per_sample() -> None:
         ({"classes": ["a"]}, "classes are 1 names, expected 4"),
         ({"classes": ["a", "b", "c", "\ud800"]}, "one of classes is .* expected text"),
         ({"names": ["a"]}, "names are 1 names, expected 12"),
+        ({"label_sets": [(0,), (4,)]}, "label_sets go up to class 4, the scores are of 4 classes"),
+        ({"label_sets": [(0,), ()]}, r"label_sets\[1\] is \(\), expected class indices"),
+        ({"label_sets": [(0,), (1, 2)]}, "there are 2 label_sets, expected labels that are indices; they go up to 3"),
+        ({"label_sets": [(0,)], "labels": None}, "expected labels that are indices; there are none"),
     ],
 )
 def test_predictions_that_contradict_themselves_are_refused(changes: dict, message: str) -> None:

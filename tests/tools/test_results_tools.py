@@ -53,6 +53,16 @@ def test_metrics_are_named_in_either_way_or_by_a_config(
     assert "single-label/precision" in capsys.readouterr().out
 
 
+def test_clean_samples_are_scored_by_the_label_sets_of_another_set(
+    predictions: Path, analysis: Callable, tmp_path: Path
+) -> None:
+    """Dogs are in no set; the three of them and 7 - 2 of the others are wrong, of which ants and bees are one label."""
+    out = tmp_path / "scores.json"
+    metric = ["--metric", "seitpp.MatchedAccuracy", "label_sets=[(0,1),(2,)]", "matched_only=True", "candidates=all"]
+    assert analysis("eval_metric")([predictions, *metric, "--out", out]) == 0
+    assert json.loads(out.read_text()) == {"matched/top1": pytest.approx(100 * 26 / 30), "matched/num_samples": 30}
+
+
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
