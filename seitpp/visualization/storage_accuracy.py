@@ -1,6 +1,7 @@
 """Accuracy over the bytes of the training data, after Figure 1 of SeiT++: the runs of one's own, and the paper's."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -210,13 +211,9 @@ def _set_limits(panel: "Axes", points: Sequence[Point]) -> None:
 
 def _steps(panel: "Axes", front: Sequence[Point]) -> np.ndarray:
     """Return the line of the best accuracy that so many bytes reach, to the end of the panel, (m, 2)."""
-    best: dict[float, float] = {}
-    for point in front:
-        best[point.num_bytes] = point.score
-    corners, last = [], None
-    for num_bytes, score in sorted(best.items()):
-        corners += [] if last is None else [(num_bytes, last)]
-        corners.append((num_bytes, score))
-        last = score
-    corners.append((panel.get_xlim()[1], last))
+    best = sorted({point.num_bytes: point.score for point in front}.items())
+    corners = best[:1]
+    for (_, before), (num_bytes, score) in pairwise(best):
+        corners += [(num_bytes, before), (num_bytes, score)]
+    corners.append((panel.get_xlim()[1], best[-1][1]))
     return np.array(corners)

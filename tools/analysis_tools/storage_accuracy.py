@@ -129,7 +129,8 @@ def cells(entry: Entry, reference: int) -> list[str]:
     spread = "" if entry.spread is None else f" +- {entry.spread:.1f} ({len(entry.scores)})"
     sources = dict.fromkeys(run.score.described for run in entry.runs if run.score is not None)
     result = "-" if score is None else f"{score:.1f}{spread}"
-    return [entry.name, entry.method or "-", *shown, result, "front" if entry.is_front else "", "; ".join(sources)]
+    method = ", ".join(text for text in (entry.method, entry.made) if text)
+    return [entry.name, method or "-", *shown, result, "front" if entry.is_front else "", "; ".join(sources)]
 
 
 def notes_of(found: Comparison, reference: tuple[int, str]) -> list[str]:

@@ -60,6 +60,11 @@ class Entry:
         return self.runs[0].method
 
     @property
+    def made(self) -> str:
+        """What was done to the images of its first run, in words."""
+        return "" if self.runs[0].data is None else self.runs[0].data.made
+
+    @property
     def num_bytes(self) -> int | None:
         """Bytes of the training data, the mean over runs; None where one of them is not known."""
         return _mean([None if run.data is None else run.data.num_bytes for run in self.runs])
@@ -143,10 +148,12 @@ def compare_runs(
     Raises:
         ValueError: None of the runs has both bytes and a score, or a group holds runs of several methods.
     """
-    runs, skipped = [], []
-    for name, folder in zip(run_names(folders), folders, strict=True):
-        found = _read_run(name, folder, places, key, validation)
-        (skipped if isinstance(found, str) else runs).append(found)
+    found = [
+        _read_run(name, folder, places, key, validation)
+        for name, folder in zip(run_names(folders), folders, strict=True)
+    ]
+    runs = [one for one in found if isinstance(one, Run)]
+    skipped = [_printable(one) for one in found if isinstance(one, str)]
     entries = _grouped(runs, group)
     usable = [entry for entry in entries if entry.num_bytes is not None and entry.score is not None]
     if not usable:
@@ -187,7 +194,7 @@ def _read_run(name: str, folder: Path, places: DataPlaces, key: str, validation:
 
     method = "" if data is None else method_of(config, data.is_pixels, find)
     notes += needed_beside(config, find)
-    return Run(name, folder, method, data, score, tuple(notes))
+    return Run(name, folder, method, data, score, tuple(map(_printable, notes)))
 
 
 def _scalars(folder: Path, notes: list[str]) -> Scalars:
@@ -224,6 +231,11 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
+def _printable(text: str) -> str:
+    """Return text of other people's files without what would control a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _few(lines: Sequence[str], most: int = 6) -> str:
     rest = f"; and {len(lines) - most} more" if len(lines) > most else ""
     return "; ".join(lines[:most]) + rest
@@ -238,6 +250,7 @@ def as_row(run: Run, entry: Entry) -> Mapping[str, Any]:
         "work_folder": str(run.folder),
         "method": run.method,
         "data": None if data is None else ", ".join(data.paths),
+        "made": None if data is None else data.made,
         "images": None if data is None else data.num_images,
         "bytes": None if data is None else data.num_bytes,
         "bytes_computed": None if data is None else data.is_computed,

@@ -6,7 +6,7 @@ whose labels are their folders. Nothing is built, decoded or run: paths of a con
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from seitpp.ingest.sources.files import is_url, list_files
 from seitpp.ingest.sources.merged import paths_of
 from seitpp.io.config_file import type_name
 from seitpp.io.text import shown, text_lines
-from seitpp.io.untrusted import check_regular_file, parsing, read_file
+from seitpp.io.untrusted import check_regular_file, parse_json_object, parsing, read_file
 from seitpp.storage import SeitRelease, StoreReader, is_release
 
 _MOST_LIST_BYTES = 1 << 28
+_SHRINK_RECORD = "shrink.json"
 _SIZES = ("fraction", "count", "budget_bytes")
 _SAME_IMAGES = ("RepeatDataset", "ClassBalancedDataset")
 
@@ -38,6 +39,7 @@ class TrainingData:
         fixed_bytes: Bytes that any number of images needs: header, codebook and tables of a store.
         code_bytes: Mean bytes of an image's codes alone; None for images.
         is_computed: Whether only a part of what lies on disk was used, so that its bytes are a share.
+        made: What `tools/dataset_converters/shrink_images.py` did to the images, in words.
     """
 
     paths: tuple[str, ...]
@@ -47,6 +49,7 @@ class TrainingData:
     fixed_bytes: int = 0
     code_bytes: float | None = None
     is_computed: bool = False
+    made: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -145,10 +148,9 @@ class DataPlaces:
         """Measure what lies at a path, once."""
         if is_url(path):
             raise ValueError(f"{path} is a URL, of which bytes are not counted; name a copy of it with --moved")
-        measure = {"store": store_data, "images": image_data, "list": listed_data, "source": source_data}[kind]
         key = (kind, path, *options)
         if key not in self._measured:
-            self._measured[key] = measure(path, *options)
+            self._measured[key] = _MEASURES[kind](path, *options)
         return self._measured[key]
 
 
@@ -174,7 +176,7 @@ def image_data(path: str) -> TrainingData:
     names = [name for name in list_files(path) if is_image_name(name)]
     if not names:
         raise ValueError(f"{path} holds no images")
-    return _of_files(path, [os.path.join(path, name) for name in names])
+    return replace(_of_files(path, [os.path.join(path, name) for name in names]), made=_made(path))
 
 
 def listed_data(path: str, list_file: str) -> TrainingData:
@@ -199,12 +201,36 @@ def source_data(path: str, split: str | None = None, root: str | None = None) ->
     return TrainingData((path,), True, len(source), os.path.getsize(path) / len(source))
 
 
+_MEASURES: dict[str, Callable[..., TrainingData]] = {
+    "store": store_data,
+    "images": image_data,
+    "list": listed_data,
+    "source": source_data,
+}
+
+
 def start_folder(work_folder: Path, work_dir: Any) -> Path:
     """Return the folder that a run was started in, if its work folder ends in what its config calls it."""
     parts = Path(work_dir).parts if isinstance(work_dir, str) and work_dir and not os.path.isabs(work_dir) else ()
     here = work_folder.absolute().parts
     is_told = parts and ".." not in parts and here[-len(parts) :] == parts
     return Path(*here[: -len(parts)]) if is_told else Path()
+
+
+def _made(path: str) -> str:
+    """Return what was done to a folder of images, as far as it says so; a damaged record says nothing."""
+    record = os.path.join(path, _SHRINK_RECORD)
+    try:
+        done = parse_json_object(read_file(record, "record", at_most=_MOST_LIST_BYTES), record).get("shrinking")
+    except (ValueError, OSError):
+        return ""
+    done = {
+        key: value for key, value in (done if isinstance(done, dict) else {}).items() if type(value) in (int, float)
+    }
+    quality = "JPEG quality {jpeg_quality}" if "scale" not in done or done.get("jpeg_quality") != 75 else None
+    texts = {"fraction": "random {fraction:.3g}", "count": "random {count:,}", "scale": "resolution x {scale:g}"}
+    texts |= {"jpeg_quality": quality}
+    return ", ".join(text.format(**done) for key, text in texts.items() if key in done and text is not None)
 
 
 def _of_files(path: str, files: Sequence[str]) -> TrainingData:

@@ -53,7 +53,7 @@ def read_score(
         key: Name of the score, such as `accuracy/top1`.
         validation: `last` or `best`: which validation counts where there was no test.
     """
-    notes = []
+    notes: list[str] = []
     averages = _averages(config) or f"{key}_origin" in scalars
     path = folder / _METRICS
     if path.exists():
@@ -74,8 +74,8 @@ def read_score(
     if validation == "best" and usable:
         chosen = max(usable, key=lambda number: values[number])
     if chosen not in usable:
-        found = f"{key} of the last validation is {values[chosen]:g}"
-        return None, [*notes, f"no score: {found}, expected a number from 0 to 100"]
+        wrong = f"{key} of the last validation is {values[chosen]:g}, expected a number from 0 to 100"
+        return None, [*notes, f"no score: {wrong}"]
     raw_steps, raw_values = scalars.get(f"{key}_origin", ((), ()))
     raw = next((raw for step, raw in zip(raw_steps, raw_values, strict=True) if step == steps[chosen]), None)
     source = f"{validation} validation"

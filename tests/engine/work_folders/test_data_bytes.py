@@ -1,5 +1,6 @@
 """Bytes that training data take, against the sizes of the files that were written."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_image_folders_of_both_kinds_of_data_set(tmp_path):
     assert (measure(listed).num_bytes, measure(listed).num_images) == (expected, 2)
     own = {"type": "seitpp.PixelDataset", "source": f"{root}/list.txt", "root": f"{root}/train"}
     assert measure(own).num_bytes == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        ({"fraction": 0.39, "seed": 0}, "random 0.39"),
+        ({"count": 4000}, "random 4,000"),
+        ({"jpeg_quality": 5, "subsampling": "4:2:0"}, "JPEG quality 5"),
+        ({"scale": 0.2, "jpeg_quality": 75}, "resolution x 0.2"),
+        ({"scale": 0.2, "jpeg_quality": 5}, "resolution x 0.2, JPEG quality 5"),
+        ({"fraction": "{0}"}, ""),
+    ],
+)
+def test_shrunken_images_say_what_was_done_to_them(tmp_path, done, words):
+    make_images(tmp_path / "a", 1, 8)
+    (tmp_path / "shrink.json").write_text(json.dumps({"shrinking": done}))
+    found = measure({"type": "PixelDataset", "source": str(tmp_path)})
+    assert (found.made, found.num_images) == (words, 1)
 
 
 def test_moved_and_relative_paths_are_found(tmp_path, monkeypatch):
