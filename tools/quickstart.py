@@ -56,7 +56,7 @@ def load_images() -> tuple[torch.Tensor, np.ndarray, dict[str, np.ndarray]]:
 
 
 def write_data(images: torch.Tensor, labels: np.ndarray, splits: dict[str, np.ndarray]) -> None:
-    """Write the PNG files that TokenAdapt trains from, fit a tokenizer to the training images, and write the stores."""
+    """Write PNG files and lists of their classes, fit a tokenizer to the training images, and write the stores."""
     tokenizer = PatchKMeans(IMAGE_SIZE, PATCH_SIZE, in_channels=1).fit(images[splits["train"]], CODEBOOK_SIZE)
     for name, chosen in splits.items():
         for folder in (IMAGES / name, TOKENS / name):
@@ -64,6 +64,8 @@ def write_data(images: torch.Tensor, labels: np.ndarray, splits: dict[str, np.nd
         (IMAGES / name).mkdir(parents=True)
         for number, image in enumerate((images[chosen, 0] * 255).round().byte().numpy()):
             Image.fromarray(image).save(IMAGES / name / f"{number:04d}.png")
+        lines = [f"{number:04d}.png {label}\n" for number, label in enumerate(labels[chosen])]
+        (IMAGES / f"{name}.txt").write_text("".join(lines))
         with StoreWriter(
             TOKENS / name,
             codebook_size=tokenizer.codebook_size,

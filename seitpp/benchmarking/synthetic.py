@@ -154,6 +154,19 @@ def make_images(folder: str | Path, num_images: int, size: int, seed: int = 0) -
     return folder
 
 
+def _label_images(folder: Path, num_classes: int, list_name: str | None) -> None:
+    """Give the images of a folder classes in turn: in a list beside it, or by moving them into a folder per class."""
+    images = sorted(folder.glob("*.png"))
+    if list_name is not None:
+        lines = [f"{image.name} {number % num_classes}\n" for number, image in enumerate(images)]
+        (folder.parent / list_name).write_text("".join(lines))
+        return
+    for number in range(num_classes):
+        (folder / f"class-{number:04d}").mkdir(exist_ok=True)
+    for number, image in enumerate(images):
+        image.rename(folder / f"class-{number % num_classes:04d}" / image.name)
+
+
 def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4) -> Config:
     """Return a copy of a config that reads synthetic data: same formats and file names, below `data_dir`.
 
@@ -186,8 +199,10 @@ def with_synthetic_data(cfg: Config, data_dir: str | Path, num_samples: int = 4)
                 continue
             dataset.data_root = str(data_dir / dataset.get("data_root", ""))
             if kind.endswith("CustomDataset"):
-                size = cfg.model.tokenizer.get("image_size", IMAGE_SIZE)
-                make_images(Path(dataset.data_root, dataset.data_prefix), own_samples, size, seed)
+                size = cfg.model.get("tokenizer", {}).get("image_size", IMAGE_SIZE)
+                images = make_images(Path(dataset.data_root, dataset.data_prefix), own_samples, size, seed)
+                if dataset.get("with_label", True):
+                    _label_images(images, num_classes, dataset.get("ann_file"))
                 continue
             path = Path(dataset.data_root, dataset.store)
             if kind.endswith("TokenSegDataset"):

@@ -5,7 +5,7 @@ from seitpp.datasets.image_dataset import ImageDataset
 from seitpp.datasets.loading import WholeStepSampler, seed_worker
 from seitpp.datasets.pixel_dataset import PixelDataset
 from seitpp.datasets.resident import ResidentTokens, refuse_device
-from seitpp.datasets.subset import SubsetDataset, choose_subset
+from seitpp.datasets.subset import SubsetDataset
 from seitpp.datasets.token_dataset import TokenDataset, identity_collate
 from seitpp.datasets.token_seg_dataset import TokenSegDataset
 from seitpp.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
@@ -21,7 +21,6 @@ __all__ = [
     "TokenDataset",
     "TokenSegDataset",
     "WholeStepSampler",
-    "choose_subset",
     "common_numbers",
     "identity_collate",
     "num_shared",

@@ -13,11 +13,10 @@ from torch import Tensor
 
 from seitpp.datasets.base import BatchedDataset, Origins
 from seitpp.datasets.resident import load_resident
-from seitpp.datasets.subset import choose_subset
 from seitpp.io.progress import progress_bar
 from seitpp.io.text import shown
 from seitpp.registry import DATASETS, FUNCTIONS
-from seitpp.storage import SeitRelease, StoreReader, is_release
+from seitpp.storage import SeitRelease, StoreReader, choose_subset, is_release
 from seitpp.storage.tokenizer_entry import known_distance
 from seitpp.structures.batch import TokenBatch
 from seitpp.tokenizers.identity import settings_identity

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,8 +132,20 @@ def load_batches(
     Raises:
         OSError: The machine or the network, not an image, is at fault; or one of the processes died.
     """
+    for batch in in_workers(ImageBatches(source, fitting), batches, num_workers):
+        if batch.outage is not None:
+            raise OSError(f"{batch.outage}. Run the same command again to continue")
+        yield batch
+
+
+def in_workers(work: Dataset, batches: Sequence[Sequence[int]], num_workers: int) -> Iterator[Any]:
+    """Yield what `work.__getitems__` makes of each batch of numbers, in their order, in `num_workers` processes.
+
+    Raises:
+        ChildProcessError: One of the processes died.
+    """
     loader = DataLoader(
-        ImageBatches(source, fitting),
+        work,
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_as_it_is,
@@ -141,10 +154,7 @@ def load_batches(
         worker_init_fn=_end_without_parent,
     )
     try:
-        for batch in loader:
-            if batch.outage is not None:
-                raise OSError(f"{batch.outage}. Run the same command again to continue")
-            yield batch
+        yield from loader
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -169,5 +179,5 @@ def _end_without_parent(worker: int) -> None:
         os._exit(1)
 
 
-def _as_it_is(batch: LoadedBatch) -> LoadedBatch:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -56,7 +56,7 @@ _PLAIN: dict[str, str | Sequence[str] | None] = {
     "patch_cfg": "mmpretrain.models.utils:PatchEmbed",
     "perceptual": ("allow_random", "backbone", "layer_weights", "mean", "std", "weight"),
     "randomness": ("deterministic", "diff_rank_seed", "seed"),
-    "subset": "seitpp.datasets.subset:choose_subset",
+    "subset": "seitpp.storage.subset:choose_subset",
     "task_metrics": None,
     "test_cfg": ("crop_size", "flip", "keep_logits", "mode", "stride", "windows_at_once"),  # a segmentor's
     "token_adapt": "seitpp.models.token_adapt.token_adapt:TokenAdapt",

@@ -16,6 +16,7 @@ from seitpp.storage.settings import DEFAULT_SHARD_BYTES, StoreSettings
 from seitpp.storage.side_files import load_synonyms
 from seitpp.storage.source import TokenSource
 from seitpp.storage.stats import conditional_bits, store_stats
+from seitpp.storage.subset import choose_subset
 from seitpp.storage.writer import StoreWriter
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "TokenSource",
     "ZstdCodec",
     "build_codec",
+    "choose_subset",
     "code_dtype",
     "codes_in_use",
     "conditional_bits",

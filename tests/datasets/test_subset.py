@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seitpp.benchmarking.synthetic import make_images
-from seitpp.datasets import SubsetDataset, choose_subset
+from seitpp.datasets import SubsetDataset
 from seitpp.registry import DATASETS
+from seitpp.storage import choose_subset
 
 LABELS = np.repeat(np.arange(10), 20)
 

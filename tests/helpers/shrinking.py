@@ -92,7 +92,7 @@ def shrink(
         _shrink_images(cfg)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         if cfg.get(name) is not None:
-            cfg[name].batch_size = batch_size
+            cfg[name].update(batch_size=batch_size, num_workers=0)
             if "samples_per_step" in cfg[name].sampler:
                 cfg[name].sampler.samples_per_step = num_samples
     for hook in cfg.default_hooks.values():

@@ -11,7 +11,7 @@ from seitpp.benchmarking.synthetic import make_store
 from seitpp.storage import StoreReader
 
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "analysis_tools" / "build_model_zoo.py"))
-METAFILES = ("mtm", "representations", "segmentation", "seit", "seitpp", "tokenadapt", "tokenizers")
+METAFILES = ("mtm", "pixels", "representations", "segmentation", "seit", "seitpp", "tokenadapt", "tokenizers")
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,25 @@ def test_every_recipe_is_listed_once(repository: Path, models: list[dict]) -> No
 
 
 def test_every_cell_of_the_paper_has_a_row(models: list[dict]) -> None:
-    """Tables 2 (four methods, five sizes), 3, 4, 6, 7, 8, A and B."""
+    """Tables 1 (pixels), 2 (four methods, five sizes), 3, 4, 6, 7, 8, A and B."""
     rows = [row for model in models for row in model.get("Zoo Rows", [])]
     scored = [row for row in rows if "Top 1 Accuracy" in row or "mIoU" in row]
-    assert len(scored) == 20 + 8 + 2 + 8 + 2 + 4 + 4 + 1
+    assert len(scored) == 4 + 20 + 8 + 2 + 8 + 2 + 4 + 4 + 1
     counts = {table: sum(row["Table"] == table for row in rows) for table in TOOL["TABLES"]}
-    assert counts == {"2": 30, "3": 8, "4": 2, "6": 8, "7": 2, "8": 6, "A": 9, "B": 1, "3b": 3, "-": 4, "small": 9}
+    assert counts == {
+        "1": 4,
+        "2": 30,
+        "3": 8,
+        "4": 2,
+        "6": 8,
+        "7": 2,
+        "8": 6,
+        "A": 9,
+        "B": 1,
+        "3b": 3,
+        "-": 5,
+        "small": 11,
+    }
 
 
 def test_score_of_the_paper_is_that_of_the_config(repository: Path, models: list[dict]) -> None:

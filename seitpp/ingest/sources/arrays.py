@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from seitpp.images.decoding import UnreadableImageError, to_eight_bit
+from seitpp.images.recompressing import png_bytes
 from seitpp.ingest.sources.base import ImageSource
 from seitpp.ingest.sources.labels import LARGEST_LABEL, class_labels
 
@@ -49,6 +50,10 @@ class ArraySource(ImageSource):
         if pixels.shape[0] * pixels.shape[1] > self.max_pixels:
             raise UnreadableImageError(f"it has {pixels.shape[0] * pixels.shape[1]:,} pixels, over {self.max_pixels:,}")
         return to_eight_bit(Image.fromarray(pixels), in_channels), pixels.nbytes
+
+    def read(self, index: int) -> bytes:
+        """Return an image as the bytes of a PNG file, since it has none."""
+        return png_bytes(Image.fromarray(np.ascontiguousarray(self._images[index])))
 
     def warnings(self) -> list[str]:
         return self._notes + super().warnings()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from seitpp.images.decoding import UnreadableImageError, to_eight_bit
 from seitpp.images.label_maps import IGNORE_INDEX
+from seitpp.images.recompressing import png_bytes
 from seitpp.ingest.sources.base import ImageSource, count_endings
 from seitpp.ingest.sources.files import is_url, join, list_files
 from seitpp.ingest.sources.labels import LARGEST_LABEL
@@ -69,6 +70,11 @@ class MMDatasetSource(ImageSource):
         if image.dtype != np.uint8:
             raise UnreadableImageError(f"it is an array of {image.dtype}, expected uint8")
         return to_eight_bit(Image.fromarray(image), in_channels), image.nbytes
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image's file, of a PNG file for an array."""
+        image = self._images[index]
+        return super().read(index) if isinstance(image, str) else png_bytes(Image.fromarray(image))
 
     def warnings(self) -> list[str]:
         return self._notes + super().warnings()

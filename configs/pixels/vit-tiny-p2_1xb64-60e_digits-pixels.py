@@ -1,0 +1,15 @@
+"""The ViT of SeiT's digits on their pixels, after the quickstart.
+
+    python tools/train.py configs/pixels/vit-tiny-p2_1xb64-60e_digits-pixels.py
+
+Expect: see docs/benchmarks.md.
+"""
+
+_base_ = [
+    "../_base_/models/pixels_vit-tiny-p2.py",
+    "../_base_/datasets/digits_pixels.py",
+    "../_base_/schedules/seit_adamw_1xb64-60e.py",
+    "../_base_/default_runtime.py",
+]
+
+default_hooks = dict(logger=dict(interval=9), checkpoint=dict(interval=10, max_keep_ckpts=1))
