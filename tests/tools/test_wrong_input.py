@@ -22,6 +22,7 @@ MTM = "configs/mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 FILES = {
     "T": "configs/tokenizers/patch_kmeans_8px_k512.py",
     "A": "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py",
+    "F": "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py",
 }
 
 
@@ -183,6 +184,14 @@ CASES = [
     ("visualization/vis_scheduler.py", "RUN --dataset-size 0", "2 '0' is no whole number from 1 on"),
     ("visualization/vis_scheduler.py", "RUN --save-path a.txt", "2 --save-path a.txt: expected a name that ends in"),
     ("visualization/vis_scheduler.py", "T", "is that of a tokenizer; expected a config of a run"),
+    ("visualization/vis_tsne.py", "none K", "does not exist"),
+    ("visualization/vis_tsne.py", "A K", "is the config of TokenAdapt; expected that of a classifier"),
+    ("visualization/vis_tsne.py", "C K", "augments nothing through TokenAdapt; name a config that does"),
+    ("visualization/vis_tsne.py", "C K --augments F --store none", "none is not a token store"),
+    ("visualization/vis_tsne.py", "C K --augments F --classes owl", "has no samples of a class 'owl'"),
+    ("visualization/vis_tsne.py", "C K --augments F --classes ant", "1 class of .* is chosen (ant), expected two"),
+    ("visualization/vis_tsne.py", "C K --panels all", "2 invalid choice: 'all'"),
+    ("visualization/vis_tsne.py", "C K --out a.txt", "2 --out a.txt: expected a name that ends in .png"),
     ("dataset_converters/flowers102.py", "none", "none"),
     ("dataset_converters/inaturalist.py", "folder 2018", "folder"),
     ("dataset_converters/stanford_cars.py", "folder", "folder"),
