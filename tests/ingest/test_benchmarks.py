@@ -6,6 +6,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from mmengine.logging import MMLogger
@@ -132,12 +133,20 @@ def test_objectnet_takes_mapped_folders_with_all_their_classes(objectnet, inner)
     assert folder_of(source) == [source.classes[label] for label in source.labels]
     assert (source.border, source.num_expected, source.num_left_out) == (2, 18_574, 2)
     assert source.remarks == ["3 folders are mapped to 6 classes, expected 113 and 125", "3 images, expected 18,574"]
-    assert "any class" in source.convention
+    assert source.convention == "any class of the label is right, 6 classes in all; 2 pixels of border cut"
 
 
 def test_objectnet_follows_the_order_of_the_model(objectnet):
     source = open_benchmark(objectnet, name="objectnet", classes=CLASSES[::-1])
     assert source.label_sets == [(45,), (328, 555), (234, 440, 576)]
+
+
+@pytest.mark.parametrize("inner", ["", "/images", "/images/"])
+def test_objectnet_of_an_object_storage(objectnet, inner):
+    fsspec.filesystem("memory").put(str(objectnet), "/objectnet-1.0", recursive=True)
+    source = open_benchmark(f"memory://objectnet-1.0{inner}", name="objectnet")
+    assert source.label_sets == [(954,), (444, 671), (423, 559, 765)]
+    assert source.load(2, 3)[0].size == (12, 12)
 
 
 def test_objectnet_needs_no_folders_without_a_class(objectnet):
@@ -150,6 +159,13 @@ def test_objectnet_needs_no_folders_without_a_class(objectnet):
 def test_objectnet_names_folders_that_are_missing_or_unknown(objectnet):
     (objectnet / "images/chair").rename(objectnet / "images/chairs")
     with pytest.raises(ValueError, match=r"1 missing \('chair'\); 1 not expected \('chairs'\)"):
+        open_benchmark(objectnet, name="objectnet")
+
+
+def test_objectnet_without_a_mapped_folder_is_refused(objectnet):
+    for name in trees.OBJECTNET:
+        shutil.rmtree(objectnet / "images" / name)
+    with pytest.raises(ValueError, match=r"images holds none of the 3 class folders .*, such as 'banana'"):
         open_benchmark(objectnet, name="objectnet")
 
 
@@ -258,6 +274,12 @@ def test_folder_of_a_corruption_is_told_from_one_of_a_severity(tmp_path):
         open_benchmark(root, name="folders", classes=["ant", "bee"])
 
 
+def test_names_that_differ_in_their_unicode_form_are_told(tmp_path):
+    root = trees.class_folders(tmp_path, ["cafe\N{COMBINING ACUTE ACCENT}"])
+    with pytest.raises(ValueError, match="differ in the Unicode form"):
+        open_benchmark(root, name="folders", classes=["caf\N{LATIN SMALL LETTER E WITH ACUTE}"])
+
+
 def test_folders_of_a_model_without_names_must_be_imagenets(tmp_path):
     root = trees.class_folders(tmp_path / "own", ["bee", "ant"])
     with pytest.raises(ValueError, match=r"the model's classes have no names.*found 2 folders: 'ant', 'bee'"):
@@ -308,8 +330,13 @@ def test_empty_folder_is_refused(tmp_path, name):
 def test_wrong_options_are_refused(tmp_path, objectnet):
     with pytest.raises(ValueError, match="no robustness set is called 'imagenet_a'; expected one of imagenet_r,"):
         open_benchmark(tmp_path, name="imagenet_a")
+    for classes in ("ab", []):
+        with pytest.raises(ValueError, match="expected the names of the model's classes"):
+            open_benchmark(tmp_path, name="folders", classes=classes)
     with pytest.raises(ValueError, match="the model has classes of the same name: 'ant'"):
         open_benchmark(tmp_path, name="folders", classes=["ant", "ant"])
+    with pytest.raises(ValueError, match="max_pixels is 0"):
+        open_benchmark(objectnet, name="objectnet", max_pixels=0)
     with pytest.raises(ValueError, match="split means nothing for ObjectNet"):
         open_benchmark(objectnet, name="objectnet", split="val")
 

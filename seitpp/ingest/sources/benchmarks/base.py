@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image
@@ -94,15 +95,17 @@ def check_classes(source: ImageSource, where: str, expected: Sequence[str], *, s
         part = ", or declare it a part of the classes (subset=True)" if missing and not subset else ""
         raise ValueError(
             f"{where}: of its class folders, {said}. They are never numbered anew: mend the set{part}"
-            f"{_hint(source, known)}"
+            f"{_hint(source, missing, extra)}"
         )
     return [f"{len(missing)} of {len(known)} classes have no images: {_shown(missing)}"] if missing else []
 
 
-def _hint(source: ImageSource, known: set[str]) -> str:
-    """Say where class folders lie one level further down, as in ImageNet-C's folder of a corruption."""
+def _hint(source: ImageSource, missing: Sequence[str], extra: Sequence[str]) -> str:
+    """Say what may be wrong: names in other bytes, or class folders one level down, as in ImageNet-C's `blur/3`."""
+    if {normalize("NFC", name) for name in missing} & {normalize("NFC", name) for name in extra}:
+        return ". Some names differ in the Unicode form of their letters alone (NFC, NFD): rename these folders"
     parts = [name.split("/", 2) for name in source.names if name.count("/") >= 2]
-    above = sorted({first for first, second, _ in parts if second in known and first not in known})
+    above = sorted({first for first, second, _ in parts if second in missing and first in extra})
     return f". Folders of classes lie in {_shown(above)}: name one of these" if above else ""
 
 

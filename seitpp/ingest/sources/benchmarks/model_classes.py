@@ -17,10 +17,12 @@ class ModelClasses:
     mmpretrain's list of English names for these classes counts as no names.
 
     Raises:
-        ValueError: A name occurs twice.
+        ValueError: There are none, they are one text, or a name occurs twice.
     """
 
     def __init__(self, names: Sequence[str] | None) -> None:
+        if isinstance(names, str) or (names is not None and not len(names)):
+            raise ValueError(f"classes are {names!r}, expected the names of the model's classes in their order")
         self.names = None if names is None or _are_english(names) else [str(name) for name in names]
         if twice := [name for name, count in Counter(self.names or ()).items() if count > 1]:
             raise ValueError(f"the model has classes of the same name: {shorten(map(repr, twice), 4)}; {_REMEDY}")

@@ -5,7 +5,7 @@ from seitpp.ingest.sources.base import is_image_name
 from seitpp.ingest.sources.benchmarks.base import BenchmarkSource, check_classes
 from seitpp.ingest.sources.benchmarks.model_classes import ModelClasses
 from seitpp.ingest.sources.benchmarks.objectnet_mapping import FILES, read_mapping
-from seitpp.ingest.sources.files import exists, is_folder, join, list_files
+from seitpp.ingest.sources.files import exists, is_folder, is_url, join, list_files, parent
 from seitpp.ingest.sources.folders import FolderSource
 
 _NUM_IMAGES, _NUM_FOLDERS, _NUM_INDICES = 18_574, 113, 125
@@ -36,6 +36,11 @@ def open_objectnet(
     ids = classes.imagenet_ids("ObjectNet")
     mapping = read_mapping(mappings, len(ids))
     files = list_files(images)
+    if not any(name.split("/", 1)[0] in mapping.indices for name in files):
+        raise ValueError(
+            f"{images} holds none of the {len(mapping.indices)} class folders that {mappings} maps to ImageNet, such "
+            f"as {next(iter(mapping.indices))!r}"
+        )
     source = FolderSource(images, files=files, leave_out=mapping.unmapped)
     source.max_pixels = max_pixels
     remarks = check_classes(source, images, list(mapping.indices), subset=subset)
@@ -49,7 +54,7 @@ def open_objectnet(
         source,
         label_sets,
         kind="objectnet",
-        convention=f"any class of the label, {num_indices} classes; border of {_BORDER} pixels cut",
+        convention=f"any class of the label is right, {num_indices} classes in all; {_BORDER} pixels of border cut",
         num_expected=_NUM_IMAGES if num_expected is None else num_expected,
         border=_BORDER,
         remarks=remarks,
@@ -61,7 +66,8 @@ def _locate(root: str) -> tuple[str, str]:
     """Return the folders of the images and of the mapping files."""
     inner = join(root, _UNPACKED)
     places = [(join(base, "images"), join(base, "mappings")) for base in (inner, root)]
-    places += [(root, join(root, "../mappings"))]
+    above = parent(root.rstrip("/")) if is_url(root) else join(root, "..")
+    places += [(root, join(above, "mappings"))]
     searched = [f"{images} with {mappings}" for images, mappings in places]
     for images, mappings in places:
         if is_folder(images) and is_folder(mappings):

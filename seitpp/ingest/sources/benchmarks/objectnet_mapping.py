@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from seitpp.ingest.sources.files import join, read_file
-from seitpp.io.text import shown, text_lines
+from seitpp.io.text import decode_text, shown, text_lines
 from seitpp.io.untrusted import parse_json, text
 
 FILES = (
@@ -88,7 +88,7 @@ def _indices_by_name(numbers_path: str, names_path: str, num_classes: int) -> di
 
 
 def _indices_of(names: str, index_of: Mapping[str, list[int]], where: str, names_path: str) -> tuple[int, ...]:
-    indices = []
+    indices: list[int] = []
     for name in (one.strip() for one in names.split(_SEPARATOR)):
         if len(known := index_of.get(name, ())) != 1:
             what = f"the name of {len(known)} classes" if known else "not a class"
@@ -110,7 +110,7 @@ def _object(path: str) -> dict[str, Any]:
             entries[key] = value
         return entries
 
-    value = parse_json(_read(path), path, object_pairs_hook=without_duplicates)
+    value = parse_json(decode_text(_read(path), path, "JSON file"), path, object_pairs_hook=without_duplicates)
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds a JSON {type(value).__name__}, expected an object")
     return value

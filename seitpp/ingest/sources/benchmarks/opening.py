@@ -54,6 +54,8 @@ def open_benchmark(
     """
     if name not in BENCHMARKS:
         raise ValueError(f"no robustness set is called {name!r}; expected one of {', '.join(BENCHMARKS)}")
+    if max_pixels < 1:
+        raise ValueError(f"max_pixels is {max_pixels}, expected a positive number of pixels")
     if classes is None and classes_file is not None:
         classes = read_class_names(classes_file)
     options = {"split": split, "root": root, "classes_file": classes_file, "max_pixels": max_pixels}
