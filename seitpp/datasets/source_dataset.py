@@ -12,16 +12,19 @@ from seitpp.images.corruptions import Corruption
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest.sources import ImageSource, open_image_source
 from seitpp.ingest.sources.base import described_endings
+from seitpp.ingest.sources.benchmarks import open_benchmark
 from seitpp.ingest.sources.files import join
 from seitpp.ingest.sources.merged import paths_of
+
+_OF_BENCHMARKS = ("label_sets", "convention", "num_expected", "num_left_out", "remarks")
 
 
 class SourceDataset(BatchedDataset):
     """Images with a class or without, from any source that `open_image_source` opens, or from a benchmark.
 
     `metainfo` holds `classes`, a hash of the images' names and labels, and `skipped_files` (those not taken for images,
-    counted by ending); where they are used also `border` and `corruption`, and of a benchmark its name (`benchmark`),
-    `convention`, `num_expected` and `label_sets`, the model's classes that are right for each label.
+    counted by ending); where they are used also `border` and `corruption`; of a benchmark its name (`benchmark`), and
+    what a `BenchmarkSource` says: `label_sets`, `convention`, `num_expected`, `num_left_out` and `remarks`.
 
     Args:
         source: What `open_image_source` opens: class folders, a list, tar files, arrays, or several with commas between
@@ -85,8 +88,6 @@ class SourceDataset(BatchedDataset):
     def _open(self) -> ImageSource:
         if self.benchmark is None:
             return open_image_source(**self.source_options)
-        from seitpp.ingest.sources.benchmarks import open_benchmark  # not read by those who need none
-
         given = {name: value for name, value in self.source_options.items() if value is not None}
         if given.pop("unlabelled"):
             raise ValueError(f"{given['path']} is a benchmark, which is scored by its labels; leave unlabelled out")
@@ -98,7 +99,7 @@ class SourceDataset(BatchedDataset):
             known["skipped_files"] = dict(source.skipped)
         if self.benchmark is not None:
             known["benchmark"] = self.benchmark["name"]
-            known |= {name: getattr(source, name) for name in ("convention", "num_expected", "label_sets")}
+            known |= {name: getattr(source, name) for name in _OF_BENCHMARKS}
         if self.border:
             known["border"] = self.border
         if self.corruption is not None:

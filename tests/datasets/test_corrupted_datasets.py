@@ -1,9 +1,7 @@
 """Corruption, border and benchmark in both data sets of images: the same noise for an image however it is reached."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,10 +9,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from helpers.benchmark_trees import imagenet_classes, objectnet
 from seitpp.datasets import ImageDataset, PixelDataset
 from seitpp.datasets.source_dataset import SourceDataset
 from seitpp.images.corruptions import Corruption
 from seitpp.ingest import open_image_source
+from seitpp.ingest.sources.benchmarks import open_benchmark
 
 SIZE = (16, 24)
 TOKENIZER = {"type": "seitpp.PatchKMeans", "image_size": list(SIZE), "patch_size": 8}
@@ -142,29 +142,26 @@ def test_options_that_there_are_not(make: Make, folder: Path, options: dict, mes
         make(folder, **options)
 
 
-def test_benchmark_says_what_counts_as_right(make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its border holds unless another is given; `max_pixels` and what else is given reaches it."""
-    opened = []
-
-    def open_benchmark(path: str, **options: object) -> object:
-        opened.append((path, options))
-        source = open_image_source(path)
-        source.label_sets, source.border = [(3,), (1, 2)], 1
-        source.convention, source.num_expected = "any of", 9
-        return source
-
-    module = ModuleType("seitpp.ingest.sources.benchmarks")
-    module.open_benchmark = open_benchmark
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    benchmark = dict(name="objectnet", classes=["a", "b", "c", "d"])
-    dataset = make(folder, benchmark=benchmark, max_pixels=10**6)
-    assert opened == [(str(folder), {"max_pixels": 10**6, **benchmark})]
+def test_benchmark_says_what_counts_as_right(make: Make, tmp_path: Path) -> None:
+    """Its border is cut unless another is given, and its rule is known with the data."""
+    benchmark = dict(name="objectnet", classes=imagenet_classes())
+    root = objectnet(tmp_path, size=20)
+    dataset = make(root, benchmark=benchmark, max_pixels=400, indices=[2])
     known = dataset.metainfo
-    assert (known["benchmark"], known["convention"], known["num_expected"]) == ("objectnet", "any of", 9)
-    assert known["label_sets"] == [(3,), (1, 2)] and known["border"] == 1 and known["classes"] == ["class0", "class1"]
-    whole = make(folder, benchmark=benchmark, border=0, split=None)
-    assert "border" not in whole.metainfo and torch.equal(images_of(whole, [0]), images_of(make(folder), [0]))
+    source = open_benchmark(str(root), **benchmark)
+    assert known.items() >= dict(benchmark="objectnet", border=2, label_sets=source.label_sets).items()
+    assert known.items() >= dict(convention=source.convention, num_expected=18574, num_left_out=2).items()
+    assert known["classes"] == source.classes and known["remarks"] == source.remarks
+    (found,), (whole,) = (images_of(make(root, benchmark=benchmark, border=border), [2]) for border in (None, 0))
+    (cut,) = images_of(make(root / "images", indices=[4], border=2), [0])
+    assert torch.equal(found, cut) and not torch.equal(whole, cut[..., : whole.shape[-2], : whole.shape[-1]])
+    assert dataset.get_data_info(0)["gt_label"] == dataset.labels[0] == source.labels[2]
+
+
+def test_options_of_reading_reach_a_benchmark(make: Make, folder: Path) -> None:
+    benchmark = dict(name="folders", classes=["class0", "class1", "class2"], subset=True)
+    dataset = make(folder.parent, benchmark=benchmark, split=folder.name, max_pixels=10)
+    with pytest.raises(ValueError, match=r"more than .*10"):
+        dataset.__getitems__([0])
     with pytest.raises(ValueError, match="is a benchmark, which is scored by its labels; leave unlabelled out"):
         make(folder, benchmark=benchmark, unlabelled=True)
-    make(folder, benchmark=benchmark, classes_file="names.txt")
-    assert opened[-1][1]["classes_file"] == "names.txt"
