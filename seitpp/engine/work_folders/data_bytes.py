@@ -87,7 +87,8 @@ class DataPlaces:
                 return new + path[len(old.rstrip("/")) :]
         if os.path.isabs(path) or is_url(path):
             return path
-        return os.path.join(self.root or start_folder(work_folder, work_dir), path)
+        root = self.root or start_folder(work_folder, work_dir)
+        return path if root == Path() else os.path.join(root, path)
 
     def measure(self, config: Mapping[str, Any], work_folder: Path) -> TrainingData:
         """Return the training data of a config.

@@ -51,7 +51,7 @@ def _starts(config: Mapping[str, Any]) -> list[str]:
     found = [part["init_cfg"]["checkpoint"] for part in pretrained_parts(config.get("model"))]
     if not config.get("resume"):
         found.append(config.get("load_from"))
-    return [path for path in dict.fromkeys(found) if isinstance(path, str)]
+    return list(dict.fromkeys(path for path in found if isinstance(path, str)))
 
 
 def _is_mtm(path: str, find: Find) -> bool:

@@ -95,15 +95,19 @@ def progress_of(folder: Path, config: Mapping[str, Any], scalars: Scalars) -> st
     if not isinstance(planned, int):
         return None
     logged = scalars.get("epoch" if unit == "epoch" else "loss")
-    trained = 0 if logged is None else int(logged[1][-1] if unit == "epoch" else logged[0][-1])
+    trained = 0 if logged is None else _whole(logged[1][-1] if unit == "epoch" else logged[0][-1])
     reached = max(checkpoints_of(folder), default=0)
     for key, (steps, _) in scalars.items():
         if key.startswith(("accuracy/", "val/")) and len(steps):
-            reached = max(reached, int(steps[-1]))
+            reached = max(reached, _whole(steps[-1]))
     if reached >= planned or (unit == "iter" and trained >= planned):
         return None
     name = {"epoch": "epoch", "iter": "iteration"}[unit]
     return f"unfinished: it stopped in {name} {max(trained, reached):,} of {planned:,}"
+
+
+def _whole(number: float) -> int:
+    return int(number) if math.isfinite(number) else 0
 
 
 def _weights(are_averaged: bool) -> str:

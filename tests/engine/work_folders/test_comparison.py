@@ -95,6 +95,23 @@ def test_what_is_missing_is_told_and_nothing_is_dropped(tmp_path, config):
     assert len(found.entries) + len(found.skipped) == 10
 
 
+def test_values_of_a_foreign_config_and_log_are_only_looked_at(tmp_path, config):
+    odd = {
+        "train_cfg": {"max_epochs": 2},
+        "custom_hooks": "x",
+        "work_dir": 9,
+        "load_from": {"a": 1},
+        "data_preprocessor": {"augments": [[{"type": "TokenAdaptAugment", "checkpoint": "\x1b[31m/dev/zero"}]]},
+        "model": {"head": 3, "backbone": [{"init_cfg": {"type": "Pretrained", "checkpoint": 7}}]},
+    }
+    folder = write_run(tmp_path / "run", {**config, **odd}, [1.0, 2.0])
+    log = folder / START.format(0) / "vis_data" / "scalars.json"
+    log.write_text(log.read_text() + '{"loss": NaN, "epoch": 1e999, "iter": 7}\n{"val/x": 1, "step": 1e999}\n')
+    (run,) = compare(folder).entries[0].runs
+    assert run.notes[-1] == "needs TokenAdapt's weights beside its data: ?[31m/dev/zero (not there any more)"
+    assert run.score.value == 2.0
+
+
 def test_nothing_usable_is_an_error_with_the_reasons(tmp_path, config):
     write_run(tmp_path / "runs" / "unscored", config)
     (tmp_path / "runs" / "unscored" / "epoch_1.pth").write_text("")
