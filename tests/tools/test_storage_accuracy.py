@@ -26,7 +26,7 @@ def test_trained_run_is_measured(tiny, tool, finetune_leaf, tmp_path, capsys):
     capsys.readouterr()
     assert TOOL([folder, "--out", tmp_path / "rows.json"]) == 0
     printed = capsys.readouterr().out
-    assert "SeiT++" in printed and "last validation at 1, " in printed and "front" in printed
+    assert "SeiT++" in printed and "last validation, epoch 1, " in printed and "front" in printed
     (run,) = json.loads((tmp_path / "rows.json").read_text())["runs"]
     assert (run["images"], run["bytes_computed"], run["method"]) == (2, True, "SeiT++")
     assert "unfinished" not in run["notes"]

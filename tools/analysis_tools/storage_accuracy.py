@@ -13,7 +13,6 @@ image files. Where only a part of the images was used (--fraction, --images, sub
 import argparse
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 _PICTURES = (".png", ".svg", ".pdf")
 _FORMATS = (*_PICTURES, ".csv", ".md", ".json")
 _COLUMNS = ("run", "method", "images", "bytes", "share", "per image", "codes alone", "top-1", "front", "score of")
+_WIDTH = 1000  # characters: a table is not squeezed into a narrow window
 _NUMERIC = _COLUMNS[2:8]
 
 
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = found.renamed(dict(args.label))
     reference = reference_of(args.reference, found.entries)
     rows, notes = [cells(entry, reference[0]) for entry in found.entries], notes_of(found, reference)
-    console = Console(markup=False, highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+    console = Console(markup=False, highlight=False, soft_wrap=True, width=_WIDTH)
     console.print(as_table(_COLUMNS, rows))
     if args.paper:
         console.print(as_table(_PAPER_COLUMNS, paper_cells()))

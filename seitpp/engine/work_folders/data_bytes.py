@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from seitpp.datasets.subset import choose_subset
+from seitpp.images.recompressing import DEFAULT_QUALITY
+from seitpp.ingest.shrink import MANIFEST
 from seitpp.ingest.sources import open_image_source
 from seitpp.ingest.sources.base import is_image_name
 from seitpp.ingest.sources.files import is_url, list_files
 from seitpp.ingest.sources.merged import paths_of
 from seitpp.io.config_file import type_name
+from seitpp.io.progress import progress_bar
 from seitpp.io.text import shown, text_lines
 from seitpp.io.untrusted import check_regular_file, parse_json_object, parsing, read_file
 from seitpp.storage import SeitRelease, StoreReader, is_release
 
 _MOST_LIST_BYTES = 1 << 28
-_SHRINK_RECORD = "shrink.json"
+_TOLD = 1000  # files between two calls that tell of progress
 _SIZES = ("fraction", "count", "budget_bytes")
 _SAME_IMAGES = ("RepeatDataset", "ClassBalancedDataset")
 
@@ -220,22 +223,31 @@ def start_folder(work_folder: Path, work_dir: Any) -> Path:
 
 def _made(path: str) -> str:
     """Return what was done to a folder of images, as far as it says so; a damaged record says nothing."""
-    record = os.path.join(path, _SHRINK_RECORD)
+    record = os.path.join(path, MANIFEST)
     try:
-        done = parse_json_object(read_file(record, "record", at_most=_MOST_LIST_BYTES), record).get("shrinking")
+        said = parse_json_object(read_file(record, "record", at_most=_MOST_LIST_BYTES), record).get("shrinking")
     except (ValueError, OSError):
         return ""
-    done = {
-        key: value for key, value in (done if isinstance(done, dict) else {}).items() if type(value) in (int, float)
-    }
-    quality = "JPEG quality {jpeg_quality}" if "scale" not in done or done.get("jpeg_quality") != 75 else None
-    texts = {"fraction": "random {fraction:.3g}", "count": "random {count:,}", "scale": "resolution x {scale:g}"}
-    texts |= {"jpeg_quality": quality}
-    return ", ".join(text.format(**done) for key, text in texts.items() if key in done and text is not None)
+    done = {key: one for key, one in (said if isinstance(said, dict) else {}).items() if type(one) in (int, float)}
+    words = []
+    if "fraction" in done:
+        words.append(f"random {100 * done['fraction']:.3g} %")
+    if "count" in done:
+        words.append(f"random {done['count']:,}")
+    if "scale" in done:
+        words.append(f"resolution x {done['scale']:g}")
+    if "jpeg_quality" in done and ("scale" not in done or done["jpeg_quality"] != DEFAULT_QUALITY):
+        words.append(f"JPEG quality {done['jpeg_quality']}")
+    return ", ".join(words)
 
 
 def _of_files(path: str, files: Sequence[str]) -> TrainingData:
-    total = sum(check_regular_file(file, "image").stat().st_size for file in files)
+    total = 0
+    with progress_bar(f"measuring {path}", unit="files") as progress:
+        for number, file in enumerate(files, 1):
+            total += check_regular_file(file, "image").stat().st_size
+            if number % _TOLD == 0:
+                progress(number, len(files))
     return TrainingData((path,), True, len(files), total / len(files))
 
 

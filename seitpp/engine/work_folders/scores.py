@@ -10,7 +10,7 @@ from seitpp.engine.work_folders.finding import checkpoints_of
 from seitpp.io.config_file import type_name
 from seitpp.io.text import shown
 from seitpp.io.untrusted import parse_json_object, read_file
-from seitpp.visualization.curves import Scalars
+from seitpp.visualization.curves import Scalars, step_unit
 
 _METRICS = "metrics.json"  # where `tools/test.py --out` is told to write
 _MOST_BYTES = 1 << 20
@@ -23,22 +23,19 @@ class Score:
     Attributes:
         value: Of the weights that count: the moving average where the run has one.
         raw: Of the weights without averaging, where both were scored.
-        source: `test`, `last validation` or `best validation`.
-        step: Epoch or iteration of a validation.
+        source: `test`, or `last` or `best validation` with its epoch or iteration.
         weights: `average` or `raw`.
     """
 
     value: float
     raw: float | None
     source: str
-    step: float | None
     weights: str
 
     @property
     def described(self) -> str:
         """Where it comes from, in words."""
-        at = "" if self.step is None else f" at {self.step:g}"
-        return f"{self.source}{at}, {self.weights} weights"
+        return f"{self.source}, {self.weights} weights"
 
 
 def read_score(
@@ -62,7 +59,7 @@ def read_score(
             value, raw = found.get(key), found.get(f"{key}_origin")
             if value is not None:
                 weights = _weights(averages or raw is not None)
-                return Score(_percent(value, f"{path}: {key}"), _other(raw), "test", None, weights), notes
+                return Score(_percent(value, f"{path}: {key}"), _other(raw), "test", weights), notes
             notes.append(f"{_METRICS} has no {key}")
         except (ValueError, OSError) as error:
             notes.append(str(error))
@@ -78,8 +75,8 @@ def read_score(
         return None, [*notes, f"no score: {wrong}"]
     raw_steps, raw_values = scalars.get(f"{key}_origin", ((), ()))
     raw = next((raw for step, raw in zip(raw_steps, raw_values, strict=True) if step == steps[chosen]), None)
-    source = f"{validation} validation"
-    return Score(float(values[chosen]), _other(raw), source, float(steps[chosen]), _weights(averages)), notes
+    source = f"{validation} validation, {step_unit(scalars)} {steps[chosen]:g}"
+    return Score(float(values[chosen]), _other(raw), source, _weights(averages)), notes
 
 
 def progress_of(folder: Path, config: Mapping[str, Any], scalars: Scalars) -> str | None:

@@ -55,9 +55,13 @@ def test_score_of_the_test_counts_before_that_of_a_validation(tmp_path, config):
         59.0,
         "test, average weights",
     )
-    assert (found["validated"].value, found["validated"].described) == (62.5, "last validation at 2, average weights")
+    assert (found["validated"].value, found["validated"].described) == (
+        62.5,
+        "last validation, epoch 2, average weights",
+    )
     found = {entry.name: entry.runs[0].score for entry in compare(tmp_path / "runs", validation="best").entries}
-    assert (found["validated"].value, found["validated"].step, found["tested"].value) == (70.0, 1, 61.5)
+    assert (found["validated"].value, found["validated"].source) == (70.0, "best validation, epoch 1")
+    assert found["tested"].value == 61.5
 
 
 def test_what_is_missing_is_told_and_nothing_is_dropped(tmp_path, config):

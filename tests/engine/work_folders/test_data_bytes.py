@@ -80,7 +80,7 @@ def test_image_folders_of_both_kinds_of_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("done", "words"),
     [
-        ({"fraction": 0.39, "seed": 0}, "random 0.39"),
+        ({"fraction": 0.39, "seed": 0}, "random 39 %"),
         ({"count": 4000}, "random 4,000"),
         ({"jpeg_quality": 5, "subsampling": "4:2:0"}, "JPEG quality 5"),
         ({"scale": 0.2, "jpeg_quality": 75}, "resolution x 0.2"),
