@@ -21,6 +21,7 @@ MTM = "configs/mtm/mtm_vit-base-p16_8xb512-400e_in1k-tokens.py"
 # Words that stand for files of the repository; `made` has others.
 FILES = {
     "T": "configs/tokenizers/patch_kmeans_8px_k512.py",
+    "G": "configs/segmentation/upernet_vit-tiny-p1_1xb8-4k_scenes-tokens.py",
     "A": "configs/tokenadapt/tokenadapt_d64_1xb64-40e_digits-8px.py",
     "F": "configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py",
 }
@@ -35,6 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[str
     trained = make_trained_classifier(folder / "classifier")
     make_images(folder / "pictures", 3, 32)
     (folder / "folder").mkdir()
+    tested = "test_cfg = dict()\ntest_evaluator = dict(type='mmpretrain.Accuracy')"
+    (folder / "tested.py").write_text(f"_base_ = [{str(trained.config)!r}]\n{tested}")
     for name, content in {
         "empty.py": "",
         "broken.py": "model = dict(",
@@ -51,7 +54,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[str
     torch.save({"a": torch.zeros(2)}, folder / "other.pth")
     found = {path.name: str(path) for path in folder.iterdir()}
     found |= {"none": str(folder / "none"), "RUN": str(folder / "run.json"), "OUT": str(folder / "out")}
-    found |= {"C": str(trained.config), "K": str(trained.checkpoint), "S": str(trained.store)}
+    found |= {
+        "CT": str(folder / "tested.py"),
+        "C": str(trained.config),
+        "K": str(trained.checkpoint),
+        "S": str(trained.store),
+    }
     return found | {word: str(repository / path) for word, path in FILES.items()}
 
 
@@ -242,6 +250,40 @@ CASES = [
     ("analysis_tools/get_flops.py", "RUN --store folder", "is not a token store"),
     ("analysis_tools/token_distances.py", "--codes 0", "2 '0' is no whole number from 1 on"),
     ("model_converters/publish_model.py", "junk.pth OUT.pth", "junk.pth"),
+    ("test_robustness.py", "none K", "none does not exist"),
+    ("test_robustness.py", "T K", "is the config of a tokenizer; expected that of a classifier"),
+    ("test_robustness.py", "RUN K", "is the config of MTM; expected that of a classifier .*MTM predicts masked codes"),
+    ("test_robustness.py", "C", "2 the following arguments are required: checkpoint"),
+    ("test_robustness.py", "C K --split val", "2 --split means nothing without --images"),
+    ("test_robustness.py", "C K --candidates some", "2 invalid choice: 'some'"),
+    ("test_robustness.py", "G K", "is the config of a segmentor; expected that of a classifier"),
+    ("test_robustness.py", "CT none", "checkpoint .*none does not exist"),
+    ("test_robustness.py", "CT junk.pth", "junk.pth"),
+    ("test_robustness.py", "CT K", "none of the benchmarks' data are there; looked for .*data/imagenet/val"),
+    ("test_robustness.py", "CT K --images none", "--images: .*none does not exist"),
+    ("test_robustness.py", "CT K --images folder", "folder"),
+    (
+        "test_robustness.py",
+        "CT K --images pictures --only imagenet_a",
+        "has no such benchmark; did you mean imagenet_r",
+    ),
+    (
+        "test_robustness.py",
+        "CT K --images pictures --only objectnet",
+        "--only objectnet: .*objectnet-1.0 does not exist",
+    ),
+    (
+        "test_robustness.py",
+        "CT K --images pictures --classes text.txt",
+        "text.txt names 1 classes, and the config's head",
+    ),
+    ("test_robustness.py", "CT K --images pictures --tokenizer none", "none"),
+    (
+        "test_robustness.py",
+        "CT K --images pictures --cfg-options test_dataloader.dataset.store=none",
+        "the config's test store .*none, which would name the tokenizer, is missing; pass --tokenizer",
+    ),
+    ("test_robustness.py", "CT K --images pictures --cfg-options robustness.claen=1", "robustness.claen"),
     ("train_on_images.py", "none OUT", "none does not exist; expected images"),
     ("train_on_images.py", "folder OUT", "folder"),
     ("train_on_images.py", "pictures OUT --model tyni", "tyni"),
@@ -265,7 +307,7 @@ def ended(
     def run(tool: str, line: str) -> tuple[int, str]:
         words = [made.get(word, word) for word in line.split()]
         words = [f"{key}={made.get(value, value)}" if equals else key for key, equals, value in map(parted, words)]
-        if tool in ("train.py", "test.py"):
+        if tool in ("train.py", "test.py", "test_robustness.py"):
             words += [] if "--cfg-options" in words else ["--cfg-options"]
             words.append(f"experiment_name={uuid.uuid4().hex}")  # mmengine shares state between runs of one name
             words += [] if "--work-dir" in words else ["--work-dir", str(tmp_path / "work_dir")]

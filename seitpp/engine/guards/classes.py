@@ -1,6 +1,6 @@
 """The guard of classes: a model knows them by number alone, so data and checkpoint must number the same classes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,11 +137,23 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
     labels = labels_of(dataset)
     if labels is None:
         raise ValueError(f"{where} {_why_no_labels(dataset)}")
+    if (label_sets := metadata_of(dataset).get("label_sets")) is not None:
+        _check_label_sets(label_sets, num_classes, where)
+        return
     if classes is not None and len(classes) != num_classes:
         raise ValueError(f"{where} has {len(classes)} classes, the head has {num_classes}; set model.head.num_classes")
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
             f"{where} has labels from {labels.min()} to {labels.max()}, the head has {num_classes} classes; set "
+            "model.head.num_classes"
+        )
+
+
+def _check_label_sets(label_sets: Sequence[Sequence[int]], num_classes: int, where: str) -> None:
+    """Refuse a benchmark whose labels stand for classes that the head does not have."""
+    if (most := max(index for one in label_sets for index in one)) >= num_classes:
+        raise ValueError(
+            f"{where} is scored by the model's class {most}, the head has {num_classes} classes; set "
             "model.head.num_classes"
         )
 

@@ -1,0 +1,88 @@
+"""What a checkpoint says of a classifier: its class names, whether it has an average of the weights, and its hash."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+
+from seitpp.engine.config_checks import name_and_scope
+from seitpp.engine.robustness.plan import Plan
+from seitpp.ingest.sources import open_image_source, read_class_names
+from seitpp.ingest.sources.benchmarks.model_classes import NUM_IMAGENET, ModelClasses
+from seitpp.io.checkpoint import load_checkpoint_file, load_checkpoint_meta
+from seitpp.io.progress import progress_bar
+
+_AVERAGES = ("EMAHook", "StepEMAHook", "ExponentialMovingAverageHook")
+_READ_BYTES = 2**24
+
+
+def checkpoint_sha256(checkpoint: str) -> str:
+    """Return the hash of a checkpoint's file; of an address, which is read later, that of its text."""
+    path = Path(checkpoint).expanduser()
+    if not path.is_file():
+        return hashlib.sha256(checkpoint.encode()).hexdigest()
+    digest, total = hashlib.sha256(), path.stat().st_size
+    with progress_bar(f"reading {path}") as advance, path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+            advance(file.tell(), total)
+    return digest.hexdigest()
+
+
+def use_average(config: Config, checkpoint: str) -> None:
+    """Let a test score the average of the weights and the raw ones where a checkpoint has both, else its only ones."""
+    path = Path(checkpoint).expanduser()
+    if not path.is_file():
+        return
+    content = load_checkpoint_file(path, "meta")
+    hooks = [hook for hook in config.get("custom_hooks") or [] if hook is not None]
+    averages = [hook for hook in hooks if name_and_scope(hook)[0] in _AVERAGES]
+    if not isinstance(content, dict) or content.get("ema_state_dict") is None:
+        config.custom_hooks = [hook for hook in hooks if hook not in averages]
+    elif not averages:
+        both = {"evaluate_on_ema": True, "evaluate_on_origin": True}
+        config.custom_hooks = [*hooks, {"type": "seitpp.StepEMAHook", **both}]
+
+
+def model_classes(config: Config, checkpoint: str, classes_file: str | None, plan: Plan) -> list[str] | None:
+    """Return a classifier's class names in the order of its indices; None for ImageNet's in the usual order.
+
+    They are those of the file, else of the checkpoint, else the folders of the clean images where there are as many.
+
+    Raises:
+        ValueError: There are none, or another number than the model has.
+    """
+    number, source = config.model.head.get("num_classes"), classes_file
+    if classes_file is not None:
+        names = read_class_names(classes_file)
+    else:
+        path, source = Path(checkpoint).expanduser(), f"checkpoint {checkpoint}"
+        meta = load_checkpoint_meta(path) if path.is_file() else {}
+        names = (meta.get("dataset_meta") or {}).get("classes")
+    if names is not None:
+        if len(names) != number:
+            raise ValueError(f"{source} names {len(names)} classes, and the config's head has {number} (num_classes)")
+        return list(names)
+    return None if number == NUM_IMAGENET else _of_clean_images(number, source, plan)
+
+
+def _of_clean_images(number: int, source: str, plan: Plan) -> list[str]:
+    options = plan.clean.options if plan.clean is not None else {}
+    found = None if plan.clean is None else open_image_source(plan.clean.source, **options).classes
+    if found is None or len(found) != number:
+        raise ValueError(
+            f"{source} does not name its {number} classes, and the clean images have "
+            f"{'no names' if found is None else len(found)}; name them in a file, one per line (--classes FILE)"
+        )
+    print_log(f"{source} has no class names: its class k is taken for class k of {plan.clean.source}.", "current")
+    return found
+
+
+def knows_imagenet(classes: Sequence[str] | None) -> bool:
+    """Return whether class names are those of all of ImageNet's classes."""
+    try:
+        return len(ModelClasses(classes).imagenet_ids("the paper")) == NUM_IMAGENET
+    except ValueError:
+        return False
