@@ -57,6 +57,8 @@ def place_labels(
         distance, (right, up), box = places[int(np.argmin(costs))]
         taken.append(box)
         offset = distance / np.hypot(right, up)
+        near = tuple({-1: 1.0, 0: 0.5, 1: 0.0}[one] for one in (right, up))  # of the text, from its lower left
+        leader = {"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkA": 1, "shrinkB": 4, "relpos": near}
         panel.annotate(
             label.text,
             (label.x, label.y),
@@ -66,9 +68,7 @@ def place_labels(
             va={-1: "top", 0: "center", 1: "bottom"}[up],
             fontsize=size,
             color=label.color,
-            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.6, "shrinkA": 1, "shrinkB": 4}
-            if distance > _LEADER_POINTS
-            else None,
+            arrowprops=leader if distance > _LEADER_POINTS else None,
         )
 
 

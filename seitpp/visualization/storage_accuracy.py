@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from seitpp.io.text import cut
 from seitpp.visualization.label_placement import Label, place_labels
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_LABEL_CHARACTERS = 40
+_LABEL_CHARACTERS = 32
 _PANEL_INCHES = (6.6, 4.8)
 _FEW_DECADES = 2.2  # axes of fewer have ticks at 2 and 5, too
 _PAPER_TITLE = "paper: ImageNet-1k, ViT-B/16"
@@ -175,8 +174,10 @@ def _label(panel: "Axes", own: Sequence[Point], front: Sequence[Point], paper: S
 
 
 def _as_text(point: Point) -> str:
-    """Return a name as matplotlib shows it: `$` would begin a formula."""
-    return cut(point.name, _LABEL_CHARACTERS).replace("$", r"\$")
+    """Return a name as matplotlib shows it: cut in its middle, for ends tell runs apart; `$` would begin a formula."""
+    name, kept = point.name, _LABEL_CHARACTERS // 2
+    shown = name if len(name) <= _LABEL_CHARACTERS else f"{name[:kept]}\N{HORIZONTAL ELLIPSIS}{name[1 - kept :]}"
+    return shown.replace("$", r"\$")
 
 
 def _methods(points: Sequence[Point]) -> list[str]:
