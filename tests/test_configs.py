@@ -37,6 +37,7 @@ MTM, MTM_ACCUMULATED, FINETUNE = REQUIRED[1:]
 SEIT = "seit/seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
 SEITPP = "seitpp/seitpp_vit-base-p16_8xb128-300e_in1k-tokens.py"
 SEIT_MTM = "seit/seit_vit-base-p16_mtm-400e-pre_8xb128-100e_in1k-tokens.py"
+PIXELS = "pixels/vit-base-p16_8xb128-300e_in1k-pixels.py"
 IN100 = "{0}/{0}_vit-small-p16_8xb128-300e_in100-tokens.py"
 TRANSFER = "{0}/{0}_vit-base-p16_in1k-pre_8xb96-{1}_{2}-tokens.py"
 FLOWERS, INAT = TRANSFER.format("seit", "1000e", "flowers102"), TRANSFER.format("seitpp", "360e", "inat2018")
@@ -131,6 +132,19 @@ def test_shrunken_leaf_trains_and_validates(
     ]
     assert metrics
     assert all(math.isfinite(value) for value in metrics)
+
+
+@pytest.mark.slow
+def test_full_size_classifier_of_pixels_takes_steps(tmp_path: Path, build_runner: Callable[[Config], Runner]) -> None:
+    cfg = with_synthetic_data(load(PIXELS), tmp_path)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(batch_size=2, num_workers=0)
+    cfg.merge_from_dict({"train_cfg.max_epochs": 1, "param_scheduler.end": 1, "param_scheduler.warmup": 0.5})
+    cfg.work_dir = str(tmp_path / "work_dir")
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.iter == 2
+    assert sum(parameter.numel() for parameter in runner.model.parameters()) == 86_567_656  # timm's deit_base
 
 
 @pytest.mark.parametrize("path", TESTED_LEAVES, ids=lambda path: path.stem)
@@ -301,6 +315,13 @@ def test_shrink_drops_nothing(path: Path, tmp_path: Path) -> None:
         (INAT, "optim_wrapper.optimizer.weight_decay", 0.05),
         (INAT, "param_scheduler.end", 360),
         (INAT, "train_cfg.max_epochs", 360),
+        (PIXELS, "optim_wrapper.optimizer.lr", 1e-3),
+        (PIXELS, "optim_wrapper.optimizer.weight_decay", 0.05),
+        (PIXELS, "auto_scale_lr.base_batch_size", 1024),
+        (PIXELS, "param_scheduler.start_ratio", 1e-6 / 1e-3),
+        (PIXELS, "param_scheduler.eta_min_ratio", 1e-5 / 1e-3),
+        (PIXELS, "param_scheduler.warmup", 5),
+        (PIXELS, "train_cfg.max_epochs", 300),
         (INAT, "model.backbone.drop_path_rate", 0.1),
         (INAT, "model.head.num_classes", 8142),
     ],
