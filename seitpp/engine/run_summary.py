@@ -136,6 +136,8 @@ def _data(runner: Runner) -> str:
         classes = classes or metadata.get("classes") or getattr(dataset, "CLASSES", None)
         count = metadata.get("num_pairs")
         counted = f"{len(dataset):,} images" if count is None else f"{count:,} pairs"
+        if (different := (metadata.get("subset") or {}).get("num_samples", len(dataset))) < len(dataset):
+            counted += f" ({different:,} different, repeated)"
         parts.append(f"{'' if not parts else f'{name} '}{_place(dataset)}: {counted}")
     if classes:
         parts.insert(1, f"{len(classes):,} classes ({shorten((cut(str(one), 24) for one in classes), 4)})")
@@ -256,7 +258,7 @@ def _augmentations(runner: Runner) -> str:
     model, dataset = unwrapped(runner.model), _dataset(runner)
     preprocessor = getattr(model, "data_preprocessor", None)
     found = [
-        *_named(getattr(getattr(dataset, "pipeline", None), "transforms", ())),
+        *_named(getattr(getattr(getattr(dataset, "dataset", dataset), "pipeline", None), "transforms", ())),
         *_named(getattr(getattr(preprocessor, "augments", None), "transforms", ())),
         *_named(getattr(getattr(preprocessor, "batch_augments", None), "augments", None) or ()),
         *_named(getattr(model, "augments", ())),
@@ -270,5 +272,5 @@ def _named(transforms: Any) -> Iterator[str]:
         children = getattr(transform, "children", None)
         inner = dict.fromkeys(_named(children)) if isinstance(children, (list, tuple)) else {}
         name = type(transform).__name__
-        if not name.startswith(("Load", "Pack", "Collect")):  # which change nothing
+        if not name.startswith(("Load", "Pack", "Collect", "NoneType")):  # which change nothing
             yield name + (f"({', '.join(inner)})" if inner else "")

@@ -50,7 +50,8 @@ def test_a_training_log_opens_with_ten_lines(
     )
 
 
-def test_other_peoples_data_and_models_are_described(tmp_path: Path, build_runner: Callable) -> None:
+def config_of_pixels(tmp_path: Path) -> Config:
+    """A config of mmpretrain's on two images of two classes."""
     for name in ("cat", "dog"):
         (tmp_path / "images" / name).mkdir(parents=True)
         Image.fromarray(np.zeros((32, 32), np.uint8)).save(tmp_path / "images" / name / "0.png")
@@ -75,7 +76,7 @@ def test_other_peoples_data_and_models_are_described(tmp_path: Path, build_runne
         "backbone": {"type": "LeNet5", "num_classes": 2},
         "head": {"type": "ClsHead", "loss": {"type": "CrossEntropyLoss"}},
     }
-    cfg = Config(
+    return Config(
         {
             "default_scope": "mmpretrain",
             "model": model,
@@ -86,13 +87,29 @@ def test_other_peoples_data_and_models_are_described(tmp_path: Path, build_runne
             "default_hooks": {},
         }
     )
-    runner = build_runner(cfg)
+
+
+def test_other_peoples_data_and_models_are_described(tmp_path: Path, build_runner: Callable) -> None:
+    runner = build_runner(config_of_pixels(tmp_path))
     runner.train()
     summary = run_summary(runner)
     assert summary["data"] == f"CustomDataset of {tmp_path / 'images'}: 2 images, 2 classes (cat, dog)"
     assert summary["tokenizer"] == "none: the model takes pixels"
     assert summary["augmentations"] == "RandomFlip"
     assert summary["learning rate"] == "0.1, SGD, weight decay 0; constant"
+
+
+def test_part_of_the_images_and_augmentations_of_batches_are_told(tmp_path: Path, build_runner: Callable) -> None:
+    cfg = config_of_pixels(tmp_path)
+    part = {"type": "seitpp.SubsetDataset", "dataset": cfg.train_dataloader.dataset, "count": 1, "keep_length": True}
+    cfg.train_dataloader.dataset = part
+    mixup = {"augments": {"type": "Mixup", "alpha": 0.8}, "probs": 0.5}
+    cfg.model.data_preprocessor.update(num_classes=2, batch_augments=mixup)
+    runner = build_runner(cfg)
+    assert runner.train_loop
+    summary = run_summary(runner)
+    assert summary["data"].startswith("CustomDataset: 2 images (1 different, repeated), 2 classes")
+    assert summary["augmentations"] == "RandomFlip, Mixup"
 
 
 def test_what_a_run_that_fails_at_its_start_logged_is_written_at_its_end(tmp_path: Path) -> None:
