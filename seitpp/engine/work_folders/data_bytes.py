@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from seitpp.datasets.subset import choose_subset
 from seitpp.images.recompressing import DEFAULT_QUALITY
 from seitpp.ingest.shrink import MANIFEST
 from seitpp.ingest.sources import open_image_source
@@ -22,7 +21,7 @@ from seitpp.io.config_file import type_name
 from seitpp.io.progress import progress_bar
 from seitpp.io.text import shown, text_lines
 from seitpp.io.untrusted import check_regular_file, parse_json_object, parsing, read_file
-from seitpp.storage import SeitRelease, StoreReader, is_release
+from seitpp.storage import SeitRelease, StoreReader, choose_subset, is_release
 
 _MOST_LIST_BYTES = 1 << 28
 _TOLD = 1000  # files between two calls that tell of progress

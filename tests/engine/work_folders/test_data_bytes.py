@@ -1,6 +1,7 @@
 """Bytes that training data take, against the sizes of the files that were written."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from helpers.work_folder import tokens_in
 from seitpp.benchmarking.synthetic import make_images, make_store
 from seitpp.engine.work_folders.data_bytes import DataPlaces, start_folder
+from seitpp.storage import StoreReader, write_release
 
 WORK = Path("work")
 
@@ -43,6 +45,25 @@ def test_part_of_a_store_costs_its_share_and_what_all_need(tmp_path, codec, opti
     assert part.is_computed and part.num_images == images
     assert part.num_bytes == whole.fixed_bytes + round(images * (whole.num_bytes - whole.fixed_bytes) / 10)
     assert whole.fixed_bytes > 16 * 32 * 4  # the codebook
+
+
+def test_release_counts_codes_index_and_labels(tmp_path):
+    store = make_store(tmp_path / "store", 10, grid=(4, 4), codebook_size=16)
+    write_release(StoreReader(store), tmp_path / "out" / "small")
+    data = next((tmp_path / "out").glob("*.data.bin.gz"))
+    options = {"data_root": str(data.parent), "store": data.name, "grid": [4, 4], "codebook_size": 16}
+    found = measure({"type": "seitpp.TokenDataset", **options})
+    files = [path for path in data.parent.iterdir() if path.name.endswith((".gz", ".txt"))]
+    assert found.num_bytes == sum(path.stat().st_size for path in files)
+    assert (found.num_code_bytes, found.num_images) == (data.stat().st_size, 10)
+
+
+def test_store_of_another_version_is_refused(tmp_path):
+    dataset = tokens_in(tmp_path)
+    header = tmp_path / "train" / "header.json"
+    header.write_text(re.sub('"version": [0-9]', '"version": 9', header.read_text()))
+    with pytest.raises(ValueError, match=r"header.json: version is 9, this release of seitpp reads versions"):
+        measure(dataset)
 
 
 def test_wrappers_and_joined_sets(tmp_path):
