@@ -5,6 +5,7 @@ from seitpp.datasets.image_dataset import ImageDataset
 from seitpp.datasets.loading import WholeStepSampler, seed_worker
 from seitpp.datasets.pixel_dataset import PixelDataset
 from seitpp.datasets.resident import ResidentTokens, refuse_device
+from seitpp.datasets.source_dataset import SourceDataset
 from seitpp.datasets.subset import SubsetDataset
 from seitpp.datasets.token_dataset import TokenDataset, identity_collate
 from seitpp.datasets.token_seg_dataset import TokenSegDataset
@@ -17,6 +18,7 @@ __all__ = [
     "PixelDataset",
     "RepeatDataset",
     "ResidentTokens",
+    "SourceDataset",
     "SubsetDataset",
     "TokenDataset",
     "TokenSegDataset",

@@ -1,11 +1,12 @@
 """Image files as mmpretrain's classifiers of pixels take them: its pipelines behind our sources and decoding."""
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.dataset import Compose, force_full_init
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from PIL import Image
 
@@ -42,52 +43,67 @@ class PixelDataset(SourceDataset):
 
     def __init__(self, source: str, pipeline: Sequence[dict | Callable], *args: Any, **options: Any) -> None:
         super().__init__(source, *args, **options)
-        self.pipeline = _build(_without_loader(pipeline), self.corruption)
+        steps = _build(_without_loader(pipeline), self.corruption)
+        self.pipeline = Compose([LoadPixels(self), *steps])
 
-    @force_full_init
-    def __getitems__(self, indices: Sequence[int]) -> list[dict]:
-        """Return samples of the pipeline, for `default_collate` or `pseudo_collate` to put together.
+    def __getitem__(self, idx: int) -> dict:
+        """Return a sample of the pipeline, for `default_collate` or `pseudo_collate` to put together.
 
         An image that cannot be read is a `ValueError`; an `OSError` where the machine or the network is at fault.
         """
-        return [self.prepare_data(index) for index in indices]
-
-    def __getitem__(self, idx: int) -> dict:
         self.full_init()
+        idx = operator.index(idx)  # also of NumPy and torch
         if not -len(self) <= idx < len(self):
             raise IndexError(f"sample {idx} of a data set of {len(self)}")
-        return self.prepare_data(idx % len(self))
-
-    def prepare_data(self, idx: int) -> dict:
-        info, number = self.get_data_info(idx), self.data_list[idx]
-        image = self._load(number)
-        info["img_path"] = join(self._source.root, info["img_path"])
-        info["img_shape"] = info["ori_shape"] = (image.height, image.width)
-        info["img"] = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
-        if self.corruption is not None:
-            info["image_number"] = int(number)
-            if self.corruption.order == "imagenet-c":
-                info["corrupted_crop"] = self.corruption.apply_to_crop(image, int(number))
-        sample = self.pipeline(info)
+        sample = self.prepare_data(idx % len(self))
         if sample is None:
-            raise ValueError(f"{self._called(number)}: a step of the pipeline gave None, and no image may be left out")
+            raise ValueError(f"{self._called(idx)}: a step of the pipeline gave None, and no image may be left out")
         return sample
 
-    def _load(self, number: int) -> Image.Image:
+    def load(self, idx: int) -> tuple[Image.Image, Image.Image | None]:
+        """Return an image as RGB, upright, without its border, and the crop of it that is corrupted before resizing."""
+        number = self.data_list[idx]
         try:
             image, _ = self._source.load(number, 3)
-            return cut_border(image, self.border)
+            image = cut_border(image, self.border)
+            if self.corruption is None or self.corruption.order != "imagenet-c":
+                return image, None
+            return image, self.corruption.apply_to_crop(image, number)
         except (UnreadableImageError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             if not is_of_one_image(error):
-                raise OSError(f"{self._called(number)} cannot be read at present: {reason or repr(error)}") from error
+                raise OSError(f"{self._called(idx)} cannot be read at present: {reason or repr(error)}") from error
             raise ValueError(
-                f"{self._called(number)} cannot be read: {reason}. Repair such files, or name the others in a list "
-                "(path and class per line): a score must not depend on which files could be read"
+                f"{self._called(idx)} cannot be read: {reason}. Repair such files, or name the others in a list (path "
+                "and class per line): a score must not depend on which files could be read"
             ) from error
 
-    def _called(self, number: int) -> str:
-        return f"{self.store_path}: {self._source.names[number]}"
+    def path(self, idx: int) -> str:
+        """Return the path of an image's file, or its name in a source that is not of image files."""
+        name = self._source.names[self.data_list[idx]]
+        return join(self._source.root, name) if self._source.listable else name
+
+    def _called(self, idx: int) -> str:
+        return f"{self.store_path}: {self._source.names[self.data_list[idx]]}"
+
+
+class LoadPixels:
+    """First step of the pipeline: read the image of a `PixelDataset`, as mmcv's `LoadImageFromFile` would."""
+
+    def __init__(self, dataset: PixelDataset) -> None:
+        self.dataset = dataset
+
+    def __call__(self, results: dict) -> dict:
+        index, dataset = results["sample_idx"], self.dataset
+        image, crop = dataset.load(index)
+        results["img"] = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+        results["img_shape"] = results["ori_shape"] = (image.height, image.width)
+        results["img_path"] = dataset.path(index)
+        results["image_number"], results["corrupted_crop"] = dataset.data_list[index], crop
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
 
 class CorruptPixels:
@@ -123,6 +139,8 @@ class CorruptPixels:
 
 def _without_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
     """Return the steps after a leading `LoadImageFromFile`; refuse one that reads images otherwise than here."""
+    if not isinstance(pipeline, Sequence) or isinstance(pipeline, str):
+        raise ValueError(f"pipeline is {shown(pipeline)}, expected a list of steps")
     steps = list(pipeline)
     if not steps or _type_of(steps[0]) != _LOADER:
         return steps
@@ -135,20 +153,20 @@ def _without_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable
     return steps[1:]
 
 
-def _build(steps: Sequence[dict | Callable], corruption: Corruption | None) -> Compose:
+def _build(steps: Sequence[dict | Callable], corruption: Corruption | None) -> list[Callable]:
     from mmpretrain.registry import TRANSFORMS  # takes seconds, and tokens do without
 
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         built = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in steps]
-    if corruption is not None:
+    if corruption is not None and steps:  # without steps there is nothing to score, as where a tool looks at labels
         packing = [place for place, step in enumerate(built) if type(step).__name__.startswith("Pack")]
         if len(packing) != 1:
             raise ValueError(
-                f"the pipeline has {len(packing)} steps that pack ({', '.join(map(_type_of, steps)) or 'no steps'}); a "
+                f"the pipeline has {len(packing)} steps that pack ({', '.join(map(_type_of, steps))}); a "
                 "corruption comes right before it: expected one, such as PackInputs"
             )
         built.insert(packing[0], CorruptPixels(corruption))
-    return Compose(built)
+    return built
 
 
 def _type_of(step: Any) -> str:

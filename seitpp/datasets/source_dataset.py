@@ -1,6 +1,7 @@
 """What the data sets of image files share: opening a source or a benchmark, and what is known of it."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,8 @@ class SourceDataset(BatchedDataset):
         }
         if border is not None and (type(border) is not int or border < 0):
             raise ValueError(f"border is {border!r}, expected a number of pixels from 0")
-        self.benchmark, self.border = None if benchmark is None else dict(benchmark), border
-        self.corruption = None if corruption is None else _corruption_of(corruption)
+        self.benchmark, self.border = benchmark, border
+        self.corruption = None if corruption is None else _called("corruption", Corruption, corruption)
         super().__init__(data_root=data_root, **options)
 
     def load_data_list(self) -> list[int]:
@@ -91,7 +92,7 @@ class SourceDataset(BatchedDataset):
         given = {name: value for name, value in self.source_options.items() if value is not None}
         if given.pop("unlabelled"):
             raise ValueError(f"{given['path']} is a benchmark, which is scored by its labels; leave unlabelled out")
-        return open_benchmark(given.pop("path"), **given, **self.benchmark)
+        return _called("benchmark", open_benchmark, self.benchmark, **given)
 
     def _known_of(self, source: ImageSource) -> dict[str, Any]:
         known: dict[str, Any] = {"classes": source.classes, "images_sha256": source.fingerprint()}
@@ -131,8 +132,12 @@ class SourceDataset(BatchedDataset):
         return info if source.labels is None else {**info, "gt_label": int(source.labels[number])}
 
 
-def _corruption_of(options: Mapping[str, Any]) -> Corruption:
+def _called(what: str, function: Callable[..., Any], options: Any, **further: Any) -> Any:
+    """Call a function with options of a config; `what` names these in the message where they do not fit."""
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{what} is {options!r}, expected a dict of options")
     try:
-        return Corruption(**options)
+        inspect.signature(function).bind(**further, **options)
     except TypeError as error:  # an option that there is not, or none that must be
-        raise ValueError(f"corruption is {dict(options)}: {str(error).split('() ')[-1]}") from None
+        raise ValueError(f"{what} is {dict(options)}: {error}") from None
+    return function(**further, **options)

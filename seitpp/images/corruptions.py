@@ -48,7 +48,7 @@ class Corruption:
     order: str = "input"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in tuple(KINDS):  # a list of kinds has no hash
             raise ValueError(f"corruption kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
         _check_integer("corruption severity", self.severity, 1, len(KINDS[self.kind]))
         _check_integer("corruption seed", self.seed, 0, 2**32 - 1)

@@ -1,6 +1,6 @@
 """Corruption, border and benchmark in both data sets of images: the same noise for an image however it is reached."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,9 +52,12 @@ def make(request: pytest.FixtureRequest) -> Make:
     return request.param
 
 
-def images_of(dataset: SourceDataset, indices: list[int]) -> torch.Tensor:
+def images_of(dataset: SourceDataset, indices: Sequence[int]) -> torch.Tensor:
     """The images of some samples, (B, C, H, W), uint8, RGB."""
-    return as_images(dataset.__getitems__(indices))
+    indices = list(indices)
+    return as_images(
+        dataset.__getitems__(indices) if isinstance(dataset, ImageDataset) else [dataset[index] for index in indices]
+    )
 
 
 def as_images(batch: object) -> torch.Tensor:
@@ -107,6 +110,13 @@ def test_crop_of_imagenet_c_reaches_the_network_whole(folder: Path) -> None:
     np.testing.assert_array_equal(found, np.asarray(expected).transpose(2, 0, 1))
 
 
+def test_strip_that_has_no_crop_is_named(make: Make, tmp_path: Path) -> None:
+    Image.new("RGB", (20000, 10)).save(tmp_path / "long.png")
+    images_of(make(tmp_path), [0])
+    with pytest.raises(ValueError, match=r"long\.png.*it has 20000 x 10 pixels, too long a strip"):
+        images_of(make(tmp_path, corruption=dict(NOISE, order="imagenet-c")), [0])
+
+
 def test_border_is_cut_before_anything_else(make: Make, tmp_path: Path, folder: Path) -> None:
     random = np.random.default_rng(1)
     inner = random.integers(256, size=(*SIZE, 3), dtype=np.uint8)
@@ -130,9 +140,17 @@ def test_what_is_known_of_a_changed_data_set(make: Make, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(corruption=dict(kind="gaussian_noise")), "corruption is .*: missing 1 required positional .*'severity'"),
+        (dict(corruption=dict(kind="gaussian_noise")), "corruption is .*: missing a required argument: 'severity'"),
         (dict(corruption=dict(NOISE, strength=2)), "corruption is .*: got an unexpected keyword argument 'strength'"),
         (dict(corruption=dict(NOISE, severity=6)), "corruption severity is 6"),
+        (dict(corruption="gaussian_noise"), "corruption is 'gaussian_noise', expected a dict of options"),
+        (dict(corruption=dict(NOISE, kind=["gaussian_noise"])), r"corruption kind is \['gaussian_noise'\], expected"),
+        (dict(benchmark="objectnet"), "benchmark is 'objectnet', expected a dict of options"),
+        (dict(benchmark=dict(classes=["a"])), "benchmark is .*: missing a required .*argument: 'name'"),
+        (
+            dict(benchmark=dict(name="folders", path=".")),
+            "benchmark is .*: .*got multiple values for .*argument 'path'",
+        ),
         (dict(border=-1), "border is -1, expected a number of pixels from 0"),
         (dict(border=1.5), "border is 1.5"),
     ],
@@ -162,6 +180,6 @@ def test_options_of_reading_reach_a_benchmark(make: Make, folder: Path) -> None:
     benchmark = dict(name="folders", classes=["class0", "class1", "class2"], subset=True)
     dataset = make(folder.parent, benchmark=benchmark, split=folder.name, max_pixels=10)
     with pytest.raises(ValueError, match=r"more than .*10"):
-        dataset.__getitems__([0])
+        dataset[0]
     with pytest.raises(ValueError, match="is a benchmark, which is scored by its labels; leave unlabelled out"):
         make(folder, benchmark=benchmark, unlabelled=True)

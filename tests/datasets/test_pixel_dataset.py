@@ -15,7 +15,7 @@ from mmpretrain.datasets import CustomDataset
 from mmpretrain.registry import MODELS
 from PIL import Image
 
-from seitpp.datasets import PixelDataset
+from seitpp.datasets import ConcatDataset, PixelDataset
 from seitpp.images.decoding import decode_image
 from seitpp.registry import DATASETS
 
@@ -159,8 +159,19 @@ def test_some_of_the_images(data: Callable) -> None:
     assert len(part) == 2 and part.labels.tolist() == [2, 0] and part.get_cat_ids(0) == [2]
     assert torch.equal(part[0]["inputs"], whole[4]["inputs"]) and part[1]["data_samples"].sample_idx == 1
     assert torch.equal(whole[-1]["inputs"], whole[5]["inputs"])
+    assert whole[-1]["data_samples"].sample_idx == whole[np.int64(5)]["data_samples"].sample_idx == 5
+    assert torch.equal(whole.get_subset([5, 1])[1]["inputs"], whole[1]["inputs"])
+    assert torch.equal(ConcatDataset([part, whole])[3]["inputs"], whole[1]["inputs"])
     with pytest.raises(IndexError, match="sample 6 of a data set of 6"):
         whole[6]
+
+
+def test_first_step_loads_the_image(data: Callable, folder: Path) -> None:
+    """Tools that browse a data set ask it for an image before the pipeline."""
+    dataset = data()
+    loaded = dataset.pipeline.transforms[0](dataset.get_data_info(2))
+    with Image.open(folder / "val" / "bee" / "1.png") as image:
+        np.testing.assert_array_equal(loaded["img"], np.asarray(image)[..., ::-1])
 
 
 def test_data_set_is_sent_to_a_process_without_its_images(data: Callable) -> None:
@@ -190,17 +201,25 @@ def test_corruption_of_anything_but_bytes_is_refused(data: Callable, step: dict,
         data(pipeline=[step, *PACK], corruption=NOISE)[0]
 
 
-@pytest.mark.parametrize(("pipeline", "found"), [([], "0 steps that pack .no steps"), (PACK * 2, "2 steps that pack")])
+@pytest.mark.parametrize(
+    ("pipeline", "found"), [(PIPELINE[:2], r"0 steps that pack \(ResizeEdge\)"), (PACK * 2, "2 steps that pack")]
+)
 def test_corruption_needs_a_step_that_packs(data: Callable, pipeline: list, found: str) -> None:
     with pytest.raises(ValueError, match=found):
         data(pipeline=pipeline, corruption=NOISE)
-    assert data(pipeline=[]).pipeline.transforms == []
+    assert data(pipeline=[], corruption=NOISE)[0]["img"].shape == (20, 30, 3)  # tools that look at labels pass none
 
 
 @pytest.mark.parametrize("options", [dict(to_float32=True), dict(color_type="grayscale")])
 def test_other_ways_of_loading_are_refused(data: Callable, options: dict) -> None:
     with pytest.raises(ValueError, match="PixelDataset reads images itself, as BGR and uint8: leave to_float32 and"):
         data(pipeline=[dict(type="LoadImageFromFile", **options), *PACK])
+
+
+@pytest.mark.parametrize("pipeline", [None, dict(type="PackInputs"), "PackInputs"])
+def test_pipeline_is_a_list(data: Callable, pipeline: object) -> None:
+    with pytest.raises(ValueError, match=r"pipeline is .*, expected a list of steps"):
+        data(pipeline=pipeline)
 
 
 def test_step_that_leaves_an_image_out_is_an_error(data: Callable) -> None:
