@@ -4,11 +4,14 @@ import gc
 import os
 import resource
 import runpy
+import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 # The default suite is the CPU's, also where there is a GPU; mmengine settles on a device when it is imported.
@@ -20,6 +23,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from helpers.config_files import dump_config
 from helpers.process import clean_process  # noqa: F401 (a fixture of every test)
 from helpers.shrinking import shrink
 from seitpp.engine import launch
@@ -34,6 +38,22 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from going through the libraries again and again, a fifth of the time of a run."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def left_objects() -> Iterator[None]:
+    """Nor through what earlier files left: data sets and process groups have it go through all that there is."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced_files() -> Iterator[None]:
+    """Files reach the disk when the system likes: tests kill processes, and none cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +83,15 @@ def little_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def leave_out_formatting(patch: pytest.MonkeyPatch) -> None:
+    """Leave out mmengine's formatting of a config's text at each save, most of the time of a tiny run."""
+    patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_options: (text, True))
+
+
 @pytest.fixture
 def unformatted_configs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out mmengine's formatting of a config's text at each save, most of the time of a tiny run."""
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_options: (text, True))
+    """Leaves out mmengine's formatting of a config's text."""
+    leave_out_formatting(monkeypatch)
 
 
 @pytest.fixture
@@ -80,20 +105,49 @@ def build_runner(unformatted_configs: None) -> Callable[[Config], Runner]:
     return build
 
 
+def run_tool_of(name: str, *args: object) -> int:
+    """Run `tools/NAME` in this process with the given arguments, under a name of its own."""
+    name_option = f"experiment_name={uuid.uuid4().hex}"
+    arguments = [str(arg) for arg in args]
+    if "--cfg-options" in arguments:
+        arguments.insert(arguments.index("--cfg-options") + 1, name_option)
+    else:
+        arguments += ["--cfg-options", name_option]
+    return runpy.run_path(str(ROOT / "tools" / name))["main"](arguments)
+
+
 @pytest.fixture
 def tool(unformatted_configs: None) -> Callable[..., int]:
     """Runs `tools/NAME` in this process with the given arguments."""
+    return run_tool_of
 
-    def run(name: str, *args: object) -> int:
-        name_option = f"experiment_name={uuid.uuid4().hex}"
-        arguments = [str(arg) for arg in args]
-        if "--cfg-options" in arguments:
-            arguments.insert(arguments.index("--cfg-options") + 1, name_option)
-        else:
-            arguments += ["--cfg-options", name_option]
-        return runpy.run_path(str(ROOT / "tools" / name))["main"](arguments)
 
-    return run
+@pytest.fixture(scope="session")
+def fork() -> Callable[..., list[BaseProcess]]:
+    """Starts `tools/NAME` in forks of this process, which have the libraries loaded; in all `num_ranks` of a group."""
+
+    def start(name: str, *args: object, num_ranks: int = 1) -> list[BaseProcess]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
+        group["WORLD_SIZE"] = str(num_ranks)
+        children = [
+            get_context("fork").Process(target=_run_forked, args=(name, args, {**group, "RANK": str(rank)}))
+            for rank in range(num_ranks)
+        ]
+        for child in children:
+            child.start()
+        return children
+
+    return start
+
+
+def _run_forked(name: str, args: Sequence[object], environment: dict[str, str]) -> None:
+    gc.freeze()  # what the tests hold is not gone through at the end of a process group
+    leave_out_formatting(pytest.MonkeyPatch())
+    if environment["WORLD_SIZE"] != "1":
+        os.environ.update(environment, LOCAL_RANK=environment["RANK"])
+        args = [*args, "--launcher", "pytorch"]
+    run_tool_of(name, *args)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +187,7 @@ def tiny_in() -> Callable[..., Path]:
         cfg = shrink(cfg, folder, **options)
         if late is not None:
             late(cfg)
-        cfg.dump(folder / f"{name}.py")
+        dump_config(cfg, folder / f"{name}.py")
         return folder / f"{name}.py"
 
     return write

@@ -19,6 +19,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from helpers.config_files import dump_config
 from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_seg_store, with_synthetic_data
 from seitpp.registry import MODELS
@@ -211,7 +212,7 @@ def test_tools_train_and_test_and_draw(tool: Callable[..., int], tmp_path: Path)
     sizes = dict(codebook_size=256, code_dim=12, num_classes=5, tokenizer=kmeans)
     for split, scale in (("train", 2), ("val", 3)):  # label maps of another size than in training
         make_seg_store(tmp_path / "data" / "scenes-tokens" / split, num_samples=4, scale=scale, **sizes)
-    shrink(load(SMALL), tmp_path, epochs=1).dump(tmp_path / "small.py")
+    dump_config(shrink(load(SMALL), tmp_path, epochs=1), tmp_path / "small.py")
     work_dir, shown = tmp_path / "run", tmp_path / "shown"
     assert tool("train.py", tmp_path / "small.py", "--work-dir", work_dir) == 0
     line = (tmp_path / "small.py", work_dir / "iter_2.pth", "--work-dir", work_dir, "--out", tmp_path / "scores.json")
@@ -261,7 +262,7 @@ def test_a_handful_of_images_is_learned_by_heart(build_runner: Callable[[Config]
 
 @pytest.mark.slow
 def test_two_processes_train_and_score_as_one(spawn: Callable[..., Any], tmp_path: Path) -> None:
-    shrink(load(SMALL), tmp_path, epochs=1).dump(tmp_path / "small.py")
+    dump_config(shrink(load(SMALL), tmp_path, epochs=1), tmp_path / "small.py")
     scores = []
     for processes in (1, 2):
         out, work_dir = tmp_path / f"{processes}.json", tmp_path / f"run{processes}"

@@ -59,7 +59,7 @@ def make_trained_classifier(
     images = make_images(folder / "images", num_images, size=24)
     store = write_store(folder / "store", images, tokenizer)
     config = folder / "classifier.py"
-    Config(_config(store, tokenizer, output, crop_size)).dump(config)
+    Config(_config(store, tokenizer, output, crop_size), format_python_code=False).dump(config)
     torch.manual_seed(0)
     model = build_model(Config.fromfile(config))
     with torch.no_grad():  # scores that are worth comparing

@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from helpers.config_files import dump_config
 from helpers.shrinking import build_model, shrink
 from seitpp.benchmarking.synthetic import make_images, make_seg_store
 from seitpp.tokenizers import PatchKMeans
@@ -22,7 +23,7 @@ def make_trained_segmentor(folder: Path) -> Path:
         make_seg_store(folder / "data/scenes-tokens" / split, 3, **sizes)
     cfg = shrink(Config.fromfile(Path(__file__).resolve().parents[2] / _LEAF), folder)
     cfg.model.test_cfg.keep_logits = True
-    cfg.dump(folder / "config.py")
+    dump_config(cfg, folder / "config.py")
     torch.manual_seed(0)
     model = build_model(cfg)
     for parameter in model.parameters():

@@ -1,6 +1,7 @@
 """A run that is killed and started again gives the store of one that is not, file by file."""
 
 import errno
+import gc
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.io.process_group import process_group_ended
 from seitpp.storage import StoreReader
 
-KILLS = 10
+KILLS = 4
 
 
 class Killed(BaseException):
@@ -32,6 +33,7 @@ class Killed(BaseException):
 
 def work(job: TokenizeJob, run_job: Callable, environment: dict[str, str], errors: SimpleQueue | None) -> None:
     """One process of a run, in a child of this one."""
+    gc.freeze()  # what the tests hold is not gone through at the end of a group
     os.environ.update(environment)
     try:
         with process_group_ended():
@@ -74,10 +76,12 @@ def kill_during(children: list[BaseProcess], delay: float) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("num_kills", [KILLS, pytest.param(25, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (1, 2), (2, 0)])
 def test_store_of_a_killed_run_is_that_of_an_undisturbed_one(
     world_size: int,
     workers: int,
+    num_kills: int,
     class_folder: Callable,
     make_job: Callable,
     run_job: Callable,
@@ -99,8 +103,8 @@ def test_store_of_a_killed_run_is_that_of_an_undisturbed_one(
 
     moments = random.Random(world_size)
     out, kills, stores = tmp_path / "killed", 0, 0
-    while kills < KILLS or stores == 0:
-        finished = kills >= KILLS
+    while kills < num_kills or stores == 0:
+        finished = kills >= num_kills
         children = start(replace(job, out=str(out)), run_job, world_size)
         if finished:
             finish(children)

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
 
+from helpers.config_files import dump_config
 from helpers.shrinking import build_model, shrink
 from seitpp.apis import FeatureExtractor
 from seitpp.benchmarking.synthetic import make_codebook, make_store
@@ -214,7 +215,7 @@ def test_features_are_those_of_the_feature_extractor(
 
 
 def test_what_is_left_out_of_a_checkpoint_is_said(mtm: Path, load: Callable, tool: Callable, tmp_path: Path) -> None:
-    load().dump(tmp_path / "knn.py")
+    dump_config(load(), tmp_path / "knn.py")
     assert tool("test.py", tmp_path / "knn.py", mtm, "--work-dir", tmp_path / "out", "--out", tmp_path / "a.json") == 0
     assert set(json.loads((tmp_path / "a.json").read_text())) == {
         f"k{k}_accuracy/top{n}" for k in (10, 20) for n in (1, 5)
@@ -286,7 +287,7 @@ def test_test_in_bfloat16_encodes_the_bank_alike(
 ) -> None:
     banks, set_bank = [], KNNHead.set_bank
     monkeypatch.setattr(KNNHead, "set_bank", lambda self, *bank: banks.append(bank[0]) or set_bank(self, *bank))
-    load().dump(tmp_path / "knn.py")
+    dump_config(load(), tmp_path / "knn.py")
     for options in ([], ["--amp"]):
         tool("test.py", tmp_path / "knn.py", mtm, "--work-dir", tmp_path / "out", *options)
     exact, rounded = banks
@@ -376,7 +377,7 @@ def test_two_processes_score_as_one(mtm: Path, load: Callable, spawn: Callable, 
     cfg = load()
     make_store(tmp_path / "nine", num_samples=9, num_classes=1000, seed=2)
     cfg.test_dataloader.dataset.update(data_root="", store=str(tmp_path / "nine"))
-    cfg.dump(tmp_path / "knn.py")
+    dump_config(cfg, tmp_path / "knn.py")
     tool("test.py", tmp_path / "knn.py", mtm, "--work-dir", tmp_path / "one", "--out", tmp_path / "one.json")
     line = ["bash", "tools/dist_test.sh", tmp_path / "knn.py", mtm, 2, "--work-dir", tmp_path / "two"]
     process = spawn(*line, "--out", tmp_path / "two.json")

@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 
 from helpers.classifier import TrainedClassifier, small_kmeans, write_store
+from helpers.config_files import dump_config
 from seitpp.engine.image_testing import read_tokenizer
 from seitpp.registry import TOKENIZERS
 from seitpp.storage import StoreReader
@@ -126,7 +127,7 @@ def tool_lines(trained: TrainedClassifier, store: Path, out: Path) -> dict[str, 
     tested.test_dataloader.update(batch_size=3, sampler=dict(type="DefaultSampler", shuffle=False))
     tested.update(test_cfg=dict(), test_evaluator=dict(type="mmpretrain.Accuracy"))
     tested.experiment_name = uuid.uuid4().hex  # mmengine shares state between runs of one name
-    tested.dump(out.with_name("tested.py"))
+    dump_config(tested, out.with_name("tested.py"))
     scored = [
         out.with_name("tested.py"),
         checkpoint,

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 
 from helpers.classifier import TrainedClassifier
+from helpers.config_files import dump_config
 from helpers.shrinking import shrink
 from seitpp.benchmarking.synthetic import make_release
 from seitpp.converters import LAYOUTS, PRESETS
@@ -38,7 +39,7 @@ def _training(trained: TrainedClassifier, folder: Path, edit: Callable[[Config],
     cfg.experiment_name = uuid.uuid4().hex  # mmengine shares state between runs of one name
     edit(cfg)
     path = folder / "training.py"
-    cfg.dump(path)
+    dump_config(cfg, path)
     return path
 
 
@@ -46,7 +47,7 @@ def _tested(trained: TrainedClassifier, folder: Path) -> Path:
     cfg = Config.fromfile(trained.config)
     cfg.test_dataloader.update(batch_size=3, sampler=dict(type="DefaultSampler", shuffle=False))
     cfg.update(test_cfg=dict(), test_evaluator=dict(type="mmpretrain.Accuracy"), experiment_name=uuid.uuid4().hex)
-    cfg.dump(folder / "tested.py")
+    dump_config(cfg, folder / "tested.py")
     return folder / "tested.py"
 
 
@@ -61,7 +62,7 @@ def _pairs(folder: Path, repository: Path, path: Path) -> Path:
     cfg = Config.fromfile(repository / "configs" / "tokenadapt" / "tokenadapt_d64_1xb64-40e_digits-8px.py")
     cfg = shrink(cfg, folder / "pairs-data", num_samples=4)
     cfg.model.tokenizer.codebook = str(path)
-    cfg.dump(config)
+    dump_config(cfg, config)
     return config
 
 

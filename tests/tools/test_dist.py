@@ -1,4 +1,4 @@
-"""Two processes on the CPU through the launch scripts: resuming, scores, and Slurm with a stand-in for `srun`."""
+"""Two processes on the CPU, forked or through the launch scripts: resuming, scores, and stand-ins for launchers."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def last_scalars(work_dir: Path, key: str) -> dict:
     return [entry for entry in entries if key in entry][-1]
 
 
+def join(children: list[BaseProcess]) -> None:
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * len(children)
+
+
 def finish(process: subprocess.Popen) -> str:
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output[-5000:]
@@ -67,16 +74,24 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def mtm_run(tmp_path_factory: pytest.TempPathFactory, tiny_in: Callable, spawn: Callable, mtm_leaf: Path) -> Run:
+def mtm_run(tmp_path_factory: pytest.TempPathFactory, tiny_in: Callable, fork: Callable, mtm_leaf: Path) -> Run:
     folder = tmp_path_factory.mktemp("dist")
     run = Run(folder, tiny_in(folder, mtm_leaf, late=keep_all, num_samples=8, epochs=3))
-    finish(spawn("bash", "tools/dist_train.sh", run.config, 2, "--work-dir", run.work_dir))
+    join(fork("train.py", run.config, "--work-dir", run.work_dir, num_ranks=2))
     return run
 
 
 def test_two_processes_share_the_steps(mtm_run: Run) -> None:
     meta = load_checkpoint_file(mtm_run.work_dir / "epoch_3.pth")["meta"]
     assert (meta["iter"], meta["world_size"], meta["samples_per_step"]) == (6, 2, 4)
+
+
+@pytest.mark.slow
+def test_script_trains_as_forked_processes_do(
+    mtm_run: Run, spawn: Callable, assert_same_training: Callable, tmp_path: Path
+) -> None:
+    finish(spawn("bash", "tools/dist_train.sh", mtm_run.config, 2, "--work-dir", tmp_path))
+    assert_same_training(mtm_run.work_dir / "epoch_3.pth", tmp_path / "epoch_3.pth")
 
 
 @pytest.mark.slow
@@ -90,12 +105,12 @@ def test_two_processes_end_well_fifty_times(tiny: Callable, spawn: Callable, mtm
         assert "terminate called" not in output, f"run {number}"
 
 
-def test_two_processes_resume_bit_for_bit(mtm_run: Run, spawn: Callable, assert_same_training: Callable) -> None:
+def test_two_processes_resume_bit_for_bit(mtm_run: Run, fork: Callable, assert_same_training: Callable) -> None:
     """The resumed run holds its data in memory, once in each process, which changes nothing."""
     resumed = mtm_run.folder / "resumed"
     line = ["--work-dir", resumed, "--resume", mtm_run.work_dir / "epoch_1.pth"]
     line += ["--cfg-options", "train_dataloader.dataset.device=cpu", "val_dataloader.dataset.device=cpu"]
-    finish(spawn("bash", "tools/dist_train.sh", mtm_run.config, 2, *line))
+    join(fork("train.py", mtm_run.config, *line, num_ranks=2))
     assert not (resumed / "epoch_1.pth").exists()
     assert_same_training(mtm_run.work_dir / "epoch_3.pth", resumed / "epoch_3.pth")
 

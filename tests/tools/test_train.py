@@ -5,7 +5,6 @@ import os
 import pickle
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,21 +82,21 @@ def test_recipe_under_test_draws_in_every_step(mtm_leaf: Path) -> None:
 
 
 def test_killed_and_resumed_equals_uninterrupted(
-    tiny: Callable, tool: Callable, spawn: Callable, assert_same_training: Callable, mtm_leaf: Path, tmp_path: Path
+    tiny: Callable, tool: Callable, fork: Callable, assert_same_training: Callable, mtm_leaf: Path, tmp_path: Path
 ) -> None:
     """The run that is killed holds its data in memory, which changes nothing."""
     config = tiny(mtm_leaf, late=raise_rate, num_samples=8, epochs=12)
     tool("train.py", config, "--work-dir", tmp_path / "whole")
 
     killed, in_memory = tmp_path / "killed", ("--cfg-options", "train_dataloader.dataset.device=cpu")
-    process = spawn(sys.executable, "tools/train.py", config, "--work-dir", killed, *in_memory)
+    (child,) = fork("train.py", config, "--work-dir", killed, *in_memory)
     deadline = time.monotonic() + 120
-    while not (killed / "last_checkpoint").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (killed / "last_checkpoint").exists() and child.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.3))  # somewhere inside an epoch, or while a checkpoint is being written
-    process.send_signal(signal.SIGKILL)
-    output = process.communicate()[0]
-    assert process.returncode == -signal.SIGKILL, output
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     assert not (killed / "epoch_12.pth").exists()
 
     tool("train.py", config, "--work-dir", killed, "--resume", *in_memory)
