@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a first run on a GPU has to show, in under 8 minutes: training steps of MTM and SeiT beside the plain baseline,
-# the gpu tests, augmentations eager and compiled, what TokenAdapt costs, where the time of a step goes, the data path,
-# and tokenising. Tables go to OUT/report.txt, figures to OUT/*.json.
+# the gpu tests, what augmentation costs in training (Table B), where the time of a step goes, augmentations eager and
+# compiled, the data path, and tokenising. Tables go to OUT/report.txt, figures to OUT/*.json.
 #
 #   bash tools/gpu_report.sh OUT            on a GPU
 #   bash tools/gpu_report.sh OUT --small    the same at toy sizes on a CPU, to try it out
@@ -49,7 +49,7 @@ data="$(mktemp -d)"
 trap 'rm -rf "$data"' EXIT
 report="$out/report.txt"
 : >"$report"
-rm -f "$out"/{mtm,seit,augment,data,vitvqgan,vqgan,profile}.json # of an earlier report, if a step fails in this one
+rm -f "$out"/{mtm,seit,cost,augment,data,vitvqgan,vqgan,profile}.json # of an earlier report, if a step fails in this one
 failed=()
 count=0
 
@@ -79,8 +79,10 @@ if [[ "$size" == --small ]]; then
     step tests 120 python3 -m pytest -q -m gpu --collect-only -p no:cacheprovider tests/test_gpu.py
     step mtm 120 python3 $tools/benchmark_train.py $mtm --synthetic "$data" "${train[@]}" --out "$out/mtm.json"
     step seit 120 python3 $tools/benchmark_train.py $seit --synthetic "$data/seit" "${train[@]}" --out "$out/seit.json"
-    step augment 120 python3 $tools/benchmark_augment.py --amp --batch-size 2 --images 1 --rounds 1 \
-        --classifiers debug --autoencoders debug --backend eager --out "$out/augment.json"
+    step cost 120 python3 $tools/cost_table.py $seit configs/seitpp/seitpp_vit-tiny-p2_1xb64-60e_digits-tokens.py \
+        --device cpu --batch-size 4 --images 16 --rounds 1 --amp --out "$out/cost.json"
+    step augment 120 python3 $tools/benchmark_augment.py --batch-size 2 --rounds 1 --backend eager \
+        --out "$out/augment.json"
     step data 120 python3 $tools/benchmark_data.py --grid 8 --batch-size 4 --naive-images 1 --photographs 1 --rounds 1 \
         --out "$out/data.json"
     tokenize=(--images 2 --batch-size 2 --rounds 1 --workers 0)
@@ -100,14 +102,15 @@ else
         nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader | tee -a "$report"
     fi
     # Most worth first. The limits sum to less than the time of all, so that no step takes another's.
-    step mtm 120 python3 $tools/benchmark_train.py $mtm "${train[@]}" --out "$out/mtm.json"
-    step seit 85 python3 $tools/benchmark_train.py $seit "${train[@]}" --batch-size 256 --out "$out/seit.json"
+    step mtm 115 python3 $tools/benchmark_train.py $mtm "${train[@]}" --out "$out/mtm.json"
+    step seit 80 python3 $tools/benchmark_train.py $seit "${train[@]}" --batch-size 256 --out "$out/seit.json"
     mapfile -t gpu_tests < <(grep -rl --include='test_*.py' 'mark\.gpu' tests) # others may need what is not installed
-    step tests 85 python3 -m pytest -q -m gpu -p no:cacheprovider -o filterwarnings=default "${gpu_tests[@]}"
-    step augment 60 python3 $tools/benchmark_augment.py --device cuda --amp --batch-size 128 --images 64 --rounds 5 \
+    step tests 80 python3 -m pytest -q -m gpu -p no:cacheprovider -o filterwarnings=default "${gpu_tests[@]}"
+    step cost 45 python3 $tools/cost_table.py --device cuda --amp --resident --rounds 3 --steps 3 --out "$out/cost.json"
+    step augment 40 python3 $tools/benchmark_augment.py --device cuda --batch-size 128 --rounds 5 \
         --out "$out/augment.json"
-    step profile 35 python3 $tools/profile_step.py $mtm "${data_options[@]}" --out "$out/profile.json"
-    step data 30 python3 $tools/benchmark_data.py --device cuda --rounds 3 --out "$out/data.json"
+    step profile 30 python3 $tools/profile_step.py $mtm "${data_options[@]}" --out "$out/profile.json"
+    step data 25 python3 $tools/benchmark_data.py --device cuda --rounds 3 --out "$out/data.json"
     tokenize=(--device cuda --images 256 --batch-size 64 --rounds 3 --workers 8)
     step vitvqgan 25 python3 $tools/benchmark_tokenize.py configs/tokenizers/vitvqgan_base.py "${tokenize[@]}" \
         --out "$out/vitvqgan.json"

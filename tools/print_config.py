@@ -5,12 +5,11 @@ python tools/print_config.py CONFIG [--store S] [--fraction F] [--cfg-options ke
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from seitpp.engine.recipe_options import read_recipe
 from seitpp.engine.stores import add_store_arguments
 from seitpp.engine.subset_options import add_subset_arguments
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import file_ending_in, run_tool
 from seitpp.io.config_options import add_options_argument
 
 
@@ -21,11 +20,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_store_arguments(parser)
     add_subset_arguments(parser)
     add_options_argument(parser)
-    parser.add_argument("--save-path", type=Path, help="also write it to this file (.py, .json or .yml)")
-    args = parser.parse_args(argv)
-    if args.save_path is not None and args.save_path.suffix not in (".py", ".json", ".yml", ".yaml"):
-        parser.error(f"--save-path must end in .py, .json or .yml, got {args.save_path}")
-    return args
+    files = file_ending_in(".py", ".json", ".yml", ".yaml")
+    parser.add_argument("--save-path", type=files, help="also write it to this file (.py, .json or .yml)")
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
-from torch import Tensor
+from torch import Tensor, nn
 
 from seitpp.registry import TRANSFORMS
 from seitpp.structures.batch import PER_SAMPLE_KEYS
@@ -48,6 +48,10 @@ class Augmentation(BaseTransform):
         for name in self.compilable:
             setattr(self, name, _compiled(getattr(self, name), chosen))
         return bool(self.compilable)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the frozen networks that it has loaded so far."""
+        return []
 
     def __repr__(self) -> str:
         names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]

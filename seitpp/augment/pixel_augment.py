@@ -81,6 +81,9 @@ class PixelAugment(Augmentation):
             raise ValueError(f"PixelAugment cannot augment {where}: {error}") from error
         self._is_checked = True
 
+    def networks(self) -> list[nn.Module]:
+        return [] if self._tokenizer.built is None else [self._tokenizer.built]
+
     def _check_sizes(self, tokenizer: Any, size: tuple[int, int]) -> None:
         _check_size(tokenizer, size, "its tokens give")
         for transform in self.children:

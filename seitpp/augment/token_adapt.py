@@ -230,6 +230,9 @@ class TokenAdaptAugment(Augmentation):
                 reduced[dtype].compile_transformers(self._shared.compile_options)
         return reduced[dtype]
 
+    def networks(self) -> list[nn.Module]:
+        return [] if self._shared.network is None else [self._shared.network]
+
     def compile(self, options: Mapping[str, Any]) -> bool:
         """Let the network, and copies of it in shorter types, be compiled; `options` are those of torch.compile."""
         self._shared.compile_options = options

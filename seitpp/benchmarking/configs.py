@@ -16,17 +16,18 @@ from seitpp.benchmarking.synthetic import use_random_networks, with_synthetic_da
 from seitpp.engine.config_changes import fit_loaders, use_guards
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.optim_wrapper import check_fused
+from seitpp.engine.recipe_options import read_recipe
 from seitpp.io.checkpoint import forbid_pickled_code
 from seitpp.io.command_line import positive_number
-from seitpp.io.config_file import dicts_in, read_config
-from seitpp.io.config_options import add_options_argument, apply_options, check_read_keys
+from seitpp.io.config_file import dicts_in
+from seitpp.io.config_options import add_options_argument, check_read_keys
 from seitpp.io.devices import check_device
 
 _CPU_BATCH = 8  # samples, where a CPU would take minutes for the batch of a recipe
 
 
 def add_step_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", help="a config that tools/train.py takes")
+    """Add the options of steps; the tool itself adds the name of its config, or of several."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=positive_number, help="CPU threads")
     parser.add_argument(
@@ -41,6 +42,7 @@ def add_step_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="make data and frozen networks up, also where the config's exist; in DIR, where later runs find them",
     )
+    parser.add_argument("--store", help="train on this token store in place of the config's")
     parser.add_argument("--images", type=positive_number, default=2048, help="samples of synthetic training data")
     parser.add_argument("--resident", action="store_true", help="hold the training data in memory, on the device")
     add_options_argument(parser)
@@ -58,8 +60,7 @@ def step_config(args: argparse.Namespace) -> Iterator[Config]:
     if args.threads:
         torch.set_num_threads(args.threads)
     forbid_pickled_code()
-    config = read_config(args.config)
-    apply_options(config, args.cfg_options)
+    config = read_recipe(args)
     check_read_keys(config)
     check_run(config, "train")
     config.val_dataloader = config.test_dataloader = None

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,19 +30,20 @@ _COUNTED = 8  # samples that operations are counted of
 
 
 class PhaseClock:
-    """Time of each phase of steps, by CUDA events on a GPU, which is not waited for, and by the clock on a CPU.
+    """Time of each phase of steps, by CUDA events on a GPU, which is not waited for, and by a clock on a CPU.
 
     On a GPU a phase lasts from the end of the one before on the device, so that work of the host counts as far as the
     device waits for it. Time starts with the object.
     """
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, cpu_clock: Callable[[], float] = time.perf_counter) -> None:
         self._on_gpu = torch.device(device).type == "cuda"
+        self._cpu_clock = cpu_clock
         self._marks: list[tuple[str, Any]] = []
         self.mark("")
 
     def mark(self, phase: str) -> None:
-        now: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else time.perf_counter()
+        now: Any = torch.cuda.Event(enable_timing=True) if self._on_gpu else self._cpu_clock()
         if self._on_gpu:
             now.record()
         self._marks.append((phase, now))
@@ -108,9 +110,9 @@ class TrainingStep:
         if self._clock is not None:
             self._clock.mark(phase)
 
-    def run(self, steps: int) -> dict[str, float]:
+    def run(self, steps: int, cpu_clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
         """Train as in a run, and return the seconds of each phase."""
-        self._clock = clock = PhaseClock(self._device)
+        self._clock = clock = PhaseClock(self._device, cpu_clock)
         for _ in range(steps * self._batches_per_step):
             batch = next(self._batches)
             clock.mark("data")
@@ -141,13 +143,23 @@ class TrainingStep:
         repeated = [module for module in self.model.modules() if isinstance(module, CheckpointedLayer)]
         for module in repeated:
             module.__class__ = TransformerEncoderLayer
-        eager, attention = torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH)
-        with eager, attention, FlopCounterMode(display=False) as counter:
-            self.wrapper.backward(self.wrapper.scale_loss(self._loss(samples)))
+        operations = _count_flops(lambda: self.wrapper.backward(self.wrapper.scale_loss(self._loss(samples))))
         self.wrapper.zero_grad()
         for module in repeated:
             module.__class__ = CheckpointedLayer
-        return counter.get_total_flops() // samples
+        return operations // samples
+
+    def augmentation_flops_per_image(self) -> int:
+        """Return the operations of the data preprocessor on one batch; look-ups and interpolations are none."""
+        batch = next(self._batches)
+        return _count_flops(lambda: self.model.data_preprocessor(batch, True)) // self._batch_size
+
+
+def _count_flops(run: Callable[[], object]) -> int:
+    eager, attention = torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH)
+    with eager, attention, FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
 
 def build_loader(config: Config) -> DataLoader:

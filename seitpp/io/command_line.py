@@ -64,6 +64,17 @@ def counted_number(text: str) -> int:
     return _whole_number(text, 0)
 
 
+def file_ending_in(*suffixes: str) -> Callable[[str], Path]:
+    """The name of a file of one of some kinds, as a type of `argparse`."""
+
+    def named(text: str) -> Path:
+        if Path(text).suffix.lower() not in suffixes:
+            raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in {', '.join(suffixes)}")
+        return Path(text)
+
+    return named
+
+
 def _whole_number(text: str, least: int) -> int:
     if not text.strip().isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")

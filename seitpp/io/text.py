@@ -36,6 +36,14 @@ def shorten(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + rest
 
 
+def scaled(number: float, digits: int = 4) -> str:
+    """Return a number with the unit K, M, G or T, or none."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if number >= size:
+            return f"{number / size:.{digits}g} {unit}"
+    return f"{number:g}"
+
+
 def cut(text: str, most: int) -> str:
     """Return text of at most `most` characters, with an ellipsis in place of the rest."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"

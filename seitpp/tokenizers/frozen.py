@@ -53,6 +53,11 @@ class FrozenTokenizer:
             self._tokenizer.to(device)
         return self._tokenizer
 
+    @property
+    def built(self) -> Any | None:
+        """The tokenizer where it is, or None as long as nobody needed it."""
+        return self._tokenizer
+
     def tokens_of(self, images: Tensor) -> Tensor:
         """Return tokens of pixels (B, C, H, W), uint8, exactly as tools/tokenize_images.py stores them."""
         tokens = encode_pixels(self.on(images.device), images, str(images.device), _ENCODED_IMAGES)

@@ -17,7 +17,7 @@ if [[ -n "${SLOW:-}" && "$*" == *"$SLOW"* ]]; then sleep 60; fi
 if [[ -n "${BROKEN:-}" && "$*" == *"$BROKEN"* ]]; then echo "it broke"; exit 3; fi
 echo "done"
 """
-STEPS = ["mtm", "seit", "tests", "augment", "data", "vitvqgan", "vqgan", "profile"]
+STEPS = ["mtm", "seit", "tests", "cost", "augment", "data", "vitvqgan", "vqgan", "profile"]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def report(repository: Path, tmp_path: Path) -> Callable[..., tuple[int, str, st
 @pytest.mark.parametrize("options", [[], ["--small"]], ids=["gpu", "small"])
 def test_every_line_is_one_that_its_tool_takes(report: Callable, repository: Path, options: list[str]) -> None:
     status, printed, text = report(*options)
-    assert status == 0 and "8 steps in" in printed
+    assert status == 0 and "9 steps in" in printed
     lines = dict(re.findall(r"^== (\w+): python3 (.+)$", text, flags=re.MULTILINE))
     assert sorted(lines) == sorted(STEPS)
     tests = lines.pop("tests").split()
@@ -51,9 +51,10 @@ def test_every_line_is_one_that_its_tool_takes(report: Callable, repository: Pat
     for line in lines.values():
         tool, *arguments = line.split()
         args = runpy.run_path(str(repository / tool))["parse_args"](arguments)
-        assert args.out.parent.name == "out"
-        if "config" in args:
-            assert (repository / args.config).is_file()
+        (out,) = args.out if isinstance(args.out, list) else [args.out]
+        assert out.parent.name == "out"
+        configs = getattr(args, "configs", [args.config] if "config" in args else [])
+        assert all((repository / config).is_file() for config in configs)
 
 
 def test_the_limits_of_the_steps_fit_in_the_time_of_all(repository: Path) -> None:
@@ -77,8 +78,8 @@ def test_figures_of_an_earlier_report_do_not_stay(report: Callable, tmp_path: Pa
 def test_a_step_that_fails_leaves_the_others(report: Callable) -> None:
     status, printed, text = report(BROKEN="benchmark_augment.py")
     assert status == 1
-    assert "gpu_report.sh: 1 of 8 steps failed: augment (3)" in printed
-    assert "it broke" in text and text.count("done") == 7
+    assert "gpu_report.sh: 1 of 9 steps failed: augment (3)" in printed
+    assert "it broke" in text and text.count("done") == 8
 
 
 def test_a_step_that_takes_too_long_is_ended_and_the_time_is_bounded(report: Callable) -> None:
@@ -119,5 +120,5 @@ def test_it_runs_on_a_cpu(repository: Path, tmp_path: Path) -> None:
     line = ["bash", str(repository / "tools" / "gpu_report.sh"), str(tmp_path), "--small"]
     ended = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "SEITPP_REPORT_SECONDS": "900"})
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
-    for name in ("mtm", "seit", "augment", "data", "vitvqgan", "vqgan", "profile"):
+    for name in ("mtm", "seit", "cost", "augment", "data", "vitvqgan", "vqgan", "profile"):
         assert json.loads((tmp_path / f"{name}.json").read_text())["hardware"]["cpu"]

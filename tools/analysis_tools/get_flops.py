@@ -25,6 +25,7 @@ from seitpp.engine.stores import find_test_stores
 from seitpp.io.atomic_write import check_other_file, write_whole
 from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.config_options import add_options_argument
+from seitpp.io.text import scaled
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -47,14 +48,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.shape is not None and len(args.shape) > 2:
         parser.error(f"--shape takes one side or two, got {len(args.shape)}")
     return args
-
-
-def scaled(number: float, digits: int = 4) -> str:
-    """Return a number with the unit K, M, G or T."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if number >= size:
-            return f"{number / size:.{digits}g} {unit}"
-    return f"{number:g}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from seitpp.io.command_line import positive_number, run_tool
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a config that tools/train.py takes")
     add_step_arguments(parser)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--compile", action="store_true", help="compile what --compile of tools/train.py compiles")

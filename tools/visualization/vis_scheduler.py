@@ -23,7 +23,7 @@ from seitpp.engine.schedule_preview import VALUES, SchedulePreview, preview_sche
 from seitpp.engine.stores import add_store_arguments
 from seitpp.engine.subset_options import add_subset_arguments
 from seitpp.io.atomic_write import written_whole
-from seitpp.io.command_line import positive_number, run_tool
+from seitpp.io.command_line import file_ending_in, positive_number, run_tool
 from seitpp.io.config_options import add_options_argument
 from seitpp.visualization.curves import draw_curves
 
@@ -39,15 +39,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-p", "--parameter", choices=_PARAMETERS, nargs="+", help="what to draw")
     parser.add_argument("-d", "--dataset-size", type=positive_number, metavar="N", help="training samples")
     parser.add_argument("-n", "--ngpus", type=positive_number, default=1, metavar="N", help="processes (default: 1)")
-    parser.add_argument("-s", "--save-path", type=Path, metavar="FILE", help=f"picture: {', '.join(_FORMATS)}")
+    picture = file_ending_in(*_FORMATS)
+    parser.add_argument("-s", "--save-path", type=picture, metavar="FILE", help=f"picture: {', '.join(_FORMATS)}")
     parser.add_argument("--title", help="line above the picture (default: the config's name)")
     add_store_arguments(parser)
     add_subset_arguments(parser)
     add_options_argument(parser)
-    args = parser.parse_args(argv)
-    if args.save_path is not None and args.save_path.suffix.lower() not in _FORMATS:
-        parser.error(f"--save-path {args.save_path}: expected a name that ends in {', '.join(_FORMATS)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def preview(args: argparse.Namespace) -> SchedulePreview:
