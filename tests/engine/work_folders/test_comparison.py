@@ -64,6 +64,13 @@ def test_score_of_the_test_counts_before_that_of_a_validation(tmp_path, config):
     assert found["tested"].value == 61.5
 
 
+def test_accuracy_of_training_is_no_score(tmp_path, config):
+    folder = write_run(tmp_path / "run", config, [50.0, 60.0])
+    log = folder / START.format(0) / "vis_data" / "scalars.json"
+    log.write_text(log.read_text().replace('"loss"', '"accuracy/top1": 99.0, "loss"'))
+    assert compare(folder).entries[0].score == 60.0
+
+
 def test_what_is_missing_is_told_and_nothing_is_dropped(tmp_path, config):
     runs = tmp_path / "runs"
     gone = classifier_config({"type": "seitpp.TokenDataset", "store": str(tmp_path / "gone")})
