@@ -3,7 +3,7 @@
 import codecs
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_BAR = "\\|"  # within a cell of a table in Markdown
 _LINE_END = re.compile("\r\n|\n|\r")
 
 
@@ -42,6 +43,12 @@ def scaled(number: float, digits: int = 4) -> str:
         if number >= size:
             return f"{number / size:.{digits}g} {unit}"
     return f"{number:g}"
+
+
+def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown, with a line for the header, a line under it and a line per row."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(str(cell).replace('|', _BAR) for cell in line)} |\n" for line in lines)
 
 
 def cut(text: str, most: int) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seitpp.io.text import decode_text, text_lines, unquoted
+from seitpp.io.text import decode_text, markdown_table, scaled, text_lines, unquoted
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -32,3 +32,14 @@ def test_other_encodings_are_refused(content: bytes) -> None:
 )
 def test_quotes_around_a_text(text: str, plain: str) -> None:
     assert unquoted(text) == plain
+
+
+def test_cells_of_a_markdown_table_keep_their_bars() -> None:
+    table = markdown_table(("a", "b"), [("x|y", 2), ("", None)])
+    assert table == "| a | b |\n| --- | --- |\n| x\\|y | 2 |\n|  | None |\n"
+
+
+def test_numbers_are_scaled_by_their_unit() -> None:
+    assert [scaled(number, 3) for number in (0, 999, 1234, 21_600_000, 1.07e11, 5e12)] == [
+        *("0", "999", "1.23 K", "21.6 M", "107 G", "5 T")
+    ]

@@ -19,6 +19,7 @@ from mmengine.config import Config
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
+from seitpp.io.text import markdown_table
 from seitpp.registry import TOKENIZERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,7 @@ TABLES = {
     "-": "Options that the paper does not report",
     "small": "Small sets, on a CPU",
 }
+COLUMNS = ("what", "config", "stored", "paper", "ours", "command")
 INTRODUCTION = """# Model zoo
 
 Every cell of the paper's tables of scores by the config and the command that train it. *Stored* is what the training
@@ -112,8 +114,8 @@ def command_of(path: Path) -> str:
     return found[1]
 
 
-def rows_of(model: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
-    """Yield the table, the share of the images, and the line of each row that a model has."""
+def rows_of(model: dict[str, Any]) -> Iterator[tuple[str, float, tuple[str, ...]]]:
+    """Yield the table, the share of the images, and the cells of each row that a model has."""
     path = ROOT / model["Config"]
     if not path.is_file():
         raise FileNotFoundError(f"a metafile names {model['Config']}, which is not there; correct its entry")
@@ -132,7 +134,7 @@ def rows_of(model: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
             ours or "not run",
             f"`{command} {options}".rstrip() + "`",
         )
-        yield row["Table"], fraction, f"| {' | '.join(cells)} |"
+        yield row["Table"], fraction, cells
 
 
 def build() -> str:
@@ -143,9 +145,8 @@ def build() -> str:
     rows.sort(key=lambda row: -row[1])  # the whole data set first
     parts = [INTRODUCTION]
     for table, title in TABLES.items():
-        head = "| what | config | stored | paper | ours | command |\n| --- | --- | --- | --- | --- | --- |"
-        lines = [line for of, _, line in rows if of == table]
-        parts.append("\n".join([f"## {title}", "", head, *lines]) + "\n")
+        found = markdown_table(COLUMNS, (cells for of, _, cells in rows if of == table))
+        parts.append(f"## {title}\n\n{found}")
     return "\n".join(parts)
 
 

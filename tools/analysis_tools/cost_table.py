@@ -32,8 +32,7 @@ from seitpp.io.atomic_write import check_other_file, write_whole
 from seitpp.io.command_line import file_ending_in, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.csv_file import write_csv
-from seitpp.io.markdown_file import write_markdown
-from seitpp.io.text import scaled
+from seitpp.io.text import markdown_table, scaled
 
 _ROOT = Path(__file__).resolve().parents[2]
 # Table B by the names of its recipes: what augments, and the paper's weights, hours on 4 V100 and top-1. It has no row
@@ -104,17 +103,30 @@ def figures_of(paths: Sequence[str], costs: Sequence[TrainingCost]) -> list[dict
     ]
 
 
-def table_of(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return the figures as people read them."""
-    table = Table(*_COLUMNS, *(_PAPER_COLUMNS if _PAPER[0] in rows[0] else ()), box=None, padding=(0, 1, 0, 0))
-    table.columns[0].overflow = "fold"
-    for row in rows:
-        counts = [scaled(row[name], 3) for name in row if name.endswith(("_parameters", "_multiply_adds"))]
-        times = [f"{row[f'{part}_ms']:.4g}" for part in ("step", "augmentation")]
-        ratio, *ends = (f"{row[f'times_first{part}']:.2f}" for part in ("", "_lowest", "_highest"))
-        published = [row[column] for column in _PAPER if column in row]
-        table.add_row(row["name"], *counts, *times, f"{ratio} ({' to '.join(ends)})", *published)
-    return table
+def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what `cells` are of, each in two lines."""
+    return [*_COLUMNS, *(_PAPER_COLUMNS if _PAPER[0] in rows[0] else ())]
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """Return the figures of a row as people read them."""
+    counts = [scaled(row[name], 3) for name in row if name.endswith(("_parameters", "_multiply_adds"))]
+    times = [f"{row[f'{part}_ms']:.4g}" for part in ("step", "augmentation")]
+    ratio, *ends = (f"{row[f'times_first{part}']:.2f}" for part in ("", "_lowest", "_highest"))
+    return [row["name"], *counts, *times, f"{ratio} ({' to '.join(ends)})", *(row[one] for one in _PAPER if one in row)]
+
+
+def write(out: Path, figures: dict[str, Any], notes: Sequence[str]) -> None:
+    """Write a table for people, its numbers for a spreadsheet, or all that is known, by the file's suffix."""
+    rows, kind = figures["rows"], out.suffix.lower()
+    if kind == ".csv":
+        write_csv(out, list(rows[0]), [list(row.values()) for row in rows])
+        return
+    text = json.dumps(figures, indent=1) + "\n"
+    if kind == ".md":
+        header = [column.replace("\n", ", ") for column in columns_of(rows)]
+        text = "\n".join([markdown_table(header, map(cells, rows)), *(f"{note}\n" for note in notes)])
+    write_whole(out, text.encode())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,18 +136,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_other_file(config, out)
     costs, settings = measured(args, args.steps or (10 if torch.device(args.device).type == "cuda" else 1))
     rows = figures_of(args.configs, costs)
-    table, machine = table_of(rows), hardware(args.device)
+    table = Table(*columns_of(rows), box=None, padding=(0, 1, 0, 0))
+    table.columns[0].overflow = "fold"
+    for row in rows:
+        table.add_row(*cells(row))
     Console(highlight=False, width=120).print(table)
-    print(f"{settings}\n{hardware_line(machine)}")
+    machine = hardware(args.device)
+    notes = settings, hardware_line(machine)
+    print(*notes, sep="\n")
+    rounds = [cost.step_ms for cost in costs]
     for out in args.out:
-        if out.suffix.lower() == ".md":
-            write_markdown(out, table, (settings, hardware_line(machine)))
-        elif out.suffix.lower() == ".csv":
-            write_csv(out, list(rows[0]), [list(row.values()) for row in rows])
-        else:
-            rounds = [cost.step_ms for cost in costs]
-            found = {"rows": rows, "step_ms_of_rounds": rounds, "settings": settings, "hardware": machine}
-            write_whole(out, (json.dumps(found, indent=1) + "\n").encode())
+        write(out, {"rows": rows, "step_ms": rounds, "settings": settings, "hardware": machine}, notes)
     return 0
 
 

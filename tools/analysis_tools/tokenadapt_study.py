@@ -21,6 +21,7 @@ from mmengine.registry import DefaultScope
 from seitpp.benchmarking.runs import train_and_test
 from seitpp.io.command_line import run_tool
 from seitpp.io.config_file import read_config
+from seitpp.io.text import markdown_table
 from seitpp.registry import DATASETS
 
 
@@ -57,7 +58,7 @@ def markdown(results: dict[str, list[dict[str, float]]]) -> str:
     """Return two tables, of exact tokens and of PSNR, with one row per number of images and one per baseline."""
     first = next(iter(results.values()))[0]
     names = [key.split("/")[1].removesuffix("_accuracy") for key in first if key.endswith("_accuracy")]
-    lines = []
+    tables = []
     for score, unit in (("accuracy", "tokens exact (%)"), ("psnr", "PSNR (dB)")):
         keys = [f"token_adapt/{name}_{score}" for name in names]
         if keys[0] not in first:
@@ -66,9 +67,8 @@ def markdown(results: dict[str, list[dict[str, float]]]) -> str:
         for kind in ("direct", "copy", "reencode", "tokenizer"):
             if f"{keys[0]}_{kind}" in first:
                 rows[kind] = [f"{first[f'{key}_{kind}']:.1f}" for key in keys]
-        lines += [f"| {' | '.join([unit, *names])} |", "| --- |" + " --- |" * len(names)]
-        lines += [f"| {' | '.join([label, *cells])} |" for label, cells in rows.items()] + [""]
-    return "\n".join(lines)
+        tables.append(markdown_table([unit, *names], ([label, *cells] for label, cells in rows.items())))
+    return "\n".join(tables)
 
 
 def _mean(values: list[float]) -> str:
