@@ -75,6 +75,14 @@ def file_ending_in(*suffixes: str) -> Callable[[str], Path]:
     return named
 
 
+def regular_expression(text: str) -> re.Pattern:
+    """A regular expression, as a type of `argparse`."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
+
+
 def _whole_number(text: str, least: int) -> int:
     if not text.strip().isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")

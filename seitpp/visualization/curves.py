@@ -81,8 +81,13 @@ def check_keys(runs: Mapping[str, Scalars], keys: Sequence[str]) -> None:
             raise ValueError(f"no run logged {key!r}{meant}")
 
 
-def draw_curves(runs: Mapping[str, Scalars], keys: Sequence[str], title: str | None = None) -> "Figure":
-    """Draw logged numbers of several runs, one panel per key, one colour per run.
+def draw_curves(
+    runs: Mapping[str, Scalars],
+    keys: Sequence[str],
+    title: str | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> "Figure":
+    """Draw logged numbers of several runs, one panel per key, one colour per run or group of runs.
 
     Where validation logged a key of training's too (`val/loss` beside `loss`), it is dashed in the same panel.
 
@@ -90,6 +95,7 @@ def draw_curves(runs: Mapping[str, Scalars], keys: Sequence[str], title: str | N
         runs: What `read_scalars` returns, by the name to show.
         keys: Keys, each logged by one run at least.
         title: A line above all panels.
+        groups: Name of the group that each run belongs to, such as the seeds of a method.
 
     Raises:
         ValueError: There are no keys, or none of the runs logged one of them.
@@ -102,7 +108,9 @@ def draw_curves(runs: Mapping[str, Scalars], keys: Sequence[str], title: str | N
     check_keys(runs, keys)
     columns = 2 if len(keys) == 4 else min(len(keys), _PANELS_PER_ROW)
     rows = -(-len(keys) // columns)
-    legend = {name: Line2D([], [], color=f"C{number % 10}") for number, name in enumerate(runs)}
+    groups = groups or {name: name for name in runs}
+    shown = dict.fromkeys(groups[name] for name in runs)
+    legend = {group: Line2D([], [], color=f"C{number % 10}") for number, group in enumerate(shown)}
     if any({key, f"val/{key}"} <= set(scalars) for key in keys for scalars in runs.values()):
         legend["validation"] = Line2D([], [], color="gray", linestyle="--", marker=".")
     labels = [_label(name) for name in legend]
@@ -116,7 +124,7 @@ def draw_curves(runs: Mapping[str, Scalars], keys: Sequence[str], title: str | N
             if logged in scalars:
                 steps, values = scalars[logged]
                 marker, style = "." if len(steps) < _MARKED_POINTS else "", "-" if logged == key else "--"
-                panel.plot(steps, values, style, marker=marker, linewidth=1.2, color=legend[name].get_color())
+                panel.plot(steps, values, style, marker=marker, linewidth=1.2, color=legend[groups[name]].get_color())
         units = sorted({step_unit(scalars) for scalars in runs.values() if key in scalars})
         panel.set(title=_label(key), xlabel=" or ".join(units))
         panel.grid(alpha=0.3)

@@ -31,11 +31,14 @@ def runs(tmp_path):
 
 def test_curves_of_several_runs_become_a_picture_and_a_table(runs, tmp_path, capsys):
     picture, table = tmp_path / "curves.svg", tmp_path / "curves.csv"
-    assert TOOL(["plot_curve", *runs, "--keys", "loss", "--legend", "a", "b", "--out", picture, table]) == 0
-    assert "1 (2)" in capsys.readouterr().out and picture.read_text().startswith("<?xml")
+    assert (
+        TOOL(["plot_curve", *runs, "--keys", "loss", "--legend", "a-1", "a-2", "--group=-.", "--out", picture, table])
+        == 0
+    )
+    assert "1 (2)" in capsys.readouterr().out and picture.read_text().count("<!-- a") == 1  # one entry of the legend
     rows = list(csv.DictReader(table.read_text().splitlines()))
-    assert [row["run"] for row in rows] == ["a"] * 5 + ["b"] * 5
-    assert rows[4] == {"run": "a", "key": "val/loss", "unit": "epoch", "step": "2.0", "value": "2.5"}
+    assert [row["run"] for row in rows] == ["a-1"] * 5 + ["a-2"] * 5
+    assert rows[4] == {"run": "a-1", "key": "val/loss", "unit": "epoch", "step": "2.0", "value": "2.5"}
 
 
 def test_times_leave_the_warm_up_out(runs, capsys):
@@ -57,6 +60,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
     [
         (["--keys", "los"], "did you mean loss"),
         (["--legend", "one"], "1 names, expected one for each of the 2 runs"),
+        (["--group", "("], "'(' is no regular expression: missing )"),
         (["--out", "curves.txt"], "expected a name that ends in .png"),
     ],
 )

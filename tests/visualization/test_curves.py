@@ -97,6 +97,14 @@ def test_a_panel_holds_training_and_validation_of_every_run(work_dir):
     assert labels == [" _first", r"costs \$5", "validation"]
 
 
+def test_runs_of_a_group_have_one_colour(work_dir):
+    scalars, groups = read_scalars(work_dir), {"seit-0": "seit", "mtm-0": "mtm", "seit-1": "seit"}
+    figure = draw_curves(dict.fromkeys(groups, scalars), ["accuracy/top1"], groups=groups)
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours[0] == colours[2] != colours[1]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["seit", "mtm"]
+
+
 def test_a_key_that_no_run_logged_is_refused_with_the_nearest(work_dir):
     with pytest.raises(ValueError, match="no run logged 'acuracy/top1'; did you mean accuracy/top1"):
         draw_curves({"run": read_scalars(work_dir)}, ["acuracy/top1"])

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.io.atomic_write import written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import regular_expression, run_tool
 from seitpp.io.csv_file import write_csv
 from seitpp.visualization.curves import (
     Scalars,
@@ -44,6 +44,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     plot.add_argument("--keys", nargs="+", default=["loss"], metavar="KEY", help="what to show (default: loss)")
     plot.add_argument("--title", help="line above the picture")
     plot.add_argument(
+        "--group",
+        type=regular_expression,
+        metavar="REGEX",
+        help="runs whose names are alike without it have one colour: '-seed[0-9]+'",
+    )
+    plot.add_argument(
         "--out", type=Path, nargs="+", default=[], metavar="FILE", help=f"files to write: {', '.join(_FORMATS)}"
     )
     times.add_argument(
@@ -60,13 +66,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def write_curves(path: Path, runs: Mapping[str, Scalars], keys: Sequence[str], title: str | None) -> None:
+def write_curves(
+    path: Path, runs: Mapping[str, Scalars], keys: Sequence[str], title: str | None, groups: Mapping[str, str]
+) -> None:
     """Write curves as a table or as a picture, by the file's suffix."""
     if path.suffix.lower() == ".csv":
         write_csv(path, ("run", "key", "unit", "step", "value"), curve_rows(runs, keys))
         return
     with written_whole(path) as temporary:
-        draw_curves(runs, keys, title).savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
+        draw_curves(runs, keys, title, groups).savefig(temporary, format=path.suffix[1:].lower(), dpi=120)
 
 
 def curves_table(runs: Mapping[str, Scalars], keys: Sequence[str]) -> Table:
@@ -109,8 +117,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     check_keys(runs, args.keys)
     console.print(curves_table(runs, args.keys))
+    groups = {name: (args.group.sub("", name) if args.group else "") or name for name in names}
     for path in args.out:
-        write_curves(path, runs, args.keys, args.title)
+        write_curves(path, runs, args.keys, args.title, groups)
         console.print(f"wrote {path}")
 
 

@@ -12,7 +12,6 @@ image files. Where only a part of the images was used (--fraction, --images, sub
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from seitpp.engine.work_folders import Comparison, DataPlaces, Entry, compare_ru
 from seitpp.engine.work_folders.comparison import as_row
 from seitpp.engine.work_folders.data_bytes import image_data, store_data
 from seitpp.io.atomic_write import write_whole, written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import regular_expression, run_tool
 from seitpp.io.csv_file import write_csv
 from seitpp.visualization.storage_accuracy import PAPER_TABLE_1, Point, byte_size, draw_storage_accuracy
 
@@ -51,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--group",
-        type=_pattern,
+        type=regular_expression,
         metavar="REGEX",
         help="runs whose names are alike without it are one row, with mean and deviation: '-seed[0-9]+'",
     )
@@ -84,13 +83,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         if path.suffix.lower() not in _FORMATS:
             parser.error(f"--out {path}: expected a name that ends in {', '.join(_FORMATS)}")
     return args
-
-
-def _pattern(text: str) -> re.Pattern:
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
 
 def _pair(text: str) -> tuple[str, str]:
