@@ -207,7 +207,7 @@ CASES = [
     ("visualization/vis_tsne.py", "C K --augments F --classes owl", "has no samples of a class 'owl'"),
     ("visualization/vis_tsne.py", "C K --augments F --classes ant", "1 class of .* is chosen (ant), expected two"),
     ("visualization/vis_tsne.py", "C K --panels all", "2 invalid choice: 'all'"),
-    ("visualization/vis_tsne.py", "C K --out a.txt", "2 --out a.txt: expected a name that ends in .png"),
+    ("visualization/vis_tsne.py", "C K --out a.txt", "2 a.txt: expected a name that ends in .png"),
     ("dataset_converters/flowers102.py", "none", "none"),
     ("dataset_converters/inaturalist.py", "folder 2018", "folder"),
     ("dataset_converters/stanford_cars.py", "folder", "folder"),

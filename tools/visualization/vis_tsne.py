@@ -33,7 +33,7 @@ from seitpp.engine.stores import find_test_stores
 from seitpp.evaluation.separability import linear_separability
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.checkpoint import forbid_pickled_code
-from seitpp.io.command_line import counted_number, positive_number, run_tool
+from seitpp.io.command_line import counted_number, file_ending_in, positive_number, run_tool
 from seitpp.io.csv_file import write_csv
 from seitpp.io.progress import progress_bar
 from seitpp.storage import StoreReader
@@ -43,7 +43,7 @@ _FORMATS = (".png", ".svg", ".pdf", ".csv")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what cannot be written ends the program with status 2."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file, or the name of one that comes with seitpp")
     parser.add_argument("checkpoint", help="checkpoint")
@@ -70,17 +70,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--title", help="line above the picture")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=file_ending_in(*_FORMATS),
         nargs="+",
         default=[Path("work_dirs/tsne.png"), Path("work_dirs/tsne.csv")],
         metavar="FILE",
         help=f"files to write: {', '.join(_FORMATS)} (default: work_dirs/tsne.png work_dirs/tsne.csv)",
     )
-    args = parser.parse_args(argv)
-    for path in args.out:
-        if path.suffix.lower() not in _FORMATS:
-            parser.error(f"--out {path}: expected a name that ends in {', '.join(_FORMATS)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def read_token_adapt(args: argparse.Namespace, config: Config) -> ConfigDict:
