@@ -40,5 +40,5 @@ def draw_severity_curves(classifiers: Mapping[str, SeverityScores]) -> "Figure":
     panels[0].set_ylabel("top-1, %")
     if len(classifiers) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3), frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -200,12 +200,9 @@ def _add_former(found: PassResult, former: PassResult | None) -> None:
         former.settings.get(key) != found.settings[key] for key in found.settings.keys() - {"matched"}
     ):
         return
-    for new, old in (
-        (found.settings["matched"], former.settings.get("matched") or {}),
-        (found.scores, former.scores),
-        (found.counts, former.counts),
-    ):
-        new.update({name: value for name, value in old.items() if name not in new})
+    for name in former.settings["matched"].keys() - found.settings["matched"].keys():
+        found.settings["matched"][name] = former.settings["matched"][name]
+        found.scores[name], found.counts[name] = former.scores[name], former.counts[name]
 
 
 def _line(one: Pass, found: PassResult) -> str:
