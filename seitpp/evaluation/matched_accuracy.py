@@ -18,9 +18,9 @@ def ranks_of_right(scores: Tensor, right: Tensor, competes: Tensor) -> Tensor:
     """Return how many competing classes stand before the best of each sample's right ones, (B,), int64.
 
     Of equal scores the first class stands before the others, as for `argmax`. `scores` are (B, C); `right` (B, C),
-    bool, with a class that competes in each row; `competes` (C,), bool.
+    bool, of which all compete; `competes` (C,), bool.
     """
-    best, first = scores.masked_fill(~(right & competes), -torch.inf).max(dim=1, keepdim=True)
+    best, first = scores.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True)
     earlier = torch.arange(scores.shape[1], device=scores.device) < first
     before = (scores > best) | ((scores == best) & earlier)
     return (before & competes).sum(dim=1)
@@ -110,7 +110,7 @@ class MatchedAccuracy(BaseMetric):
         competing = matched if self.candidates == "matched" else range(num_classes)
         if (most := max(self.topk)) > len(competing):
             raise ValueError(f"top-{most} of {len(competing)} classes that compete cannot be counted; set another topk")
-        right = sets
+        right: Sequence[Sequence[int]] = sets
         if self.matched_only:
             own = [(index,) for index in range(num_classes)] if of_data is None else checked_label_sets(of_data)
             right = _sharing(own, sets)

@@ -12,6 +12,7 @@ import pytest
 from mmengine.logging import MMLogger
 
 from helpers import benchmark_trees as trees
+from seitpp.images.decoding import UnreadableImageError
 from seitpp.ingest.sources.benchmarks import BenchmarkSource, open_benchmark
 from seitpp.ingest.sources.benchmarks.imagenet_r_classes import IMAGENET_R_CLASSES
 
@@ -353,6 +354,8 @@ def test_differences_are_logged(objectnet, monkeypatch):
 def test_source_goes_to_workers(objectnet):
     source = pickle.loads(pickle.dumps(open_benchmark(objectnet, name="objectnet")))
     assert source.load(2, 3)[0].size == (12, 12)
+    with pytest.raises(UnreadableImageError, match="more than the 143 allowed"):
+        open_benchmark(objectnet, name="objectnet", max_pixels=143).load(2, 3)
     assert source.read(0).startswith(b"\x89PNG")
     assert source.describe()["kind"] == "objectnet"
     assert source.warnings()[:2] == source.remarks
