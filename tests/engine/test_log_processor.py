@@ -1,4 +1,4 @@
-"""TokenAdapt's scores as tables in the log."""
+"""Scores in the log: TokenAdapt's as tables, and losses of a validation as they are."""
 
 from types import SimpleNamespace
 
@@ -30,3 +30,14 @@ def test_scores_of_token_adapt_stand_in_tables_and_others_in_the_line() -> None:
         "PSNR, dB      flip",
         "true tokens  35.00",
     ]
+
+
+def test_loss_of_a_validation_is_its_own_and_that_of_training_a_mean() -> None:
+    history = {key: HistoryBuffer([4.0, 1.0], [1, 1]) for key in ("train/loss", "val/loss", "val/loss_origin")}
+    loader = SimpleNamespace(dataloader=[0, 0])
+    hub = SimpleNamespace(log_scalars=history, runtime_info={})
+    runner = SimpleNamespace(message_hub=hub, val_loop=loader, train_loop=loader, val_dataloader=[0, 0], epoch=2)
+    processor = TableLogProcessor(window_size=50, by_epoch=False)
+    tag, text = processor.get_log_after_epoch(runner, 2, "val")
+    assert tag == {"loss": 1.0, "loss_origin": 1.0} and "loss: 1.0000" in text
+    assert processor._collect_scalars([], runner, "train") == {"loss": 2.5}
