@@ -2,7 +2,7 @@
 
     python tools/train.py configs/pixels/vit-tiny-p2_1xb64-60e_digits-pixels.py
 
-Expect: see docs/benchmarks.md.
+Expect: see docs/results.md.
 """
 
 _base_ = [

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/pixels/vit-tiny-p4_1xb64-30e_fashion-mnist-pixels.py
 
-Expect: see docs/benchmarks.md.
+Expect: see docs/results.md.
 """
 
 _base_ = [

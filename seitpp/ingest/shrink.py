@@ -21,7 +21,7 @@ from seitpp.images.recompressing import DEFAULT_QUALITY, check_image, recompress
 from seitpp.ingest.class_folders import check_all_classes, class_folders, ending_of, order_warning, target_stems
 from seitpp.ingest.loading import in_workers, is_of_one_image
 from seitpp.ingest.sources import ImageSource
-from seitpp.ingest.sources.files import join, local_path
+from seitpp.ingest.sources.files import is_url, join
 from seitpp.io.atomic_write import remove_unfinished, write_whole
 from seitpp.io.locks import FolderLock
 from seitpp.io.progress import Advance, progress_bar
@@ -265,14 +265,18 @@ def _begun(out: Path, request: dict[str, Any]) -> Iterator[None]:
 
 
 def _bytes_of_files(source: ImageSource) -> int | None:
-    """Return the bytes of all image files of a source on this machine; None for any other source."""
-    if not source.listable or local_path(source.root) is None:
+    """Return the bytes of all image files of a source; None where it has none on this machine, or one is missing."""
+    paths = [join(source.root, name) for name in source.names] if source.listable else []
+    if not paths or any(map(is_url, paths)):
         return None
     total = 0
     with progress_bar("counting the bytes of all images", unit="images") as progress:
-        for number, name in enumerate(source.names, 1):
-            total += os.path.getsize(join(source.root, name))
-            progress(number, len(source))
+        for number, path in enumerate(paths, 1):
+            try:
+                total += os.path.getsize(path)
+            except OSError:
+                return None
+            progress(number, len(paths))
     return total
 
 

@@ -98,6 +98,15 @@ def test_arrays_and_lists_become_class_folders(images: Path, tmp_path: Path) -> 
     assert list(files(tmp_path / "listed")) == ["y/00000001.png", "z/00000000.png"]
 
 
+def test_joined_sources_and_missing_files_are_counted(images: Path, tmp_path: Path) -> None:
+    write(tmp_path / "more/a/0.png")
+    result = run(f"{images},{tmp_path / 'more'}", tmp_path / "joined", Shrinking(fraction=1.0))
+    assert (result.num_images, result.source_bytes) == (13, result.num_bytes)
+    (tmp_path / "list.txt").write_text("images/a/0/00.png\nimages/gone.png\n")
+    result = run(tmp_path / "list.txt", tmp_path / "listed", Shrinking(fraction=1.0))
+    assert (result.num_images, result.source_bytes, result.left_out[0][0]) == (1, None, "images/gone.png")
+
+
 def test_failed_run_goes_on_where_it_was(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shrink, "_CHUNK", 4)
     run(images, tmp_path / "expected", JPEG5)
