@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from seitpp.io.atomic_write import written_whole
-from seitpp.io.command_line import regular_expression, run_tool
+from seitpp.io.command_line import file_ending_in, regular_expression, run_tool
 from seitpp.io.csv_file import write_csv
 from seitpp.visualization.curves import (
     Scalars,
@@ -49,9 +49,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="REGEX",
         help="runs whose names are alike without it have one colour: '-seed[0-9]+'",
     )
-    plot.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE", help=f"files to write: {', '.join(_FORMATS)}"
-    )
+    files, formats = file_ending_in(*_FORMATS), ", ".join(_FORMATS)
+    plot.add_argument("--out", type=files, nargs="+", default=[], metavar="FILE", help=f"files to write: {formats}")
     times.add_argument(
         "--include-outliers", action="store_true", help="count the first value of every epoch, which has the warm-up"
     )
@@ -60,9 +59,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"--legend has {len(args.legend)} names, expected one for each of the {len(args.logs)} runs")
     if args.legend is not None and len(set(args.legend)) < len(args.legend):
         parser.error("--legend names two runs alike; expected different names")
-    for path in getattr(args, "out", []):
-        if path.suffix.lower() not in _FORMATS:
-            parser.error(f"--out {path}: expected a name that ends in {', '.join(_FORMATS)}")
     return args
 
 

@@ -23,8 +23,9 @@ from seitpp.engine.work_folders import Comparison, DataPlaces, Entry, compare_ru
 from seitpp.engine.work_folders.comparison import as_row
 from seitpp.engine.work_folders.data_bytes import image_data, store_data
 from seitpp.io.atomic_write import write_whole, written_whole
-from seitpp.io.command_line import regular_expression, run_tool
+from seitpp.io.command_line import file_ending_in, regular_expression, run_tool
 from seitpp.io.csv_file import write_csv
+from seitpp.io.text import markdown_table
 from seitpp.visualization.storage_accuracy import PAPER_TABLE_1, Point, byte_size, draw_storage_accuracy
 
 if TYPE_CHECKING:
@@ -41,9 +42,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; what cannot be written ends the program with status 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work_dirs", type=Path, nargs="+", metavar="WORK_DIR", help="work folders, or folders of them")
-    parser.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE", help=f"files to write: {', '.join(_FORMATS)}"
-    )
+    files, formats = file_ending_in(*_FORMATS), ", ".join(_FORMATS)
+    parser.add_argument("--out", type=files, nargs="+", default=[], metavar="FILE", help=f"files to write: {formats}")
     parser.add_argument("--title", help="line above the picture")
     parser.add_argument(
         "--paper", action="store_true", help="show the paper's points, too: hollow, in a table of their own"
@@ -78,11 +78,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="OLD=NEW",
         help="data were moved: a path, or its beginning",
     )
-    args = parser.parse_args(argv)
-    for path in args.out:
-        if path.suffix.lower() not in _FORMATS:
-            parser.error(f"--out {path}: expected a name that ends in {', '.join(_FORMATS)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -160,12 +156,6 @@ def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return table
 
 
-def as_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
 def write_rows(path: Path, found: Comparison, rows: list[list[str]], notes: list[str], paper: bool) -> None:
     """Write the runs as a table, by the file's suffix: for programs all of each run, for people what is shown."""
     kind = path.suffix.lower()
@@ -178,7 +168,7 @@ def write_rows(path: Path, found: Comparison, rows: list[list[str]], notes: list
             content["paper"] = [dict(zip(_PAPER_COLUMNS, row, strict=True)) for row in paper_cells()]
         write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
     else:
-        parts = [as_markdown(_COLUMNS, rows), *([as_markdown(_PAPER_COLUMNS, paper_cells())] if paper else [])]
+        parts = [markdown_table(_COLUMNS, rows), *([markdown_table(_PAPER_COLUMNS, paper_cells())] if paper else [])]
         text = "\n".join([*parts, *(f"- {note}" for note in notes)]) + "\n"
         write_whole(path, text.encode("utf-8", "replace"))
 
