@@ -27,18 +27,23 @@ from seitpp.engine.checkpoint_sizes import follow_checkpoint
 from seitpp.engine.config_checks import check_run
 from seitpp.engine.model_kind import ModelKind, check_kind
 from seitpp.engine.robustness import Plan, Results, read_plan, read_results, run_benchmarks
-from seitpp.engine.robustness.checkpoint import checkpoint_sha256, knows_imagenet, model_classes, use_average
+from seitpp.engine.robustness.checkpoint import (
+    checkpoint_sha256,
+    knows_imagenet,
+    model_classes,
+    read_outline,
+    use_average,
+)
 from seitpp.engine.robustness.loaders import use_test_images
 from seitpp.engine.robustness.rows import WEIGHTS, table_rows, weights_of
 from seitpp.engine.robustness.tables import cells, footer, heading, severity_scores, write_tables
 from seitpp.images.decoding import MAX_PIXELS
-from seitpp.ingest.sources.files import is_url
 from seitpp.io.atomic_write import written_whole
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import apply_options
 from seitpp.io.process_group import process_group_ended
-from seitpp.io.untrusted import check_regular_file
+from seitpp.io.text import shorten
 from seitpp.visualization.severity_curves import draw_severity_curves
 
 STANDARD = "_base_/evaluation/robustness_in1k.py"
@@ -92,22 +97,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace, outline: dict | None) -> Config:
     """Read a classifier's config, with the standard benchmarks where it names none; `--cfg-options` may change both."""
     given = dict(args.cfg_options or {})
     own = {key: given.pop(key) for key in list(given) if key.removeprefix("+").split(".")[0] == "robustness"}
     args.cfg_options = given or None
     config = launch.load_config(args)
-    if not is_url(args.checkpoint):
-        check_regular_file(Path(args.checkpoint).expanduser(), "checkpoint")
     check_kind(config, ModelKind.CLASSIFIER)
     if config.get("robustness") is None:
         config.robustness = read_config(config_folder() / STANDARD).robustness
     apply_options(config, own)
     check_run(config, "test")
-    follow_checkpoint(config, args.checkpoint, keep=given)
+    follow_checkpoint(config, outline or {}, keep=given)
     config.load_from, config.resume = args.checkpoint, False
-    use_average(config, args.checkpoint)
+    use_average(config, outline)
     return config
 
 
@@ -143,23 +146,27 @@ def model_sha256(config: Config) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def notes_of(args: argparse.Namespace, config: Config, results: Results) -> dict[str, str]:
+def notes_of(args: argparse.Namespace, config: Config, plan: Plan, sha256: str) -> dict[str, str]:
     """Return what the table says below itself."""
     made_by = config.test_dataloader.dataset.get("tokenizer")
     named = args.tokenizer or (made_by if isinstance(made_by, str) else None)
-    source = f"images of {args.imagenet_c}" if args.imagenet_c else f"seed {args.seed}, order {args.corruption_order}"
-    notes = {"config": str(args.config), "checkpoint": f"{args.checkpoint} (SHA-256 {results.checkpoint_sha256[:12]})"}
+    notes = {"config": str(args.config), "checkpoint": f"{args.checkpoint} (SHA-256 {sha256[:12]})"}
     if made_by is not None:
         notes["tokenizer"] = str(named or made_by)
-    return {**notes, "corruptions": source, "precision": "bfloat16" if args.amp else "float32"}
+    if any("corruption" in one.options for one in plan.passes):
+        notes["corruptions"] = f"seed {args.seed}, order {args.corruption_order}"
+    elif sources := [one.source for one in plan.passes if one.severity is not None]:
+        notes["corruptions"] = f"read from {shorten(sources, 2)}"
+    return {**notes, "precision": "bfloat16" if args.amp else "float32"}
 
 
 def score(args: argparse.Namespace) -> tuple[Results, Path]:
     """Run what has no result yet."""
-    config = load_config(args)
+    outline = read_outline(args.checkpoint)
+    config = load_config(args, outline)
     folder = args.out_dir or Path(config.work_dir) / "robustness"
     plan, sha256 = plan_of(args, config), checkpoint_sha256(args.checkpoint)
-    classes = model_classes(config, args.checkpoint, args.classes, plan)
+    classes = model_classes(config, outline, args.classes, plan)
     is_imagenet = knows_imagenet(classes)
     if not is_imagenet:
         for name in dict.fromkeys(one.benchmark for one in plan.passes if one.knows_own_classes):
@@ -175,7 +182,7 @@ def score(args: argparse.Namespace) -> tuple[Results, Path]:
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
     results.benchmarks, results.absent = plan.benchmarks, dict(plan.absent)
     results.paper = plan.paper if is_imagenet else {}
-    results.notes = notes_of(args, config, results)
+    results.notes = notes_of(args, config, plan, sha256)
     shared = {"model_sha256": model_sha256(config), "amp": args.amp}
     with launch.alone_in(folder, args.launcher):
         run_benchmarks(config, plan, results, folder, classes, shared)

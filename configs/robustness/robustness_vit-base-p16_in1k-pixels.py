@@ -1,7 +1,6 @@
 """Robustness of a classifier of pixels, on the sets of SeiT++'s Table 5 and through the pipeline of its test images.
 
-    python tools/test_robustness.py configs/robustness/robustness_vit-base-p16_in1k-pixels.py \
-        work_dirs/vit-base-p16_8xb128-300e_in1k-pixels/epoch_300.pth
+    python tools/test_robustness.py configs/robustness/robustness_vit-base-p16_in1k-pixels.py CHECKPOINT
 
 For the ViTs of configs/pixels/, whose sizes are the checkpoint's, and mmpretrain's `deit-base`. Any other classifier of
 mmpretrain is scored with its own config in place of this one, for example mmpretrain's resnet50_8xb32_in1k.py.

@@ -1,7 +1,6 @@
 """Robustness of any classifier of tokens (SeiT++, Table 5): clean, noise, blur, ImageNet-R, ImageNet-Sketch, ObjectNet.
 
-    python tools/test_robustness.py configs/robustness/robustness_vit-base-p16_in1k-tokens.py \
-        work_dirs/seit_vit-base-p16_8xb128-300e_in1k-tokens/epoch_300.pth
+    python tools/test_robustness.py configs/robustness/robustness_vit-base-p16_in1k-tokens.py CHECKPOINT
 
 Sizes are those of the checkpoint, so that it serves ViT-S, codes and embeddings, and every tokenizer, too. Images are
 tokenised on the way by what made data/imagenet1k-tokens/val, or by --tokenizer.

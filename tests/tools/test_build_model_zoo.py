@@ -11,7 +11,17 @@ from seitpp.benchmarking.synthetic import make_store
 from seitpp.storage import StoreReader
 
 TOOL = runpy.run_path(str(Path(__file__).resolve().parents[2] / "tools" / "analysis_tools" / "build_model_zoo.py"))
-METAFILES = ("mtm", "pixels", "representations", "segmentation", "seit", "seitpp", "tokenadapt", "tokenizers")
+METAFILES = (
+    "mtm",
+    "pixels",
+    "representations",
+    "robustness",
+    "segmentation",
+    "seit",
+    "seitpp",
+    "tokenadapt",
+    "tokenizers",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +44,17 @@ def test_every_recipe_is_listed_once(repository: Path, models: list[dict]) -> No
 
 
 def test_every_cell_of_the_paper_has_a_row(models: list[dict]) -> None:
-    """Tables 1 (pixels), 2 (four methods, five sizes), 3, 4, 6, 7, 8, A and B."""
+    """Tables 1 (pixels), 2 (four methods, five sizes), 3, 4, 5, 6, 7, 8, A and B."""
     rows = [row for model in models for row in model.get("Zoo Rows", [])]
     scored = [row for row in rows if "Top 1 Accuracy" in row or "mIoU" in row]
-    assert len(scored) == 4 + 20 + 8 + 2 + 8 + 2 + 4 + 4 + 1
+    assert len(scored) == 4 + 20 + 8 + 2 + 10 + 8 + 2 + 4 + 4 + 1
     counts = {table: sum(row["Table"] == table for row in rows) for table in TOOL["TABLES"]}
     assert counts == {
         "1": 4,
         "2": 30,
         "3": 8,
         "4": 2,
+        "5": 10,
         "6": 8,
         "7": 2,
         "8": 6,

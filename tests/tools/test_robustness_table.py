@@ -36,7 +36,7 @@ def test_methods_are_rows(tmp_path: Path, capsys: pytest.CaptureFixture) -> None
     tool_main(TOOL)([str(first), str(second), "--legend", "A", "B", "--out", *map(str, out)])
     assert out[1].read_text().splitlines() == [
         "| method | clean | Noise | R |",
-        "| --- | ---: | ---: | ---: |",
+        "| --- | --- | --- | --- |",
         "| A | 90.0 | 40.5 | 30.0 |",
         "| B | 80.0 | not run | not run |",
         "| SeiT (paper) | 74.0 | 50.7 | not run |",

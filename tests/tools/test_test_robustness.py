@@ -121,7 +121,7 @@ def table(tool: Callable, made: Made, tmp_path: Path) -> Callable[..., dict[tupl
         options = ("--workers", 0, "--work-dir", tmp_path / "work", "--out-dir", tmp_path / "out", *options)
         config = made.data.parent / f"{stem}.py"
         assert tool("test_robustness.py", config, checkpoint or made.checkpoints[stem], *options) == 0
-        return rows_of(tmp_path / "out")
+        return rows_of(Path(options[len(options) - options[::-1].index("--out-dir")]))
 
     return run
 
@@ -132,8 +132,15 @@ def rows_of(folder: Path) -> dict[tuple[str, str], dict]:
         return {(row["benchmark"], row["severity"]): row for row in csv.DictReader(file)}
 
 
+def scores_of(folder: Path, name: str) -> dict[str, float]:
+    """The scores of a pass by weights."""
+    return json.loads((folder / "results.json").read_text())["passes"][name]["scores"][name]
+
+
 @pytest.mark.parametrize("stem", ["tokens", "pixels"])
-def test_table_has_a_row_per_benchmark(stem: str, table: Callable, capsys: pytest.CaptureFixture) -> None:
+def test_table_has_a_row_per_benchmark(
+    stem: str, table: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     rows = table(stem)
     noise = [float(rows["gaussian_noise", severity]["top1"]) for severity in ("", "1", "4")]
     assert noise[0] == pytest.approx((noise[1] + noise[2]) / 2, abs=1e-3)
@@ -143,6 +150,8 @@ def test_table_has_a_row_per_benchmark(stem: str, table: Callable, capsys: pytes
     assert objects["SeiT (paper)"] == "15.7"
     assert renditions["top1"] == "not run"
     assert "data/imagenet-r does not exist" in renditions["convention"]
+    settings = json.loads((tmp_path / "out" / "results.json").read_text())["passes"]["gaussian_noise/4"]["settings"]
+    assert settings["corruption"] == {"kind": "gaussian_noise", "severity": 4, "seed": 0, "order": "input"}
     assert "12 (expected 18,574)" in capsys.readouterr().out
 
 
@@ -201,17 +210,25 @@ def test_average_and_raw_weights_are_both_scored(
 ) -> None:
     """The config has no average; the checkpoint does, whose raw weights lie beside it."""
     content = torch.load(made.checkpoints["tokens"])
-    raw = {
-        f"module.{name}": -value if name.startswith("head") else value for name, value in content["state_dict"].items()
-    }
-    torch.save({**content, "ema_state_dict": {**raw, "steps": torch.tensor(3)}}, tmp_path / "average.pth")
-    table("tokens", "--only", "clean", checkpoint=tmp_path / "average.pth")
-    found = json.loads((tmp_path / "out" / "results.json").read_text())["passes"]["clean"]["scores"]["clean"]
-    assert found.keys() == {"average", "raw"}
+    weights = content["state_dict"]
+    raw = {name: value.flip(0) if name.startswith("head") else value for name, value in weights.items()}
+    beside = {"steps": torch.tensor(3), **{f"module.{name}": value for name, value in raw.items()}}
+    torch.save({**content, "ema_state_dict": beside}, tmp_path / "both.pth")
+    torch.save({**content, "state_dict": raw}, tmp_path / "raw.pth")
+    found = {}
+    for name in ("both", "raw"):
+        table(
+            "tokens", "--only", "objectnet", "--out-dir", tmp_path / "out" / name, checkpoint=tmp_path / f"{name}.pth"
+        )
+        found[name] = scores_of(tmp_path / "out" / name, "objectnet")
+    alone = table("tokens", "--only", "objectnet")["objectnet", ""]["top1"]
+    assert found["both"] == {"average": pytest.approx(float(alone), abs=1e-3), "raw": found["raw"]["model"]}
+    assert found["both"]["average"] != found["both"]["raw"]
     assert "raw weights, which the paper scores" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stem", ["tokens", pytest.param("pixels", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", ["tokens", "pixels"])
 def test_images_that_cannot_be_read_are_named(stem: str, table: Callable, made: Made, tmp_path: Path) -> None:
     """Those that are grey or CMYK are read; a truncated one is an error, and what was done before is kept."""
     images = shutil.copytree(made.data / "imagenet" / "val", tmp_path / "val")

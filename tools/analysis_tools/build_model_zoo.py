@@ -45,6 +45,7 @@ TABLES = {
     "2": "Table 2: ImageNet-1k, ViT-B",
     "3": "Table 3: fine-grained classification, ViT-B from ImageNet-1k",
     "4": "Table 4: segmentation of ADE20k, mIoU",
+    "5": "Table 5: robustness of ViT-B on ImageNet-1k; checkpoints are those of Table 2",
     "6": "Table 6: ImageNet-100, ViT-S, fewer images",
     "7": "Table 7: ImageNet-100, ViT-S, one augmentation alone",
     "8": "Table 8: ImageNet-100, ViT-S, other inputs",

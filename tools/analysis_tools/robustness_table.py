@@ -18,6 +18,7 @@ from seitpp.engine.robustness.tables import NOT_RUN, severity_scores
 from seitpp.io.atomic_write import write_whole, written_whole
 from seitpp.io.command_line import run_tool
 from seitpp.io.csv_file import write_csv
+from seitpp.io.text import markdown_table
 from seitpp.visualization.curves import run_names
 from seitpp.visualization.severity_curves import draw_severity_curves
 
@@ -65,8 +66,7 @@ def write(path: Path, rows: Sequence[Compared], classifiers: Mapping[str, Result
             [[one.name, one.weights, *one.scores.values()] for one in rows],
         )
     elif path.suffix.lower() == ".md":
-        lines = [header, ["---", *["---:"] * len(rows[0].scores)], *map(cells, rows)]
-        write_whole(path, "".join(f"| {' | '.join(line)} |\n" for line in lines).encode())
+        write_whole(path, markdown_table(header, map(cells, rows)).encode())
     else:
         curves = {name: severity_scores(one, weights_shown(one, weights)) for name, one in classifiers.items()}
         with written_whole(path) as temporary:

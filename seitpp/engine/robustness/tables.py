@@ -8,8 +8,10 @@ from seitpp.engine.robustness.results import Results
 from seitpp.engine.robustness.rows import WEIGHTS, Row, table_rows, weights_of
 from seitpp.io.atomic_write import write_whole
 from seitpp.io.csv_file import write_csv
+from seitpp.io.text import markdown_table
 
 NOT_RUN = "not run"
+_INDENT = "&nbsp;&nbsp;"
 
 
 def heading(results: Results) -> list[str]:
@@ -71,16 +73,9 @@ def markdown(results: Results) -> str:
     for weights in weights_of(results):
         if WEIGHTS[weights]:
             parts += [f"## {WEIGHTS[weights].capitalize()}", ""]
-        header = heading(results)
-        parts += [_line(header), _line(["---"] + ["---:"] * (len(header) - 1))]
-        parts += [_line(cells(row, results)) for row in table_rows(results, weights)]
-        parts.append("")
+        lines = ([text.replace("  ", _INDENT) for text in cells(row, results)] for row in table_rows(results, weights))
+        parts.append(markdown_table(heading(results), lines))
     return "\n".join([*parts, *(f"- {line}" for line in footer(results)), ""])
-
-
-def _line(texts: list[str]) -> str:
-    escaped = (text.replace("|", "\\|").replace("  ", "&nbsp;&nbsp;") for text in texts)
-    return f"| {' | '.join(escaped)} |"
 
 
 def severity_scores(results: Results, weights: str) -> dict[str, list[tuple[int, float]]]:

@@ -18,7 +18,7 @@ from seitpp.engine.launch import build_runner
 from seitpp.engine.robustness.loaders import loader_of, open_pass
 from seitpp.engine.robustness.plan import CLEAN, Pass, Plan
 from seitpp.engine.robustness.results import PassResult, Results
-from seitpp.engine.runs import metadata_of, unwrapped
+from seitpp.engine.runs import metadata_of
 from seitpp.io.progress import Advance, progress_bar
 from seitpp.io.text import shorten
 
@@ -83,7 +83,6 @@ class _Test:
     ) -> None:
         self.runner, self.loader = runner, dict(loader)
         self.classes = None if classes is None else list(classes)
-        self.num_classes = unwrapped(runner.model).head.num_classes
         self.shared = {**shared, "classes_sha256": _sha256(self.classes)}
         self._datasets: dict[str, Any] = {}
 
@@ -103,7 +102,8 @@ class _Test:
         """Score one pass."""
         self.runner._test_loop = self._loop(one, plan)
         hub = self.runner.message_hub
-        hub._log_scalars = {name: value for name, value in hub.log_scalars.items() if not name.startswith("test/")}
+        for name in [name for name in hub.log_scalars if name.startswith("test/")]:  # of the pass before
+            hub.log_scalars.pop(name)
         metrics = self.runner.test_loop.run()
         beside = scores_beside_average(hub, "test/")
         metadata = metadata_of(self.dataset(one))
@@ -131,7 +131,7 @@ class _Test:
             **self.shared,
             "images_sha256": metadata["images_sha256"],
             "num_images": len(dataset),
-            "label_sets_sha256": _sha256(self._label_sets(one)),
+            "label_sets_sha256": _sha256(metadata["label_sets"]),
             "tokenizer": metadata.get("tokenizer"),
             "candidates": one.candidates,
             "border": metadata.get("border", 0),
@@ -152,13 +152,8 @@ class _Test:
         known = found.settings.get("matched") or {}
         return not changed and all(known.get(name) == rule for name, rule in wanted.get("matched", {}).items())
 
-    def _label_sets(self, one: Pass) -> list[tuple[int, ...]]:
-        """Return the classes that are right for each label, which without a benchmark is a class itself."""
-        own = [(index,) for index in range(self.num_classes)]
-        return metadata_of(self.dataset(one)).get("label_sets", own)
-
     def _rule(self, one: Pass) -> dict[str, Any]:
-        return {"label_sets": self._label_sets(one), "candidates": one.candidates}
+        return {"label_sets": metadata_of(self.dataset(one))["label_sets"], "candidates": one.candidates}
 
     def _matched(self, plan: Plan) -> dict[str, dict[str, Any]]:
         """Return, for each benchmark, the rule by which the clean images of its classes are scored."""
