@@ -29,7 +29,8 @@ class PixelDataset(SourceDataset):
     Each sample begins as mmcv's `LoadImageFromFile` leaves it (`img`, (H, W, 3), BGR, uint8; `img_shape`, `ori_shape`),
     with `img_path`, `sample_idx` and `gt_label`, but read and decoded as everywhere here: grey, CMYK and 16-bit images
     become 8-bit colour, EXIF turns them, transparency is laid over white, and an image that cannot be read is an error.
-    A `LoadImageFromFile` at the head of the pipeline is left out.
+    A `LoadImageFromFile` at the head of the pipeline is left out; by its `color_type="grayscale"` images are read as
+    grey, `img` (H, W).
 
     A corruption acts right before the step that packs (`PackInputs`), on what the network receives, while it is uint8:
     floats are refused. It takes channels as RGB, as `ImageDataset` does, so that both give the same image the same
@@ -43,7 +44,9 @@ class PixelDataset(SourceDataset):
 
     def __init__(self, source: str, pipeline: Sequence[dict | Callable], *args: Any, **options: Any) -> None:
         super().__init__(source, *args, **options)
-        steps = _build(_without_loader(pipeline), self.corruption)
+        loader, steps = _split_off_loader(pipeline)
+        self.in_channels = _in_channels(loader)
+        steps = _build(steps, self.corruption)
         self.pipeline = Compose([LoadPixels(self), *steps])
 
     def __getitem__(self, idx: int) -> dict:
@@ -61,10 +64,10 @@ class PixelDataset(SourceDataset):
         return sample
 
     def load(self, idx: int) -> tuple[Image.Image, Image.Image | None]:
-        """Return an image as RGB, upright, without its border, and the crop of it that is corrupted before resizing."""
+        """Return an image, RGB or grey, upright, without its border, and its crop that is corrupted before resizing."""
         number = self.data_list[idx]
         try:
-            image, _ = self._source.load(number, 3)
+            image, _ = self._source.load(number, self.in_channels)
             image = cut_border(image, self.border)
             if self.corruption is None or self.corruption.order != "imagenet-c":
                 return image, None
@@ -96,7 +99,7 @@ class LoadPixels:
     def __call__(self, results: dict) -> dict:
         index, dataset = results["sample_idx"], self.dataset
         image, crop = dataset.load(index)
-        results["img"] = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+        results["img"] = _as_mmcv(image)
         results["img_shape"] = results["ori_shape"] = (image.height, image.width)
         results["img_path"] = dataset.path(index)
         results["image_number"], results["corrupted_crop"] = dataset.data_list[index], crop
@@ -125,8 +128,8 @@ class CorruptPixels:
             )
         if self.corruption.order == "imagenet-c":
             height, width = pixels.shape[:2]
-            crop = np.asarray(fit_image(results.pop("corrupted_crop"), (height, width)))
-            results["img"] = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+            crop = _as_mmcv(fit_image(results.pop("corrupted_crop"), (height, width)))
+            results["img"] = crop.reshape(pixels.shape)
         else:
             planes = np.atleast_3d(pixels)[..., ::-1].transpose(2, 0, 1)
             corrupted = self.corruption.apply(planes, results["image_number"])
@@ -137,20 +140,31 @@ class CorruptPixels:
         return f"{type(self).__name__}({self.corruption})"
 
 
-def _without_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
-    """Return the steps after a leading `LoadImageFromFile`; refuse one that reads images otherwise than here."""
+def _as_mmcv(image: Image.Image) -> np.ndarray:
+    """Return pixels as mmcv's loader does: (H, W, 3), BGR, or of a grey image (H, W)."""
+    pixels = np.array(image)
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+
+
+def _split_off_loader(pipeline: Sequence[dict | Callable]) -> tuple[Any, list[dict | Callable]]:
+    """Return a leading `LoadImageFromFile`, or None, and the other steps."""
     if not isinstance(pipeline, Sequence) or isinstance(pipeline, str):
         raise ValueError(f"pipeline is {shown(pipeline)}, expected a list of steps")
     steps = list(pipeline)
-    if not steps or _type_of(steps[0]) != _LOADER:
-        return steps
-    first = steps[0] if isinstance(steps[0], dict) else vars(steps[0])
-    if first.get("to_float32") or first.get("color_type", "color") != "color":
+    has_loader = bool(steps) and _type_of(steps[0]) == _LOADER
+    return (steps[0], steps[1:]) if has_loader else (None, steps)
+
+
+def _in_channels(loader: Any) -> int:
+    """Return the channels of images as a loader reads them; refuse one that reads them otherwise than here."""
+    options = loader if isinstance(loader, dict) else {} if loader is None else vars(loader)
+    channels = {"color": 3, "grayscale": 1}.get(options.get("color_type", "color"))
+    if options.get("to_float32") or channels is None:
         raise ValueError(
-            f"the pipeline's {_LOADER} is {shown(dict(first))}; PixelDataset reads images itself, as BGR and uint8: "
-            "leave to_float32 and color_type out"
+            f"the pipeline's {_LOADER} is {shown(dict(options))}; PixelDataset reads images itself, as uint8, BGR or "
+            "grey: leave to_float32 out, and color_type or set it to 'grayscale'"
         )
-    return steps[1:]
+    return channels
 
 
 def _build(steps: Sequence[dict | Callable], corruption: Corruption | None) -> list[Callable]:

@@ -210,10 +210,21 @@ def test_corruption_needs_a_step_that_packs(data: Callable, pipeline: list, foun
     assert data(pipeline=[], corruption=NOISE)[0]["img"].shape == (20, 30, 3)  # tools that look at labels pass none
 
 
-@pytest.mark.parametrize("options", [dict(to_float32=True), dict(color_type="grayscale")])
+@pytest.mark.parametrize("options", [dict(to_float32=True), dict(color_type="unchanged")])
 def test_other_ways_of_loading_are_refused(data: Callable, options: dict) -> None:
-    with pytest.raises(ValueError, match="PixelDataset reads images itself, as BGR and uint8: leave to_float32 and"):
+    with pytest.raises(ValueError, match="PixelDataset reads images itself, as uint8, BGR or grey: leave to_float32"):
         data(pipeline=[dict(type="LoadImageFromFile", **options), *PACK])
+
+
+@pytest.mark.parametrize("order", ["input", "imagenet-c"])
+def test_images_are_read_as_grey_where_the_loader_says_so(data: Callable, order: str) -> None:
+    grey = [dict(type="LoadImageFromFile", color_type="grayscale"), *PACK]
+    inputs = data(pipeline=grey)[0]["inputs"]
+    assert inputs.shape == (1, 20, 30)
+    colour = data(pipeline=PACK)[0]["inputs"].flip(0).permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(inputs[0], np.asarray(Image.fromarray(colour).convert("L")))
+    noisy = data(pipeline=grey, corruption={**NOISE, "order": order})[0]["inputs"]
+    assert noisy.shape == inputs.shape and not torch.equal(noisy, inputs)
 
 
 @pytest.mark.parametrize("pipeline", [None, dict(type="PackInputs"), "PackInputs"])
