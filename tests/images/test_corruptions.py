@@ -114,7 +114,7 @@ def test_parameters_by_name() -> None:
     assert str(corruption) == "gaussian_noise, severity 3, seed 7, order imagenet-c"
 
 
-@pytest.mark.parametrize("size", [(300, 500), (500, 301), (256, 256), (40, 30), (300, 471)])
+@pytest.mark.parametrize("size", [(473, 300), (500, 301), (256, 256), (40, 30), (300, 473)])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_order_of_imagenet_c(size: tuple[int, int], mode: str) -> None:
     """As torchvision's `Resize(256)` and `CenterCrop(224)` cut it, then corrupted; sizes are width and height."""
