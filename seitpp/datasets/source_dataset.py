@@ -17,7 +17,7 @@ from seitpp.ingest.sources.benchmarks import open_benchmark
 from seitpp.ingest.sources.files import join
 from seitpp.ingest.sources.merged import paths_of
 
-_OF_BENCHMARKS = ("label_sets", "convention", "num_expected", "num_left_out", "remarks")
+_OF_BENCHMARKS = ("label_sets", "model_classes", "convention", "num_expected", "num_left_out", "remarks")
 
 
 class SourceDataset(BatchedDataset):
@@ -25,7 +25,7 @@ class SourceDataset(BatchedDataset):
 
     `metainfo` holds `classes`, a hash of the images' names and labels, and `skipped_files` (those not taken for images,
     counted by ending); where they are used also `border` and `corruption`; of a benchmark its name (`benchmark`), and
-    what a `BenchmarkSource` says: `label_sets`, `convention`, `num_expected`, `num_left_out` and `remarks`.
+    `label_sets`, `model_classes`, `convention`, `num_expected`, `num_left_out` and `remarks` of its `BenchmarkSource`.
 
     Args:
         source: What `open_image_source` opens: class folders, a list, tar files, arrays, or several with commas between

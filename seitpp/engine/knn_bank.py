@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from seitpp.datasets import common_numbers, num_shared, origins_of
 from seitpp.engine.guards import DataGuardHook
-from seitpp.engine.runs import metadata_of, name_of, unwrapped
+from seitpp.engine.guards.label_sets import classes_of
+from seitpp.engine.runs import name_of, unwrapped
 from seitpp.io.progress import progress_bar
 from seitpp.io.text import shorten
 from seitpp.registry import DATASETS, FUNCTIONS, HOOKS
@@ -107,7 +108,7 @@ class KNNBankHook(Hook):
     def _check(runner: Runner, dataset: Any) -> None:
         guards = [hook for hook in runner.hooks if isinstance(hook, DataGuardHook)] or [DataGuardHook()]
         guards[0].check(runner, dataset)
-        names = [metadata_of(one).get("classes") for one in (dataset, runner.test_loop.dataloader.dataset)]
+        names = [classes_of(one) for one in (dataset, runner.test_loop.dataloader.dataset)]
         if all(names) and (difference := class_difference(*names)):
             raise ValueError(
                 f"the test data have not the classes of the bank of neighbours: {difference}. Take the two from the "

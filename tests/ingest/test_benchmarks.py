@@ -73,6 +73,9 @@ def test_class_names_may_come_from_a_file(imagenet_r, tmp_path):
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES[::-1]))
     source = open_benchmark(imagenet_r, name="imagenet_r", classes_file=str(tmp_path / "classes.txt"))
     assert right_folders(source, CLASSES[::-1]) == [{name} for name in folder_of(source)]
+    assert source.model_classes == CLASSES[::-1]
+    source = open_benchmark(imagenet_r, name="imagenet_r", classes=CLASSES, classes_file=str(tmp_path / "classes.txt"))
+    assert source.model_classes == CLASSES
 
 
 def test_imagenet_r_names_folders_that_are_missing_or_not_expected(imagenet_r, tmp_path):
@@ -170,10 +173,10 @@ def test_objectnet_without_a_mapped_folder_is_refused(objectnet):
         open_benchmark(objectnet, name="objectnet")
 
 
-@pytest.mark.parametrize("options", [{"classes": ["cat"]}, {"classes": [f"thing {n}" for n in range(1000)]}])
-def test_objectnet_refuses_a_model_of_other_classes(objectnet, options):
+@pytest.mark.parametrize("classes", [["cat"], [f"{n}" for n in range(1000)], [f"n{n:08}" for n in range(1000)]])
+def test_objectnet_refuses_a_model_of_other_classes(objectnet, classes):
     with pytest.raises(ValueError, match="ObjectNet needs a model of ImageNet's 1000 classes"):
-        open_benchmark(objectnet, name="objectnet", **options)
+        open_benchmark(objectnet, name="objectnet", classes=classes)
 
 
 def test_objectnet_says_where_it_searched(tmp_path):

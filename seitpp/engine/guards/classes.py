@@ -1,6 +1,6 @@
 """The guard of classes: a model knows them by number alone, so data and checkpoint must number the same classes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from seitpp.engine.guards.label_sets import (
+    check_label_sets,
+    check_metrics,
+    check_training,
+    classes_of,
+    label_sets_of,
+)
 from seitpp.engine.guards.labels import labels_of
 from seitpp.engine.runs import metadata_of, name_of, unwrapped
 from seitpp.io.text import shorten
@@ -51,24 +58,27 @@ class ClassGuardHook(Hook):
         if _head_of(runner) is None:
             return
         dataset = runner.train_loop.dataloader.dataset
+        check_training(dataset)
         _check_ignored(_head_of(runner), dataset)
         if isinstance(runner._val_loop, BaseLoop):
             validation = runner.val_loop.dataloader.dataset
             _compare_shifts(dataset, validation)
             if self.compare_names:
-                self._compare(runner, _classes_of(dataset), name_of(dataset), validation)
+                self._compare(runner, classes_of(dataset), name_of(dataset), validation)
         self._tell_missing(runner, dataset, "training cannot teach them")
 
     def before_val(self, runner: Runner) -> None:
-        """Look for classes without a sample."""
+        """Look for metrics that read labels otherwise, and for classes without a sample."""
+        check_metrics(runner.val_loop.dataloader.dataset, runner.val_loop.evaluator)
         self._tell_missing(runner, runner.val_loop.dataloader.dataset, _MISSING)
 
     def before_test(self, runner: Runner) -> None:
-        """Look for classes without a sample."""
+        """Look for metrics that read labels otherwise, and for classes without a sample."""
+        check_metrics(runner.test_loop.dataloader.dataset, runner.test_loop.evaluator)
         self._tell_missing(runner, runner.test_loop.dataloader.dataset, _MISSING)
 
     def _compare(self, runner: Runner, expected: list[str] | None, source: str, dataset: Any) -> None:
-        found, where = _classes_of(dataset), name_of(dataset)
+        found, where = classes_of(dataset), name_of(dataset)
         if expected is None or found is None:
             self._tell_unknown(runner, source, expected, where, found)
         elif difference := class_difference(expected, found):
@@ -93,12 +103,12 @@ class ClassGuardHook(Hook):
     def _tell_missing(self, runner: Runner, dataset: Any, consequence: str) -> None:
         head = _head_of(runner)
         labels = None if head is None else labels_of(dataset)
-        if labels is None or not len(labels):
+        if labels is None or not len(labels) or label_sets_of(dataset) is not None:
             return
         missing = np.setdiff1d(np.arange(head.num_classes), labels)
         if not len(missing):
             return
-        classes = _classes_of(dataset) or []
+        classes = classes_of(dataset) or []
         names = [repr(classes[number]) if number < len(classes) else str(number) for number in missing]
         self._once(
             runner.logger.warning,
@@ -137,23 +147,14 @@ def check_labels(model: nn.Module, dataset: Any) -> None:
     labels = labels_of(dataset)
     if labels is None:
         raise ValueError(f"{where} {_why_no_labels(dataset)}")
-    if (label_sets := metadata_of(dataset).get("label_sets")) is not None:
-        _check_label_sets(label_sets, num_classes, where)
+    if (label_sets := label_sets_of(dataset)) is not None:
+        check_label_sets(label_sets, num_classes, where)
         return
     if classes is not None and len(classes) != num_classes:
         raise ValueError(f"{where} has {len(classes)} classes, the head has {num_classes}; set model.head.num_classes")
     if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
         raise ValueError(
             f"{where} has labels from {labels.min()} to {labels.max()}, the head has {num_classes} classes; set "
-            "model.head.num_classes"
-        )
-
-
-def _check_label_sets(label_sets: Sequence[Sequence[int]], num_classes: int, where: str) -> None:
-    """Refuse a benchmark whose labels stand for classes that the head does not have."""
-    if (most := max(index for one in label_sets for index in one)) >= num_classes:
-        raise ValueError(
-            f"{where} is scored by the model's class {most}, the head has {num_classes} classes; set "
             "model.head.num_classes"
         )
 
@@ -235,8 +236,3 @@ def _brings_head(head: nn.Module | None, checkpoint: dict) -> bool:
         bool(shapes) and all(getattr(found.get(owner + name), "shape", None) == shape for name, shape in shapes.items())
         for owner in ("head.", "decode_head.")
     )
-
-
-def _classes_of(dataset: Any) -> list[str] | None:
-    classes = metadata_of(dataset).get("classes")
-    return None if classes is None else list(classes)

@@ -165,6 +165,48 @@ def test_data_without_names_are_scored_and_said(trained: Config, said: Callable,
     assert "nameless has no class names: its class k is taken for class k of checkpoint" in text
 
 
+def of_benchmark(cfg: Config, path: Path, **metainfo: object) -> Config:
+    """Test, validate and train on data whose two labels stand for three of the classes."""
+    use(cfg, path, NAMES, labels=(0, 1, 1, 0))
+    known = {"classes": ["insect", "cow"], "label_sets": [[0, 2], [1]], "model_classes": NAMES, **metainfo}
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        cfg[name].dataset.metainfo = known
+    cfg.val_evaluator = cfg.test_evaluator = [{"type": "seitpp.MatchedAccuracy"}]
+    return cfg
+
+
+def test_robustness_sets_are_compared_by_the_classes_of_the_model(
+    trained: Config, said: Callable, build_runner: Callable, tmp_path: Path
+) -> None:
+    assert said(of_benchmark(trained, tmp_path / "benchmark")) == []
+    for dataloader in (trained.train_dataloader, trained.test_dataloader):
+        dataloader.dataset.metainfo.model_classes = NAMES[::-1]
+    with pytest.raises(ValueError, match=r"does not have the classes of checkpoint .*another order"):
+        build_runner(trained).test()
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_robustness_sets_are_scored_by_their_own_metric(
+    config: Config, build_runner: Callable, tmp_path: Path, stage: str
+) -> None:
+    of_benchmark(config, tmp_path / "benchmark")[f"{stage}_evaluator"].append({"type": "mmpretrain.Accuracy"})
+    with pytest.raises(ValueError, match="benchmark is a robustness set, whose labels Accuracy takes for"):
+        getattr(build_runner(config), stage)()
+
+
+def test_robustness_sets_are_not_trained_on(config: Config, build_runner: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="opened as a robustness set, which is for tests; leave `benchmark` out"):
+        build_runner(of_benchmark(config, tmp_path / "benchmark")).train()
+
+
+def test_robustness_set_of_more_classes_than_the_head_is_refused(
+    config: Config, build_runner: Callable, tmp_path: Path
+) -> None:
+    of_benchmark(config, tmp_path / "benchmark", label_sets=[[0], [4]])
+    with pytest.raises(ValueError, match="is scored by the model's class 4, the head has 4 classes"):
+        build_runner(config).test()
+
+
 def test_checkpoint_without_names_takes_wordnet_order_for_granted(
     trained: Config, said: Callable, tmp_path: Path
 ) -> None:

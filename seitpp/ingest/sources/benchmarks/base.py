@@ -23,7 +23,12 @@ class BenchmarkSource(ImageSource):
         border: Pixels to cut on each side of an image.
         remarks: What a reader of the score should know.
         num_left_out: Images in folders that the rule leaves out.
+
+    Attributes:
+        model_classes: Names of the model's classes in the order of its indices; None where they are not known.
     """
+
+    model_classes: list[str] | None = None
 
     def __init__(
         self,

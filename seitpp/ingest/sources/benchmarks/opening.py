@@ -59,7 +59,9 @@ def open_benchmark(
     if classes is None and classes_file is not None:
         classes = read_class_names(classes_file)
     options = {"split": split, "root": root, "classes_file": classes_file, "max_pixels": max_pixels}
-    source = BENCHMARKS[name](str(path), ModelClasses(classes), subset=subset, num_expected=num_expected, **options)
+    known = ModelClasses(classes)
+    source = BENCHMARKS[name](str(path), known, subset=subset, num_expected=num_expected, **options)
+    source.model_classes = known.names
     logger = MMLogger.get_current_instance()
     for remark in source.remarks:
         logger.warning(f"{path} ({name}): {remark}")
