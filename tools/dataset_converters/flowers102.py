@@ -7,7 +7,7 @@ ROOT holds the published files: `jpg/` (of 102flowers.tgz), `imagelabels.mat` an
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torchvision
@@ -16,16 +16,22 @@ from class_lists import LabelledImages, make_lists, read_mmpretrain
 from seitpp.io.command_line import run_tool
 
 FILES = ("imagelabels.mat", "setid.mat")
+SPLITS = {"train": "trainval", "test": "test"}
 NUM_IMAGES = {"train": 2040, "test": 6149}
 NUM_CLASSES = 102
 
 
-def read_flowers102(root: str | Path) -> LabelledImages:
-    """Read Oxford Flowers-102; class names are torchvision's, in the order of the labels."""
+def read_flowers102(root: str | Path, splits: Mapping[str, str] = SPLITS) -> LabelledImages:
+    """Read Oxford Flowers-102; class names are torchvision's, in the order of the labels.
+
+    Args:
+        root: Folder of the published files.
+        splits: mmpretrain's name of each split, by ours; `train` and `test` are among them.
+    """
     classes = getattr(torchvision.datasets.Flowers102, "classes", None)
     if classes is None:
         raise ValueError(f"torchvision {torchvision.__version__} has no class names of Flowers-102; update it to 0.22")
-    found = read_mmpretrain("Flowers102", root, {"train": "trainval", "test": "test"}, FILES, classes)
+    found = read_mmpretrain("Flowers102", root, splits, FILES, classes)
     sizes = {split: len(images) for split, images in found.images.items()}
     if sizes["test"] <= sizes["train"]:
         raise ValueError(
