@@ -142,6 +142,7 @@ def tool_lines(trained: TrainedClassifier, store: Path, out: Path) -> dict[str, 
     ]
     return {
         "visualization/show_augmentations.py": [store, "--out", out],
+        "visualization/show_corruptions.py": [trained.images, "--tokenizer", store, "--out", out],
         "image_demo.py": images,
         "export_model.py": [config, checkpoint, out, "--tokenizer", store, "--format", "torch-export"],
         "test.py": scored,
@@ -155,6 +156,7 @@ TOOLS = [
     "inspect_store.py",
     "test.py",
     "visualization/show_augmentations.py",
+    "visualization/show_corruptions.py",
 ]
 
 

@@ -120,6 +120,10 @@ def lines(
             *("visualization/show_augmentations.py", trained.store, "--out", out / "shown", "--token-adapt", path),
             *("--config", _written(out / "adapt.py", f"model = dict(token_adapt={TOKEN_ADAPT!r})\n")),
         ],
+        "show_corruptions": lambda: [
+            *("visualization/show_corruptions.py", trained.images, "--out", out / "shown.png"),
+            *("--tokenizer", _tokenizer(out, {**vit, "checkpoint": str(path)})),
+        ],
         "tokenize_images, weights": lambda: [
             *("tokenize_images.py", _tokenizer(out, {**vit, "checkpoint": str(path)})),
             *(trained.images, out / "store", "--workers", 0),
