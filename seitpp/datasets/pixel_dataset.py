@@ -46,8 +46,7 @@ class PixelDataset(SourceDataset):
         super().__init__(source, *args, **options)
         loader, steps = _split_off_loader(pipeline)
         self.in_channels = _in_channels(loader)
-        steps = _build(steps, self.corruption)
-        self.pipeline = Compose([LoadPixels(self), *steps])
+        self.pipeline = Compose([LoadPixels(self), *_build(steps, self.corruption)])
 
     def __getitem__(self, idx: int) -> dict:
         """Return a sample of the pipeline, for `default_collate` or `pseudo_collate` to put together.

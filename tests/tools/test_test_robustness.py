@@ -192,7 +192,7 @@ def test_a_second_run_does_what_is_missing(
     second = table("tokens", "--only", "gaussian_blur", "gaussian_noise", "objectnet")
     printed = capsys.readouterr().out
     assert "has the results of gaussian_blur/5: they are not scored again" in printed
-    assert "clean: top-1" in printed  # for the classes of ObjectNet
+    assert "clean is scored again, for the classes of objectnet." in printed
     assert second["gaussian_blur", "5"] == first["gaussian_blur", "5"]
     assert {key for key, row in second.items() if row["clean_top1"]} == {key for key in second if key[0] != "clean"}
     table("tokens", "--only", "gaussian_blur", "gaussian_noise", "--seed", 1)

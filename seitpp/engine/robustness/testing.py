@@ -117,11 +117,20 @@ class _Test:
         )
         if one.benchmark == CLEAN:
             for name in self._matched(plan):
-                source = name if f"{name}/top1" in metrics else CLEAN  # of the same classes
-                found.scores[name] = _scores(metrics, beside, source)
-                found.counts[name] = int(metrics[f"{source}/num_samples"])
+                if f"{name}/top1" in metrics:
+                    found.scores[name] = _scores(metrics, beside, name)
+                    found.counts[name] = int(metrics[f"{name}/num_samples"])
+            self._share_clean(one, plan, found)
             _add_former(found, results.passes.get(CLEAN))
         return found
+
+    def _share_clean(self, one: Pass, plan: Plan, found: PassResult) -> None:
+        """Give the clean score to benchmarks of the same classes and rule."""
+        own = self._rule(one)
+        for name, rule in self._matched(plan).items():
+            if rule == own:
+                found.settings.setdefault("matched", {})[name] = _sha256(rule)
+                found.scores[name], found.counts[name] = found.scores[CLEAN], found.counts[CLEAN]
 
     def settings(self, one: Pass, plan: Plan) -> dict[str, Any]:
         """Return all that the scores of a pass depend on beside the checkpoint."""
@@ -149,8 +158,13 @@ class _Test:
         changed = [name for name in wanted if name != "matched" and wanted[name] != found.settings.get(name)]
         if changed:
             print_log(f"{one.key} is scored again, since these have changed: {', '.join(changed)}.", "current")
+        if one.benchmark == CLEAN and not changed:
+            self._share_clean(one, plan, found)
         known = found.settings.get("matched") or {}
-        return not changed and all(known.get(name) == rule for name, rule in wanted.get("matched", {}).items())
+        new = [name for name, rule in wanted.get("matched", {}).items() if known.get(name) != rule]
+        if new and not changed:
+            print_log(f"{one.key} is scored again, for the classes of {', '.join(new)}.", "current")
+        return not changed and not new
 
     def _rule(self, one: Pass) -> dict[str, Any]:
         return {"label_sets": metadata_of(self.dataset(one))["label_sets"], "candidates": one.candidates}
