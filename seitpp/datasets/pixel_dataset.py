@@ -141,8 +141,8 @@ class CorruptPixels:
 
 def _as_mmcv(image: Image.Image) -> np.ndarray:
     """Return pixels as mmcv's loader does: (H, W, 3), BGR, or of a grey image (H, W)."""
-    pixels = np.array(image)
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    pixels = np.asarray(image)
+    return pixels.copy() if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # both may be written to
 
 
 def _split_off_loader(pipeline: Sequence[dict | Callable]) -> tuple[Any, list[dict | Callable]]:
