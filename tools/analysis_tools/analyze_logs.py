@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--group",
         type=regular_expression,
         metavar="REGEX",
-        help="runs whose names are alike without it have one colour: '-seed[0-9]+'",
+        help="runs whose names are alike without it have one colour: --group='-seed[0-9]+'",
     )
     files, formats = file_ending_in(*_FORMATS), ", ".join(_FORMATS)
     plot.add_argument("--out", type=files, nargs="+", default=[], metavar="FILE", help=f"files to write: {formats}")

@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--group",
         type=regular_expression,
         metavar="REGEX",
-        help="runs whose names are alike without it are one row, with mean and deviation: '-seed[0-9]+'",
+        help="runs whose names are alike without it are one row, with mean and deviation: --group='-seed[0-9]+'",
     )
     parser.add_argument(
         "--label", type=_pair, action="append", default=[], metavar="RUN=TEXT", help="call a run or group so"
