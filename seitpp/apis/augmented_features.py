@@ -193,6 +193,10 @@ class PanelFeatures:
         dataset = TokenDataset(str(self.reader.path), lazy_init=True)
         self._preprocessor.prepare_training(dataset.metainfo, str(self.reader.path))
 
+    def _augmented(self, tokens: Tensor) -> Tensor:
+        """Return what the encoder reads of a batch, without labels, which no augmentation here needs."""
+        return self._preprocessor.process(self._preprocessor.cast_data({"inputs": tokens}), training=True)["inputs"]
+
     @torch.no_grad()
     def encode(self, panel: str, draws: int, batch_size: int, seed: int) -> AugmentedFeatures:
         """Encode all samples, each `draws` times, by whole batches on the device."""
@@ -204,7 +208,7 @@ class PanelFeatures:
             torch.manual_seed(seed)
             for _ in range(draws):
                 for batch in self._inputs.batches(batch_size):
-                    found = self.extractor.model.encode(self._preprocessor(batch, True)["inputs"]).float()
+                    found = self.extractor.model.encode(self._augmented(batch["inputs"])).float()
                     self.extractor._check_found(found, sum(map(len, features)))
                     features.append(found.cpu())
                     if self._classify is not None:
