@@ -25,21 +25,21 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / "package"
 
 
-def test_the_last_seventh_of_a_class_is_for_testing(
+def test_the_last_seventh_of_a_class_is_for_validation(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert CONVERT([package, tmp_path / "out", "--format", "npz"]) == 0
     with np.load(tmp_path / "out" / "images.npz") as arrays:
         assert arrays["train_images"].shape == (60, 28, 28) and arrays["train_images"].dtype == np.uint8
         assert arrays["train_images"][:7, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 10]  # the empty row is no image
-        assert arrays["test_images"][:, 27, 27].tolist() == [10 * label + 6 for label in range(10)]
-        assert arrays["test_labels"].tolist() == list(range(10)) and arrays["classes"][0] == "T-shirt/top"
+        assert arrays["val_images"][:, 27, 27].tolist() == [10 * label + 6 for label in range(10)]
+        assert arrays["val_labels"].tolist() == list(range(10)) and arrays["classes"][0] == "T-shirt/top"
     assert "warning: train: 60 images, published are 60,000" in capsys.readouterr().err
 
 
 def test_class_folders(package: Path, tmp_path: Path) -> None:
     assert CONVERT([package / "src" / "clothes", tmp_path / "out"]) == 0
-    with Image.open(tmp_path / "out" / "test" / "Ankle_boot" / "00009.png") as picture:
+    with Image.open(tmp_path / "out" / "val" / "Ankle_boot" / "00009.png") as picture:
         assert np.asarray(picture).max() == np.asarray(picture).min() == 96
     assert len(list((tmp_path / "out" / "train").rglob("*.png"))) == 60
 

