@@ -124,6 +124,12 @@ def test_sketch_counts_images_and_reads_grey_ones_as_rgb(tmp_path):
         open_benchmark(root, name="imagenet_sketch")
 
 
+def test_part_of_sketch_says_how_many_classes_it_has(tmp_path):
+    root = trees.imagenet_sketch(tmp_path, classes=CLASSES[5:8])
+    source = open_benchmark(root, name="imagenet_sketch", classes=CLASSES, subset=True)
+    assert (source.label_sets, source.convention) == ([(5,), (6,), (7,)], "3 of 1000 classes")
+
+
 def test_sketch_refuses_a_model_of_other_classes(tmp_path):
     with pytest.raises(ValueError, match=r"ImageNet-Sketch needs a model of .* 1000 classes, and this one has 2"):
         open_benchmark(tmp_path, name="imagenet_sketch", classes=["cat", "dog"])
@@ -137,7 +143,7 @@ def test_objectnet_takes_mapped_folders_with_all_their_classes(objectnet, inner)
     assert folder_of(source) == [source.classes[label] for label in source.labels]
     assert (source.border, source.num_expected, source.num_left_out) == (2, 18_574, 2)
     assert source.remarks == ["3 folders are mapped to 6 classes, expected 113 and 125", "3 images, expected 18,574"]
-    assert source.convention == "any class of the label is right, 6 classes in all; 2 pixels of border cut"
+    assert source.convention == "any class of the label is right, 6 classes in all"
 
 
 def test_objectnet_follows_the_order_of_the_model(objectnet):

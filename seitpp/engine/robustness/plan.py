@@ -218,7 +218,7 @@ def _passes(
 ) -> list[Pass]:
     """Return the passes of one benchmark."""
     kind, layout = entry.get("corruption"), entry.get("layout", "folders")
-    candidates = entry.get("candidates", "all" if layout == "folders" else "matched")
+    candidates = entry.get("candidates", "matched" if layout in ("imagenet_r", "objectnet") else "all")
     shared = {"layout": layout, "candidates": candidates, "num_expected": entry.get("num_expected")}
     shared["subset"] = entry.get("subset", kind is not None)  # corrupted images are of the classes of the clean ones
     options = {"border": entry["border"]} if "border" in entry else {}

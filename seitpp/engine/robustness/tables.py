@@ -8,7 +8,7 @@ from seitpp.engine.robustness.results import Results
 from seitpp.engine.robustness.rows import WEIGHTS, Row, table_rows, weights_of
 from seitpp.io.atomic_write import write_whole
 from seitpp.io.csv_file import write_csv
-from seitpp.io.text import markdown_table
+from seitpp.io.text import markdown_table, shorten
 
 NOT_RUN = "not run"
 _INDENT = "&nbsp;&nbsp;"
@@ -43,9 +43,11 @@ def footer(results: Results) -> list[str]:
     """Return the lines below the tables: how each benchmark was scored, or why not, and what the scores depend on."""
     rows = table_rows(results, weights_of(results)[0])
     lines = [f"{row.title}: {row.convention}" for row in rows if row.severity is None and row.convention]
-    told = {key: results.passes[key].remarks for one in results.benchmarks for key in one.keys if key in results.passes}
-    told[CLEAN] = results.passes[CLEAN].remarks if CLEAN in results.passes else []
-    lines += [f"{key}: {remark}" for key, remarks in told.items() for remark in remarks]
+    told: dict[str, list[str]] = {}
+    for key in [CLEAN, *(key for one in results.benchmarks for key in one.keys)]:
+        for remark in results.passes[key].remarks if key in results.passes else ():
+            told.setdefault(remark, []).append(key)
+    lines += [f"{shorten(keys, 4)}: {remark}" for remark, keys in told.items()]
     return [*lines, *(f"{name}: {text}" for name, text in results.notes.items())]
 
 

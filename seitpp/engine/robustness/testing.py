@@ -112,7 +112,7 @@ class _Test:
             {one.benchmark: _scores(metrics, beside, one.benchmark)},
             {one.benchmark: int(metrics[f"{one.benchmark}/num_samples"])},
             metadata.get("num_expected", one.num_expected),
-            metadata.get("convention") or "all classes",
+            _convention(metadata, one.candidates),
             _remarks(metadata),
         )
         if one.benchmark == CLEAN:
@@ -186,6 +186,13 @@ class _Test:
         self.runner._test_dataloader = loader_of(self.dataset(one), self.loader)
         self.runner._test_evaluator = metrics
         return self.runner.build_test_loop(dict(self.runner.cfg.test_cfg))
+
+
+def _convention(metadata: Mapping[str, Any], candidates: str) -> str:
+    """Return the rule of a score in words, with what an option may change."""
+    border = metadata.get("border", 0)
+    competing = "these alone compete" if candidates == "matched" else "all of the model's classes compete"
+    return f"{metadata['convention']}; {competing}" + (f"; {border} pixels cut on each side" if border else "")
 
 
 def _remarks(metadata: Mapping[str, Any]) -> list[str]:

@@ -67,6 +67,13 @@ def test_candidates_are_chosen_for_objectnet_alone(section: dict, tmp_path: Path
     assert read_plan(section).passes[3].candidates == "matched"
 
 
+@pytest.mark.parametrize("layout", ["imagenet_r", "imagenet_sketch", "objectnet", "folders"])
+def test_classes_outside_of_a_set_compete_unless_its_rule_is_another(layout: str, tmp_path: Path) -> None:
+    """A part of ImageNet-Sketch would be too easy if its own classes alone competed."""
+    (one,) = read_plan({"benchmarks": {"x": {"layout": layout, "source": str(tmp_path), "subset": True}}}).passes
+    assert one.candidates == ("matched" if layout in ("imagenet_r", "objectnet") else "all")
+
+
 def test_without_clean_images_noise_is_left_out(section: dict, tmp_path: Path) -> None:
     (tmp_path / "clean").rmdir()
     plan = read_plan(section)

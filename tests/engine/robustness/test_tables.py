@@ -60,8 +60,9 @@ def test_what_is_not_as_expected_is_told() -> None:
     rows = {row.benchmark: cells(row, found) for row in table_rows(found, "raw") if row.severity is None}
     assert rows["sketch"] == ["Sketch", "35.5", "85.0", "49.5", "4 (expected 5)", ""]
     assert rows["objects"] == ["Objects", "not run", "", "", "", ""]
+    found.passes["clean"].remarks.append("2 .pdf")
     told = footer(found)
-    assert "sketch: 2 .pdf" in told
+    assert "clean, sketch: 2 .pdf" in told
     assert "Objects: not run: data/objects does not exist" in told
     assert told[-1] == "seed: 0"
 

@@ -18,9 +18,7 @@ def open_folders(
     """Open images of the model's classes, or of some of them where they are declared a `subset`."""
     source = open_image_source(path, **options)
     indices, remarks = _by_name(source, path, classes, subset)
-    total = NUM_IMAGENET if classes.names is None else len(classes.names)
-    share = f"all {total}" if len(indices) == total else f"{len(indices)} of {total}"
-    return _benchmark(source, indices, "folders", f"{share} classes", num_expected, remarks)
+    return _benchmark(source, indices, "folders", _share(indices, classes), num_expected, remarks)
 
 
 def open_imagenet_sketch(
@@ -31,7 +29,7 @@ def open_imagenet_sketch(
     source = open_image_source(path, **options)
     indices, remarks = _by_name(source, path, classes, subset)
     expected = _NUM_SKETCH if num_expected is None else num_expected
-    return _benchmark(source, indices, "imagenet_sketch", f"all {NUM_IMAGENET} classes", expected, remarks)
+    return _benchmark(source, indices, "imagenet_sketch", _share(indices, classes), expected, remarks)
 
 
 def open_imagenet_r(
@@ -44,6 +42,12 @@ def open_imagenet_r(
     remarks = check_classes(source, path, list(indices), subset=subset)
     expected = _NUM_IMAGENET_R if num_expected is None else num_expected
     return _benchmark(source, indices, "imagenet_r", "the 200 classes of ImageNet-R", expected, remarks)
+
+
+def _share(indices: Mapping[str, int], classes: ModelClasses) -> str:
+    """Say how many of the model's classes have images."""
+    total = NUM_IMAGENET if classes.names is None else len(classes.names)
+    return f"all {total} classes" if len(indices) == total else f"{len(indices)} of {total} classes"
 
 
 def _benchmark(

@@ -54,7 +54,7 @@ def open_objectnet(
         source,
         label_sets,
         kind="objectnet",
-        convention=f"any class of the label is right, {num_indices} classes in all; {_BORDER} pixels of border cut",
+        convention=f"any class of the label is right, {num_indices} classes in all",
         num_expected=_NUM_IMAGES if num_expected is None else num_expected,
         border=_BORDER,
         remarks=remarks,
