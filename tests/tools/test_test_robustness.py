@@ -275,6 +275,25 @@ def test_models_of_other_classes_leave_imagenets_out(tool: Callable, made: Made,
         tool("test_robustness.py", *line[:-3], "--only", "objectnet", "--cfg-options", *root)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["codes", "embeddings"])
+def test_ready_config_serves_other_networks(output: str, tool: Callable, repository: Path, tmp_path: Path) -> None:
+    """Sizes are those of the checkpoint, and the scores those of its own config."""
+    trained = make_trained_classifier(tmp_path, output=output)
+    content = torch.load(trained.checkpoint)
+    content["meta"]["cfg"] = Config.fromfile(trained.config).pretty_text
+    torch.save(content, trained.checkpoint)
+    names = sorted(path.name for path in trained.images.iterdir())
+    (tmp_path / "list.txt").write_text("".join(f"{name} {number}\n" for number, name in enumerate(names)))
+    (tmp_path / "own.py").write_text(f"_base_ = [{str(trained.config)!r}]\n{TESTED}")
+    ready = repository / "configs" / "robustness" / "robustness_vit-base-p16_in1k-tokens.py"
+    line = [trained.checkpoint, "--images", tmp_path / "list.txt", "--root", trained.images, "--workers", 0]
+    line += ["--tokenizer", trained.store, "--only", "gaussian_noise", "--work-dir", tmp_path / "work"]
+    for config in (ready, tmp_path / "own.py"):
+        assert tool("test_robustness.py", config, *line, "--out-dir", tmp_path / config.stem) == 0
+    assert rows_of(tmp_path / ready.stem) == rows_of(tmp_path / "own")
+
+
 @pytest.fixture(scope="module")
 def whole(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All data sets, with all classes."""
