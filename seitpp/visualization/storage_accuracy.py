@@ -121,11 +121,10 @@ def _draw_marks(panel: "Axes", own: Sequence[Point], front: Sequence[Point], pap
     if front:
         steps = _steps(panel, front)
         panel.plot(*steps.T, color="0.45", linewidth=1.2, zorder=1)
-    for point in own:
+    for point in sorted(own, key=lambda one: one.score):  # the best lies on top of others
         marker, color = _STYLES.get(point.method, _OTHER_STYLE)
-        panel.errorbar(
-            point.num_bytes, point.score, point.spread, fmt=marker, color=color, markersize=7, capsize=3, zorder=3
-        )
+        panel.errorbar(point.num_bytes, point.score, point.spread, fmt="none", color=color, capsize=4, zorder=3)
+        panel.plot(point.num_bytes, point.score, marker, color=color, markersize=8, markeredgecolor="white", zorder=3)
     for method, line in _lines(paper).items():
         marker, color = _STYLES[method]
         style = "none" if method == "pixels" else ":"

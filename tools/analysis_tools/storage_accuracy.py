@@ -127,9 +127,10 @@ def notes_of(found: Comparison, reference: tuple[int, str]) -> list[str]:
     if any(entry.is_computed for entry in found.entries):
         lines.append("*: computed, a part's share of what lies on disk")
     said: dict[str, list[str]] = {}
-    for run in (run for entry in found.entries for run in entry.runs):
-        for note in run.notes:
-            said.setdefault(note, []).append(run.name)
+    for entry in found.entries:
+        for run in entry.runs:
+            for note in run.notes:
+                said.setdefault(note, []).append(run.name if len(entry.runs) > 1 else entry.name)
     lines += [f"{', '.join(names)}: {note}" for note, names in said.items()]
     return [*lines, *(f"left out: {line}" for line in found.skipped)]
 

@@ -23,6 +23,7 @@ from seitpp.io.text import shown, text_lines
 from seitpp.io.untrusted import check_regular_file, parse_json_object, parsing, read_file
 from seitpp.storage import SeitRelease, StoreReader, choose_subset, is_release
 
+Find = Callable[[str], str]  # where a path of a config leads to
 _MOST_LIST_BYTES = 1 << 28
 _TOLD = 1000  # files between two calls that tell of progress
 _SIZES = ("fraction", "count", "budget_bytes")
@@ -105,7 +106,7 @@ class DataPlaces:
             raise ValueError("its config names no training data (train_dataloader.dataset)")
         return self._dataset(dataset, lambda path: self.find(path, work_folder, config.get("work_dir")))
 
-    def _dataset(self, dataset: Mapping[str, Any], find: Any) -> TrainingData:
+    def _dataset(self, dataset: Mapping[str, Any], find: Find) -> TrainingData:
         kind = type_name(dataset)
         if kind == "ConcatDataset":
             return _joined([self._dataset(one, find) for one in _parts(dataset, "datasets")])
@@ -127,18 +128,18 @@ class DataPlaces:
         data = _chosen(data, dataset.get("indices"))
         return _subset(data, dataset["subset"]) if dataset.get("subset") else data
 
-    def _store(self, dataset: Mapping[str, Any], find: Any) -> TrainingData:
+    def _store(self, dataset: Mapping[str, Any], find: Find) -> TrainingData:
         path = find(os.path.join(_text(dataset, "data_root"), _text(dataset, "store")))
         labels = _text(dataset, "label_file")
         return self._known("store", path, find(os.path.join(_text(dataset, "data_root"), labels)) if labels else None)
 
-    def _source(self, dataset: Mapping[str, Any], find: Any) -> TrainingData:
+    def _source(self, dataset: Mapping[str, Any], find: Find) -> TrainingData:
         base, root = _text(dataset, "data_root"), _text(dataset, "root")
         others = (_text(dataset, "split") or None, find(os.path.join(base, root)) if root else None)
         paths = [find(os.path.join(base, one)) for one in paths_of(_text(dataset, "source"))]
         return _joined([self._known("source", path, *others) for path in paths])
 
-    def _folder(self, dataset: Mapping[str, Any], find: Any) -> TrainingData:
+    def _folder(self, dataset: Mapping[str, Any], find: Find) -> TrainingData:
         """Measure mmpretrain's folder of images, or the list of those in it that count."""
         base, prefix = _text(dataset, "data_root"), dataset.get("data_prefix") or _text(dataset, "split")
         prefix = prefix.get("img_path", "") if isinstance(prefix, Mapping) else prefix

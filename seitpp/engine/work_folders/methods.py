@@ -1,7 +1,7 @@
 """What a run of a classifier was: trained on pixels or on tokens, with which augmentation, from which encoder."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -9,10 +9,9 @@ from rich.filesize import decimal
 
 from seitpp.engine.model_kind import ModelKind, model_kind
 from seitpp.engine.weight_files import pretrained_parts
+from seitpp.engine.work_folders.data_bytes import Find
 from seitpp.io.checkpoint_config import config_of_checkpoint
 from seitpp.io.config_file import dicts_in, type_name
-
-Find = Callable[[str], str]
 
 _SEITPP = ("TokenAdaptAugment", "ColorAdapt")
 

@@ -100,7 +100,7 @@ def progress_of(folder: Path, config: Mapping[str, Any], scalars: Scalars) -> st
     if reached >= planned or (unit == "iter" and trained >= planned):
         return None
     name = {"epoch": "epoch", "iter": "iteration"}[unit]
-    return f"unfinished: it stopped in {name} {max(trained, reached):,} of {planned:,}"
+    return f"unfinished: {name} {max(trained, reached):,} of {planned:,} is its last"
 
 
 def _whole(number: float) -> int:

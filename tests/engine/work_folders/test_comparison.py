@@ -93,7 +93,7 @@ def test_what_is_missing_is_told_and_nothing_is_dropped(tmp_path, config):
     assert notes["good"] == ""
     assert scores["unscored"] is None and "accuracy/top1 was never logged" in notes["unscored"]
     assert scores["diverged"] is None and "last validation is nan, expected a number from 0 to 100" in notes["diverged"]
-    assert scores["stopped"] == 40.0 and notes["stopped"] == "unfinished: it stopped in epoch 1 of 2"
+    assert scores["stopped"] == 40.0 and notes["stopped"] == "unfinished: epoch 1 of 2 is its last"
     assert found.entries[-1].name == "gone" and found.entries[-1].num_bytes is None
     assert "gone does not exist; if it was moved, say so with --moved" in notes["gone"]
     assert scores["metrics"] == 55.0 and "NaN is not a JSON number" in notes["metrics"]
