@@ -156,7 +156,7 @@ def notes_of(args: argparse.Namespace, config: Config, plan: Plan, sha256: str) 
     if any("corruption" in one.options for one in plan.passes):
         notes["corruptions"] = f"seed {args.seed}, order {args.corruption_order}"
     elif sources := [one.source for one in plan.passes if one.severity is not None]:
-        notes["corruptions"] = f"read from {shorten(sources, 2)}"
+        notes["corruptions"] = f"read from {shorten(sources, 2)}, and resized and cropped as other images are"
     return {**notes, "precision": "bfloat16" if args.amp else "float32"}
 
 

@@ -14,7 +14,7 @@ from seitpp.datasets.source_dataset import SourceDataset
 from seitpp.images.corruptions import Corruption, cut_border
 from seitpp.images.decoding import UnreadableImageError
 from seitpp.images.resizing import fit_image
-from seitpp.ingest.loading import is_of_one_image
+from seitpp.ingest.loading import is_of_one_image, reason_of
 from seitpp.ingest.sources.files import join
 from seitpp.io.text import shown
 from seitpp.registry import DATASETS
@@ -72,12 +72,11 @@ class PixelDataset(SourceDataset):
                 return image, None
             return image, self.corruption.apply_to_crop(image, number)
         except (UnreadableImageError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             if not is_of_one_image(error):
-                raise OSError(f"{self._called(idx)} cannot be read at present: {reason or repr(error)}") from error
+                raise OSError(f"{self._called(idx)} cannot be read at present: {reason_of(error)}") from error
             raise ValueError(
-                f"{self._called(idx)} cannot be read: {reason}. Repair such files, or name the others in a list (path "
-                "and class per line): a score must not depend on which files could be read"
+                f"{self._called(idx)} cannot be read: {reason_of(error)}. Repair such files, or name the others in a "
+                "list (path and class per line): a score must not depend on which files could be read"
             ) from error
 
     def path(self, idx: int) -> str:

@@ -84,9 +84,9 @@ class ImageBatches(Dataset):
                 content, num_bytes, label_map = self._load(number)
                 pixels[slot], batch.readable[slot], batch.num_bytes[slot] = content, True, num_bytes
             except (UnreadableImageError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                reason = reason_of(error)
                 if not is_of_one_image(error):
-                    batch.outage = f"{self.source.names[number]} cannot be read at present: {reason or repr(error)}"
+                    batch.outage = f"{self.source.names[number]} cannot be read at present: {reason}"
                 batch.failures.append((number, self.source.names[number], reason))
             if self.source.annotated:
                 batch.label_maps.append(label_map)
@@ -162,6 +162,11 @@ def in_workers(work: Dataset, batches: Sequence[Sequence[int]], num_workers: int
             "a process that decodes images died, perhaps for lack of memory; run the same command again to continue, "
             "with fewer --workers if it dies again"
         ) from error
+
+
+def reason_of(error: Exception) -> str:
+    """Return why an image cannot be read, without its path."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
 
 
 def is_of_one_image(error: Exception) -> bool:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from seitpp.images.decoding import UnreadableImageError
 from seitpp.images.recompressing import DEFAULT_QUALITY, check_image, recompress
 from seitpp.ingest.class_folders import check_all_classes, class_folders, ending_of, order_warning, target_stems
-from seitpp.ingest.loading import in_workers, is_of_one_image
+from seitpp.ingest.loading import in_workers, is_of_one_image, reason_of
 from seitpp.ingest.sources import ImageSource
 from seitpp.ingest.sources.files import is_url, join
 from seitpp.io.atomic_write import remove_unfinished, write_whole
@@ -191,7 +191,7 @@ class _Writer(Dataset):
 
     def _leave_out(self, done: Shrunken, number: int, error: Exception) -> None:
         name = self.source.names[number]
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason_of(error)
         if not is_of_one_image(error):
             raise OSError(f"{name} cannot be read at present: {reason}. Run the same command again to continue")
         if self.strict:

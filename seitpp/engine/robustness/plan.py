@@ -174,6 +174,8 @@ def _check_keys(node: Any, known: Sequence[str], where: str) -> None:
 
 def _check_benchmark(name: str, entry: Any) -> None:
     where = f"robustness.benchmarks.{name}"
+    if name == CLEAN or "/" in name:
+        raise ValueError(f"{where}: a benchmark is called otherwise than {CLEAN}, and without a slash; rename it")
     _check_keys(entry, _BENCHMARK_KEYS, where)
     if entry.get("layout", "folders") not in _LAYOUTS:
         raise ValueError(f"{where}.layout is {shown(entry['layout'])}, expected one of {', '.join(_LAYOUTS)}")

@@ -127,6 +127,12 @@ def test_benchmarks_that_mean_nothing_are_refused(benchmark: Any, message: str) 
         read_plan({"benchmarks": {"x": benchmark}})
 
 
+@pytest.mark.parametrize("name", ["clean", "noise/1"])
+def test_names_of_other_results_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"benchmarks.{name}: a benchmark is called otherwise than clean"):
+        read_plan({"benchmarks": {name: {"source": "a"}}})
+
+
 def test_unknown_names_are_refused(section: dict) -> None:
     with pytest.raises(ValueError, match="--only nose: the config has no such benchmark; did you mean noise"):
         read_plan(section, only=["nose"])

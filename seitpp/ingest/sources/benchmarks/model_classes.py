@@ -8,7 +8,10 @@ from seitpp.io.text import shorten
 from seitpp.structures.class_names import is_wordnet_order
 
 NUM_IMAGENET = 1000
-_REMEDY = "give the names of the model's classes in a file (classes_file), one WordNet id per line in their order"
+_REMEDY = (
+    "give the names of the model's classes in a file (--classes FILE, or the option classes_file), one WordNet id per "
+    "line in their order"
+)
 
 
 class ModelClasses:
