@@ -191,4 +191,4 @@ def test_print_config_refuses_unknown_file_type(tmp_path, monkeypatch, capsys):
     config.write_text("lr = 0.1\n")
     with pytest.raises(SystemExit):
         run_print_config(monkeypatch, str(config), "--save-path", str(tmp_path / "out.txt"))
-    assert "--save-path must end in" in capsys.readouterr().err
+    assert "expected a name that ends in .py" in capsys.readouterr().err
