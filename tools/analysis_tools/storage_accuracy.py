@@ -21,7 +21,7 @@ from rich.table import Table
 
 from seitpp.engine.work_folders import Comparison, DataPlaces, Entry, compare_runs, find_work_folders
 from seitpp.engine.work_folders.comparison import as_row
-from seitpp.engine.work_folders.data_bytes import image_data, store_data
+from seitpp.engine.work_folders.measuring import image_data, store_data
 from seitpp.io.atomic_write import write_whole, written_whole
 from seitpp.io.command_line import file_ending_in, regular_expression, run_tool
 from seitpp.io.csv_file import write_csv

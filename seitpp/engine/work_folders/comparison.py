@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from seitpp.engine.model_kind import ModelKind, model_kind
-from seitpp.engine.work_folders.data_bytes import DataPlaces, TrainingData
+from seitpp.engine.work_folders.data_bytes import DataPlaces
 from seitpp.engine.work_folders.finding import checkpoints_of, config_of_run
+from seitpp.engine.work_folders.measuring import TrainingData
 from seitpp.engine.work_folders.methods import method_of, needed_beside
 from seitpp.engine.work_folders.scores import Score, progress_of, read_score
 from seitpp.evaluation.pareto import pareto_front
+from seitpp.io.command_line import error_line
 from seitpp.io.text import shorten
 from seitpp.visualization.curves import Scalars, read_scalars, run_names
 
@@ -172,7 +174,7 @@ def _read_run(name: str, folder: Path, places: DataPlaces, key: str, validation:
     try:
         config = config_of_run(folder)
     except (ValueError, OSError) as error:
-        return f"{name}: {error}"
+        return f"{name}: {error_line(error)}"
     kind = model_kind(config)
     if kind is not ModelKind.CLASSIFIER:
         return f"{name}: the run of {kind.value}, not of a classifier"
@@ -183,7 +185,7 @@ def _read_run(name: str, folder: Path, places: DataPlaces, key: str, validation:
     try:
         data = places.measure(config, folder)
     except (ValueError, OSError) as error:
-        notes.append(f"bytes not known: {_message(error)}")
+        notes.append(f"bytes not known: {error_line(error)}")
     score, more = read_score(folder, config, scalars, key, validation)
     notes += more
     if unfinished := progress_of(folder, config, scalars):
@@ -201,7 +203,7 @@ def _scalars(folder: Path, notes: list[str]) -> Scalars:
     try:
         return read_scalars(folder)
     except (ValueError, OSError) as error:
-        notes.append(_message(error))
+        notes.append(error_line(error))
         return {}
 
 
@@ -223,12 +225,6 @@ def _grouped(runs: Sequence[Run], group: re.Pattern | None) -> list[Entry]:
 
 def _mean(values: Sequence[int | None]) -> int | None:
     return None if None in values else round(float(np.mean(values)))
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
 
 
 def _printable(text: str) -> str:
