@@ -18,8 +18,6 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from rich.console import Console
-from rich.table import Table
 
 from seitpp.apis.model_index import config_folder
 from seitpp.engine import launch
@@ -43,11 +41,11 @@ from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.config_file import read_config
 from seitpp.io.config_options import apply_options
 from seitpp.io.process_group import process_group_ended
+from seitpp.io.tables import print_table
 from seitpp.io.text import shorten
 from seitpp.visualization.severity_curves import draw_severity_curves
 
 STANDARD = "_base_/evaluation/robustness_in1k.py"
-_LOG_CHARACTERS = 160
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -191,24 +189,18 @@ def score(args: argparse.Namespace) -> tuple[Results, Path]:
 
 def report(results: Results, folder: Path) -> None:
     """Print the table and write it."""
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    if not console.is_terminal:  # a log keeps whole rows
-        console.width = _LOG_CHARACTERS
     for weights in weights_of(results):
-        table = Table(*heading(results), title=WEIGHTS[weights] or None, box=None, title_justify="left")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in table_rows(results, weights):
-            table.add_row(*cells(row, results))
-        console.print(table, "")
-    console.print("\n".join(footer(results)), "\n")
+        rows = (cells(row, results) for row in table_rows(results, weights))
+        print_table(heading(results), rows, WEIGHTS[weights])
+        print()
+    print(*footer(results), "", sep="\n")
     written = write_tables(results, folder)
     if curves := severity_scores(results, weights_of(results)[0]):
         picture = folder / "robustness.png"
         with written_whole(picture) as temporary:
             draw_severity_curves({"": curves}).savefig(temporary, format="png", dpi=120)
         written.append(picture)
-    console.print(f"wrote {', '.join(map(str, written))}")
+    print(f"wrote {', '.join(map(str, written))}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,20 +9,17 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from seitpp.engine.robustness import Results, read_results
 from seitpp.engine.robustness.comparison import Compared, compare, weights_shown
 from seitpp.engine.robustness.tables import NOT_RUN, severity_scores
 from seitpp.io.atomic_write import write_whole, written_whole
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import file_ending_in, run_tool
 from seitpp.io.csv_file import write_csv
+from seitpp.io.tables import print_table
 from seitpp.io.text import markdown_table
 from seitpp.visualization.curves import run_names
 from seitpp.visualization.severity_curves import draw_severity_curves
 
-_LOG_CHARACTERS = 160
 _PICTURES = (".png", ".svg", ".pdf")
 _FORMATS = (".csv", ".md", *_PICTURES)
 
@@ -38,16 +35,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="raw",
         help="which to show where a checkpoint has an average, too (default: raw, as the paper)",
     )
-    parser.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE", help=f"files to write: {', '.join(_FORMATS)}"
-    )
+    files, formats = file_ending_in(*_FORMATS), ", ".join(_FORMATS)
+    parser.add_argument("--out", type=files, nargs="+", default=[], metavar="FILE", help=f"files to write: {formats}")
     args = parser.parse_args(argv)
     names = args.legend or args.folders
     if len(names) != len(args.folders) or len(set(names)) < len(names):
         parser.error(f"expected a name of its own for each of the {len(args.folders)} folders")
-    for path in args.out:
-        if path.suffix.lower() not in _FORMATS:
-            parser.error(f"--out {path}: expected a name that ends in {', '.join(_FORMATS)}")
     return args
 
 
@@ -79,20 +72,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = args.legend or run_names(args.folders)
     classifiers = {name: read_results(folder) for name, folder in zip(names, args.folders, strict=True)}
     rows = compare(classifiers, args.weights)
-    table = Table("method", *rows[0].scores, box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*cells(row))
-    console = Console(markup=False, highlight=False, soft_wrap=True)
-    if not console.is_terminal:  # a log keeps whole rows
-        console.width = _LOG_CHARACTERS
-    console.print(table)
+    print_table(["method", *rows[0].scores], map(cells, rows))
     if shown := [f"{row.name} ({row.weights})" for row in rows if row.weights in ("raw", "average")]:
-        console.print(f"weights: {', '.join(shown)}")
+        print(f"weights: {', '.join(shown)}")
     for path in args.out:
         write(path, rows, classifiers, args.weights)
-        console.print(f"wrote {path}")
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -16,15 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from seitpp.engine.work_folders import Comparison, DataPlaces, Entry, compare_runs, find_work_folders
 from seitpp.engine.work_folders.comparison import as_row
 from seitpp.engine.work_folders.measuring import image_data, store_data
 from seitpp.io.atomic_write import write_whole, written_whole
 from seitpp.io.command_line import file_ending_in, regular_expression, run_tool
 from seitpp.io.csv_file import write_csv
+from seitpp.io.tables import print_table
 from seitpp.io.text import markdown_table
 from seitpp.visualization.storage_accuracy import PAPER_TABLE_1, Point, byte_size, draw_storage_accuracy
 
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
 _PICTURES = (".png", ".svg", ".pdf")
 _FORMATS = (*_PICTURES, ".csv", ".md", ".json")
 _COLUMNS = ("run", "method", "images", "bytes", "share", "per image", "codes alone", "top-1", "front", "score of")
-_WIDTH = 1000  # characters: a table is not squeezed into a narrow window
-_NUMERIC = _COLUMNS[2:8]
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -147,16 +143,6 @@ def paper_cells() -> list[list[str]]:
 _PAPER_COLUMNS = ("paper: ImageNet-1k, ViT-B/16", "bytes", "share", "top-1")
 
 
-def as_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table for the console."""
-    table = Table(box=None)
-    for column in columns:
-        table.add_column(column, justify="right" if column in _NUMERIC else "left")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def write_rows(path: Path, found: Comparison, rows: list[list[str]], notes: list[str], paper: bool) -> None:
     """Write the runs as a table, by the file's suffix: for programs all of each run, for people what is shown."""
     kind = path.suffix.lower()
@@ -193,11 +179,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = found.renamed(dict(args.label))
     reference = reference_of(args.reference, found.entries)
     rows, notes = [cells(entry, reference[0]) for entry in found.entries], notes_of(found, reference)
-    console = Console(markup=False, highlight=False, soft_wrap=True, width=_WIDTH)
-    console.print(as_table(_COLUMNS, rows))
+    print_table(_COLUMNS, rows, words=("method", "front", "score of"))
     if args.paper:
-        console.print(as_table(_PAPER_COLUMNS, paper_cells()))
-    console.print("\n".join(notes))
+        print_table(_PAPER_COLUMNS, paper_cells())
+    print(*notes, sep="\n")
     pictures = [path for path in args.out if path.suffix.lower() in _PICTURES]
     figure = draw(found, args.title, args.paper) if pictures else None
     for path in args.out:
@@ -206,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
         else:
             write_rows(path, found, rows, notes, args.paper)
-        console.print(f"wrote {path}")
+        print(f"wrote {path}")
 
 
 if __name__ == "__main__":
