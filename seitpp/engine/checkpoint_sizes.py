@@ -28,7 +28,7 @@ _ENCODER = ("grid_size", "patch_size", "codebook_size", "code_dim", "in_channels
 # Keys that one config may have and the other leave at its default.
 _OPTIONAL = (
     *(*_ENCODER, "crop_size", "num_classes", "out_channels", "out_indices", "with_cls_token", "qkv_bias"),
-    *("out_type", "final_norm", "output", "distance"),
+    *("out_type", "final_norm", "output", "distance", "hide_before_stem"),
 )
 _MODES = ("out_type", "output", "distance", "arch", "input_transform")
 _FRACTIONS = ("mlp_ratio", "rescales")  # the others are rates

@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_init
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, state_dict_of
 from seitpp.io.text import shorten
@@ -66,6 +67,9 @@ class TokenViT(VisionTransformer):
             `patch_cfg` says otherwise (SeiT's Stem-Adapter: `kernel_size=4, stride=2, padding=1`).
         codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
         code_dim: Values that a token is embedded in.
+        inflate_stem: Whether pre-trained weights of a non-overlapping stem may start a larger, overlapping one of the
+            same stride: they become the centre of its kernel, the rest is 0, so that the network starts as the same
+            function. Off, other shapes are an error.
         with_cp: Activation checkpointing: keep only the inputs of blocks for the backward pass, and run these again.
     """
 
@@ -77,6 +81,7 @@ class TokenViT(VisionTransformer):
         codebook_size: int | None = None,
         code_dim: int = 32,
         token_drop_rate: float = 0.1,
+        inflate_stem: bool = False,
         with_cp: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -84,7 +89,7 @@ class TokenViT(VisionTransformer):
         if with_cp:
             for layer in self.layers:
                 layer.__class__ = CheckpointedLayer  # it changes how the parent's blocks run, and adds no state
-        self.code_dim = code_dim
+        self.code_dim, self.inflate_stem = code_dim, inflate_stem
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
         if self.frozen_stages > 0:
             self._freeze_stages()  # again: the parent froze what there was before the embedding
@@ -144,13 +149,15 @@ class TokenViT(VisionTransformer):
         if not found:
             raise ValueError(f"checkpoint {path} has no key that begins with {prefix!r}; it holds {shorten(weights)}")
         self._rename_final_norm(found, "")
+        self._inflate_stem(found, "")
         advice = "Name one that was trained on such tokens as model.backbone.init_cfg.checkpoint"
         expected = self.state_dict()
         check_state_dict(found, expected, path, may_exceed=_NOT_NEEDED, resizable=("pos_embed",), advice=advice)
 
     def rename_weights(self, state_dict: dict[str, Tensor], prefix: str = "", *_args: object) -> None:
-        """Rename, in place, weights of another use of this encoder, and drop MTM's mask vector if it has none."""
+        """Fit, in place, weights of another use of this encoder: names, the stem, and MTM's mask vector if unused."""
         self._rename_final_norm(state_dict, prefix)
+        self._inflate_stem(state_dict, prefix)
         if not hasattr(self, "mask_token"):
             state_dict.pop(f"{prefix}mask_token", None)
 
@@ -166,3 +173,28 @@ class TokenViT(VisionTransformer):
             source, target = f"{prefix}{other}.{name}", f"{prefix}{ours}.{name}"
             if source in state_dict and target not in state_dict:
                 state_dict[target] = state_dict.pop(source)
+
+    def _inflate_stem(self, state_dict: dict[str, Tensor], prefix: str) -> None:
+        name = f"{prefix}patch_embed.projection.weight"
+        if self.inflate_stem and name in state_dict:
+            state_dict[name] = inflate_kernel(state_dict[name], self.patch_embed.projection)
+
+
+def inflate_kernel(weight: Tensor, stem: nn.Conv2d) -> Tensor:
+    """Pad the weights (C, D, k, k) of a stem of stride k with zeros to the kernel of `stem`, where that is larger.
+
+    Raises:
+        ValueError: `stem` has another stride, or its padding does not leave the weights over the same tokens.
+    """
+    given, kernel = tuple(weight.shape[2:]), stem.kernel_size
+    if len(given) != 2 or given == kernel or any(k > larger for k, larger in zip(given, kernel, strict=True)):
+        return weight  # fits, or is refused for its shape
+    rows, columns = stem.padding
+    centred = (given[0] + 2 * rows, given[1] + 2 * columns) == kernel
+    if not centred or stem.stride != given or stem.dilation != (1, 1):
+        raise ValueError(
+            f"inflate_stem: patch_cfg has kernel_size={kernel}, stride={stem.stride}, padding={stem.padding}, "
+            f"dilation={stem.dilation}; for a stem of {given} in the checkpoint it needs stride={given}, no dilation, "
+            "and as padding half of what the kernel is larger by, so that the weights stay over the same tokens"
+        )
+    return F.pad(weight, (columns, columns, rows, rows))

@@ -262,6 +262,55 @@ def test_wrong_shapes_are_refused(build: Callable[..., TokenViT], mtm_checkpoint
         build(codebook_size=21, init_cfg=pretrained(mtm_checkpoint)).init_weights()
 
 
+OVERLAPPING = dict(kernel_size=4, stride=2, padding=1)
+
+
+def test_inflated_stem_starts_as_the_same_function(
+    build: Callable[..., TokenViT], mtm_checkpoint: Path, codes: Tensor
+) -> None:
+    options = dict(out_type="featmap", final_norm=False, init_cfg=pretrained(mtm_checkpoint))
+    plain, inflated = build(**options), build(patch_cfg=OVERLAPPING, inflate_stem=True, **options)
+    plain.init_weights()
+    inflated.init_weights()
+    torch.testing.assert_close(inflated(codes), plain(codes))
+    weight = inflated.patch_embed.projection.weight
+    assert torch.equal(weight[..., 1:3, 1:3], plain.patch_embed.projection.weight)
+    assert torch.count_nonzero(weight).item() == torch.count_nonzero(plain.patch_embed.projection.weight).item()
+    inflated(codes)[0].square().sum().backward()
+    assert (weight.grad.abs().sum(dim=(0, 1)) > 0).all()
+
+
+def test_inflating_changes_no_weights_of_the_larger_stem_itself(build: Callable[..., TokenViT], tmp_path: Path) -> None:
+    source = build(patch_cfg=OVERLAPPING)
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    model = build(patch_cfg=OVERLAPPING, inflate_stem=True, init_cfg=pretrained(tmp_path / "a.pth", None))
+    model.init_weights()
+    assert torch.equal(model.patch_embed.projection.weight, source.patch_embed.projection.weight)
+
+
+def test_larger_stem_is_refused_unless_it_is_to_be_inflated(
+    build: Callable[..., TokenViT], mtm_checkpoint: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"wrong shapes: patch_embed\.projection\.weight \(16, 8, 2, 2\) where"):
+        build(patch_cfg=OVERLAPPING, init_cfg=pretrained(mtm_checkpoint)).init_weights()
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        dict(kernel_size=4, stride=1, padding=1),
+        dict(kernel_size=4, stride=2, padding=0),
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=4, stride=2, padding=1, dilation=2),
+    ],
+)
+def test_stem_over_other_tokens_is_not_inflated(
+    build: Callable[..., TokenViT], mtm_checkpoint: Path, stem: dict
+) -> None:
+    with pytest.raises(ValueError, match=r"inflate_stem: patch_cfg has kernel_size=.*needs stride=\(2, 2\)"):
+        build(patch_cfg=stem, inflate_stem=True, init_cfg=pretrained(mtm_checkpoint)).init_weights()
+
+
 def test_missing_weight_is_refused(build: Callable[..., TokenViT], mtm_checkpoint: Path) -> None:
     edit(mtm_checkpoint, layers__1__attn__qkv__weight=None)
     with pytest.raises(ValueError, match=r"missing keys: layers\.1\.attn\.qkv\.weight$"):

@@ -142,12 +142,38 @@ def _build(part: str, config: dict, **sizes: int) -> nn.Module:
 
 @MODELS.register_module()
 class MTMViT(TokenViT):
-    """Encoder of MTM: a `TokenViT`, with its options, that can hide and drop patches; positions are fixed."""
+    """Encoder of MTM: a `TokenViT`, with its options, that can hide and drop patches; positions are fixed.
 
-    def __init__(self, **kwargs: Any) -> None:
+    Args:
+        hide_before_stem: Whether the embeddings of hidden codes are set to 0 before the stem. A stem with windows that
+            overlap (`patch_cfg`) needs that, and is refused without: visible patches would tell of hidden codes.
+    """
+
+    def __init__(self, hide_before_stem: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"out_type": "raw", **kwargs})
+        self.hide_before_stem = hide_before_stem
+        self._check_stem()
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dims))
         self.pos_embed.requires_grad = False
+
+    def _check_stem(self) -> None:
+        """Refuse a stem whose windows reach beyond their patches, unless hidden codes are out of its sight."""
+        stem = self.patch_embed.projection
+        spans = [rate * (size - 1) + 1 for size, rate in zip(stem.kernel_size, stem.dilation, strict=True)]
+        exceeds = any(span > stride for span, stride in zip(spans, stem.stride, strict=True))
+        if (exceeds or stem.padding != (0, 0)) and not self.hide_before_stem:
+            raise ValueError(
+                f"patch_cfg gives MTM's stem kernel_size={stem.kernel_size}, stride={stem.stride}, "
+                f"padding={stem.padding}: its windows reach beyond their patches, so that visible patches would tell "
+                "of hidden codes. Use a kernel as large as the stride without padding, or hide_before_stem=True"
+            )
+        patches = tuple(rows * stride for rows, stride in zip(self.patch_resolution, stem.stride, strict=True))
+        if self.hide_before_stem and patches != tuple(self.img_size):
+            raise ValueError(
+                f"hide_before_stem: a stem with kernel_size={stem.kernel_size}, stride={stem.stride}, "
+                f"padding={stem.padding} makes {self.patch_resolution} patches of {tuple(self.img_size)} codes, which "
+                "are not one per stride; change grid_size, or the padding in patch_cfg"
+            )
 
     @property
     def num_patches(self) -> int:
@@ -178,7 +204,10 @@ class MTMViT(TokenViT):
                 f"MTM hides patches of a {self.img_size[0]} x {self.img_size[1]} grid but was given codes "
                 f"{tuple(tokens.shape)}; set backbone.grid_size, or the data preprocessor's crop_size and crops"
             )
-        x, _ = self.patch_embed(self.embed_tokens(tokens))  # (B, N, C)
+        embeddings = self.embed_tokens(tokens)
+        if self.hide_before_stem:
+            embeddings = embeddings.masked_fill(self._hidden_codes(masks.mask), 0)
+        x, _ = self.patch_embed(embeddings)  # (B, N, C)
         x = torch.where(masks.mask[..., None], self.mask_token.to(x.dtype), x) + self.pos_embed[:, 1:]
         x = gather_patches(x, masks.ids_keep)
         cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
@@ -186,6 +215,12 @@ class MTMViT(TokenViT):
         for layer in self.layers:
             x = layer(x)
         return self.ln1(x)
+
+    def _hidden_codes(self, mask: Tensor) -> Tensor:
+        """Spread a mask of patches (B, N) over their codes: True where hidden, (B, 1, H, W)."""
+        rows, columns = self.patch_embed.projection.stride
+        grid = mask.view(-1, 1, *self.patch_resolution)
+        return grid.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
 
 
 @MODELS.register_module()

@@ -12,12 +12,15 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from seitpp.models import MTM, MTMPretrainHead, TokenDataPreprocessor
+from seitpp.models.mtm.masking import Masks
 from seitpp.models.mtm.mtm import masked_code_loss, patchify_codes, sincos_position_table, unpatchify_codes
 from seitpp.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 # Losses of ten AdamW steps of the tiny model; see `test_first_losses_follow_the_recorded_curve`.
 CURVE = [5.56313, 5.08083, 4.86107, 4.56794, 4.40216, 4.15726, 4.02627, 4.05888, 3.91073, 3.79746]
+
+OVERLAPPING = dict(kernel_size=4, stride=2, padding=1)  # a stem of SeiT's kind
 
 
 def masks_of(model: MTM, batch: int, ratio: float = 0.6, seed: int = 0):
@@ -160,6 +163,52 @@ def test_hidden_codes_do_not_reach_the_model(build_mtm: Callable[..., MTM], code
     other = unpatchify_codes(scrambled, (8, 8), 2)
     assert torch.equal(model.backbone(codes, masks), model.backbone(other, masks))
     assert not torch.equal(model.backbone(codes, masks), model.backbone((codes + 7) % 20, masks))
+
+
+def with_codes_changed(codes: Tensor, where: Tensor) -> Tensor:
+    """Replace the codes of patches (B, N) that `where` marks."""
+    patches = patchify_codes(codes, 2)
+    return unpatchify_codes(torch.where(where[..., None], (patches + 7) % 20, patches), (8, 8), 2)
+
+
+def test_stem_over_visible_codes_sees_no_hidden_ones(build_mtm: Callable[..., MTM], codes: Tensor) -> None:
+    model = build_mtm(backbone=dict(patch_cfg=OVERLAPPING, hide_before_stem=True)).eval()
+    masks = masks_of(model, len(codes))
+    latent = model.backbone(codes, masks)
+    assert torch.equal(latent, model.backbone(with_codes_changed(codes, masks.mask), masks))
+    assert not torch.equal(latent, model.backbone(with_codes_changed(codes, ~masks.mask), masks))
+
+
+def test_overlapping_stem_sees_visible_neighbours(build_mtm: Callable[..., MTM], codes: Tensor) -> None:
+    encoder = build_mtm(backbone=dict(patch_cfg=OVERLAPPING, hide_before_stem=True)).backbone.eval()
+    visible = Masks(torch.zeros(6, 16, dtype=torch.bool), torch.arange(16).expand(6, -1), torch.empty(6, 0).long())
+    stems = []
+    encoder.patch_embed.register_forward_hook(lambda _module, _inputs, output: stems.append(output[0]))
+    for seen in (codes, with_codes_changed(codes, torch.arange(16).expand(6, -1) == 0)):
+        encoder(seen, visible)
+    changed = (stems[0] != stems[1]).any(dim=-1)
+    assert torch.equal(changed, torch.isin(torch.arange(16), torch.tensor([0, 1, 4, 5])).expand(6, -1))
+
+
+def test_hiding_before_a_plain_stem_changes_nothing(build_mtm: Callable[..., MTM], codes: Tensor) -> None:
+    plain, hiding = build_mtm().eval(), build_mtm(backbone=dict(hide_before_stem=True)).eval()
+    masks = masks_of(plain, len(codes))
+    assert torch.equal(plain.backbone(codes, masks), hiding.backbone(codes, masks))
+    assert torch.equal(plain.backbone(codes)[0], hiding.backbone(codes)[0])
+
+
+@pytest.mark.parametrize(
+    "stem", [OVERLAPPING, dict(kernel_size=3), dict(padding=1), dict(kernel_size=2, dilation=2, padding=0)]
+)
+def test_stem_that_sees_hidden_codes_is_refused(build_mtm: Callable[..., MTM], stem: dict) -> None:
+    with pytest.raises(ValueError, match=r"stem kernel_size=.*, stride=\(2, 2\), .*or hide_before_stem=True"):
+        build_mtm(backbone=dict(patch_cfg=stem))
+
+
+def test_patches_must_be_one_per_stride_to_be_hidden_before_the_stem(build_mtm: Callable[..., MTM]) -> None:
+    stem = dict(kernel_size=3, stride=1, padding=0)
+    with pytest.raises(ValueError, match=r"makes \(6, 6\) patches of \(8, 8\) codes, which are not one per stride"):
+        build_mtm(backbone=dict(patch_cfg=stem, hide_before_stem=True))
 
 
 def slow_loss(logits: Tensor, targets: Tensor, smoothing: float, bce: bool) -> float:
