@@ -24,8 +24,6 @@ from seitpp.ingest.output import STAGING, OutputFolder
 from seitpp.io.process_group import process_group_ended
 from seitpp.storage import StoreReader
 
-KILLS = 4
-
 
 class Killed(BaseException):
     """Stands for the end of the process."""
@@ -76,7 +74,7 @@ def kill_during(children: list[BaseProcess], delay: float) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("num_kills", [KILLS, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("num_kills", [4, pytest.param(25, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (1, 2), (2, 0)])
 def test_store_of_a_killed_run_is_that_of_an_undisturbed_one(
     world_size: int,
