@@ -217,6 +217,7 @@ CASES = [
     ("dataset_converters/torchvision_sets.py", "Food101 OUT --root none", "food-101 does not exist; torchvision keeps"),
     ("dataset_converters/fashion_mnist_json.py", "none OUT", "images .*0.json does not exist"),
     ("dataset_converters/shrink_images.py", "none OUT --scale 0.2", "none does not exist"),
+    ("dataset_converters/shrink_images.py", "pictures memory://out --scale 0.2", "2 memory://out is a URL"),
     ("dataset_converters/shrink_images.py", "pictures OUT", "nothing to do: give a share"),
     ("dataset_converters/shrink_images.py", "pictures pictures --scale 0.2", "lies in .*pictures, which is read"),
     ("dataset_converters/shrink_images.py", "pictures OUT --jpeg-quality 101", "JPEG quality is 101"),

@@ -21,6 +21,7 @@ from rich.table import Table
 from seitpp.images.decoding import MAX_PIXELS
 from seitpp.ingest.shrink import MANIFEST, Shrinking, Shrunken, shrink_images, warnings_of
 from seitpp.ingest.sources import ImageSource, open_image_source
+from seitpp.ingest.sources.files import is_url
 from seitpp.ingest.sources.merged import paths_of
 from seitpp.io.command_line import counted_number, positive_number, run_tool
 from seitpp.io.progress import progress_bar
@@ -31,7 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="SOURCE", help="images; a path or a URL that fsspec knows")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the result, new or unfinished")
+    parser.add_argument("out", metavar="OUT", help="folder of the result on this machine, new or unfinished")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--fraction", type=float, metavar="F", help="take this share of the images at random")
     part.add_argument("--images", type=positive_number, metavar="N", help="take this number of images at random")
@@ -65,13 +66,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for number, split in enumerate(args.split):
         if split in args.split[:number] or split in ("", ".", "..") or "/" in split:
             parser.error(f"--split {split!r} names a folder in OUT: expected plain names, each once")
+    if is_url(args.out):
+        parser.error(f"{args.out} is a URL; expected a folder on this machine")
     return args
 
 
 def open_split(args: argparse.Namespace, split: str | None) -> ImageSource:
     """Open the images of a split, or of the whole source."""
     for path in paths_of(args.source):
-        if args.out.resolve().is_relative_to(Path(path).resolve()):
+        if Path(args.out).resolve().is_relative_to(Path(path).resolve()):
             raise ValueError(f"{args.out} lies in {path}, which is read; name a folder elsewhere")
     return open_image_source(
         args.source, split=split, root=args.root, classes_file=args.classes, max_pixels=args.max_pixels
@@ -105,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     how = Shrinking(args.fraction, args.images, args.seed, args.jpeg_quality, args.scale)
     try:
         for split, source in [(split, open_split(args, split)) for split in args.split or [None]]:
-            out = args.out if split is None else args.out / split
+            out = Path(args.out, split or "")
             for warning in warnings_of(source):
                 print(f"warning: {warning}", file=sys.stderr)
             with progress_bar(f"writing {out}", unit="images") as progress:
