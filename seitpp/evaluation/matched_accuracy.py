@@ -15,10 +15,10 @@ _NOT_SCORED = -1.0
 
 
 def ranks_of_right(scores: Tensor, right: Tensor, competes: Tensor) -> Tensor:
-    """Return how many competing classes stand before the best of each sample's right ones, (B,), int64.
+    """Return how many competing classes rank before the best of each sample's right ones, (B,), int64.
 
-    Of equal scores the first class stands before the others, as for `argmax`. `scores` are (B, C); `right` (B, C),
-    bool, of which all compete; `competes` (C,), bool.
+    Among equal scores the first class ranks first, as for `argmax`. `scores` are (B, C); `right` is (B, C), bool, and
+    all of it competes; `competes` is (C,), bool.
     """
     best, first = scores.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True)
     earlier = torch.arange(scores.shape[1], device=scores.device) < first
@@ -33,9 +33,9 @@ class MatchedAccuracy(BaseMetric):
     A label is an index into `label_sets`, and a prediction is right if one of the k best classes is in its set. Exact
     for any batch size and number of processes.
 
-    With `matched_only` the samples are those of a clean set, whose labels are the model's classes. Those of classes in
-    some set are scored alone, and right is any class that shares a set with the label: the score that a robustness
-    set's is compared with.
+    With `matched_only` the samples are those of a clean set, whose labels are the model's classes. Samples of classes
+    in no set are left out, and any class that shares a set with the label is right. The score of a robustness set is
+    compared with this one.
 
     Results: `top1` and so on, in percent, and `num_samples`, the samples that were scored.
 
