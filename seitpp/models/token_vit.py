@@ -1,7 +1,9 @@
 """Vision transformer on tokens: codes through a learned embedding (MTM's family), or codebook embeddings (SeiT's)."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import trunc_normal_init
 from mmpretrain.models import VisionTransformer
@@ -12,6 +14,7 @@ from seitpp.io.checkpoint import check_state_dict, load_checkpoint_file, state_d
 from seitpp.io.text import shorten
 from seitpp.layers.checkpointed_layer import CheckpointedLayer
 from seitpp.registry import MODELS
+from seitpp.tokenizers.codebook import load_codebook
 
 # What a pre-trained encoder has and another use of it may lack: MTM's mask vector, and the last norm where features
 # are read before it.
@@ -26,6 +29,7 @@ class TokenEmbedding(BaseModule):
         codebook_size: Number of codes K.
         code_dim: Values that a code is embedded in, D; the release takes the codebook's own 32.
         drop_rate: Dropout after the norm.
+        init_std: Standard deviation of the initial values.
     """
 
     def __init__(
@@ -48,9 +52,38 @@ class TokenEmbedding(BaseModule):
         super().init_weights()
         trunc_normal_init(self.word_embeddings, std=self.init_std)
 
+    def start_from_codebook(self, path: str | Path) -> None:
+        """Let the table be `table_from_codebook` of a token store's codebook, or of what else `load_codebook` reads."""
+        codebook = torch.from_numpy(load_codebook(path))
+        size, code_dim = self.word_embeddings.weight.shape
+        if len(codebook) != size or codebook.shape[1] > code_dim:
+            raise ValueError(
+                f"codebook {path} has {len(codebook)} vectors of {codebook.shape[1]} values; a token embedding with "
+                f"codebook_size={size} and code_dim={code_dim} starts from {size} vectors of at most {code_dim}"
+            )
+        self.word_embeddings.weight.data.copy_(table_from_codebook(codebook, code_dim, self.init_std))
+
     def forward(self, codes: Tensor) -> Tensor:
         """Embed codes, (B, H, W) int64 in [0, K), as maps (B, D, H, W)."""
         return self.dropout(self.norm(self.word_embeddings(codes))).permute(0, 3, 1, 2)
+
+
+def table_from_codebook(codebook: Tensor, code_dim: int, std: float) -> Tensor:
+    """Return vectors (K, code_dim) with the relative distances of a codebook (K, D), D <= code_dim, spread by `std`.
+
+    The codebook's mean is taken off. Where code_dim > D, vectors get one more value, a constant as large as they are
+    long on average, and are turned into code_dim values by a fixed random orthonormal basis: the embedding's norm drops
+    the mean and the length of a vector, in which alone codes of flat patches differ.
+    """
+    table = codebook.double() - codebook.double().mean(dim=0)
+    length = table.square().sum(dim=1).mean().sqrt()
+    if not length > 0:
+        raise ValueError(f"all {len(codebook)} vectors of the codebook are the same; a token embedding needs others")
+    if code_dim > codebook.shape[1]:
+        table = torch.cat((table, length.expand(len(table), 1)), dim=1)
+        noise = torch.randn(code_dim, table.shape[1], dtype=table.dtype, generator=torch.Generator().manual_seed(0))
+        table = table @ torch.linalg.qr(noise)[0].T
+    return (table * (std / table.std())).float()
 
 
 @MODELS.register_module()
@@ -67,6 +100,8 @@ class TokenViT(VisionTransformer):
             `patch_cfg` says otherwise (SeiT's Stem-Adapter: `kernel_size=4, stride=2, padding=1`).
         codebook_size: Number of codes K for an input of codes; None for an input of embeddings.
         code_dim: Values that a token is embedded in.
+        token_codebook: Store or file of the tokenizer's codebook, which the token embedding then starts from; None for
+            random values.
         inflate_stem: Whether pre-trained weights of a non-overlapping stem may start a larger, overlapping one of the
             same stride: they become the centre of its kernel, the rest is 0, so that the network starts as the same
             function. Off, other shapes are an error.
@@ -81,6 +116,7 @@ class TokenViT(VisionTransformer):
         codebook_size: int | None = None,
         code_dim: int = 32,
         token_drop_rate: float = 0.1,
+        token_codebook: str | Path | None = None,
         inflate_stem: bool = False,
         with_cp: bool = False,
         **kwargs: Any,
@@ -91,6 +127,9 @@ class TokenViT(VisionTransformer):
                 layer.__class__ = CheckpointedLayer  # it changes how the parent's blocks run, and adds no state
         self.code_dim, self.inflate_stem = code_dim, inflate_stem
         self.token_embed = None if codebook_size is None else TokenEmbedding(codebook_size, code_dim, token_drop_rate)
+        self.token_codebook = token_codebook
+        if token_codebook is not None and self.token_embed is None:
+            raise ValueError(f"token_codebook is {token_codebook}, but a backbone of embeddings has no token embedding")
         if self.frozen_stages > 0:
             self._freeze_stages()  # again: the parent froze what there was before the embedding
         self._register_load_state_dict_pre_hook(self.rename_weights)
@@ -131,10 +170,15 @@ class TokenViT(VisionTransformer):
             self.token_embed.requires_grad_(False).eval()
 
     def init_weights(self) -> None:
-        """Initialise, after checking that pre-trained weights named by `init_cfg` fit this network."""
+        """Initialise, after checking that pre-trained weights named by `init_cfg` fit this network.
+
+        Pre-trained weights hold a token embedding, and `token_codebook` is not read then.
+        """
         if self.pretrained_from is not None:
             self._check_pretrained(self.pretrained_from, self.init_cfg.get("prefix") or "")
         super().init_weights()
+        if self.token_codebook is not None and self.pretrained_from is None:
+            self.token_embed.start_from_codebook(self.token_codebook)
 
     @property
     def pretrained_from(self) -> str | None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from seitpp.models import MTM, TokenEmbedding, TokenViT
 from seitpp.models.mtm.mtm import sincos_position_table
+from seitpp.models.token_vit import table_from_codebook
 from seitpp.registry import MODELS
 
 K, D, GRID, WIDTH = 20, 8, 8, 16
@@ -77,6 +79,63 @@ def test_embedding_starts_from_a_truncated_normal() -> None:
     layer.init_weights()
     assert layer.word_embeddings.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert (layer.norm.weight == 1).all() and (layer.norm.bias == 0).all()
+
+
+@pytest.mark.parametrize("code_dim", [6, 7, 32])
+def test_embedding_from_a_codebook_keeps_its_distances(tmp_path: Path, code_dim: int) -> None:
+    codebook = 3 + torch.randn(K, 6, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "codebook.npy", codebook.numpy())
+    layer = TokenEmbedding(K, code_dim, init_std=0.02)
+    layer.start_from_codebook(tmp_path / "codebook.npy")
+    table = layer.word_embeddings.weight.detach()
+    assert table.std().item() == pytest.approx(0.02)
+    distances, expected = torch.pdist(table), torch.pdist(codebook)
+    torch.testing.assert_close(distances / distances.mean(), expected / expected.mean())
+    assert (table.mean(dim=0).norm() < 1e-6) == (code_dim == 6)  # with room for it there is a constant
+
+
+def test_embedding_from_a_codebook_tells_flat_patches_apart() -> None:
+    grey = torch.linspace(0, 1, 5)[:, None].expand(5, 4)  # norms of these are all 0
+    vectors = F.layer_norm(table_from_codebook(grey, 32, 0.02), (32,))
+    cosines = F.cosine_similarity(vectors[:, None], vectors[None], dim=-1)
+    assert cosines[~torch.eye(5, dtype=torch.bool)].max() < 0.95
+
+
+def test_embedding_from_a_codebook_leaves_random_numbers_to_others(
+    build: Callable[..., TokenViT], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "codebook.npy", np.eye(K, D, dtype=np.float32))
+    states = []
+    for options in ({}, {"token_codebook": tmp_path / "codebook.npy"}):
+        torch.manual_seed(0)
+        model = build(**options)
+        model.init_weights()
+        states.append(model.state_dict())
+    changed = [name for name, value in states[0].items() if not torch.equal(value, states[1][name])]
+    assert changed == ["token_embed.word_embeddings.weight"]
+
+
+def test_codebook_is_not_read_where_weights_are_pretrained(
+    build: Callable[..., TokenViT], mtm_checkpoint: Path, tmp_path: Path
+) -> None:
+    build(final_norm=True, token_codebook=tmp_path / "none.npy", init_cfg=pretrained(mtm_checkpoint)).init_weights()
+
+
+@pytest.mark.parametrize("shape", [(K + 1, D), (K, D + 1)])
+def test_embedding_from_another_codebook_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    np.save(tmp_path / "codebook.npy", np.eye(*shape, dtype=np.float32))
+    with pytest.raises(ValueError, match=rf"has {shape[0]} vectors of {shape[1]} values; .* at most 8"):
+        TokenEmbedding(K, D).start_from_codebook(tmp_path / "codebook.npy")
+
+
+def test_embedding_from_equal_vectors_is_refused() -> None:
+    with pytest.raises(ValueError, match="all 3 vectors of the codebook are the same"):
+        table_from_codebook(torch.ones(3, 2), 4, 0.02)
+
+
+def test_codebook_for_a_backbone_of_embeddings_is_refused(build: Callable[..., TokenViT]) -> None:
+    with pytest.raises(ValueError, match="token_codebook is a store, but a backbone of embeddings has no token"):
+        build(codebook_size=None, token_codebook="a store")
 
 
 def test_drop_rate_reaches_the_embedding(build: Callable[..., TokenViT]) -> None:

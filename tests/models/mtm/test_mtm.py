@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch import Tensor
 from seitpp.models import MTM, MTMPretrainHead, TokenDataPreprocessor
 from seitpp.models.mtm.masking import Masks
 from seitpp.models.mtm.mtm import masked_code_loss, patchify_codes, sincos_position_table, unpatchify_codes
+from seitpp.models.token_vit import table_from_codebook
 from seitpp.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -278,6 +280,17 @@ def test_head_gives_the_embedding_table_no_gradient() -> None:
     assert logits.shape == (2, 5, 4, 20)
     logits.sum().backward()
     assert table.grad is None and head.fc.weight.grad is not None
+
+
+def test_head_scores_by_a_table_from_the_codebook(build_mtm: Callable[..., MTM], codes: Tensor, tmp_path: Path) -> None:
+    codebook = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "codebook.npy", codebook.numpy())
+    model = build_mtm(backbone=dict(token_codebook=tmp_path / "codebook.npy")).eval()
+    table = table_from_codebook(codebook, 8, 0.02)
+    masks = masks_of(model, len(codes))
+    decoded = model.neck(model.backbone(codes, masks), masks)
+    assert model.loss_on_masks(codes, masks)["loss"] == model.head.loss(decoded, codes, masks, table)["loss"]
+    assert torch.equal(model.backbone.token_embed.word_embeddings.weight, table)
 
 
 def test_head_scores_by_dot_product_with_the_raw_table() -> None:
