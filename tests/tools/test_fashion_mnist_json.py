@@ -44,6 +44,14 @@ def test_class_folders(package: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / "train").rglob("*.png"))) == 60
 
 
+def test_fewer_images_per_class(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert CONVERT([package, tmp_path / "out", "--format", "npz", "--per-class", 2, 1]) == 0
+    with np.load(tmp_path / "out" / "images.npz") as arrays:
+        assert arrays["train_images"][:3, 0, 0].tolist() == [0, 1, 10] and len(arrays["train_labels"]) == 20
+        assert arrays["val_images"][:, 0, 0].tolist() == [10 * label + 6 for label in range(10)]
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from image_sets import ImageSet, Part, describe_set, write_arrays, write_class_folders
 
-from seitpp.io.command_line import run_tool
+from seitpp.io.command_line import positive_number, run_tool
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import parse_json_object, parsing, read_file
 
 SIDE = 28  # pixels
 TRAIN_SHARE = 6 / 7
+PER_CLASS = [6000, 1000]
 SIZES = {"train": 60000, "val": 10000}
 _MOST_BYTES = 2**26  # of a file; the largest has 17 MB
 
@@ -40,8 +41,8 @@ def read_class(path: Path) -> np.ndarray:
     return pixels.reshape(-1, SIDE, SIDE).astype(np.uint8)
 
 
-def read_package(folder: Path) -> ImageSet:
-    """Read `0.json` to `9.json` of the folder, or of `src/clothes` in it."""
+def read_package(folder: Path, most: dict[str, int]) -> ImageSet:
+    """Read `0.json` to `9.json` of the folder, or of `src/clothes` in it; of each class the first `most` by split."""
     import torchvision
 
     classes = list(torchvision.datasets.FashionMNIST.classes)
@@ -52,8 +53,8 @@ def read_package(folder: Path) -> ImageSet:
         for label in range(len(classes)):
             pixels = read_class(place / f"{label}.json")
             num_train = round(TRAIN_SHARE * len(pixels))
-            images["train"].append(pixels[:num_train])
-            images["val"].append(pixels[num_train:])
+            images["train"].append(pixels[:num_train][: most["train"]])
+            images["val"].append(pixels[num_train:][: most["val"]])
             advance(label + 1, len(classes))
     parts = {
         split: Part(np.repeat(range(len(classes)), [len(pixels) for pixels in found]).tolist(), np.concatenate(found))
@@ -70,15 +71,23 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, new")
     parser.add_argument("--format", choices=("png", "npz"), default="png", help="of the images (default: png)")
+    parser.add_argument(
+        "--per-class",
+        type=positive_number,
+        nargs=2,
+        metavar=("TRAIN", "VAL"),
+        default=PER_CLASS,
+        help="take the first so many images of each class (default: 6000 1000, all)",
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the images, write them, and say how many there are."""
     args = parse_args(argv)
-    found = read_package(args.package)
+    found = read_package(args.package, dict(zip(("train", "val"), args.per_class, strict=True)))
     (write_arrays if args.format == "npz" else write_class_folders)(found, args.out)
-    lines, warnings = describe_set(found, SIZES)
+    lines, warnings = describe_set(found, SIZES if args.per_class is PER_CLASS else {})
     for line in warnings:
         print(f"warning: {line}", file=sys.stderr)
     print("\n".join(lines))
