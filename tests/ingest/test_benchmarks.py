@@ -312,6 +312,9 @@ def test_lists_and_arrays_are_benchmarks_too(tmp_path):
     for classes in (["bee", "ant"], None):
         source = open_benchmark(tmp_path / "numbers.txt", name="folders", classes=classes, subset=True)
         assert [source.label_sets[label] for label in source.labels] == [(0,), (1,)]
+    (tmp_path / "ants.txt").write_text("own/ant/0.png 1\n")
+    source = open_benchmark(tmp_path / "ants.txt", name="folders", classes=["bee", "ant"], subset=True)
+    assert (source.label_sets, source.labels.tolist(), source.convention) == ([(1,)], [0], "1 of 2 classes")
     with pytest.raises(ValueError, match="has label 1, the model has 1 classes"):
         open_benchmark(tmp_path / "numbers.txt", name="folders", classes=["bee"])
     with pytest.raises(ValueError, match="nothing says whether they count"):

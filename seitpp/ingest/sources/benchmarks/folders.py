@@ -93,7 +93,8 @@ def _by_number(source: ImageSource, path: str, classes: ModelClasses, subset: bo
     if source.labels.max() >= len(names):
         raise ValueError(f"{path} has label {source.labels.max()}, the model has {len(names)} classes")
     source.classes = names
-    return {name: number for number, name in enumerate(names)}, check_classes(source, path, names, subset=subset)
+    remarks = check_classes(source, path, names, subset=subset)
+    return {names[number]: number for number in sorted(set(source.labels.tolist()))}, remarks
 
 
 def _refuse_numbers(source: ImageSource, path: str) -> None:
