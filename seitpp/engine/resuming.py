@@ -60,13 +60,18 @@ def _candidates(folder: Path) -> Iterator[Path]:
     note = folder / "last_checkpoint"
     noted = Path(note.read_bytes().decode(errors="replace").strip()) if note.is_file() else Path()
     paths = [folder / noted.name, noted]
-    numbered = [path for path in folder.glob("*.pth") if _PERIODIC.fullmatch(path.name)]
-    paths += sorted(numbered, key=lambda path: int(_PERIODIC.fullmatch(path.name)[1]), reverse=True)
+    paths += [path for _, path in reversed(numbered_checkpoints(folder))]
     seen: set[Path] = set()
     for path in paths:
         if os.path.isfile(path) and path.resolve() not in seen:  # `Path.is_file` raises where a name is too long
             seen.add(path.resolve())
             yield path
+
+
+def numbered_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Return the checkpoints that a run wrote on its way, each with its epoch or iteration, ascending."""
+    found = [(_PERIODIC.fullmatch(path.name), path) for path in folder.glob("*.pth")]
+    return sorted((int(numbered[1]), path) for numbered, path in found if numbered)
 
 
 def is_whole(path: Path) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from seitpp.engine.model_kind import ModelKind, model_kind
+from seitpp.engine.resuming import numbered_checkpoints
 from seitpp.engine.work_folders.data_bytes import DataPlaces
-from seitpp.engine.work_folders.finding import checkpoints_of, config_of_run
+from seitpp.engine.work_folders.finding import config_of_run
 from seitpp.engine.work_folders.measuring import TrainingData
 from seitpp.engine.work_folders.methods import method_of, needed_beside
 from seitpp.engine.work_folders.scores import Score, progress_of, read_score
@@ -179,7 +180,7 @@ def _read_run(name: str, folder: Path, places: DataPlaces, key: str, validation:
     if kind is not ModelKind.CLASSIFIER:
         return f"{name}: the run of {kind.value}, not of a classifier"
     scalars = _scalars(folder, notes)
-    if "lr" not in scalars and not checkpoints_of(folder):
+    if "lr" not in scalars and not numbered_checkpoints(folder):
         return f"{name}: nothing was trained in it; it holds a test, or a start that ended before its first step"
     data = None
     try:

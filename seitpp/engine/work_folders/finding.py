@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from seitpp.engine.resuming import numbered_checkpoints
 from seitpp.io.checkpoint_config import config_of_checkpoint, parse_config
 from seitpp.io.untrusted import read_file
 
@@ -66,15 +67,6 @@ def _search(folder: Path, depth: int, visited: set[str]) -> Iterator[Path]:
             yield from _search(folder / name, depth - 1, visited)
 
 
-def checkpoints_of(folder: Path) -> dict[int, Path]:
-    """Return the checkpoints of a work folder by their epoch or iteration, ascending."""
-    found = {}
-    for path in folder.glob("*.pth"):
-        if numbered := re.fullmatch(r"(?:epoch|iter)_(\d{1,9})", path.stem):
-            found[int(numbered[1])] = path
-    return dict(sorted(found.items()))
-
-
 def config_of_run(folder: Path) -> Config:
     """Return the config that a run trained with last: that of its log, else of the folder, else of a checkpoint.
 
@@ -89,7 +81,7 @@ def config_of_run(folder: Path) -> Config:
     for path in [*trained, *dumped, *starts]:
         content = read_file(path, "config", at_most=_MOST_CONFIG_BYTES)
         return Config(parse_config(content.decode("utf-8", "replace"), f"config {path}"))
-    for path in reversed(checkpoints_of(folder).values()):
+    for _, path in reversed(numbered_checkpoints(folder)):
         if (config := config_of_checkpoint(path)) is not None:
             return config
     raise ValueError(f"{folder} has no config: neither */vis_data/config.py nor another .py file nor a checkpoint's")

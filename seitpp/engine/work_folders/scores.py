@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seitpp.engine.work_folders.finding import checkpoints_of
+from seitpp.engine.resuming import numbered_checkpoints
 from seitpp.io.config_file import type_name
 from seitpp.io.text import shown
 from seitpp.io.untrusted import parse_json_object, read_file
@@ -93,7 +93,7 @@ def progress_of(folder: Path, config: Mapping[str, Any], scalars: Scalars) -> st
         return None
     logged = scalars.get("epoch" if unit == "epoch" else "loss")
     trained = 0 if logged is None else _whole(logged[1][-1] if unit == "epoch" else logged[0][-1])
-    reached = max(checkpoints_of(folder), default=0)
+    reached = max((number for number, _ in numbered_checkpoints(folder)), default=0)
     for key, (steps, _) in scalars.items():
         if key.startswith(("accuracy/", "val/")) and len(steps):
             reached = max(reached, _whole(steps[-1]))
