@@ -176,6 +176,17 @@ def test_objectnet_is_scored_by_its_rule(table: Callable, made: Made) -> None:
     assert row["convention"] == f"{rule}; these alone compete; 2 pixels cut on each side"
 
 
+def test_clean_images_of_no_class_of_a_benchmark_leave_its_drop_open(
+    table: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    images = class_folders(tmp_path / "few", imagenet_classes()[:2], 1, 12)
+    rows = table("tokens", "--only", "objectnet", "--images", images)
+    assert rows["clean", ""]["images"] == "2"
+    row = rows["objectnet", ""]
+    assert (row["images"], row["clean_top1"], row["drop"], row["clean_images"]) == ("12", "", "", "")
+    assert "clean: no image is of a class of objectnet" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_clean_score_is_that_of_the_test_tool(table: Callable, tool: Callable, made: Made, tmp_path: Path) -> None:
     """A class of the clean images that is not the model's first: numbers are by name."""

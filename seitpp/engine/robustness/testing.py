@@ -121,6 +121,8 @@ class _Test:
                     found.scores[name] = _scores(metrics, beside, name)
                     found.counts[name] = int(metrics[f"{name}/num_samples"])
             self._share_clean(one, plan, found)
+            if absent := [name for name in self._matched(plan) if name not in found.scores]:
+                found.remarks.append(f"no image is of a class of {', '.join(absent)}")
             _add_former(found, results.passes.get(CLEAN))
         return found
 
@@ -178,14 +180,20 @@ class _Test:
         metrics = [{"type": _METRIC, "prefix": one.benchmark, **self._rule(one)}]
         if one.benchmark == CLEAN:
             own = self._rule(one)
-            matched = {name: rule for name, rule in self._matched(plan).items() if rule != own}
             metrics += [
-                {"type": _METRIC, "prefix": name, "matched_only": True, **rule} for name, rule in matched.items()
+                {"type": _METRIC, "prefix": name, "matched_only": True, **rule}
+                for name, rule in self._matched(plan).items()
+                if rule != own and _classes_of(rule) & _classes_of(own)
             ]
         # As `Runner.build_test_loop` reads them.
         self.runner._test_dataloader = loader_of(self.dataset(one), self.loader)
         self.runner._test_evaluator = metrics
         return self.runner.build_test_loop(dict(self.runner.cfg.test_cfg))
+
+
+def _classes_of(rule: Mapping[str, Any]) -> set[int]:
+    """Return the model's classes that are right for some label."""
+    return {index for right in rule["label_sets"] for index in right}
 
 
 def _convention(metadata: Mapping[str, Any], candidates: str) -> str:
@@ -218,7 +226,8 @@ def _add_former(found: PassResult, former: PassResult | None) -> None:
         return
     for name in former.settings["matched"].keys() - found.settings["matched"].keys():
         found.settings["matched"][name] = former.settings["matched"][name]
-        found.scores[name], found.counts[name] = former.scores[name], former.counts[name]
+        if name in former.scores:
+            found.scores[name], found.counts[name] = former.scores[name], former.counts[name]
 
 
 def _line(one: Pass, found: PassResult) -> str:
