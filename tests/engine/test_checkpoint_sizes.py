@@ -109,6 +109,17 @@ def test_encoder_of_mtm_gives_its_sizes_to_nearest_neighbours_and_not_its_modes(
     assert config.model.backbone.out_type == "avg_featmap"
 
 
+def test_overlapping_stem_of_mtm_comes_with_what_it_needs(load: Callable) -> None:
+    stem = {"kernel_size": 3, "stride": 1, "padding": 1}
+    own = trained_with(load(MTM), model__backbone__patch_cfg=stem, model__backbone__hide_before_stem=True)
+    config = load(MTM)
+    follow_checkpoint(config, own)
+    assert config.model.backbone.patch_cfg == stem and config.model.backbone.hide_before_stem is True
+    config = load(KNN)
+    follow_checkpoint(config, own)
+    assert config.model.backbone.patch_cfg == stem and "hide_before_stem" not in config.model.backbone
+
+
 def test_another_kind_of_part_is_not_followed(load: Callable) -> None:
     config = load(SEIT)
     own = load(SEIT)
