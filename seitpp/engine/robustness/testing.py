@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from seitpp.engine.runs import metadata_of
 from seitpp.io.progress import Advance, progress_bar
 from seitpp.io.text import shorten
 
-_COUNT = re.compile(r"[\d,]+ images, expected [\d,]+")  # a remark of `seitpp.ingest.sources.benchmarks`
 _METRIC = "seitpp.MatchedAccuracy"
 
 
@@ -204,8 +202,8 @@ def _convention(metadata: Mapping[str, Any], candidates: str) -> str:
 
 
 def _remarks(metadata: Mapping[str, Any]) -> list[str]:
-    """Return what is not as expected of a data set, but for its number of images, which the table has."""
-    remarks = [one for one in metadata.get("remarks") or [] if not _COUNT.fullmatch(one)]
+    """Return what is not as expected of a data set."""
+    remarks = list(metadata["remarks"])
     if endings := metadata.get("skipped_files"):
         remarks.append(f"not taken for images: {shorten(f'{count} {ending}' for ending, count in endings.items())}")
     return remarks
