@@ -8,6 +8,7 @@ from typing import Any
 
 from seitpp.engine.robustness.plan import Benchmark
 from seitpp.io.atomic_write import write_whole
+from seitpp.io.text import shown
 from seitpp.io.untrusted import entry, parse_json_object, read_file, text
 
 RESULTS_FILE = "results.json"
@@ -101,6 +102,8 @@ def read_results(folder: Path) -> Results:
 def _pass_result(value: Any, where: str) -> PassResult:
     scores = entry(value, "scores", dict, where)
     counts = entry(value, "counts", dict, where)
+    if scores.keys() != counts.keys():
+        raise ValueError(f"{where}: counts are of {shown(list(counts))}, expected those of the scores, {list(scores)}")
     return PassResult(
         entry(value, "settings", dict, where),
         {name: _numbers(scores, f"{where}.scores") for name, scores in scores.items()},

@@ -222,8 +222,9 @@ def _add_former(found: PassResult, former: PassResult | None) -> None:
         former.settings.get(key) != found.settings[key] for key in found.settings.keys() - {"matched"}
     ):
         return
-    for name in former.settings["matched"].keys() - found.settings["matched"].keys():
-        found.settings["matched"][name] = former.settings["matched"][name]
+    rules = former.settings.get("matched") or {}
+    for name in rules.keys() - found.settings["matched"].keys():
+        found.settings["matched"][name] = rules[name]
         if name in former.scores:
             found.scores[name], found.counts[name] = former.scores[name], former.counts[name]
 

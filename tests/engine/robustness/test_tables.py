@@ -96,6 +96,10 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
         ({"format": "other"}, r"results.json is no file of seitpp robustness results"),
         ({"passes": [1]}, r"passes is \[1\], expected dict"),
         ({"passes": {"clean": {"settings": {}, "scores": {"clean": {"raw": "9"}}}}}, "counts is missing"),
+        (
+            {"passes": {"a": {"settings": {}, "scores": {"a": {"raw": 9}}, "counts": {}}}},
+            "counts are of .*those of the sc",
+        ),
         ({"benchmarks": [{"name": "a", "title": "b", "severities": ["1"]}]}, "expected whole numbers"),
         ({"paper": {"SeiT": {"clean": "high"}}}, "clean is 'high', expected int or float"),
         ({"checkpoint": None}, "checkpoint is None, expected str"),
