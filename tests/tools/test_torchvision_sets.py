@@ -101,7 +101,7 @@ def test_one_file_of_arrays(tmp_path: Path, capsys: pytest.CaptureFixture) -> No
         assert arrays["classes"][3] == "3 - three"
     printed = capsys.readouterr()
     assert printed.err == "warning: test: 3 images, published are 10,000\n"
-    assert f"TOKENIZER {tmp_path / 'out' / 'images.npz'} --split test" in printed.out
+    assert f"TOKENIZER {tmp_path / 'out' / 'images.npz'} OUT_STORE --split test" in printed.out
     assert open_image_source(str(tmp_path / "out" / "images.npz"), split="test").labels.tolist() == [5, 6, 7]
 
 

@@ -258,7 +258,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"warning: {line}", file=sys.stderr)
     source = args.out / "images.npz" if args.format == "npz" else f"{args.out} --classes {args.out / 'classes.txt'}"
     options = " --reduce-zero-label" if args.masks else ""
-    lines.append(f"next: python tools/tokenize_images.py TOKENIZER {source} --split {' '.join(args.splits)}{options}")
+    lines.append(
+        f"next: python tools/tokenize_images.py TOKENIZER {source} OUT_STORE --split {' '.join(args.splits)}{options}"
+    )
     print("\n".join(lines))
 
 
