@@ -106,11 +106,17 @@ def draw_panels(panels: Sequence[PointPanel], names: Mapping[int, str], title: s
         _draw_points(place, panel, styles)
     for place in places[len(panels) :]:
         place.remove()
-    handles = [Line2D([], [], linestyle="", **style) for style in legend.values()]
-    figure.legend(handles, list(legend), loc="outside lower center", ncols=per_row, frameon=False)
+    shown = _read_by_rows(list(legend), per_row)
+    handles = [Line2D([], [], linestyle="", **legend[label]) for label in shown]
+    figure.legend(handles, shown, loc="outside lower center", ncols=per_row, frameon=False)
     if title:
         figure.suptitle(title)
     return figure
+
+
+def _read_by_rows(labels: list[str], per_row: int) -> list[str]:
+    """Return labels in the order that a legend, which matplotlib fills by columns, shows row after row."""
+    return [label for column in range(per_row) for label in labels[column::per_row]]
 
 
 def _draw_points(place: "Axes", panel: PointPanel, styles: Mapping[int, dict[str, str]]) -> None:
