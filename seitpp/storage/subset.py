@@ -39,9 +39,10 @@ def choose_subset(
     else:
         size = int(budget_bytes // bytes_per_sample)
     if not 1 <= size <= num_samples:
+        each = "" if budget_bytes is None else f" ({bytes_per_sample:.1f} bytes each)"
         raise ValueError(
-            f"subset {named[0]}={given[named[0]]} means {size} of {num_samples} samples "
-            f"({bytes_per_sample:.1f} bytes each); it must be between 1 and all of them"
+            f"subset {named[0]}={given[named[0]]} means {size} of {num_samples} samples{each}; "
+            "it must be between 1 and all of them"
         )
     order = np.random.default_rng(seed).permutation(num_samples)
     if class_balanced and labels is not None:

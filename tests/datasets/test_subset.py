@@ -86,11 +86,11 @@ def test_every_sample_is_equally_likely() -> None:
     [
         ({}, r"exactly one of fraction, count, budget_bytes; got none"),
         ({"count": 3, "fraction": 0.5}, r"exactly one of fraction, count, budget_bytes; got \['fraction', 'count'\]"),
-        ({"count": 0}, r"subset count=0 means 0 of 200 samples \(100\.0 bytes each\)"),
+        ({"count": 0}, "subset count=0 means 0 of 200 samples; it must be between 1 and all"),
+        ({"budget_bytes": 99}, r"budget_bytes=99 means 0 of 200 samples \(100\.0 bytes each\)"),
         ({"count": 201}, r"subset count=201 means 201 of 200 samples"),
         ({"fraction": 1.5}, r"subset fraction=1\.5 means 300 of 200 samples"),
         ({"fraction": 0.001}, r"subset fraction=0\.001 means 0 of 200 samples"),
-        ({"budget_bytes": 99}, r"subset budget_bytes=99 means 0 of 200 samples"),
         ({"budget_bytes": 1e9}, r"budget_bytes=1000000000\.0 means 10000000 of 200 samples"),
     ],
 )

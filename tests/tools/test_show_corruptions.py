@@ -37,7 +37,7 @@ def test_every_severity_is_shown(main: Callable, tmp_path: Path, capsys: pytest.
     make_images(tmp_path / "images", 3, size=96)
     out = tmp_path / "new" / "shown.png"
     assert main(tmp_path / "images", "--samples", 2, "--size", 96, "--seed", 4, "--out", out) == 0
-    assert capsys.readouterr().out == f"{out}\n"
+    assert capsys.readouterr().out == f"wrote {out}\n"
     clean = pixels_of_file(sorted((tmp_path / "images").iterdir())[2])
     for row, kind in enumerate(KINDS):
         np.testing.assert_array_equal(tile(out, row, 0, 96), clean)

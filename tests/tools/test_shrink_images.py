@@ -33,7 +33,7 @@ def test_splits_get_folders_and_a_table(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(command) == 0
     shown = capsys.readouterr()
     assert "9 of 10" in shown.out and "4 of 4" in shown.out
-    assert "warning: 1 images could not be read and were left out (a/1.png: the file is empty); all" in shown.err
+    assert "since they could not be read: 1 of 10 images (a/1.png: the file is empty); " in shown.err
     assert len(list(tmp_path.glob("out/train/[ab]/*.jpg"))) == 9 and len(list(tmp_path.glob("out/val/[ab]/*.jpg"))) == 4
     assert main(command) == 0
     assert capsys.readouterr().out.count("is complete already; nothing was done") == 2

@@ -96,8 +96,8 @@ def show(result: Shrunken, out: Path) -> None:
     if result.left_out:
         named = shorten([f"{name}: {reason}" for name, reason in result.left_out], 3)
         print(
-            f"warning: {len(result.left_out)} images could not be read and were left out ({named}); all are named in "
-            f"{out / MANIFEST}",
+            f"warning: left out, since they could not be read: {len(result.left_out)} of {result.source_images:,} "
+            f"images ({named}); {out / MANIFEST} names all",
             file=sys.stderr,
         )
 

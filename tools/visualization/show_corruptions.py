@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
     with written_whole(args.out) as temporary:
         labelled_grid(panels).save(temporary, format="png", optimize=True)
-    print(args.out)
+    print(f"wrote {args.out}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def _of_clean_images(number: int, plan: Plan) -> list[str]:
     if found is None or len(found) != number:
         raise ValueError(
             f"the checkpoint does not name its {number} classes, and the clean images have "
-            f"{'no names' if found is None else len(found)}; name them in a file, one per line (--classes FILE)"
+            f"{'no class names either' if found is None else len(found)}; name them in a file, one per line "
+            "(--classes FILE)"
         )
     print_log(f"The checkpoint has no class names: its class k is taken for class k of {plan.clean.source}.", "current")
     return found

@@ -20,6 +20,7 @@ from seitpp.io.untrusted import check_regular_file, parse_json_object, read_file
 from seitpp.storage import SeitRelease, StoreReader, is_release
 
 _MOST_LIST_BYTES = 1 << 28
+_IF_MOVED = "if it was moved, say so with --moved OLD=NEW, or with --data-root where relative paths begin"
 _TOLD = 1000  # files between two calls that tell of progress
 
 
@@ -69,7 +70,7 @@ def store_data(path: str, label_file: str | None = None) -> TrainingData:
     elif os.path.isdir(path):
         source = StoreReader(path)
     else:
-        raise FileNotFoundError(f"token store {path} does not exist; if it was moved, say so with --moved OLD=NEW")
+        raise FileNotFoundError(f"token store {path} does not exist; {_IF_MOVED}")
     sizes, count = source.section_bytes, len(source)
     fixed = sizes["other"] + sizes["tables"]
     return TrainingData((path,), False, count, (source.num_bytes - fixed) / count, fixed, sizes["tokens"] / count)
@@ -80,7 +81,7 @@ def image_data(path: str) -> TrainingData:
     if not os.path.isdir(path):
         if os.path.exists(path):
             raise ValueError(f"{path} is no folder of images, of which alone bytes are counted")
-        raise FileNotFoundError(f"images {path} do not exist; if they were moved, say so with --moved OLD=NEW")
+        raise FileNotFoundError(f"images {path} do not exist; {_IF_MOVED}")
     names = [name for name in list_files(path) if is_image_name(name)]
     if not names:
         raise ValueError(f"{path} holds no images")

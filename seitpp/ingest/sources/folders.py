@@ -144,5 +144,5 @@ def refuse_splits(source: str, folders: list[str]) -> None:
     if set(folders) <= _SPLITS:
         raise ValueError(
             f"{source} holds the folders {', '.join(folders)}, which look like splits and not like classes; "
-            f"name one with --split {folders[0]}, or pass --unlabelled to take all images without labels"
+            f"name one with --split {folders[0]} (tokenize_images.py --unlabelled takes all images without labels)"
         )

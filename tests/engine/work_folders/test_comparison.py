@@ -95,7 +95,7 @@ def test_what_is_missing_is_told_and_nothing_is_dropped(tmp_path, config):
     assert scores["diverged"] is None and "last validation is nan, expected a number from 0 to 100" in notes["diverged"]
     assert scores["stopped"] == 40.0 and notes["stopped"] == "unfinished: epoch 1 of 2 is its last"
     assert found.entries[-1].name == "gone" and found.entries[-1].num_bytes is None
-    assert "gone does not exist; if it was moved, say so with --moved" in notes["gone"]
+    assert "gone does not exist; if it was moved, say so with --moved OLD=NEW, or with --data-root" in notes["gone"]
     assert scores["metrics"] == 55.0 and "NaN is not a JSON number" in notes["metrics"]
     assert (
         scores["damaged"] == 3.0 and "is no line of a log" in notes["damaged"] and "unfinished" not in notes["damaged"]
