@@ -1,0 +1,21 @@
+"""Nearest neighbours in the features of MTM's encoder.
+
+    python tools/test.py configs/study/knn_mtm_vit-tiny-p4_fashion-mnist-tokens.py \
+        work_dirs/mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens/iter_4000.pth
+
+Expect: see docs/study.md.
+"""
+
+_base_ = [
+    "../_base_/models/mtm-classifier_vit-tiny-p2.py",
+    "../_base_/datasets/study_tokens.py",
+    "../_base_/evaluation/knn.py",
+    "../_base_/study_runtime.py",
+]
+
+model = dict(
+    backbone=dict(grid_size=7, codebook_size=256),
+    head=dict(_delete_=True, type="seitpp.KNNHead", num_classes=10, in_channels=64),
+)
+default_hooks = dict(bank=dict(type="seitpp.KNNBankHook", dataset=_base_.train_dataloader.dataset))
+train_dataloader = val_dataloader = None
