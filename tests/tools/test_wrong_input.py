@@ -206,6 +206,7 @@ CASES = [
     ("visualization/vis_tsne.py", "A K", "is the config of TokenAdapt; expected that of a classifier"),
     ("visualization/vis_tsne.py", "C K", "augments nothing through TokenAdapt; name a config that does"),
     ("visualization/vis_tsne.py", "C K --augments F --store none", "none is not a token store"),
+    ("visualization/vis_tsne.py", "C K --augments F --token-adapt none", "--token-adapt: .*none does not exist"),
     ("visualization/vis_tsne.py", "C K --augments F --classes owl", "has no samples of a class 'owl'"),
     ("visualization/vis_tsne.py", "C K --augments F --classes ant", "1 class of .* is chosen (ant), expected two"),
     ("visualization/vis_tsne.py", "C K --panels all", "2 invalid choice: 'all'"),

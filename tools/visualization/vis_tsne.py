@@ -88,6 +88,8 @@ def read_token_adapt(args: argparse.Namespace, config: Config) -> ConfigDict:
             "of configs/seitpp/, with --augments"
         )
     if args.token_adapt is not None:
+        if not Path(args.token_adapt).is_file():
+            raise FileNotFoundError(f"--token-adapt: {args.token_adapt} does not exist")
         found.checkpoint = args.token_adapt
     return found
 
