@@ -200,7 +200,8 @@ def report(results: Results, folder: Path) -> None:
         with written_whole(picture) as temporary:
             draw_severity_curves({"": curves}).savefig(temporary, format="png", dpi=120)
         written.append(picture)
-    print(f"wrote {', '.join(map(str, written))}")
+    for path in written:
+        print(f"wrote {path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

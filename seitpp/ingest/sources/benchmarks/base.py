@@ -99,7 +99,8 @@ def check_classes(source: ImageSource, where: str, expected: Sequence[str], *, s
         said = "; ".join(f"{len(names)} {what} ({_shown(names)})" for what, names in problems.items() if names)
         part = ", or declare it a part of the classes (subset=True)" if missing and not subset else ""
         raise ValueError(
-            f"{where}: of its class folders, {said}. They are never numbered anew: mend the set{part}"
+            f"{where}: of its class folders, {said}. Folders belong to the model's classes by name; "
+            f"complete or rename them{part}"
             f"{_hint(source, missing, extra)}"
         )
     return [f"{len(missing)} of {len(known)} classes have no images: {_shown(missing)}"] if missing else []
