@@ -12,8 +12,8 @@ from seitpp.storage import is_release
 from seitpp.tokenizers.from_config import check_rebuildable, read_tokenizer
 
 _REMEDY = (
-    "pass --tokenizer with the config of the one that did (configs/tokenizers/seit_vitvqgan.py for the tokens of the "
-    "SeiT release) or with a store that it made"
+    "pass --tokenizer with the config of the tokenizer that made the training's tokens "
+    "(configs/tokenizers/seit_vitvqgan.py for the tokens of the SeiT release) or with a store that it made"
 )
 # As many as tools/tokenize_images.py encodes at once: on a GPU another number may turn a tie between two codes.
 BATCH_SIZE = 64
