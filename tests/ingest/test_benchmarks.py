@@ -55,6 +55,13 @@ def test_imagenet_r_of_a_model_without_names(imagenet_r):
     assert source.remarks == ["200 images, expected 30,000"]
 
 
+def test_only_the_readme_of_imagenet_r_is_passed_over_in_silence(imagenet_r, tmp_path):
+    assert not open_benchmark(imagenet_r, name="imagenet_r").skipped
+    root = shutil.copytree(imagenet_r, tmp_path / "r")
+    (root / "n01443537" / "art.pdf").write_bytes(b"%PDF")
+    assert ".pdf" in open_benchmark(root, name="imagenet_r").skipped
+
+
 def test_imagenet_r_follows_the_names_of_the_model(imagenet_r):
     shuffled = CLASSES[::-1]
     source = open_benchmark(imagenet_r, name="imagenet_r", classes=shuffled, num_expected=200)

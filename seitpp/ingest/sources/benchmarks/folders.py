@@ -41,7 +41,10 @@ def open_imagenet_r(
     _refuse_numbers(source, path)
     remarks = check_classes(source, path, list(indices), subset=subset)
     expected = _NUM_IMAGENET_R if num_expected is None else num_expected
-    return _benchmark(source, indices, "imagenet_r", "the 200 classes of ImageNet-R", expected, remarks)
+    found = _benchmark(source, indices, "imagenet_r", "the 200 classes of ImageNet-R", expected, remarks)
+    if dict(found.skipped) == {".txt": 1}:  # the archive's README.txt
+        found.skipped = {}
+    return found
 
 
 def _share(indices: Mapping[str, int], classes: ModelClasses) -> str:
