@@ -11,6 +11,7 @@ where it was stopped. Data, conventions and options: docs/benchmarks.md.
 import argparse
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -207,11 +208,15 @@ def report(results: Results, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Score, print and write."""
     args = parse_args(argv)
-    with process_group_ended():
-        results, folder = score(args)
-        if is_main_process():
-            results.write(folder)
-            report(results, folder)
+    try:
+        with process_group_ended():
+            results, folder = score(args)
+            if is_main_process():
+                results.write(folder)
+                report(results, folder)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from helpers.benchmark_trees import (
 )
 from helpers.classifier import logits_of, make_trained_classifier, small_kmeans
 from helpers.shrinking import build_model
+from helpers.tools import TOOLS
 from seitpp.images.decoding import pixels_of
 from seitpp.images.resizing import fit_image
 from seitpp.tokenizers.encoding import encode_pixels
@@ -333,3 +335,14 @@ def test_all_benchmarks_by_two_processes_as_by_one(
     output = (process := spawn(*line, *root)).communicate(timeout=300)[0]
     assert process.returncode == 0, output[-5000:]
     assert rows_of(tmp_path / "two") == alone
+
+
+def test_an_interrupted_run_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    main = runpy.run_path(str(TOOLS / "test_robustness.py"))["main"]
+
+    def interrupt(args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(main.__globals__, "score", interrupt)
+    assert main(["config.py", "checkpoint.pth"]) == 130
+    assert capsys.readouterr().err == "interrupted; run the same command again to continue\n"
