@@ -1,7 +1,10 @@
-"""JPEG's coefficients at quality 50 in place of codes: 4 x 4 blocks of 12 grey coefficients of images scaled to 32 pixels.
+"""JPEG's coefficients at quality 50 in place of codes: 4 x 4 blocks, 12 grey coefficients, images scaled to 32 pixels.
 
-python tools/tokenize_images.py configs/study/dct_q50_fashion-mnist.py data/study data/study-dct --split train val test
-"""  # noqa: E501
+    python tools/tokenize_images.py configs/study/dct_q50_fashion-mnist.py data/study data/study-dct \
+        --split train val test
+
+A part of docs/study.md.
+"""
 
 default_scope = "seitpp"
 tokenizer = dict(

@@ -1,7 +1,7 @@
 """The configs that come with the package, by name: in a clone, an editable install and a wheel alike.
 
 A name is that of a config's file without `.py`, such as `mtm_vitb`. The files are those that mmengine finds as
-`seitpp::FOLDER/NAME.py`; `metafile.yml` of each folder names its task.
+`seitpp::FOLDER/NAME.py`; `metafile.yml` of each folder names its task, or those of its configs.
 """
 
 import fnmatch
@@ -40,14 +40,20 @@ def named_configs() -> dict[str, Path]:
 def tasks() -> dict[str, str]:
     """Return the task of every config by its name, such as `Image Classification`."""
     configs = named_configs()
-    folders = {name: configs.get(full_name(name), path).parent for name, path in configs.items()}
-    return {name: _task_of(folder) for name, folder in folders.items()}
+    return {name: _task_of(configs.get(full_name(name), path)) for name, path in configs.items()}
+
+
+def _task_of(config: Path) -> str:
+    of_folder, of_configs = _tasks_in(config.parent)
+    return of_configs.get(config.stem, of_folder)
 
 
 @cache
-def _task_of(folder: Path) -> str:
+def _tasks_in(folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the task of a folder, and those of configs in it that have another one."""
     metafile = yaml.safe_load((folder / "metafile.yml").read_text(encoding="utf-8"))
-    return metafile["Collections"][0]["Metadata"]["Task"]
+    named = {model["Name"]: model["Metadata"]["Task"] for model in metafile["Models"] if "Task" in model["Metadata"]}
+    return metafile["Collections"][0]["Metadata"]["Task"], named
 
 
 def find_config(name: str) -> Path:

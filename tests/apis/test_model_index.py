@@ -28,6 +28,12 @@ def test_alias_has_the_task_of_its_recipe() -> None:
     assert tasks()["mtm_vitb"] == tasks()["mtm_vit-base-p16_8xb512-400e_in1k-tokens"] == "Masked Token Modelling"
 
 
+def test_configs_may_have_another_task_than_their_folder() -> None:
+    assert list_models("*fashion-mnist", task="Tokenization")[0] == "dct_q50_fashion-mnist"
+    assert "kmeans_4px-k256_fashion-mnist" not in list_models("*fashion-mnist", task="Image Classification")
+    assert list_models("mtm*fashion-mnist", task="Masked Token Modelling") == list_models("mtm*fashion-mnist") != []
+
+
 def test_network_of_a_name_without_data(caplog: pytest.LogCaptureFixture) -> None:
     model = get_model("mtm_vit-tiny-p2_1xb64-100e_digits-tokens", backbone=dict(arch=dict(num_layers=1)))
     assert isinstance(model, MTM) and len(model.backbone.layers) == 1 and not model.training
