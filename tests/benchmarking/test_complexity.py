@@ -16,8 +16,11 @@ from seitpp.io.config_file import read_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 VIT_B = CONFIGS / "seit" / "seit_vit-base-p16_8xb128-300e_in1k-tokens.py"
+WITHOUT_NETWORKS = ("block_dct", "patch_kmeans", "dct_", "kmeans_")
 LEAVES = [
-    path for path in sorted(CONFIGS.glob("[!_]*/*.py")) if not path.stem.startswith(("block_dct", "patch_kmeans"))
+    path
+    for path in sorted(CONFIGS.glob("[!_]*/*.py"))
+    if not path.stem.startswith(WITHOUT_NETWORKS) and "pixels" not in path.stem  # which take no tokens
 ]
 DIGITS = CONFIGS / "seit" / "seit_vit-tiny-p2_1xb64-60e_digits-tokens.py"
 MTM = CONFIGS / "mtm" / "mtm_vit-tiny-p2_1xb64-100e_digits-tokens.py"
