@@ -219,6 +219,7 @@ CASES = [
     ("dataset_converters/select_classes.py", "S OUT --classes-list none", "none"),
     ("dataset_converters/torchvision_sets.py", "Food101 OUT --root none", "food-101 does not exist; torchvision keeps"),
     ("dataset_converters/fashion_mnist_json.py", "none OUT", "images .*0.json does not exist"),
+    ("dataset_converters/cifar10_png.py", "none OUT", "images .*data_batch_1.png does not exist"),
     ("dataset_converters/hold_out.py", "none OUT --last 1", "none/train is no folder"),
     ("dataset_converters/shrink_images.py", "none OUT --scale 0.2", "none does not exist"),
     ("dataset_converters/shrink_images.py", "pictures memory://out --scale 0.2", "2 memory://out is a URL"),
@@ -371,7 +372,7 @@ def test_every_tool_is_tried(repository: Path) -> None:
     tools = {str(path.relative_to(repository / "tools")) for path in (repository / "tools").rglob("*.py")}
     assert tools - {tool for tool, _, _ in CASES} == {
         "analysis_tools/build_model_zoo.py",
-        *("dataset_converters/class_lists.py", "dataset_converters/image_sets.py"),  # modules of the others
+        *(f"dataset_converters/{name}.py" for name in ("class_lists", "image_sets", "npm_packages")),  # of the others
         "dataset_converters/mnist_5k.py",
     }
 

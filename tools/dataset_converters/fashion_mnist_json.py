@@ -9,21 +9,21 @@ for training and the last 1,000 for validation here, so a score is none on the p
 gets {train,val}/CLASS/*.png with torchvision's class names, and classes.txt in the order of its labels; or images.npz.
 """
 
-import argparse
-import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from image_sets import ImageSet, Part, describe_set, write_arrays, write_class_folders
+from image_sets import ImageSet, Part
+from npm_packages import images_wanted, package_parser, write_set
 
-from seitpp.io.command_line import positive_number, run_tool
+from seitpp.io.command_line import run_tool
 from seitpp.io.progress import progress_bar
 from seitpp.io.untrusted import parse_json_object, parsing, read_file
 
 SIDE = 28  # pixels
 TRAIN_SHARE = 6 / 7
-PER_CLASS = [6000, 1000]
+PER_CLASS = (6000, 1000)
 SIZES = {"train": 60000, "val": 10000}
 _MOST_BYTES = 2**26  # of a file; the largest has 17 MB
 
@@ -41,7 +41,7 @@ def read_class(path: Path) -> np.ndarray:
     return pixels.reshape(-1, SIDE, SIDE).astype(np.uint8)
 
 
-def read_package(folder: Path, most: dict[str, int]) -> ImageSet:
+def read_package(folder: Path, most: dict[str, int | None]) -> ImageSet:
     """Read `0.json` to `9.json` of the folder, or of `src/clothes` in it; of each class the first `most` by split."""
     import torchvision
 
@@ -63,34 +63,15 @@ def read_package(folder: Path, most: dict[str, int]) -> ImageSet:
     return ImageSet(classes, parts)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "package", type=Path, metavar="PACKAGE", help="the unpacked package, or its folder of JSON files"
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, new")
-    parser.add_argument("--format", choices=("png", "npz"), default="png", help="of the images (default: png)")
-    parser.add_argument(
-        "--per-class",
-        type=positive_number,
-        nargs=2,
-        metavar=("TRAIN", "VAL"),
-        default=PER_CLASS,
-        help="take the first so many images of each class (default: 6000 1000, all)",
-    )
-    return parser.parse_args(argv)
+    return package_parser(__doc__, "the unpacked package, or its folder of JSON files", PER_CLASS).parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the images, write them, and say how many there are."""
     args = parse_args(argv)
-    found = read_package(args.package, dict(zip(("train", "val"), args.per_class, strict=True)))
-    (write_arrays if args.format == "npz" else write_class_folders)(found, args.out)
-    lines, warnings = describe_set(found, SIZES if args.per_class is PER_CLASS else {})
-    for line in warnings:
-        print(f"warning: {line}", file=sys.stderr)
-    print("\n".join(lines))
+    write_set(read_package(args.package, images_wanted(args)), args, SIZES)
 
 
 if __name__ == "__main__":
