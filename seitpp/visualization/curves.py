@@ -86,6 +86,7 @@ def draw_curves(
     keys: Sequence[str],
     title: str | None = None,
     groups: Mapping[str, str] | None = None,
+    colors: Mapping[str, str] | None = None,
 ) -> "Figure":
     """Draw logged numbers of several runs, one panel per key, one colour per run or group of runs.
 
@@ -96,6 +97,7 @@ def draw_curves(
         keys: Keys, each logged by one run at least.
         title: A line above all panels.
         groups: Name of the group that each run belongs to, such as the seeds of a method.
+        colors: Of each run or group; all others take matplotlib's, one after the other.
 
     Raises:
         ValueError: There are no keys, or none of the runs logged one of them.
@@ -110,7 +112,8 @@ def draw_curves(
     rows = -(-len(keys) // columns)
     groups = groups or {name: name for name in runs}
     shown = dict.fromkeys(groups[name] for name in runs)
-    legend = {group: Line2D([], [], color=f"C{number % 10}") for number, group in enumerate(shown)}
+    colors = colors or {}
+    legend = {group: Line2D([], [], color=colors.get(group, f"C{number % 10}")) for number, group in enumerate(shown)}
     if any({key, f"val/{key}"} <= set(scalars) for key in keys for scalars in runs.values()):
         legend["validation"] = Line2D([], [], color="gray", linestyle="--", marker=".")
     labels = [_label(name) for name in legend]

@@ -1,12 +1,13 @@
 """Accuracy over the bytes of the training data, after Figure 1 of SeiT++: the runs of one's own, and the paper's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from seitpp.visualization.label_placement import Label, place_labels
+from seitpp.visualization.method_styles import method_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,19 +17,12 @@ if TYPE_CHECKING:
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _LABEL_CHARACTERS = 32
 _PANEL_INCHES = (6.6, 4.8)
-_FEW_DECADES = 2.2  # axes of fewer have ticks at 2 and 5, too
+_FEW_DECADES = 2.6  # axes of fewer have ticks at 2 and 5, too
 _PAPER_TITLE = "paper: ImageNet-1k, ViT-B/16"
 _LEAST_DECADES = 1.0  # of an axis
 _GAP = 10  # times as many bytes between one's own runs and the paper's as make two panels
-# Marks and colours of Okabe and Ito, which differ for every kind of colour vision.
-_STYLES = {
-    "pixels": ("s", "#4d4d4d"),
-    "SeiT": ("o", "#0072B2"),
-    "SeiT w/ MTM": ("D", "#56B4E9"),
-    "SeiT++": ("^", "#D55E00"),
-    "SeiT++ w/ MTM": ("P", "#009E73"),
-}
-_OTHER_STYLE = ("v", "#CC79A7")
+
+Styles = Mapping[str, tuple[str, str]]  # marker and colour by method
 
 
 class Point(NamedTuple):
@@ -75,7 +69,11 @@ def byte_size(count: float, digits: int = 3) -> str:
 
 
 def draw_storage_accuracy(
-    points: Sequence[Point], front: Sequence[Point] = (), title: str | None = None, paper: bool = False
+    points: Sequence[Point],
+    front: Sequence[Point] = (),
+    title: str | None = None,
+    paper: bool = False,
+    connected: bool = False,
 ) -> "Figure":
     """Draw one filled mark per point over a logarithmic axis of bytes, and the Pareto front as a line of steps.
 
@@ -87,6 +85,7 @@ def draw_storage_accuracy(
         front: Those of them on the Pareto front.
         title: A line above the picture.
         paper: Whether to show the paper's points.
+        connected: Whether a line joins one's own points of each method.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -98,23 +97,28 @@ def draw_storage_accuracy(
     is_far = paper and (max(sizes) * _GAP < 0.3e9 or min(sizes) > 140e9 * _GAP)
     panels = [(points, [] if is_far else published), *([([], published)] if is_far else [])]
     width = _PANEL_INCHES[0] * (1.7 if is_far else 1.25 if paper else 1)
+    styles = method_styles(point.method for point in [*points, *published])
     figure = Figure(figsize=(width, _PANEL_INCHES[1]), layout="constrained")
     FigureCanvasAgg(figure)  # which knows how large text is
     axes = figure.subplots(1, len(panels), squeeze=False).ravel()
     for panel, (own, others) in zip(axes, panels, strict=True):
-        _draw_marks(panel, own, front if own else (), others)
-    _add_legends(figure, points, bool(front), published)
+        _draw_marks(panel, styles, own, front if own else (), others)
+        for method, line in (_lines(own) if connected else {}).items():
+            panel.plot(*line.T, color=styles[method][1], linewidth=1.2, zorder=2)
+    _add_legends(figure, styles, points, bool(front), published)
     axes[0].set_ylabel("top-1 accuracy, %")
     if title:
         figure.suptitle(title)
     figure.draw_without_rendering()  # places are final then
     figure.set_layout_engine("none")
     for panel, (own, others) in zip(axes, panels, strict=True):
-        _label(panel, own, front if own else (), others)
+        _label(panel, own, front if own else (), others, connected)
     return figure
 
 
-def _draw_marks(panel: "Axes", own: Sequence[Point], front: Sequence[Point], paper: Sequence[Point]) -> None:
+def _draw_marks(
+    panel: "Axes", styles: Styles, own: Sequence[Point], front: Sequence[Point], paper: Sequence[Point]
+) -> None:
     panel.set(xscale="log", xlabel="bytes of the training data")
     panel.grid(alpha=0.25)
     _set_limits(panel, [*own, *paper])
@@ -122,36 +126,38 @@ def _draw_marks(panel: "Axes", own: Sequence[Point], front: Sequence[Point], pap
         steps = _steps(panel, front)
         panel.plot(*steps.T, color="0.45", linewidth=1.2, zorder=1)
     for point in sorted(own, key=lambda one: one.score):  # the best lies on top of others
-        marker, color = _STYLES.get(point.method, _OTHER_STYLE)
+        marker, color = styles[point.method]
         panel.errorbar(point.num_bytes, point.score, point.spread, fmt="none", color=color, capsize=4, zorder=3)
         panel.plot(point.num_bytes, point.score, marker, color=color, markersize=8, markeredgecolor="white", zorder=3)
     for method, line in _lines(paper).items():
-        marker, color = _STYLES[method]
+        marker, color = styles[method]
         style = "none" if method == "pixels" else ":"
         panel.plot(
             *line.T, marker=marker, color=color, markerfacecolor="white", markersize=7, linestyle=style, zorder=2
         )
 
 
-def _add_legends(figure: "Figure", own: Sequence[Point], has_front: bool, paper: Sequence[Point]) -> None:
+def _add_legends(
+    figure: "Figure", styles: Styles, own: Sequence[Point], has_front: bool, paper: Sequence[Point]
+) -> None:
     """Add what the marks mean below the panels, one's own at the left, the paper's at the right."""
     from matplotlib.lines import Line2D
 
     own_place, paper_place = ("left", "right") if own and paper else ("center", "center")
     if own:
-        handles = {method or "unknown": _legend_mark(method) for method in _methods(own)}
+        handles = {method or "unknown": _legend_mark(styles[method]) for method in _methods(styles, own)}
         if has_front:
             handles["Pareto front"] = Line2D([], [], color="0.45", linewidth=1.2)
         _add_legend(figure, handles, "runs here", own_place)
     if paper:
-        marks = {method: _legend_mark(method, markerfacecolor="white") for method in _methods(paper)}
+        marks = {method: _legend_mark(styles[method], markerfacecolor="white") for method in _methods(styles, paper)}
         _add_legend(figure, marks, _PAPER_TITLE, paper_place)
 
 
-def _legend_mark(method: str, **options: str) -> "Line2D":
+def _legend_mark(style: tuple[str, str], **options: str) -> "Line2D":
     from matplotlib.lines import Line2D
 
-    marker, color = _STYLES.get(method, _OTHER_STYLE)
+    marker, color = style
     return Line2D([], [], marker=marker, color=color, linestyle="", **options)
 
 
@@ -160,7 +166,9 @@ def _add_legend(figure: "Figure", handles: dict[str, "Line2D"], title: str, plac
     figure.legend(handles.values(), handles, title=title, loc=f"outside lower {place}", **options)
 
 
-def _label(panel: "Axes", own: Sequence[Point], front: Sequence[Point], paper: Sequence[Point]) -> None:
+def _label(
+    panel: "Axes", own: Sequence[Point], front: Sequence[Point], paper: Sequence[Point], connected: bool
+) -> None:
     labels = [
         Label(point.num_bytes, point.score, _as_text(point), "black" if point in own else "0.4")
         for point in [*own, *paper]
@@ -169,6 +177,7 @@ def _label(panel: "Axes", own: Sequence[Point], front: Sequence[Point], paper: S
     ends = [(point.num_bytes, point.score + side * point.spread) for point in own if point.spread for side in (-1, 1)]
     marks = np.array([point[2:4] for point in [*own, *paper]] + ends)
     lines = [line for method, line in _lines(paper).items() if method != "pixels"]
+    lines += _lines(own).values() if connected else []
     place_labels(panel, labels, marks, [*lines, *([_steps(panel, front)] if front else [])])
 
 
@@ -179,17 +188,17 @@ def _as_text(point: Point) -> str:
     return shown.replace("$", r"\$")
 
 
-def _methods(points: Sequence[Point]) -> list[str]:
+def _methods(styles: Styles, points: Sequence[Point]) -> list[str]:
     """Return the methods of points in the order of the styles."""
     present = {point.method for point in points}
-    return [*(method for method in _STYLES if method in present), *sorted(present - set(_STYLES))]
+    return [method for method in styles if method in present]
 
 
 def _lines(points: Sequence[Point]) -> dict[str, np.ndarray]:
     """Return bytes and scores of the points of each method (n, 2), ascending."""
     return {
         method: np.array(sorted(point[2:4] for point in points if point.method == method))
-        for method in _methods(points)
+        for method in dict.fromkeys(point.method for point in points)
     }
 
 

@@ -105,6 +105,12 @@ def test_runs_of_a_group_have_one_colour(work_dir):
     assert [text.get_text() for text in figure.legends[0].texts] == ["seit", "mtm"]
 
 
+def test_runs_take_the_colours_that_are_given_and_others_the_usual_ones(work_dir):
+    scalars = read_scalars(work_dir)
+    (panel,) = draw_curves({"a": scalars, "b": scalars}, ["accuracy/top1"], colors={"a": "#0072B2", "c": "red"}).axes
+    assert [line.get_color() for line in panel.lines] == ["#0072B2", "C1"]
+
+
 def test_a_key_that_no_run_logged_is_refused_with_the_nearest(work_dir):
     with pytest.raises(ValueError, match="no run logged 'acuracy/top1'; did you mean accuracy/top1"):
         draw_curves({"run": read_scalars(work_dir)}, ["acuracy/top1"])

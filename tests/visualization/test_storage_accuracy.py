@@ -58,6 +58,17 @@ def test_paper_is_hollow_and_apart_where_bytes_are_not_comparable():
     assert len(draw_storage_accuracy(near, paper=True).axes) == 1
 
 
+def test_a_line_joins_the_points_of_a_method_from_few_bytes_to_many():
+    own = [Point("", "SeiT", 2e6, 80.0), Point("", "pixels", 9e6, 82.0), Point("", "SeiT", 1e6, 70.0)]
+    (panel,) = draw_storage_accuracy(own, connected=True).axes
+    joined = [
+        line.get_xydata().tolist()
+        for line in panel.lines
+        if line.get_linestyle() == "-" and len(line.get_xydata()) == 2
+    ]
+    assert joined == [[[1e6, 70.0], [2e6, 80.0]]]
+
+
 def test_paper_is_that_of_the_model_zoo(repository):
     zoo = (repository / "docs" / "model_zoo.md").read_text()
     for point in [*PAPER_TABLE_1[-2:], *PAPER_TABLE_2]:
