@@ -17,6 +17,7 @@ from pathlib import Path
 from seitpp.io.atomic_write import write_whole
 
 DONE = "done"  # a file of a job's folder, with the seconds that its last start took
+_LOG = "commands.log"
 _COMMAND = re.compile(r"^\$ (python .*)$", re.MULTILINE)
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -41,14 +42,13 @@ class Job:
     @property
     def log(self) -> Path:
         """File that the commands and their output go to."""
-        return self.folder / "commands.log"
+        return self.folder / _LOG
 
     @property
     def is_done(self) -> bool:
         """Whether all commands have ended well; a `ValueError` where the folder was filled by other commands."""
         if self.log.exists():
-            text = self.log.read_text(encoding="utf-8", errors="replace")
-            others = set(_COMMAND.findall(text)) - set(self.lines)
+            others = set(commands_in(self.folder)) - set(self.lines)
             if others:
                 raise ValueError(
                     f"{self.folder} was filled by another command, {sorted(others)[0]}; expected {self.lines[0]}; "
@@ -84,6 +84,17 @@ def run_jobs(jobs: Sequence[Job], workers: int, show: Callable[[str], None]) -> 
         for _ in pool.map(run, waiting):
             pass
     return len(waiting)
+
+
+def commands_in(folder: Path) -> list[str]:
+    """Return the commands that a job has run in its folder, each once, as a shell reads them."""
+    text = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
+    return list(dict.fromkeys(_COMMAND.findall(text)))
+
+
+def seconds_of(folder: Path) -> float:
+    """Return how long the last start of a job took that is done."""
+    return float((folder / DONE).read_text(encoding="utf-8"))
 
 
 def _run(job: Job, show: Callable[[str], None]) -> None:
