@@ -4,7 +4,8 @@ One draw acts on decoded pixels, on codebook embeddings and on TokenAdapt's map;
 store's tokenizer decodes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from seitpp.tokenizers import Tokenizer
 from seitpp.tokenizers.encoding import nearest_tokens, reencoded
 from seitpp.visualization.page import HtmlPage
 from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
+
+PANELS = ("Horizontal flip", "Affine", "Random resized crop", "Mixup, 1:1 with the next column", "Colours")
 
 _BRIGHTNESS = 0.2  # what is added to every value (SeiT++, Fig. 5)
 _CONTRAST = 1.5  # the paper gives no factor
@@ -84,33 +87,36 @@ class AugmentationPictures:
             self._embeddings = embed_codes(self.tokens, tokenizer.codebook.detach())
 
     @torch.no_grad()
-    def panels(self) -> list[PicturePanel]:
-        """Make one panel for each geometric augmentation and for Mixup, and one of colours."""
+    def panels(self, titles: Sequence[str] = PANELS) -> list[PicturePanel]:
+        """Make one panel for each geometric augmentation and for Mixup, and one of colours, or those of `titles`."""
         original = PictureRow("original", _ORIGINAL, self._shown(self.tokens))
-        compared = [
-            PicturePanel(title, [original, *self._compared(*operation)]) for title, operation in self._operations()
-        ]
-        return [*compared, PicturePanel("Colours", [original, *self._colours()])]
+        rows = {title: partial(self._compared, *operation) for title, operation in self._operations().items()}
+        rows[PANELS[-1]] = self._colours
+        return [PicturePanel(title, [original, *rows[title]()]) for title in titles]
 
-    def _operations(self) -> list[tuple[str, tuple[BatchTransform, Any]]]:
+    @torch.no_grad()
+    def adapted_tokens(self, title: str) -> Tensor:
+        """Return the tokens that TokenAdapt makes in the panel of that title, one of geometry or of Mixup."""
+        return self._adapted(*self._operations()[title])
+
+    def _operations(self) -> dict[str, tuple[BatchTransform, Any]]:
         """Return augmentations of the recipes with their draws, active on every sample and strong enough to be seen."""
-        transforms = {
-            "Horizontal flip": BatchRandomFlip(prob=1.0),
-            "Affine": BatchRandomAffine(degrees=30, translate=0.2, shear=15),
-            "Random resized crop": BatchRandomResizedCrop(self.out_grid, scale=(0.2, 0.6)),
-        }
+        transforms = [
+            BatchRandomFlip(prob=1.0),
+            BatchRandomAffine(degrees=30, translate=0.2, shear=15),
+            BatchRandomResizedCrop(self.out_grid, scale=(0.2, 0.6)),
+        ]
         generator = torch.Generator().manual_seed(self.seed)
         drawn = [
-            (title, (transform, transform.sample(len(self.tokens), self.map_grid, generator=generator)))
-            for title, transform in transforms.items()
+            (transform, transform.sample(len(self.tokens), self.map_grid, generator=generator))
+            for transform in transforms
         ]
-        halves = MixWeights(torch.full(self.partner.shape, 0.5), self.partner)
-        return [*drawn, ("Mixup, 1:1 with the next column", (BatchMixup(), halves))]
+        drawn.append((BatchMixup(), MixWeights(torch.full(self.partner.shape, 0.5), self.partner)))
+        return dict(zip(PANELS, drawn, strict=False))  # without colours
 
     def _compared(self, transform: BatchTransform, drawn: Any) -> list[PictureRow]:
         """Apply one augmentation to pixels, to embeddings, and through TokenAdapt."""
-        keeps_grid = transform.out_grid(self.map_grid) == self.map_grid
-        cut = self._middle if keeps_grid else lambda maps: maps  # a crop has the right size already
+        cut = self._cut(transform)
         encoded = reencoded(self.tokenizer, self.tokens, lambda pixels: cut(transform.apply(pixels, drawn)))
         direct = nearest_tokens(self.tokenizer, transform.apply(self._embeddings, drawn))
         rows = [
@@ -118,14 +124,21 @@ class AugmentationPictures:
             PictureRow("tokens without TokenAdapt", _DIRECT, self._shown(direct)),
         ]
         if self.token_adapt is not None:
-            network = self.token_adapt
-            maps = cut(transform.apply(network.convert(self._embeddings), drawn))
-            if network.regresses:
-                tokens = nearest_tokens(self.tokenizer, network.reverse(maps).movedim(-1, 1))
-            else:
-                tokens = network.reverse_codes(maps)
-            rows.append(PictureRow("tokens with TokenAdapt", _ADAPTED, self._shown(tokens)))
+            rows.append(PictureRow("tokens with TokenAdapt", _ADAPTED, self._shown(self._adapted(transform, drawn))))
         return rows
+
+    def _adapted(self, transform: BatchTransform, drawn: Any) -> Tensor:
+        """Return the tokens of the same draw through TokenAdapt."""
+        network = self.token_adapt
+        maps = self._cut(transform)(transform.apply(network.convert(self._embeddings), drawn))
+        if network.regresses:
+            return nearest_tokens(self.tokenizer, network.reverse(maps).movedim(-1, 1))
+        return network.reverse_codes(maps)
+
+    def _cut(self, transform: BatchTransform) -> Callable[[Tensor], Tensor]:
+        """Return what brings augmented maps to the size that is shown; what a crop makes has it already."""
+        keeps_grid = transform.out_grid(self.map_grid) == self.map_grid
+        return self._middle if keeps_grid else lambda maps: maps
 
     def _colours(self) -> list[PictureRow]:
         embeddings = self._embeddings

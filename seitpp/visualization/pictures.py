@@ -68,9 +68,9 @@ def _panel(panel: PicturePanel, title: bool) -> Image.Image:
     picture = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(picture)
     if title:
-        bold = _font("DejaVuSans-Bold.ttf", 18)
+        bold = plot_font("DejaVuSans-Bold.ttf", 18)
         draw.text((_GAP, above - 3 * _GAP), fitted(panel.title, bold, size[0] - 2 * _GAP), "black", bold, anchor="ls")
-    font, top = _font("DejaVuSans.ttf", 14), above
+    font, top = plot_font("DejaVuSans.ttf", 14), above
     for row, strip, height in zip(panel.rows, strips, heights, strict=True):
         middle = (_LABEL_PIXELS - 2 * _GAP, top + height // 2)
         label = fitted(row.label, font, _LABEL_PIXELS - 3 * _GAP, height // _LINE_PIXELS)
@@ -89,7 +89,7 @@ def _strip(images: Tensor) -> Image.Image:
     return to_pil_image(strip.expand(3, -1, -1))
 
 
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def plot_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     """Load a font that comes with matplotlib: the same picture on every machine."""
     import matplotlib
 

@@ -12,14 +12,12 @@ from PIL import Image
 from seitpp.datasets.sample_pictures import SamplePictures
 from seitpp.evaluation.predictions import Predictions
 from seitpp.ingest import open_image_source
-from seitpp.io.checkpoint import load_checkpoint_file, state_dict_of
-from seitpp.io.config_file import read_config
-from seitpp.registry import MODELS
 from seitpp.storage import StoreReader
 from seitpp.structures.indices import spread
 from seitpp.visualization.augmentations import AugmentationPictures, load_token_adapt
+from seitpp.visualization.filled_in import filled_in_rows, load_mtm
 from seitpp.visualization.page import HtmlPage
-from seitpp.visualization.pictures import PicturePanel, PictureRow, labelled_grid
+from seitpp.visualization.pictures import PicturePanel, labelled_grid
 from seitpp.visualization.results_page import add_worst_samples
 from seitpp.visualization.token_pictures import TokenPictures
 from seitpp.workflow.plan import Plan
@@ -71,21 +69,10 @@ def add_filled_in(page: HtmlPage, plan: Plan) -> None:
     if tokenizer is None:  # said above
         return
     indices = spread(len(reader), _COLUMNS)
-    config = read_config(Path(plan.out, "configs", "mtm.py"))
-    config.data_preprocessor.pop("augments", None)
-    model = MODELS.build(dict(config.model, data_preprocessor=config.data_preprocessor)).eval()
     checkpoint = next(step.output for step in plan.steps if step.name == "mtm")
-    model.load_state_dict(state_dict_of(load_checkpoint_file(checkpoint), checkpoint))
+    model = load_mtm(Path(plan.out, "configs", "mtm.py"), checkpoint)
     codes = torch.from_numpy(reader.read(indices).astype(np.int64))
-    with torch.no_grad():
-        batch = model.data_preprocessor({"inputs": codes, "sample_idx": torch.tensor(indices)})
-        masks = model.eval_masks(batch["data_samples"], codes.device)
-        hidden = masks.mask.view(len(codes), 1, *model.backbone.patch_resolution).float()
-        decoded = tokenizer.to_bytes(tokenizer.decode(codes))
-        hidden = torch.nn.functional.interpolate(hidden, decoded.shape[-2:]).bool()
-        filled = tokenizer.to_bytes(tokenizer.decode(model.reconstruct(codes, masks)))
-    rows = {"decoded tokens": decoded, "what MTM sees": decoded.masked_fill(hidden, 128), "what it fills in": filled}
-    shown = [PictureRow(label, "", images) for label, images in rows.items()]
+    shown = filled_in_rows(model, tokenizer, codes, torch.tensor(indices))
     page.picture(
         labelled_grid([PicturePanel("", shown)], titles=False), "Hidden tokens of validation images, filled in."
     )
