@@ -5,7 +5,6 @@ store's tokenizer decodes.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,11 @@ class AugmentationPictures:
     def panels(self, titles: Sequence[str] = PANELS) -> list[PicturePanel]:
         """Make one panel for each geometric augmentation and for Mixup, and one of colours, or those of `titles`."""
         original = PictureRow("original", _ORIGINAL, self._shown(self.tokens))
-        rows = {title: partial(self._compared, *operation) for title, operation in self._operations().items()}
-        rows[PANELS[-1]] = self._colours
-        return [PicturePanel(title, [original, *rows[title]()]) for title in titles]
+        operations = self._operations()
+        rows = {
+            title: self._compared(*operations[title]) if title in operations else self._colours() for title in titles
+        }
+        return [PicturePanel(title, [original, *rows[title]]) for title in titles]
 
     @torch.no_grad()
     def adapted_tokens(self, title: str) -> Tensor:

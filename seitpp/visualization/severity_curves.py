@@ -12,11 +12,14 @@ SeverityScores = Mapping[str, Sequence[tuple[int, float]]]
 _PANEL_INCHES = (3.6, 3.0)
 
 
-def draw_severity_curves(classifiers: Mapping[str, SeverityScores]) -> "Figure":
+def draw_severity_curves(
+    classifiers: Mapping[str, SeverityScores], colors: Mapping[str, str] | None = None
+) -> "Figure":
     """Draw top-1 over severity, from the clean images (0) on.
 
     Args:
         classifiers: Scores by the name to show.
+        colors: Of each classifier; all others take matplotlib's, one after the other.
 
     Raises:
         ValueError: There are no scores at any severity.
@@ -27,6 +30,7 @@ def draw_severity_curves(classifiers: Mapping[str, SeverityScores]) -> "Figure":
     if not titles:
         raise ValueError("there are no scores at several severities to draw")
     width, height = _PANEL_INCHES
+    worst = max(point[0] for scores in classifiers.values() for points in scores.values() for point in points)
     figure = Figure(figsize=(width * len(titles), height + 0.3), layout="constrained")
     panels = figure.subplots(1, len(titles), squeeze=False, sharey=True).ravel()
     for panel, title in zip(panels, titles, strict=True):
@@ -34,8 +38,9 @@ def draw_severity_curves(classifiers: Mapping[str, SeverityScores]) -> "Figure":
             points = scores.get(title, ())
             severities, values = [point[0] for point in points], [point[1] for point in points]
             label = name.replace("$", r"\$") if len(classifiers) > 1 else None
-            panel.plot(severities, values, marker="o", markersize=4, linewidth=1.4, color=f"C{number}", label=label)
-        panel.set(title=title, xlabel="severity (0: clean)", xticks=range(6), ylim=(0, 100))
+            color = (colors or {}).get(name, f"C{number}")
+            panel.plot(severities, values, marker="o", markersize=4, linewidth=1.4, color=color, label=label)
+        panel.set(title=title, xlabel="severity (0: clean)", xticks=range(worst + 1), ylim=(0, 100))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("top-1, %")
     if len(classifiers) > 1:

@@ -128,7 +128,16 @@ def _draw_marks(
     for point in sorted(own, key=lambda one: one.score):  # the best lies on top of others
         marker, color = styles[point.method]
         panel.errorbar(point.num_bytes, point.score, point.spread, fmt="none", color=color, capsize=4, zorder=3)
-        panel.plot(point.num_bytes, point.score, marker, color=color, markersize=8, markeredgecolor="white", zorder=3)
+        panel.plot(
+            point.num_bytes,
+            point.score,
+            marker,
+            color=color,
+            markersize=8,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            zorder=3,
+        )
     for method, line in _lines(paper).items():
         marker, color = styles[method]
         style = "none" if method == "pixels" else ":"
@@ -148,7 +157,7 @@ def _add_legends(
         handles = {method or "unknown": _legend_mark(styles[method]) for method in _methods(styles, own)}
         if has_front:
             handles["Pareto front"] = Line2D([], [], color="0.45", linewidth=1.2)
-        _add_legend(figure, handles, "runs here", own_place)
+        _add_legend(figure, handles, "runs here" if paper else None, own_place)
     if paper:
         marks = {method: _legend_mark(styles[method], markerfacecolor="white") for method in _methods(styles, paper)}
         _add_legend(figure, marks, _PAPER_TITLE, paper_place)
@@ -161,7 +170,7 @@ def _legend_mark(style: tuple[str, str], **options: str) -> "Line2D":
     return Line2D([], [], marker=marker, color=color, linestyle="", **options)
 
 
-def _add_legend(figure: "Figure", handles: dict[str, "Line2D"], title: str, place: str) -> None:
+def _add_legend(figure: "Figure", handles: dict[str, "Line2D"], title: str | None, place: str) -> None:
     options = {"ncols": 3, "frameon": False, "fontsize": 8.5, "title_fontsize": 8.5}
     figure.legend(handles.values(), handles, title=title, loc=f"outside lower {place}", **options)
 

@@ -86,7 +86,7 @@ def test_model_is_loaded_without_augmentation(tmp_path: Path) -> None:
 def test_each_step_follows_from_the_one_before(tokenizer: PatchKMeans, images: Tensor) -> None:
     torch.manual_seed(0)
     network = TokenAdapt(K, PATCH**2, grid=6, out_grid=6, dims=8, num_heads=2, head_dims=4, mlp_dims=8).eval()
-    steps = {row.label: row for row in method_steps(tokenizer, images, network, built(), (144.4, 36))}
+    steps = {row.label: row for row in method_steps(tokenizer, images, (144.4, 36), network, built())}
     assert list(steps) == ["image", "tokens", "decoded", "augmented", "masked", "filled in"]
     assert torch.equal(steps["image"].images, images) and torch.equal(steps["decoded"].images, images)
     assert steps["image"].caption == "144 bytes" and steps["tokens"].caption == "6 x 6 codes,\n36 bytes"
@@ -96,6 +96,14 @@ def test_each_step_follows_from_the_one_before(tokenizer: PatchKMeans, images: T
     assert panel.title == "Affine" and torch.equal(steps["augmented"].images, panel.rows[-1].images)
     same = (steps["masked"].images == steps["augmented"].images).all(dim=1)
     assert 0 < same.float().mean() < 1
+
+
+def test_steps_of_networks_that_are_not_there_are_left_out(tokenizer: PatchKMeans, images: Tensor) -> None:
+    steps = method_steps(tokenizer, images, (144, 36))
+    assert [row.label for row in steps] == ["image", "tokens", "decoded"]
+    *_, masked, filled = method_steps(tokenizer, images, (144, 36), mtm=built())
+    shown = (masked.images != torch.tensor(BLUE).view(1, 3, 1, 1)).any(dim=1, keepdim=True)
+    assert masked.label == "masked" and torch.equal(filled.images[shown], images[shown])
 
 
 def test_columns_stand_beside_each_other_with_as_many_images() -> None:
