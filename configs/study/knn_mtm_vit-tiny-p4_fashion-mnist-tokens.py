@@ -8,13 +8,13 @@ Expect: see docs/study.md.
 
 _base_ = [
     "../_base_/models/mtm-classifier_vit-tiny-p2.py",
-    "../_base_/datasets/study_tokens.py",
+    "../_base_/datasets/study_fashion-mnist_tokens.py",
     "../_base_/evaluation/knn.py",
     "../_base_/study_runtime.py",
 ]
 
 model = dict(
-    backbone=dict(grid_size=7, codebook_size=256),
+    backbone=dict(grid_size=_base_.grid_size, codebook_size=_base_.codebook_size),
     head=dict(_delete_=True, type="seitpp.KNNHead", num_classes=10, in_channels=64),
 )
 default_hooks = dict(bank=dict(type="seitpp.KNNBankHook", dataset=_base_.train_dataloader.dataset))

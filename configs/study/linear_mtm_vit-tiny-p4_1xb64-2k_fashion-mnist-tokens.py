@@ -7,8 +7,8 @@ Expect: see docs/study.md.
 
 _base_ = [
     "../_base_/models/mtm-linear_vit-tiny-p2.py",
-    "../_base_/datasets/study_tokens.py",
-    "../_base_/schedules/linear_lars_8xb2048-90e.py",
+    "../_base_/datasets/study_fashion-mnist_tokens.py",
+    "../_base_/schedules/study_linear_lars_1xb64-2k.py",
     "../_base_/study_runtime.py",
 ]
 
@@ -17,11 +17,5 @@ encoder = dict(
     checkpoint="work_dirs/mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens/iter_4000.pth",
     prefix="backbone.",
 )
-model = dict(backbone=dict(grid_size=7, codebook_size=256, init_cfg=encoder))
-
-max_epochs = None
-max_iters = 2000
-auto_scale_lr = dict(base_batch_size=64)
-param_scheduler = dict(warmup=100, end=max_iters, by_epoch=False, convert_to_iter_based=False)
-train_cfg = dict(_delete_=True, type="mmengine.IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
+model = dict(backbone=dict(grid_size=_base_.grid_size, codebook_size=_base_.codebook_size, init_cfg=encoder))
 default_hooks = dict(norm_statistics=dict(type="seitpp.SyncNormStatisticsHook"))

@@ -5,6 +5,6 @@
 Expect: see docs/study.md.
 """
 
-_base_ = ["./mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens.py"]
+_base_ = "./mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens.py"
 
-data_preprocessor = dict(augments=[dict(_base_.token_rrc, size=7)])
+data_preprocessor = dict(augments=_base_.pipelines.mtm_seit)

@@ -5,21 +5,8 @@
 Expect: see docs/study.md.
 """
 
-_base_ = [
-    "../_base_/models/mtm-classifier_vit-tiny-p2.py",
-    "../_base_/datasets/study_tokens.py",
-    "../_base_/augments/mnist5k_seit.py",
-    "../_base_/schedules/study_adamw_1xb64-2k.py",
-    "../_base_/study_runtime.py",
-]
+_base_ = "./seitpp_vit-tiny-p4_mtm-4k-pre_1xb64-2k_fashion-mnist-tokens.py"
 
-encoder = dict(
-    type="Pretrained",
-    checkpoint="work_dirs/mtm_vit-tiny-p4_seit-aug_1xb64-4k_fashion-mnist-tokens/iter_4000.pth",
-    prefix="backbone.",
-)
-model = dict(backbone=dict(grid_size=7, codebook_size=256, init_cfg=encoder))
-data_preprocessor = dict(augments=_base_.augments, num_classes=10)
-optim_wrapper = dict(
-    constructor="mmpretrain.LearningRateDecayOptimWrapperConstructor", paramwise_cfg=dict(layer_decay_rate=0.75)
-)
+encoder = dict(checkpoint="work_dirs/mtm_vit-tiny-p4_seit-aug_1xb64-4k_fashion-mnist-tokens/iter_4000.pth")
+model = dict(backbone=dict(init_cfg=encoder))
+data_preprocessor = dict(augments=_base_.pipelines.seit)

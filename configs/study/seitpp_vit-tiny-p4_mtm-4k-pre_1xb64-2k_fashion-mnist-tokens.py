@@ -7,9 +7,9 @@ Expect: see docs/study.md.
 
 _base_ = [
     "../_base_/models/mtm-classifier_vit-tiny-p2.py",
-    "../_base_/datasets/study_tokens.py",
-    "../_base_/augments/study_finetune.py",
-    "../_base_/schedules/study_adamw_1xb64-2k.py",
+    "../_base_/datasets/study_fashion-mnist_tokens.py",
+    "../_base_/augments/study_fashion-mnist.py",
+    "../_base_/schedules/study_finetune_adamw_1xb64-2k.py",
     "../_base_/study_runtime.py",
 ]
 
@@ -18,8 +18,5 @@ encoder = dict(
     checkpoint="work_dirs/mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens/iter_4000.pth",
     prefix="backbone.",
 )
-model = dict(backbone=dict(grid_size=7, codebook_size=256, init_cfg=encoder))
-data_preprocessor = dict(augments=_base_.augments, num_classes=10)
-optim_wrapper = dict(
-    constructor="mmpretrain.LearningRateDecayOptimWrapperConstructor", paramwise_cfg=dict(layer_decay_rate=0.75)
-)
+model = dict(backbone=dict(grid_size=_base_.grid_size, codebook_size=_base_.codebook_size, init_cfg=encoder))
+data_preprocessor = dict(augments=_base_.pipelines.finetune, num_classes=10)

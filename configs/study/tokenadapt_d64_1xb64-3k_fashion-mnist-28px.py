@@ -7,17 +7,10 @@ Expect: see docs/study.md.
 
 _base_ = [
     "../_base_/models/tokenadapt_d64_28px-p4-k256.py",
-    "../_base_/datasets/study_images.py",
-    "../_base_/schedules/tokenadapt_adamw_1xb128-1e.py",
+    "../_base_/datasets/study_fashion-mnist_images.py",
+    "../_base_/schedules/study_tokenadapt_adamw_1xb64-3k.py",
     "../_base_/study_runtime.py",
 ]
 
 model = dict(tokenizer=dict(codebook="data/study-tokens/train"))
 data_preprocessor = dict(type="seitpp.TokenPairDataPreprocessor")
-
-max_epochs = None
-max_iters = 3000
-optim_wrapper = dict(optimizer=dict(lr=3e-3))
-auto_scale_lr = dict(base_batch_size=64)
-param_scheduler = dict(warmup=150, end=max_iters, by_epoch=False, convert_to_iter_based=False)
-train_cfg = dict(_delete_=True, type="mmengine.IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)

@@ -6,6 +6,7 @@
 _base_ = "./mnist5k_tokens.py"
 
 data_root = "data/study-tokens/"
+grid_size, code_dim = 7, 16
 
 data_preprocessor = dict(codebook=data_root + "train")
 train_dataloader = dict(dataset=dict(data_root=data_root), sampler=dict(type="mmengine.InfiniteSampler"))

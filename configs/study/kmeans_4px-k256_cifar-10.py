@@ -1,0 +1,11 @@
+"""K-means on 4 x 4 pixel patches of RGB images of 32 x 32 pixels, fitted to what it tokenises: 8 x 8 codes of 256.
+
+    python tools/tokenize_images.py configs/study/kmeans_4px-k256_cifar-10.py data/study-cifar-10 \
+        data/study-cifar-10-tokens --split train val test
+
+K as for Fashion-MNIST. A part of docs/study.md.
+"""
+
+_base_ = "./kmeans_4px-k256_fashion-mnist.py"
+
+tokenizer = dict(image_size=32, in_channels=3)
