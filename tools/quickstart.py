@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seitpp.benchmarking.quickstart.digits import CODEBOOK_SIZE, write_digits
-from seitpp.benchmarking.quickstart.pictures import draw_curves, draw_steps
+from seitpp.benchmarking.quickstart.pictures import draw_curves, draw_method, draw_reconstructions
 from seitpp.benchmarking.quickstart.plan import RUNS, run_all
 from seitpp.benchmarking.quickstart.table import results_table
 from seitpp.benchmarking.runs import console, run_command
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"codes of {CODEBOOK_SIZE} per image."
     )
     run_command("tools/inspect_store.py", "verify", OUT / "tokens" / "train", log=OUT / "verify.log")
-    draw_steps(OUT, OUT / "tokens.png")
-    console.print(f"Picture of images and their tokens: {OUT / 'tokens.png'}")
+    draw_reconstructions(OUT, OUT / "reconstructions.png")
+    console.print(f"Picture of digits above what their tokens keep: {OUT / 'reconstructions.png'}")
     results = run_all(OUT, args.seeds)
-    draw_steps(OUT, OUT / "method.png")
+    draw_method(OUT, OUT / "method.png")
     draw_curves(OUT, OUT / "curves.png")
     console.print(results_table(OUT, results))
     console.print(f"Pictures: {OUT / 'method.png'}, {OUT / 'curves.png'}")

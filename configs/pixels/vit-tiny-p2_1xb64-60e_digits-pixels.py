@@ -12,4 +12,6 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
+# A stem that sees as much as SeiT's: 3 x 3 patches.
+model = dict(backbone=dict(patch_cfg=dict(kernel_size=6, stride=2, padding=2)))
 default_hooks = dict(logger=dict(interval=9), checkpoint=dict(interval=10, max_keep_ckpts=1))

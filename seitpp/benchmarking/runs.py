@@ -49,7 +49,7 @@ def run_command(*command: object, log: Path, label: str = "", one_thread: bool =
 
 
 def train_and_test(
-    config: str, work_dir: Path, options: Sequence[str] = (), arguments: Sequence[str] = (), parallel: bool = False
+    config: str, work_dir: Path, options: Sequence[str] = (), parallel: bool = False
 ) -> dict[str, float]:
     """Train a config and test its last checkpoint.
 
@@ -57,7 +57,6 @@ def train_and_test(
         config: File of the config.
         work_dir: Work folder of both; keeps the metrics as `metrics.json`.
         options: Overrides of the config, for `--cfg-options`.
-        arguments: Other arguments of `tools/train.py`.
         parallel: Keep to one thread, and begin progress lines with the folder's name.
 
     Returns:
@@ -66,7 +65,7 @@ def train_and_test(
     overrides, metrics = ["--cfg-options", *options] if options else [], work_dir / "metrics.json"
     running = {"label": f"{work_dir.name}: ", "one_thread": True} if parallel else {}
     started = time.perf_counter()
-    train = ["tools/train.py", config, "--work-dir", work_dir, *arguments, *overrides]
+    train = ["tools/train.py", config, "--work-dir", work_dir, *overrides]
     run_command(*train, log=work_dir / "train.log", **running)
     seconds = time.perf_counter() - started
     test = ["tools/test.py", config, last_checkpoint(work_dir), "--work-dir", work_dir, "--out", metrics]

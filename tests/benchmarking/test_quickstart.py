@@ -10,8 +10,9 @@ from rich.console import Console
 
 from seitpp.benchmarking.quickstart import plan
 from seitpp.benchmarking.quickstart.digits import load_images, write_digits
-from seitpp.benchmarking.quickstart.plan import RUNS, run_all
+from seitpp.benchmarking.quickstart.plan import CLASSIFIERS, RUNS, run_all
 from seitpp.benchmarking.quickstart.table import results_table
+from seitpp.io.config_file import read_config
 from seitpp.storage import StoreReader
 
 
@@ -35,15 +36,13 @@ def test_files_and_stores_hold_the_same_images_and_labels(data: Path) -> None:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict]:
-    """By work folder what would have been trained there; the score is 90 for the first seed, 92 for the second."""
-    made: dict[str, dict] = {}
+def calls(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """By work folder the options of what would have been trained there; scores are 90, and 92 for the second seed."""
+    made: dict[str, list[str]] = {}
 
-    def train_and_test(
-        config: str, work_dir: Path, options: list, arguments: tuple, parallel: bool
-    ) -> dict[str, float]:
+    def train_and_test(config: str, work_dir: Path, options: list[str], parallel: bool) -> dict[str, float]:
         assert parallel
-        made[work_dir.as_posix()] = {"config": config, "options": options, "arguments": arguments}
+        made[work_dir.as_posix()] = options
         return {"accuracy/top1": 92.0 if "seed1" in work_dir.parts else 90.0, "train_seconds": 10.0}
 
     monkeypatch.setattr(plan, "train_and_test", train_and_test)
@@ -57,34 +56,35 @@ def test_plan_names_configs_that_are_there_and_needs_earlier_runs(repository: Pa
         assert all(names.index(need) < names.index(name) for need in run.needs)
 
 
-def test_every_seed_starts_from_its_own_mtm_and_one_token_adapt(calls: dict[str, dict]) -> None:
+def test_every_seed_has_its_own_mtm_and_all_have_one_token_adapt(calls: dict[str, list[str]]) -> None:
     found = run_all(Path("out"), seeds=2)
     assert {name: len(results) for name, results in found.items()} == dict.fromkeys(RUNS, 2) | {"tokenadapt": 1}
     assert set(calls) == {f"out/{name}" for name in RUNS} | {
         f"out/seed1/{name}" for name in RUNS if name != "tokenadapt"
     }
-    start = "model.backbone.init_cfg.checkpoint=out/{}mtm/epoch_100.pth"
-    for folder, prefix in (("out", ""), ("out/seed1", "seed1/")):
-        assert start.format(prefix) in calls[f"{folder}/finetune"]["options"]
-        assert f"randomness.seed={len(prefix) and 1}" in calls[f"{folder}/finetune"]["options"]
-    assert not any("init_cfg" in option for option in calls["out/scratch"]["options"])
+    assert calls["out/finetune"] == calls["out/mtm"] == []  # the config says both
+    assert calls["out/seed1/finetune"] == [
+        "randomness.seed=1",
+        "model.backbone.init_cfg.checkpoint=out/seed1/mtm/epoch_100.pth",
+    ]
 
 
-def test_few_labels_are_the_same_for_both_starts(calls: dict[str, dict]) -> None:
-    run_all(Path("out"), seeds=1)
-    few = [calls[f"out/{name}"] for name in ("finetune", "scratch")]
-    assert few[0]["arguments"] == few[1]["arguments"] == ("--label-fraction", "0.1")
-    assert all("train_dataloader.dataset.keep_length=True" in call["options"] for call in few)
-    assert calls["out/seitpp"]["arguments"] == ()
+def test_first_seed_is_that_of_the_configs(repository: Path) -> None:
+    for run in RUNS.values():
+        config = read_config(repository / run.config)
+        assert config.randomness.seed == 0
+        if "mtm" in run.needs:
+            assert config.model.backbone.init_cfg.checkpoint == "work_dirs/quickstart/mtm/epoch_100.pth"
 
 
 @pytest.mark.parametrize(("seeds", "score"), [(1, "90.0 %"), (2, "91.0 +- 1.4 %")])
 def test_table_has_a_row_per_classifier_with_what_it_stores_costs_and_scores(
-    data: Path, calls: dict[str, dict], seeds: int, score: str
+    data: Path, calls: dict[str, list[str]], seeds: int, score: str
 ) -> None:
     console = Console(width=200, file=io.StringIO())
     console.print(results_table(data, run_all(Path("out"), seeds)))
     rows = [line for line in console.file.getvalue().splitlines() if score in line]
-    assert len(rows) == len(RUNS) - 2
-    assert "pixels" in rows[0] and "64 bytes" in rows[0]
-    assert all("12 bytes (19 %)" in row and "10 s" in row for row in rows[1:])
+    assert len(rows) == len(CLASSIFIERS)
+    assert "pixels" in rows[0] and " 64 " in rows[0]
+    assert all("12 (19 %)" in row and "10 s" in row for row in rows[1:])
+    assert "TokenAdapt 10 s" in rows[2] and "MTM 10 s" in rows[3]

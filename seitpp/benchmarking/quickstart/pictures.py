@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seitpp.benchmarking.quickstart.digits import CODEBOOK_SIZE, IMAGE_SIZE, load_images
-from seitpp.benchmarking.quickstart.plan import MTM, RUNS
+from seitpp.benchmarking.quickstart.plan import CLASSIFIERS, MTM, RUNS, TOKEN_ADAPT
 from seitpp.benchmarking.runs import last_checkpoint
 from seitpp.storage import StoreReader
 from seitpp.tokenizers import tokenizer_from_store
@@ -14,24 +15,34 @@ from seitpp.visualization.augmentations import load_token_adapt
 from seitpp.visualization.curves import read_scalars
 from seitpp.visualization.filled_in import load_mtm
 from seitpp.visualization.method_steps import method_steps
+from seitpp.visualization.pictures import reconstruction_grid
 from seitpp.visualization.step_picture import step_picture
 
 _SHOWN = (0, 2, 3, 6)  # held-out digits of as many shapes: 2, 3, 5, 6
 
 
-def draw_steps(out: Path, path: Path) -> None:
-    """Draw a few held-out digits and their tokens, and what TokenAdapt and MTM make of them if they are trained."""
+def draw_reconstructions(out: Path, path: Path) -> None:
+    """Draw ten held-out digits above what their tokens decode to."""
     store = StoreReader(out / "tokens" / "val")
-    images, _, splits = load_images()
-    chosen = (images[splits["val"]][list(_SHOWN)] * 255).round().to(torch.uint8)
     tokenizer = tokenizer_from_store(store)
+    decoded = tokenizer.decode(torch.from_numpy(store.read(np.arange(10))).long())
+    reconstruction_grid(_held_out_images()[:10], tokenizer.to_bytes(decoded)).save(path)
+
+
+def draw_method(out: Path, path: Path) -> None:
+    """Draw a few held-out digits, their tokens, and what TokenAdapt and MTM make of them."""
+    store = StoreReader(out / "tokens" / "val")
+    tokenizer = tokenizer_from_store(store)
+    token_adapt = load_token_adapt(TOKEN_ADAPT, last_checkpoint(out / "tokenadapt"), store, tokenizer)
+    mtm = load_mtm(MTM, last_checkpoint(out / "mtm"))
     sizes = (IMAGE_SIZE**2, store.section_bytes["tokens"] / len(store))
-    networks = {}
-    if (out / "tokenadapt").exists():
-        weights = last_checkpoint(out / "tokenadapt")
-        networks["token_adapt"] = load_token_adapt(RUNS["tokenadapt"].config, weights, store, tokenizer)
-        networks["mtm"] = load_mtm(MTM, last_checkpoint(out / "mtm"))
-    step_picture(method_steps(tokenizer, chosen, sizes, **networks)).save(path, optimize=True)
+    steps = method_steps(tokenizer, _held_out_images()[list(_SHOWN)], token_adapt, mtm, sizes)
+    step_picture(steps).save(path, optimize=True)
+
+
+def _held_out_images() -> Tensor:
+    images, _, splits = load_images()
+    return (images[splits["val"]] * 255).round().to(torch.uint8)
 
 
 def draw_curves(out: Path, path: Path) -> None:
@@ -45,7 +56,7 @@ def draw_curves(out: Path, path: Path) -> None:
     scores.set(title="held-out images", xlabel="epoch", ylabel="top-1 (%)")
     pretrain.plot(*read_scalars(out / "mtm")["loss"])
     pretrain.axhline(np.log(CODEBOOK_SIZE), color="gray", linestyle=":", label=f"uniform guess, ln {CODEBOOK_SIZE}")
-    for name in ("pixels", "seit", "seitpp", "scratch", "finetune"):
+    for name in CLASSIFIERS:
         logged = read_scalars(out / name)
         losses.plot(*logged["loss"], label=RUNS[name].title)
         scores.plot(*logged["accuracy/top1"], marker=".", label=RUNS[name].title)

@@ -7,13 +7,9 @@ from pathlib import Path
 from rich.table import Table
 
 from seitpp.benchmarking.quickstart.digits import IMAGE_SIZE
-from seitpp.benchmarking.quickstart.plan import FEW_LABELS
 from seitpp.storage import StoreReader
 
-_CAPTION = (
-    "bytes: of pixels or codes, without labels. once: TokenAdapt per tokenizer, MTM per set of images. code numbers: "
-    "this network learns itself what each code looks like; the others are given it."
-)
+_CAPTION = "bytes: of the pixels or codes, without labels; once: TokenAdapt per tokenizer, MTM per set of images"
 
 Results = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -31,21 +27,17 @@ def results_table(out: Path, results: Results) -> Table:
     adapt, mtm = f"TokenAdapt {_seconds(results, 'tokenadapt')}", f"MTM {_seconds(results, 'mtm')}"
 
     table = Table(caption=_CAPTION, caption_justify="left")
-    table.add_column("trained on")
+    table.add_column(f"trained on {len(train):,} images")
     for heading in ("bytes per image", "training", "before, once", f"top-1 of {len(val):,}"):
         table.add_column(heading, justify="right")
 
     def add(name: str, title: str, stored: str, before: str = "") -> None:
-        table.add_row(f"  {title}", stored, _seconds(results, name), before, _top1(results, name))
+        table.add_row(title, stored, _seconds(results, name), before, _top1(results, name))
 
-    table.add_row(f"{len(train):,} images, all with labels")
     add("pixels", "pixels", pixels)
     add("seit", "tokens: SeiT", tokens)
-    add("seitpp", "+ TokenAdapt, ColorAdapt: SeiT++", tokens, adapt)
-    table.add_section()
-    table.add_row(f"{100 * FEW_LABELS:.0f} % of the labels, code numbers")
-    add("scratch", "tokens, augmented likewise", tokens, adapt)
-    add("finetune", "+ MTM on all images", tokens, mtm)
+    add("seitpp", "+ TokenAdapt, ColorAdapt: SeiT++ w/o MTM", tokens, adapt)
+    add("finetune", "+ MTM: SeiT++", tokens, mtm)
     return table
 
 
