@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seitpp.benchmarking.quickstart.digits import CODEBOOK_SIZE, write_digits
-from seitpp.benchmarking.quickstart.pictures import draw_curves, draw_method, draw_reconstructions
+from seitpp.benchmarking.quickstart.pictures import draw_curves, draw_method
 from seitpp.benchmarking.quickstart.plan import RUNS, run_all
 from seitpp.benchmarking.quickstart.table import results_table
 from seitpp.benchmarking.runs import console, run_command
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     start = time.perf_counter()
-    for name in RUNS:  # of an earlier quickstart
-        shutil.rmtree(OUT / name, ignore_errors=True)
+    for earlier in [*(OUT / name for name in RUNS), *OUT.glob("seed*")]:
+        shutil.rmtree(earlier, ignore_errors=True)
     write_digits(OUT)
     stores = [StoreReader(OUT / "tokens" / split) for split in ("train", "val")]
     (rows, columns), count = stores[0].grid, sum(map(len, stores))
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"codes of {CODEBOOK_SIZE} per image."
     )
     run_command("tools/inspect_store.py", "verify", OUT / "tokens" / "train", log=OUT / "verify.log")
-    draw_reconstructions(OUT, OUT / "reconstructions.png")
-    console.print(f"Picture of digits above what their tokens keep: {OUT / 'reconstructions.png'}")
+    draw_method(OUT, OUT / "tokens.png", trained=False)
+    console.print(f"Picture of digits, their tokens and what these keep: {OUT / 'tokens.png'}")
     results = run_all(OUT, args.seeds)
-    draw_method(OUT, OUT / "method.png")
+    draw_method(OUT, OUT / "method.png", trained=True)
     draw_curves(OUT, OUT / "curves.png")
     console.print(results_table(OUT, results))
     console.print(f"Pictures: {OUT / 'method.png'}, {OUT / 'curves.png'}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From raw pixels to a trained and scored model in minutes on a CPU; results go to work_dirs/quickstart/.
+# From raw pixels to trained and scored models in minutes on a CPU; results go to work_dirs/quickstart/.
 #
 #   bash tools/quickstart.sh [args of tools/quickstart.py...]
 set -euo pipefail

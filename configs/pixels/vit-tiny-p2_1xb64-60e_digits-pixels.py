@@ -1,8 +1,8 @@
-"""The ViT of SeiT's digits on their pixels, after the quickstart.
+"""The ViT of SeiT's digits on their pixels, one of the quickstart's training runs.
 
     python tools/train.py configs/pixels/vit-tiny-p2_1xb64-60e_digits-pixels.py
 
-Expect: see docs/results.md.
+Expect: see README.md, whose table tools/quickstart.sh prints.
 """
 
 _base_ = [

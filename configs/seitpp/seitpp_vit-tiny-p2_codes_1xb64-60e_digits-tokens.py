@@ -2,7 +2,7 @@
 
     python tools/train.py configs/seitpp/seitpp_vit-tiny-p2_codes_1xb64-60e_digits-tokens.py
 
-Expect: see README.md, whose table tools/quickstart.sh prints.
+Expect: see docs/results.md.
 """
 
 _base_ = "seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"

@@ -15,28 +15,22 @@ from seitpp.visualization.augmentations import load_token_adapt
 from seitpp.visualization.curves import read_scalars
 from seitpp.visualization.filled_in import load_mtm
 from seitpp.visualization.method_steps import method_steps
-from seitpp.visualization.pictures import reconstruction_grid
 from seitpp.visualization.step_picture import step_picture
 
 _SHOWN = (0, 2, 3, 6)  # held-out digits of as many shapes: 2, 3, 5, 6
 
 
-def draw_reconstructions(out: Path, path: Path) -> None:
-    """Draw ten held-out digits above what their tokens decode to."""
+def draw_method(out: Path, path: Path, trained: bool) -> None:
+    """Draw a few held-out digits and their tokens, and if `trained` what TokenAdapt and MTM make of them."""
     store = StoreReader(out / "tokens" / "val")
     tokenizer = tokenizer_from_store(store)
-    decoded = tokenizer.decode(torch.from_numpy(store.read(np.arange(10))).long())
-    reconstruction_grid(_held_out_images()[:10], tokenizer.to_bytes(decoded)).save(path)
-
-
-def draw_method(out: Path, path: Path) -> None:
-    """Draw a few held-out digits, their tokens, and what TokenAdapt and MTM make of them."""
-    store = StoreReader(out / "tokens" / "val")
-    tokenizer = tokenizer_from_store(store)
-    token_adapt = load_token_adapt(TOKEN_ADAPT, last_checkpoint(out / "tokenadapt"), store, tokenizer)
-    mtm = load_mtm(MTM, last_checkpoint(out / "mtm"))
+    networks = {}
+    if trained:
+        weights = last_checkpoint(out / "tokenadapt")
+        networks["token_adapt"] = load_token_adapt(TOKEN_ADAPT, weights, store, tokenizer)
+        networks["mtm"] = load_mtm(MTM, last_checkpoint(out / "mtm"))
     sizes = (IMAGE_SIZE**2, store.section_bytes["tokens"] / len(store))
-    steps = method_steps(tokenizer, _held_out_images()[list(_SHOWN)], token_adapt, mtm, sizes)
+    steps = method_steps(tokenizer, _held_out_images()[list(_SHOWN)], sizes, **networks)
     step_picture(steps).save(path, optimize=True)
 
 
