@@ -105,7 +105,8 @@ def test_encoder_of_mtm_gives_its_sizes_to_nearest_neighbours_and_not_its_modes(
     own = trained_with(load(MTM), model__backbone__codebook_size=20, model__backbone__out_type="raw")
     assert follow_checkpoint(config, own) == ["model.backbone.codebook_size"]
     classifier = trained_with(load(FINETUNE), model__backbone__out_type="cls_token", model__backbone__grid_size=3)
-    assert follow_checkpoint(config, classifier) == ["model.backbone.grid_size", "model.backbone.codebook_size"]
+    sizes = ["grid_size", "codebook_size", "patch_cfg"]
+    assert follow_checkpoint(config, classifier) == [f"model.backbone.{name}" for name in sizes]
     assert config.model.backbone.out_type == "avg_featmap"
 
 
