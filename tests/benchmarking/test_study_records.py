@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from helpers.work_folder import START, classifier_config, tokens_in, write_run
-from seitpp.benchmarking.study.jobs import Job
 from seitpp.benchmarking.study.records import Run, find_runs, read_records, read_run, write_records
 
 RUN = Run("set/scores/seit-10pct-seed0", ("python a b",), 71.5, None, {"masked_code/nll": 2.0}, 10, 99, 8, ((1, 0.5),))
@@ -15,8 +14,7 @@ RUN = Run("set/scores/seit-10pct-seed0", ("python a b",), 71.5, None, {"masked_c
 
 def finished(folder: Path, *, is_done: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    job = Job(folder, (("tools/train.py", "x"),))
-    job.log.write_text(f"$ {job.lines[0]}\nnoise\n$ {job.lines[0]}\n")
+    (folder / "commands.log").write_text("$ python tools/train.py x\nnoise\n$ python tools/train.py x\n")
     if is_done:
         (folder / "done").write_text("12\n")
     return folder

@@ -1,221 +1,109 @@
-"""What the study runs: the jobs of each of its steps, from the configs in configs/study/."""
+"""A study of one set of images: its folders, the names of its runs, and the learning rates that follow from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from seitpp.benchmarking.study.jobs import Job
+from seitpp.benchmarking.study.methods import ADAPTS, DCT, METHODS, ImageSet, Size
+from seitpp.benchmarking.study.records import Run
 
-_CONFIG = "configs/study/{}.py"
-_TOKENIZER = _CONFIG.format("kmeans_4px-k256_fashion-mnist")
-_TOKEN_ADAPT = _CONFIG.format("tokenadapt_d64_1xb64-3k_fashion-mnist-28px")
-_SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is run.
-
-    Attributes:
-        seeds: Runs of each cell.
-        fractions: Shares of the training images, the largest first.
-        rates: Learning rates that are tried for each network, at the largest and the smallest share.
-        classifier_iters: Iterations of a classifier; those of the others follow.
-        held_out: Training images of each class that are held out to choose the rates.
-        first: Images of each class and split that are used at all; None for all.
-    """
-
-    seeds: int
-    fractions: tuple[float, ...]
-    rates: tuple[float, ...]
-    classifier_iters: int
-    mtm_iters: int
-    token_adapt_iters: int
-    held_out: int
-    first: int | None = None
-
-
-SIZES = {
-    "full": Size(3, (1.0, 0.6, 0.2, 0.1), (1e-3, 2e-3, 4e-3, 8e-3), 2000, 4000, 3000, 1000),
-    "small": Size(1, (0.5,), (2e-3, 4e-3), 20, 20, 20, 20, 100),
-}
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the tables.
-
-    Attributes:
-        title: Its name there.
-        config: Of its classifier, without folder and ending.
-        mtm: Name of the pre-training in `ENCODERS` that it starts from, if any.
-        rate_of: Method whose rate it takes in place of one that is chosen for it.
-    """
-
-    title: str
-    config: str
-    mtm: str | None = None
-    rate_of: str | None = None
-
-
-ENCODERS = {
-    "mtm": "mtm_vit-tiny-p4_1xb64-4k_fashion-mnist-tokens",
-    "mtm-seit": "mtm_vit-tiny-p4_seit-aug_1xb64-4k_fashion-mnist-tokens",
-}
-METHODS = {
-    "pixels": Method("pixels", "vit-tiny-p4_1xb64-2k_fashion-mnist-pixels"),
-    "seit": Method("SeiT", "seit_vit-tiny-p4_1xb64-2k_fashion-mnist-tokens"),
-    "seitpp": Method("SeiT++ w/o MTM", "seitpp_vit-tiny-p4_1xb64-2k_fashion-mnist-tokens"),
-    "seit-mtm": Method("SeiT w/ MTM", "seit_vit-tiny-p4_mtm-4k-pre_1xb64-2k_fashion-mnist-tokens", "mtm-seit"),
-    "seitpp-mtm": Method("SeiT++ w/ MTM", "seitpp_vit-tiny-p4_mtm-4k-pre_1xb64-2k_fashion-mnist-tokens", "mtm"),
-    "codes": Method("codes from scratch", "codes_vit-tiny-p4_1xb64-2k_fashion-mnist-tokens"),
-    "codes-overlap": Method(
-        "codes from scratch, SeiT's stem", "codes_vit-tiny-p4_overlap_1xb64-2k_fashion-mnist-tokens"
-    ),
-}
-ABLATION = {
-    "coloradapt": Method(
-        "SeiT with ColorAdapt", "seit_vit-tiny-p4_coloradapt_1xb64-2k_fashion-mnist-tokens", rate_of="seit"
-    ),
-    "tokenadapt": Method(
-        "SeiT with TokenAdapt", "seit_vit-tiny-p4_tokenadapt_1xb64-2k_fashion-mnist-tokens", rate_of="seit"
-    ),
-}
+UNTRAINED = "untrained"  # an encoder of random weights, which the probes compare MTM's with
 
 
 @dataclass(frozen=True)
 class Study:
-    """All jobs of a study, below one folder.
+    """What is run where, and how its runs are called: by their folders below `out`.
 
     Attributes:
+        set: The set of images.
         size: How much is run.
         images: Folder with `train/CLASS/*` and `val/CLASS/*`.
         data: Folder of the images in three splits; its stores are written beside it.
-        out: Folder of the runs.
+        out: Folder of the runs of all sets.
+        has_more_rates: Whether rates are chosen at the largest share, too, and each share takes those of the nearer.
     """
 
+    set: ImageSet
     size: Size
     images: Path
     data: Path
     out: Path
+    has_more_rates: bool = False
 
     @property
-    def tokens(self) -> Path:
-        """Folder of the token stores."""
-        return self.data.with_name(f"{self.data.name}-tokens")
+    def fractions(self) -> list[float]:
+        """Shares of the training images, the largest first."""
+        return sorted((fraction for fraction, _ in self.size.shares), reverse=True)
 
-    def split_jobs(self) -> list[Job]:
-        """Return the job that holds images out, unless the splits are there."""
-        first = () if self.size.first is None else ("--first", str(self.size.first))
-        split = ("tools/dataset_converters/hold_out.py", str(self.images), str(self.data))
-        job = Job(self.out / "data" / "split", ((*split, "--last", str(self.size.held_out), *first),))
-        return [] if self.data.is_dir() else [job]
+    @property
+    def rate_fractions(self) -> list[float]:
+        """Shares at which rates are chosen."""
+        main = self.size.main_share
+        return list(dict.fromkeys((main, self.fractions[0]))) if self.has_more_rates else [main]
 
-    def tokenize_jobs(self) -> list[Job]:
-        """Return the job that tokenises all splits."""
-        line = ("tools/tokenize_images.py", _TOKENIZER, str(self.data), str(self.tokens), "--split", *_SPLITS)
-        return [Job(self.out / "data" / "tokens", (line,))]
+    def store(self, data: str) -> Path:
+        """Return the folder of the `tokens` or the `dct`."""
+        return self.data.with_name(f"{self.data.name}-{data}")
 
-    def token_adapt_jobs(self) -> list[Job]:
-        """Return the job that trains TokenAdapt."""
-        iters = self.size.token_adapt_iters
-        options = [*self._roots(self.data), f"model.tokenizer.codebook={self.tokens}/train", *_schedule(iters)]
-        return [self._job(self.out / "tokenadapt", _TOKEN_ADAPT, options)]
+    def score_name(self, method: str, fraction: float, seed: int) -> str:
+        """Return the name of a run that the tables show."""
+        return f"{self.set.name}/scores/{method}-{percent(fraction)}-seed{seed}"
 
-    def mtm_jobs(self) -> list[Job]:
-        """Return the pre-trainings: each on each share of the images, for an encoder has no more images either."""
-        cells = [(name, fraction) for name in ENCODERS for fraction in self.size.fractions]
-        jobs = []
-        for name, fraction in cells:
-            options = [*self._token_options(), *_schedule(self.size.mtm_iters)]
-            jobs += [
-                self._job(
-                    self._encoder(name, fraction, seed),
-                    _CONFIG.format(ENCODERS[name]),
-                    [*options, f"randomness.seed={seed}"],
-                    self._more(fraction, ENCODERS[name]),
-                )
-                for seed in range(self.size.seeds)
-            ]
-        return jobs
+    def encoder_name(self, encoder: str, fraction: float, seed: int) -> str:
+        """Return the name of a pre-training."""
+        return f"{self.set.name}/encoders/{encoder}-{percent(fraction)}-seed{seed}"
 
-    def rate_jobs(self) -> list[Job]:
-        """Return the runs that choose the rates, of one seed and scored on the held-out images alone."""
-        fractions = dict.fromkeys((self.size.fractions[0], self.size.fractions[-1]))
-        return [
-            self._classifier(self.rate_folder(name, fraction, rate), method, fraction, 0, rate)
-            for fraction in fractions
-            for name, method in METHODS.items()
-            for rate in self.size.rates
-        ]
+    def token_adapt_name(self, images: int | None = None, data: str = "tokens") -> str:
+        """Return the name of TokenAdapt's training from so many images, or all."""
+        kind = "all" if images is None else f"{images}img"
+        return f"{self.set.name}/tokenadapt/{kind}-{data}"
 
-    def rate_folder(self, name: str, fraction: float, rate: float) -> Path:
-        """Return the folder of a run that tries a rate."""
-        return self.out / "rates" / f"{name}-{_percent(fraction)}-lr{rate:g}"
+    def rate_name(self, method: str, fraction: float, rate: float) -> str:
+        """Return the name of a run that tries a rate."""
+        return f"{self.set.name}/rates/{method}-{percent(fraction)}-lr{rate:g}"
 
-    def score_jobs(self, rates: Mapping[tuple[str, float], float]) -> list[Job]:
-        """Return the runs that the tables show, tested on the test images; `rates` by method and share."""
-        cells = [(name, fraction) for name in METHODS for fraction in self.size.fractions]
-        cells += [(name, self.size.fractions[0]) for name in ABLATION]
-        jobs = []
-        for name, fraction in cells:
-            method = {**METHODS, **ABLATION}[name]
-            rate = rates[method.rate_of or name, fraction]
-            for seed in range(self.size.seeds):
-                folder = self.score_folder(name, fraction, seed)
-                trained = self._classifier(folder, method, fraction, seed, rate)
-                checkpoint = str(folder / f"iter_{self.size.classifier_iters}.pth")
-                config = str(folder / f"{method.config}.py")  # with the options of the training
-                test = ("tools/test.py", config, checkpoint, "--work-dir", str(folder))
-                jobs.append(Job(folder, (*trained.commands, (*test, "--out", str(folder / "metrics.json")))))
-        return jobs
+    def few_images_name(self, images: int, seed: int) -> str:
+        """Return the name of a SeiT++ without MTM whose TokenAdapt was trained from so many images."""
+        return f"{self.set.name}/images/seitpp-{images}img-seed{seed}"
 
-    def score_folder(self, name: str, fraction: float, seed: int) -> Path:
-        """Return the folder of a run that the tables show."""
-        return self.out / "scores" / f"{name}-{_percent(fraction)}-seed{seed}"
+    def robustness_name(self, method: str) -> str:
+        """Return the name of a test on noise and blur."""
+        return f"{self.set.name}/robustness/{method}-{percent(self.size.main_share)}-seed0"
 
-    def _classifier(self, folder: Path, method: Method, fraction: float, seed: int, rate: float) -> Job:
-        is_pixels = method.config.endswith("pixels")
-        options = self._roots(self.data, wrapped=fraction < 1) if is_pixels else self._token_options()
-        if method.mtm is not None:
-            encoder = self._encoder(method.mtm, fraction, seed) / f"iter_{self.size.mtm_iters}.pth"
-            options.append(f"model.backbone.init_cfg.checkpoint={encoder}")
-        options += [*_schedule(self.size.classifier_iters), f"randomness.seed={seed}"]
-        options.append(f"optim_wrapper.optimizer.lr={rate:g}")
-        return self._job(folder, _CONFIG.format(method.config), options, self._more(fraction, method.config))
+    def probe_name(self, kind: str, encoder: str) -> str:
+        """Return the name of a probe, `knn` or `linear`, of an encoder of the largest share, or of `UNTRAINED`."""
+        return f"{self.set.name}/probes/{kind}-{encoder}"
 
-    def _job(self, folder: Path, config: str, options: Sequence[str], more: Sequence[str] = ()) -> Job:
-        train = ("tools/train.py", config, "--resume", "--work-dir", str(folder), *more)
-        return Job(folder, ((*train, "--cfg-options", *options),))
+    def tested(self, runs: Mapping[str, Run], method: str, fraction: float) -> list[Run]:
+        """Return those runs of a cell, seed by seed, that were tested."""
+        names = (self.score_name(method, fraction, seed) for seed in range(self.size.seeds))
+        return [runs[name] for name in names if name in runs and runs[name].test is not None]
 
-    def _more(self, fraction: float, config: str) -> list[str]:
-        share = [] if fraction == 1 else ["--fraction", f"{fraction:g}"]
-        adapts = config.startswith(("seitpp", "codes", "mtm_vit-tiny-p4_1xb64")) or "tokenadapt" in config
-        weights = self.out / "tokenadapt" / f"iter_{self.size.token_adapt_iters}.pth"
-        return [*share, "--token-adapt", str(weights)] if adapts else share
+    def rate_names(self, method: str, fraction: float) -> dict[str, float]:
+        """Return the runs that a method's rate at a share is chosen from, at the nearer share, with their rates."""
+        nearer = min(self.rate_fractions, key=lambda one: abs(one - fraction))
+        name = {**METHODS, **ADAPTS, **DCT}[method].rate_of or method
+        return {self.rate_name(name, nearer, rate): rate for rate in self.size.rates}
 
-    def _encoder(self, name: str, fraction: float, seed: int) -> Path:
-        return self.out / "encoders" / f"{name}-{_percent(fraction)}-seed{seed}"
+    def rate(self, method: str, fraction: float, score: Callable[[str], float | None]) -> float:
+        """Return a method's rate at a share, that of the best score; of two equal ones the smaller rate.
 
-    def _token_options(self) -> list[str]:
-        return [*self._roots(self.tokens), f"data_preprocessor.codebook={self.tokens}/train"]
+        Args:
+            method: Its name.
+            fraction: The share.
+            score: Returns the score on held-out images of the run of a name; None without one.
 
-    @staticmethod
-    def _roots(folder: Path, wrapped: bool = False) -> list[str]:
-        """Return the options that name the data; a share of images is a data set around that of the images."""
-        inner = {"train": "dataset.dataset"} if wrapped else {}
-        return [f"{split}_dataloader.{inner.get(split, 'dataset')}.data_root={folder}/" for split in _SPLITS]
+        Raises:
+            ValueError: None of its rates was scored.
+        """
+        names = self.rate_names(method, fraction)
+        scores = {rate: score(name) for name, rate in names.items()}
+        scores = {rate: found for rate, found in scores.items() if found is not None}
+        if not scores:
+            raise ValueError(f"none of {', '.join(names)} was scored; run the step of the rates first")
+        return max(scores, key=lambda rate: (scores[rate], -rate))
 
 
-def _schedule(iters: int) -> list[str]:
-    """Return the options of a run of so many iterations, a twentieth of them warm-up, scored at the end."""
-    return [
-        f"train_cfg.max_iters={iters}",
-        f"train_cfg.val_interval={iters}",
-        f"param_scheduler.end={iters}",
-        f"param_scheduler.warmup={iters // 20}",
-    ]
-
-
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
+    """Return a share as it stands in names, such as `10pct`."""
     return f"{100 * fraction:g}pct"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from seitpp.visualization.curves import Scalars, read_scalars
 TOP1 = "accuracy/top1"
 _CURVE_POINTS = 50
 _DIGITS = 5  # of a number in a record
+_TEST = "tools/test.py"
 _METRICS_FILE = "metrics.json"
 _MOST_BYTES = 1 << 24
 _TORCH = re.compile(r"^\s*PyTorch: (\S+)", re.MULTILINE)
@@ -70,29 +72,47 @@ def find_runs(out: Path, names: Iterable[str]) -> dict[str, Run]:
 def read_run(folder: Path, name: str, places: DataPlaces | None = None) -> Run:
     """Condense a finished job's folder; `places` remembers the sizes of data from one run to the next.
 
+    Where a job tests what another one trained, numbers of the training are those of the other one's folder.
+
     Raises:
         ValueError: A file in it is damaged.
         OSError: Its training data are not there any more.
     """
-    scalars = read_scalars(folder) if any(folder.glob("*/vis_data/scalars.json")) else {}
+    commands = commands_in(folder)
+    trained = _tested_folder(commands) or folder
+    scalars = read_scalars(trained) if any(trained.glob("*/vis_data/scalars.json")) else {}
     steps, values = scalars.get("loss", ((), ()))
     validation = _last_values(scalars)
     tested = _numbers(folder / _METRICS_FILE)
-    data = (places or DataPlaces()).measure(config_of_run(folder), folder) if len(steps) else None
+    data = (places or DataPlaces()).measure(config_of_run(trained), trained) if len(steps) else None
     metrics = {**validation, **{f"test/{key}": value for key, value in tested.items()}, **_robustness(folder)}
     return Run(
         name,
-        tuple(commands_in(folder)),
+        tuple(commands),
         tested.get(TOP1),
-        validation.get(TOP1),
+        None if TOP1 not in validation else _short(validation[TOP1]),
         {key: _short(value) for key, value in sorted(metrics.items()) if key not in (TOP1, f"test/{TOP1}")},
         None if data is None else data.num_images,
         None if data is None else data.num_bytes,
         None if data is None else data.num_code_bytes,
         tuple((float(steps[one]), _short(values[one])) for one in _thinned(len(steps))),
-        seconds_of(folder),
-        _torch_of(folder),
+        seconds_of(folder) + (0 if trained == folder else seconds_of(trained)),
+        _torch_of(trained),
     )
+
+
+def _tested_folder(commands: Sequence[str]) -> Path | None:
+    """Return the folder whose run is tested, if these commands test one: its config and its checkpoint lie there."""
+    for words in map(shlex.split, commands):
+        if words[1:2] == [_TEST] and len(words) > 3 and Path(words[2]).parent == Path(words[3]).parent:
+            return Path(words[2]).parent
+    return None
+
+
+def last_validation(folder: Path) -> float | None:
+    """Return a run's last top-1 on held-out images in per cent; None where it was not scored on them."""
+    found = _last_values(read_scalars(folder)).get(TOP1)
+    return None if found is None else _short(found)
 
 
 def read_records(path: Path) -> dict[str, Run]:

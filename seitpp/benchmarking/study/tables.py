@@ -1,64 +1,34 @@
-"""The study's tables, from the logs of its runs alone, and the page that shows them."""
+"""The study's tables, from the records of its runs alone, and the page that shows them."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
-from seitpp.benchmarking.study.plan import ABLATION, METHODS, Study
-from seitpp.engine.work_folders import DataPlaces, Entry, compare_runs
-from seitpp.engine.work_folders.finding import config_of_run
-from seitpp.engine.work_folders.scores import read_score
+from seitpp.benchmarking.study.methods import ADAPTS, DCT, ENCODERS, HEADLINE, METHODS
+from seitpp.benchmarking.study.plan import UNTRAINED, Study
+from seitpp.benchmarking.study.records import Run
 from seitpp.io.atomic_write import write_whole
 from seitpp.io.text import markdown_table
-from seitpp.visualization.curves import read_scalars
 
-_KEY = "accuracy/top1"
-_SEED = re.compile(r"-seed\d+$")
 _MISSING = "not run"
+_END = "<!-- end of table -->"
+Runs = Mapping[str, Run]
 
 
-def validation_score(folder: Path) -> float | None:
-    """Return a run's last top-1 on held-out images in per cent; None where it has none yet."""
-    try:
-        score, _ = read_score(folder, config_of_run(folder), read_scalars(folder), _KEY, "last")
-    except (FileNotFoundError, ValueError):
-        return None
-    return None if score is None else score.value
-
-
-def choose_rates(study: Study) -> dict[tuple[str, float], float]:
-    """Return the rate of each method at each share: the best of the nearer share that rates were tried at.
-
-    Raises:
-        ValueError: None of the rates of a method was scored.
-    """
-    tried = sorted({study.size.fractions[0], study.size.fractions[-1]})
-    best = {(name, fraction): _best_rate(study, name, fraction) for name in METHODS for fraction in tried}
-    return {
-        (name, fraction): best[name, min(tried, key=lambda one: abs(one - fraction))]
-        for name in METHODS
-        for fraction in study.size.fractions
+def make_tables(study: Study, runs: Runs) -> dict[str, str]:
+    """Return the tables of a set of images in Markdown, by their names on the page, such as `cifar-10/scores`."""
+    tables: dict[str, Callable[[Study, Runs], str]] = {
+        "scores": _scores,
+        "storage": _storage,
+        "adapts": _adapts,
+        "images": _images,
+        "dct": _dct,
+        "robustness": _robustness,
+        "encoders": _encoders,
+        "probes": _probes,
+        "rates": _rates,
     }
-
-
-def _best_rate(study: Study, name: str, fraction: float) -> float:
-    scores = {rate: validation_score(study.rate_folder(name, fraction, rate)) for rate in study.size.rates}
-    scores = {rate: score for rate, score in scores.items() if score is not None}
-    if not scores:
-        folder = study.rate_folder(name, fraction, study.size.rates[0]).parent
-        raise ValueError(f"no rate of {name} was scored in {folder}; run the step of the rates first")
-    return max(scores, key=lambda rate: (scores[rate], -rate))
-
-
-def make_tables(study: Study) -> dict[str, str]:
-    """Return the tables in Markdown by name; cells of runs that have no score say so."""
-    entries = _entries(study)
-    return {
-        "scores": _score_table(study, entries),
-        "storage": _storage_table(study, entries),
-        "adapts": _adapt_table(study, entries),
-        "rates": _rate_table(study),
-    }
+    return {f"{study.set.name}/{name}": make(study, runs) for name, make in tables.items()}
 
 
 def write_page(page: Path, tables: Mapping[str, str]) -> None:
@@ -67,68 +37,46 @@ def write_page(page: Path, tables: Mapping[str, str]) -> None:
     Raises:
         ValueError: The page has no marks of a table.
     """
-    text = page.read_text(encoding="utf-8")
+    write_whole(page, filled(page.read_text(encoding="utf-8"), tables, str(page)).encode())
+
+
+def filled(text: str, tables: Mapping[str, str], source: str) -> str:
+    """Return the text of a page with the tables between their marks; raises as `write_page`."""
     for name, table in tables.items():
-        start, end = f"<!-- table: {name} -->\n", "<!-- end of table -->"
+        start = f"<!-- table: {name} -->\n"
         before, found, rest = text.partition(start)
-        _, also, after = rest.partition(end)
+        _, also, after = rest.partition(_END)
         if not (found and also):
-            raise ValueError(f"{page} has no place for the table {name}: no lines {start.strip()} and {end}")
-        text = f"{before}{start}\n{table}\n{end}{after}"
-    write_whole(page, text.encode())
+            raise ValueError(f"{source} has no place for the table {name}: no lines {start.strip()} and {_END}")
+        text = f"{before}{start}\n{table}\n{_END}{after}"
+    return text
 
 
-def _entries(study: Study) -> dict[str, Entry]:
-    """Return a row per method and share, of all its seeds, by the name of its folders without the seed."""
-    folders = sorted(path.parent for path in (study.out / "scores").glob("*/metrics.json"))
-    if not folders:
-        return {}
-    found = compare_runs(folders, DataPlaces(), key=_KEY, group=_SEED)
-    return {entry.name.split("/")[-1]: entry for entry in found.entries}
-
-
-def _name(study: Study, method: str, fraction: float) -> str:
-    return _SEED.sub("", study.score_folder(method, fraction, 0).name)
-
-
-def _cell(entry: Entry | None, seeds: int) -> str:
-    """Return mean and deviation, and how many seeds they are of where that is not all."""
-    if entry is None or entry.score is None:
-        return _MISSING
-    spread = "" if entry.spread is None else f" +- {entry.spread:.1f}"
-    count = len(entry.scores)
-    return f"{entry.score:.1f}{spread}" + (f" ({count} of {seeds} seeds)" if count < seeds else "")
-
-
-def _score_table(study: Study, entries: Mapping[str, Entry]) -> str:
-    fractions = study.size.fractions
+def _scores(study: Study, runs: Runs) -> str:
     rows = [
-        [method.title, *(_cell(entries.get(_name(study, name, fraction)), study.size.seeds) for fraction in fractions)]
+        [method.title, *(_cell(study, study.tested(runs, name, fraction)) for fraction in study.fractions)]
         for name, method in METHODS.items()
     ]
-    return markdown_table(["top-1 (%) on the test images", *(f"{100 * one:g} %" for one in fractions)], rows)
+    return markdown_table(["top-1 (%) on the test images", *map(_percent, study.fractions)], rows)
 
 
-def _storage_table(study: Study, entries: Mapping[str, Entry]) -> str:
+def _storage(study: Study, runs: Runs) -> str:
     rows = []
     for name, title in (("pixels", "pixels"), ("seit", "tokens")):
-        for fraction in study.size.fractions:
-            entry = entries.get(_name(study, name, fraction))
+        for fraction in study.fractions:
+            sized = [run for run in study.tested(runs, name, fraction) if run.num_bytes is not None]
             cells = [_MISSING] * 4
-            if entry is not None and entry.num_bytes is not None:
-                codes = "-" if entry.num_code_bytes is None else f"{entry.num_code_bytes / entry.num_images:.1f}"
-                per_image = f"{entry.num_bytes / entry.num_images:.1f}"
-                cells = [f"{entry.num_images:,}", f"{entry.num_bytes:,}", per_image, codes]
-            rows.append([f"{title}, {100 * fraction:g} %", *cells])
+            if sized:
+                run = sized[0]
+                codes = "-" if run.num_code_bytes is None else f"{run.num_code_bytes / run.num_images:.1f}"
+                per_image = f"{run.num_bytes / run.num_images:.1f}"
+                cells = [f"{run.num_images:,}", f"{run.num_bytes:,}", per_image, codes]
+            rows.append([f"{title}, {_percent(fraction)}", *cells])
     return markdown_table(["training data", "images", "bytes", "bytes per image", "of these codes"], rows)
 
 
-def _adapt_table(study: Study, entries: Mapping[str, Entry]) -> str:
-    largest = study.size.fractions[0]
-    cells = {
-        name: _cell(entries.get(_name(study, name, largest)), study.size.seeds)
-        for name in ("seit", *ABLATION, "seitpp")
-    }
+def _adapts(study: Study, runs: Runs) -> str:
+    cells = {name: _main_cell(study, runs, name) for name in ("seit", *ADAPTS, "seitpp")}
     rows = [
         ["without TokenAdapt", cells["seit"], cells["coloradapt"]],
         ["with TokenAdapt", cells["tokenadapt"], cells["seitpp"]],
@@ -136,11 +84,109 @@ def _adapt_table(study: Study, entries: Mapping[str, Entry]) -> str:
     return markdown_table(["top-1 (%)", "without ColorAdapt", "with ColorAdapt"], rows)
 
 
-def _rate_table(study: Study) -> str:
+def _images(study: Study, runs: Runs) -> str:
     rows = []
-    for name, method in METHODS.items():
-        for fraction in dict.fromkeys((study.size.fractions[0], study.size.fractions[-1])):
-            scores = [validation_score(study.rate_folder(name, fraction, rate)) for rate in study.size.rates]
-            cells = [_MISSING if score is None else f"{score:.1f}" for score in scores]
-            rows.append([f"{method.title}, {100 * fraction:g} %", *cells])
+    for images in (None, *sorted(study.size.token_adapt_images, reverse=True)):
+        trained = runs.get(study.token_adapt_name(images))
+        agreement = None if trained is None else trained.metrics.get("token_adapt/accuracy")
+        if images is None:
+            cell = _main_cell(study, runs, "seitpp")
+        else:
+            names = [study.few_images_name(images, seed) for seed in range(study.size.seeds)]
+            cell = _cell(study, [runs[name] for name in names if name in runs and runs[name].test is not None])
+        rows.append(["all" if images is None else f"{images:,}", _number(agreement), cell])
+    return markdown_table(["images for TokenAdapt", "codes as re-encoded (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
+
+
+def _dct(study: Study, runs: Runs) -> str:
+    rows = []
+    for name, title in (("seit", "VQ"), ("seit-dct", "DCT")):
+        sized = [run for run in study.tested(runs, name, study.size.main_share) if run.num_bytes is not None]
+        size = f"{sized[0].num_bytes / sized[0].num_images:.1f}" if sized else _MISSING
+        others = ["seitpp"] if name == "seit" else [other for other in DCT if other != name]
+        rows.append([title, size, *(_main_cell(study, runs, one) for one in (name, *others))])
+    return markdown_table(["tokens", "bytes per image", "SeiT, top-1 (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
+
+
+def _robustness(study: Study, runs: Runs) -> str:
+    columns = ["clean"]
+    columns += [f"{kind}/{level}" for kind in ("gaussian_noise", "gaussian_blur") for level in study.size.severities]
+    rows = []
+    for name in HEADLINE:
+        run = runs.get(study.robustness_name(name))
+        scores = {} if run is None else run.metrics
+        rows.append([METHODS[name].title, *(_number(scores.get(f"robustness/{column}")) for column in columns)])
+    titles = [one.removeprefix("gaussian_").replace("/", " ") for one in columns]
+    return markdown_table(["top-1 (%), seed 0", *titles], rows)
+
+
+def _encoders(study: Study, runs: Runs) -> str:
+    """Return how well the encoders predict masked codes of held-out images, over seeds."""
+    rows = []
+    for name, encoder in ENCODERS.items():
+        for fraction in study.fractions:
+            names = [study.encoder_name(name, fraction, seed) for seed in range(study.size.seeds)]
+            found = [runs[one].metrics for one in names if one in runs]
+            cells = [
+                _spread([one[f"masked_code/{key}"] for one in found if f"masked_code/{key}" in one])
+                for key in ("accuracy", "perplexity")
+            ]
+            rows.append([f"{encoder.title}, {_percent(fraction)}", *cells])
+    return markdown_table(["pre-training", "masked codes right (%)", "perplexity"], rows)
+
+
+def _probes(study: Study, runs: Runs) -> str:
+    titles = {name: f"{one.title}, {_percent(study.fractions[0])}" for name, one in ENCODERS.items()}
+    rows = []
+    for name, title in {**titles, UNTRAINED: "random weights"}.items():
+        knn, linear = (runs.get(study.probe_name(kind, name)) for kind in ("knn", "linear"))
+        near = None if knn is None else knn.metrics.get("test/k10_accuracy/top1")
+        rows.append([title, _number(near), _number(None if linear is None else linear.test)])
+    return markdown_table(["frozen encoder", "10 nearest neighbours, top-1 (%)", "linear probe, top-1 (%)"], rows)
+
+
+def _rates(study: Study, runs: Runs) -> str:
+    rows = []
+    for fraction in study.rate_fractions:
+        for name, method in {**METHODS, **{name: one for name, one in DCT.items() if one.rate_of is None}}.items():
+            tried = [runs.get(study.rate_name(name, fraction, rate)) for rate in study.size.rates]
+            title = method.title + (", DCT" if method.data == "dct" else "")
+            scores = [None if run is None else run.validation for run in tried]
+            rows.append([f"{title}, {_percent(fraction)}", *_best_in_bold(scores)])
     return markdown_table(["top-1 (%) held out", *(f"{rate:g}" for rate in study.size.rates)], rows)
+
+
+def _best_in_bold(scores: Sequence[float | None]) -> list[str]:
+    """Return the scores as cells; the best one, where all are there, is what is used."""
+    cells = [_number(score) for score in scores]
+    if None not in scores:
+        best = scores.index(max(scores))
+        cells[best] = f"**{cells[best]}**"
+    return cells
+
+
+def _main_cell(study: Study, runs: Runs, method: str) -> str:
+    return _cell(study, study.tested(runs, method, study.size.main_share))
+
+
+def _cell(study: Study, found: Sequence[Run]) -> str:
+    """Return mean and deviation, and how many seeds they are of where those are not all."""
+    if not found:
+        return _MISSING
+    count = f" ({len(found)} of {study.size.seeds} seeds)" if len(found) < study.size.seeds else ""
+    return _spread(run.test for run in found) + count
+
+
+def _spread(values: Iterable[float]) -> str:
+    values = list(values)
+    if not values:
+        return _MISSING
+    return f"{mean(values):.1f}" + (f" +- {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def _number(value: float | None) -> str:
+    return _MISSING if value is None else f"{value:.1f}"
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:g} %"
