@@ -183,6 +183,8 @@ METHODS = {
     ),
 }
 HEADLINE = ("pixels", "seit", "seitpp", "seit-mtm", "seitpp-mtm", "seit-mtm-overlap", "seitpp-mtm-overlap")
+# What the study is about: these run first.
+CLAIM = ("seit", "seitpp", "seitpp-mtm-overlap", "seitpp-mtm", "codes-overlap", "pixels")
 
 # Table 7 of the paper, beside SeiT and SeiT++ without MTM.
 ADAPTS = {

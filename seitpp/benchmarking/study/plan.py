@@ -71,7 +71,7 @@ class Study:
         return f"{self.set.name}/robustness/{method}-{percent(self.size.main_share)}-seed0"
 
     def probe_name(self, kind: str, encoder: str) -> str:
-        """Return the name of a probe, `knn` or `linear`, of an encoder of the largest share, or of `UNTRAINED`."""
+        """Return the name of a probe, `knn` or `linear`, of an encoder of the main share, or of `UNTRAINED`."""
         return f"{self.set.name}/probes/{kind}-{encoder}"
 
     def tested(self, runs: Mapping[str, Run], method: str, fraction: float) -> list[Run]:

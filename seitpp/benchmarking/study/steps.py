@@ -1,14 +1,14 @@
 """The jobs of the study's steps, from the configs in configs/study/, the most important ones first."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seitpp.benchmarking.study.jobs import Commands, Job
 from seitpp.benchmarking.study.methods import (
     ADAPTS,
+    CLAIM,
     DCT,
     ENCODERS,
-    HEADLINE,
     KNN,
     LINEAR,
     METHODS,
@@ -34,27 +34,45 @@ def run_names(study: Study) -> list[str]:
     return [job.folder.relative_to(study.out).as_posix() for _, job in _planned(study)]
 
 
-def _planned(study: Study) -> Iterator[tuple[str, Job]]:
-    """Yield step and job: all methods at one share before the next share, one seed before the next seed."""
+def _planned(study: Study) -> list[tuple[str, Job]]:
+    """Return step and job, each job once, where it is first worth its time."""
+    jobs = {}
+    for step, job in _by_worth(study):
+        jobs.setdefault(job.folder, (step, job))
+    return list(jobs.values())
+
+
+def _by_worth(study: Study) -> Iterator[tuple[str, Job]]:
+    """Yield step and job: what the study is about with all seeds, then what else one seed tells, then all."""
+    main, seeds = study.size.main_share, range(study.size.seeds)
     if _needs_split(study):
         yield "data", _split(study)
     yield "data", _tokens(study, "tokens")
     yield "tokenadapt", _token_adapt(study)
-    for fraction, seeds in study.size.shares:
-        for seed in range(seeds):
-            for name in ENCODERS:
-                yield "encoders", _encoder(study, name, fraction, seed)
-            if seed == 0 and fraction in study.rate_fractions:
-                for name in METHODS:
-                    yield from _rates(study, name, fraction, "rates")
-            for name in METHODS:
-                yield "scores", _score(study, name, fraction, seed)
-        if fraction == study.size.main_share:
-            yield from (("adapts", _score(study, name, fraction, seed)) for seed in range(seeds) for name in ADAPTS)
+    yield from _cells(study, CLAIM, main, seeds)
+    yield from (("adapts", _score(study, name, main, seed)) for seed in seeds for name in ADAPTS)
+    yield from _probes(study)
+    yield from (("robustness", _robustness(study, name)) for name in CLAIM)
+    yield from _cells(study, METHODS, main, seeds[:1])
+    for fraction, _ in study.size.shares[1:2]:
+        yield from _cells(study, CLAIM, fraction, seeds[:1])
     yield from _few_images(study)
     yield from _dct(study)
-    yield from (("robustness", _robustness(study, name)) for name in HEADLINE)
-    yield from _probes(study)
+    for fraction, count in study.size.shares:
+        yield from _cells(study, METHODS, fraction, range(count))
+    yield from (("robustness", _robustness(study, name)) for name in METHODS)
+
+
+def _cells(study: Study, names: Iterable[str], fraction: float, seeds: Iterable[int]) -> Iterator[tuple[str, Job]]:
+    """Yield all that some methods need at a share, one seed before the next."""
+    for seed in seeds:
+        for encoder in dict.fromkeys(METHODS[name].mtm for name in names):
+            if encoder is not None:
+                yield "encoders", _encoder(study, encoder, fraction, seed)
+        if seed == 0 and fraction in study.rate_fractions:
+            for name in names:
+                yield from _rates(study, name, fraction, "rates")
+        yield from (("scores", _score(study, name, fraction, seed)) for name in names)
 
 
 def _rates(study: Study, name: str, fraction: float, step: str) -> Iterator[tuple[str, Job]]:
@@ -87,9 +105,10 @@ def _probes(study: Study) -> Iterator[tuple[str, Job]]:
     untrained = f"{study.set.name}/encoders/{UNTRAINED}"
     # One iteration at the rate 0 leaves the weights as they were drawn.
     options = ["train_cfg.max_iters=1", "train_cfg.val_interval=1", "optim_wrapper.optimizer.lr=0"]
-    train = _pretraining(study, untrained, "mtm-seit", options, 1.0, 0)
+    main = study.size.main_share
+    train = _pretraining(study, untrained, "mtm-seit", options, main, 0)
     yield "probes", _job(study, untrained, (train,), [_data_name(study, "tokens")])
-    encoders = {name: study.encoder_name(name, study.fractions[0], 0) for name in ENCODERS}
+    encoders = {name: study.encoder_name(name, main, 0) for name in ENCODERS}
     for name, run in {**encoders, UNTRAINED: untrained}.items():
         iters = 1 if name == UNTRAINED else study.size.mtm_iters
         checkpoint = str(study.out / run / f"iter_{iters}.pth")

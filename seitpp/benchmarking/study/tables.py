@@ -136,7 +136,7 @@ def _encoders(study: Study, runs: Runs) -> str:
 
 
 def _probes(study: Study, runs: Runs) -> str:
-    titles = {name: f"{one.title}, {_percent(study.fractions[0])}" for name, one in ENCODERS.items()}
+    titles = {name: f"{one.title}, {_percent(study.size.main_share)}" for name, one in ENCODERS.items()}
     rows = []
     for name, title in {**titles, UNTRAINED: "random weights"}.items():
         knn, linear = (runs.get(study.probe_name(kind, name)) for kind in ("knn", "linear"))
