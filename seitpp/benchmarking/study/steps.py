@@ -51,9 +51,9 @@ def _by_worth(study: Study) -> Iterator[tuple[str, Job]]:
     yield "tokenadapt", _token_adapt(study)
     yield from _cells(study, CLAIM, main, seeds)
     yield from (("adapts", _score(study, name, main, seed)) for seed in seeds for name in ADAPTS)
-    yield from _probes(study)
     yield from (("robustness", _robustness(study, name)) for name in CLAIM)
     yield from _cells(study, METHODS, main, seeds[:1])
+    yield from _probes(study)
     for fraction, _ in study.size.shares[1:2]:
         yield from _cells(study, CLAIM, fraction, seeds[:1])
     yield from _few_images(study)
