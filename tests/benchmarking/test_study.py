@@ -14,6 +14,7 @@ from seitpp.benchmarking.study.digits import write_digits
 from seitpp.benchmarking.study.jobs import DONE, Job
 from seitpp.benchmarking.study.methods import (
     ADAPTS,
+    CLAIM,
     DCT,
     ENCODERS,
     HEADLINE,
@@ -82,14 +83,12 @@ def test_all_that_a_job_needs_is_planned_before_it(study: Study) -> None:
     assert [job.folder.relative_to(study.out).as_posix() for job in jobs] == run_names(study)
 
 
-def test_the_main_share_comes_first_and_one_seed_before_the_next(study: Study) -> None:
+def test_what_the_study_is_about_comes_first_and_one_seed_before_the_next(study: Study) -> None:
     names = [name_of(study, job) for job in study_jobs(study)]
     scores = [name.split("/")[1] for name in names if name.startswith("scores/")]
-    main = len(METHODS) * 2 + len(ADAPTS) * 2
-    assert all("-10pct-" in name for name in scores[:main])
-    assert all(name.endswith("-seed0") for name in scores[: len(METHODS)])
+    assert scores[: 2 * len(CLAIM)] == [f"{name}-10pct-seed{seed}" for seed in range(2) for name in CLAIM]
     assert sum("-100pct-" in name for name in scores) == len(METHODS)  # of one seed
-    assert max(names.index(f"scores/{name}-10pct-seed1") for name in METHODS) < names.index("encoders/mtm-100pct-seed0")
+    assert names.index("rates/codes-10pct-lr0.001") < names.index("encoders/mtm-100pct-seed0")
     assert names.index("encoders/mtm-10pct-seed0") < names.index("rates/pixels-10pct-lr0.001")
 
 
