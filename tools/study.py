@@ -5,7 +5,7 @@
 IMAGES has train/CLASS/* and val/CLASS/*, which are the test images; the last training images of each class are held
 out to choose learning rates. Jobs run in the order of their importance, as many at once as there are cores, one thread
 each; what has run is left out, so that the same command goes on where it was stopped. Tables and figures come from the
-logs alone: OUT/tables.md, and --page. `--size small` takes minutes and shows that all steps run, on digits that a
+logs alone: OUT/SET/, and --page with images/ beside it. `--size small` takes minutes and shows that all steps run, on digits that a
 package brings where there is no --images; its scores mean nothing.
 
 steps:
@@ -19,8 +19,10 @@ from pathlib import Path
 from rich.console import Console
 
 from seitpp.benchmarking.study.digits import write_digits
+from seitpp.benchmarking.study.figures import make_figures
 from seitpp.benchmarking.study.jobs import run_jobs
 from seitpp.benchmarking.study.methods import SETS, SIZES, STEPS
+from seitpp.benchmarking.study.pictures import make_pictures
 from seitpp.benchmarking.study.plan import Study
 from seitpp.benchmarking.study.records import Run, find_runs, read_records, write_records
 from seitpp.benchmarking.study.steps import run_names, study_jobs
@@ -85,13 +87,16 @@ def known_runs(study: Study, records: Path | None, *, may_be_new: bool) -> dict[
 
 
 def report(study: Study, args: argparse.Namespace) -> str:
-    """Write the records, and the tables to the page, of what has run; return the tables."""
+    """Write the records of what has run, the tables to the page and the figures beside it; return the tables."""
     runs = known_runs(study, args.records, may_be_new=not args.tables_only)
     if args.records is not None:
         write_records(args.records, runs)
     tables = make_tables(study, runs)
     if args.page is not None:
         write_page(args.page, tables)
+    folder = study.out / study.set.name if args.page is None else args.page.parent / "images"
+    for path in (*make_figures(runs, study, folder), *make_pictures(study, folder)):
+        console.print(path, markup=False)
     return "\n".join(tables.values())
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # A score per seed in %, by column, by method; cells without runs are left out.
 SeedScores = Mapping[str, Mapping[str, Sequence[float]]]
 
-_PANEL_INCHES, _NAMES_INCHES = 2.3, 2.0  # widths of a panel, and of the methods' names
+_PANEL_INCHES, _LETTER_INCHES = 2.3, 0.08  # widths of a panel, and of a letter of the methods' names
 _ROW_INCHES, _FRAME_INCHES = 0.34, 0.85  # heights of a row, and of what stands above and below the panels
 _LEAST_POINTS = 2.0  # percentage points that a panel spans
 _MARGIN = 0.08  # of a panel's width, beside its scores
@@ -40,7 +40,8 @@ def draw_seed_scores(scores: SeedScores, columns: Sequence[str]) -> "Figure":
     if not shown:
         raise ValueError("there are no scores to draw, expected one per seed of at least one method")
     span = max(_LEAST_POINTS, *(max(found[column]) - min(found[column]) for column in shown))
-    size = (_NAMES_INCHES + _PANEL_INCHES * len(shown), _FRAME_INCHES + _ROW_INCHES * len(scores))
+    names = _LETTER_INCHES * max(map(len, scores))
+    size = (names + _PANEL_INCHES * len(shown), _FRAME_INCHES + _ROW_INCHES * len(scores))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, len(shown), squeeze=False, sharey=True).ravel()
     for panel, column in zip(panels, shown, strict=True):

@@ -246,6 +246,8 @@ def test_whole_study_runs_and_goes_on_where_it_was_stopped(
     assert main(["--size", "small"]) == 0
     out = tmp_path / "work_dirs" / "study-small" / "fashion-mnist"
     assert "not run" not in (out / "tables.md").read_text()
+    figures = ("scores", "storage", "losses", "robustness", "method", "augmentations")
+    assert {path.name for path in out.glob("*.png")} == {f"study_fashion-mnist_{what}.png" for what in figures}
     (out / "scores" / "seit-50pct-seed0" / DONE).unlink()
     capsys.readouterr()
     assert main(["--size", "small"]) == 0

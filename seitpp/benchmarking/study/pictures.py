@@ -1,0 +1,80 @@
+"""Pictures of the study's tokens, where stores, images and trained weights are on this machine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seitpp.benchmarking.study.figures import figure_path
+from seitpp.benchmarking.study.methods import ENCODERS, TOKEN_ADAPT
+from seitpp.benchmarking.study.plan import Study
+from seitpp.engine.resuming import newest_checkpoint
+from seitpp.images.decoding import pixels_of
+from seitpp.ingest import open_image_source
+from seitpp.io.atomic_write import written_whole
+from seitpp.storage import StoreReader
+from seitpp.structures.indices import spread
+from seitpp.tokenizers import Tokenizer, tokenizer_from_store
+from seitpp.visualization.augmentations import AugmentationPictures, load_token_adapt
+from seitpp.visualization.filled_in import load_mtm
+from seitpp.visualization.method_steps import method_steps
+from seitpp.visualization.pictures import labelled_grid
+from seitpp.visualization.step_picture import step_picture
+
+_STEP_IMAGES, _AUGMENTED_IMAGES = 4, 5
+_SHOWN_PANELS = ("Horizontal flip", "Affine", "Random resized crop", "Colours")
+_TEST = "test"  # the split that pictures show
+
+
+def make_pictures(study: Study, folder: Path) -> list[Path]:
+    """Write what tokens, TokenAdapt and MTM make of test images into a folder, as `study_SET_*.png`; return the paths.
+
+    What needs a store, weights or images that are not on this machine is left out.
+    """
+    store = study.store("tokens") / _TEST
+    adapted = study.out / study.token_adapt_name()
+    weights = newest_checkpoint(str(adapted))
+    if weights is None or not store.is_dir():
+        return []
+    reader = StoreReader(store)
+    tokenizer = tokenizer_from_store(reader).eval()
+    config = adapted / Path(study.set.config(TOKEN_ADAPT["tokens"])).name
+    token_adapt = load_token_adapt(config, weights, reader, tokenizer)
+    chosen = _of_classes(reader.labels, _AUGMENTED_IMAGES)
+    tokens = torch.from_numpy(reader.read(chosen).astype("int64"))
+    panels = AugmentationPictures(tokenizer, tokens, token_adapt).panels(_SHOWN_PANELS)
+    pictures = {"augmentations": labelled_grid(panels)}
+    encoder = _encoder(study)
+    if encoder is not None and (study.data / _TEST).is_dir():
+        report = json.loads((store / "report" / "report.json").read_text(encoding="utf-8"))
+        sizes = (report["source_bytes_per_image"], report["token_bytes_per_image"])
+        images = _test_images(study, tokenizer)
+        pictures["method"] = step_picture(method_steps(tokenizer, images, sizes, token_adapt, load_mtm(*encoder)))
+    for what, picture in pictures.items():
+        with written_whole(figure_path(study, folder, what)) as temporary:
+            picture.save(temporary, format="png", optimize=True)
+    return [figure_path(study, folder, what) for what in pictures]
+
+
+def _encoder(study: Study) -> tuple[Path, str] | None:
+    """Return config and weights of SeiT++'s MTM on as many images as there are; None where none was trained."""
+    for fraction in study.fractions:
+        folder = study.out / study.encoder_name("mtm", fraction, 0)
+        weights = newest_checkpoint(str(folder))
+        if weights is not None:
+            return folder / Path(study.set.config(ENCODERS["mtm"].config)).name, weights
+    return None
+
+
+def _test_images(study: Study, tokenizer: Tokenizer) -> torch.Tensor:
+    """Return test images (B, C, H, W), uint8."""
+    source = open_image_source(str(study.data), split=_TEST)
+    chosen = _of_classes(source.labels, _STEP_IMAGES)
+    return torch.from_numpy(np.stack([pixels_of(source.load(index, tokenizer.in_channels)[0]) for index in chosen]))
+
+
+def _of_classes(labels: np.ndarray, count: int) -> list[int]:
+    """Return the first samples of so many classes, evenly spread."""
+    firsts = np.unique(labels, return_index=True)[1]
+    return [int(firsts[place]) for place in spread(len(firsts), count)]
