@@ -5,8 +5,8 @@
 IMAGES has train/CLASS/* and val/CLASS/*, which are the test images; the last training images of each class are held
 out to choose learning rates. Jobs run in the order of their importance, as many at once as there are cores, one thread
 each; what has run is left out, so that the same command goes on where it was stopped. Tables and figures come from the
-logs alone: OUT/SET/, and --page with images/ beside it. `--size small` takes minutes and shows that all steps run, on digits that a
-package brings where there is no --images; its scores mean nothing.
+logs alone: OUT/SET/, and --page with images/ beside it. `--size small` takes minutes and shows that all steps run, on
+digits that a package brings where there is no --images; its scores mean nothing.
 
 steps:
 """

@@ -10,14 +10,21 @@ _STYLES = {
     "SeiT++": ("^", "#D55E00"),
     "SeiT++ w/ MTM": ("P", "#009E73"),
 }
-_OTHER_STYLES = (("v", "#CC79A7"), ("X", "#E69F00"), ("<", "#000000"), (">", "#999933"))
+_OTHER_STYLES = (
+    ("v", "#CC79A7"),
+    ("X", "#E69F00"),
+    ("<", "#000000"),
+    (">", "#999933"),
+    ("p", "#882255"),
+    ("h", "#332288"),
+)
 _WITHOUT_MTM = " w/o MTM"  # says of a method that it is the plain one
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return matplotlib's marker and colour by method: those of SeiT and SeiT++ first, in a fixed order, then others.
 
-    `X w/o MTM` looks like `X`. More than four methods of other names share styles.
+    `X w/o MTM` looks like `X`. More than six methods of other names share styles.
     """
     known, others = {}, []
     for method in dict.fromkeys(methods):

@@ -11,5 +11,5 @@ def test_methods_keep_their_look_whatever_is_beside_them() -> None:
 
 
 def test_many_other_methods_share_looks() -> None:
-    found = method_styles([f"method {number}" for number in range(6)])
-    assert len(found) == 6 and len(set(found.values())) == 4
+    found = method_styles([f"method {number}" for number in range(8)])
+    assert len(found) == 8 and len(set(found.values())) == 6
