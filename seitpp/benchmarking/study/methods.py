@@ -160,6 +160,12 @@ ENCODERS = {
 # Those of the headline first.
 METHODS = {
     "pixels": Method("pixels", "vit-tiny-p4_1xb64-2k_{set}-pixels", "pixels"),
+    "pixels-overlap": Method(
+        "pixels, SeiT's stem",
+        "vit-tiny-p4_1xb64-2k_{set}-pixels",
+        "pixels",
+        options=tuple(f"+model.backbone.patch_cfg.{one}" for one in ("kernel_size=12", "stride=4", "padding=4")),
+    ),
     "seit": Method("SeiT", "seit_vit-tiny-p4_1xb64-2k_{set}-tokens"),
     "seitpp": Method("SeiT++ w/o MTM", "seitpp_vit-tiny-p4_1xb64-2k_{set}-tokens", needs_token_adapt=True),
     "seit-mtm": Method("SeiT w/ MTM", "seit_vit-tiny-p4_mtm-4k-pre_1xb64-2k_{set}-tokens", mtm="mtm-seit"),
