@@ -50,17 +50,23 @@ def _by_worth(study: Study) -> Iterator[tuple[str, Job]]:
     yield "data", _tokens(study, "tokens")
     yield "tokenadapt", _token_adapt(study)
     yield from _cells(study, CLAIM, main, seeds)
-    yield from (("adapts", _score(study, name, main, seed)) for seed in seeds for name in ADAPTS)
     yield from (("robustness", _robustness(study, name)) for name in CLAIM)
+    yield from _parts(study, seeds[:1])
     yield from _cells(study, METHODS, main, seeds[:1])
     yield from _probes(study)
     for fraction, _ in study.size.shares[1:2]:
         yield from _cells(study, CLAIM, fraction, seeds[:1])
-    yield from _few_images(study)
-    yield from _dct(study)
+    yield from _parts(study, seeds)
     for fraction, count in study.size.shares:
         yield from _cells(study, METHODS, fraction, range(count))
     yield from (("robustness", _robustness(study, name)) for name in METHODS)
+
+
+def _parts(study: Study, seeds: Sequence[int]) -> Iterator[tuple[str, Job]]:
+    """Yield what shows one part of the method at a time."""
+    yield from (("adapts", _score(study, name, study.size.main_share, seed)) for seed in seeds for name in ADAPTS)
+    yield from _few_images(study, seeds)
+    yield from _dct(study, seeds)
 
 
 def _cells(study: Study, names: Iterable[str], fraction: float, seeds: Iterable[int]) -> Iterator[tuple[str, Job]]:
@@ -85,19 +91,19 @@ def _rates(study: Study, name: str, fraction: float, step: str) -> Iterator[tupl
         yield step, _job(study, run, (trained,), _needs(study, method, fraction, 0))
 
 
-def _few_images(study: Study) -> Iterator[tuple[str, Job]]:
+def _few_images(study: Study, seeds: Iterable[int]) -> Iterator[tuple[str, Job]]:
     for images in study.size.token_adapt_images:
         yield "images", _token_adapt(study, images)
-        for seed in range(study.size.seeds):
+        for seed in seeds:
             yield "images", _score(study, "seitpp", study.size.main_share, seed, images)
 
 
-def _dct(study: Study) -> Iterator[tuple[str, Job]]:
+def _dct(study: Study, seeds: Iterable[int]) -> Iterator[tuple[str, Job]]:
     yield "dct", _tokens(study, "dct")
     yield "dct", _token_adapt(study, data="dct")
     for name in DCT:
         yield from _rates(study, name, study.size.main_share, "dct")
-    for seed in range(study.size.seeds):
+    for seed in seeds:
         yield from (("dct", _score(study, name, study.size.main_share, seed)) for name in DCT)
 
 
