@@ -6,16 +6,10 @@
 Expect: see docs/study.md.
 """
 
-_base_ = [
-    "../_base_/models/mtm-classifier_vit-tiny-p2.py",
-    "../_base_/datasets/study_cifar-10_tokens.py",
-    "../_base_/evaluation/knn.py",
-    "../_base_/study_runtime.py",
-]
+_base_ = "./knn_mtm_vit-tiny-p4_fashion-mnist-tokens.py"
 
-model = dict(
-    backbone=dict(grid_size=_base_.grid_size, codebook_size=_base_.codebook_size),
-    head=dict(_delete_=True, type="seitpp.KNNHead", num_classes=10, in_channels=64),
-)
-default_hooks = dict(bank=dict(type="seitpp.KNNBankHook", dataset=_base_.train_dataloader.dataset))
-train_dataloader = val_dataloader = None
+data_root = "data/study-cifar-10-tokens/"
+model = dict(backbone=dict(grid_size=8))
+data_preprocessor = dict(codebook=data_root + "train")
+default_hooks = dict(bank=dict(dataset=dict(data_root=data_root)))
+test_dataloader = dict(dataset=dict(data_root=data_root))
