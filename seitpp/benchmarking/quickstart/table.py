@@ -9,7 +9,10 @@ from rich.table import Table
 from seitpp.benchmarking.quickstart.digits import IMAGE_SIZE
 from seitpp.storage import StoreReader
 
-_CAPTION = "bytes: of the pixels or codes, without labels; once: TokenAdapt per tokenizer, MTM per set of images"
+_CAPTION = (
+    "bytes: per image, of pixels or codes; once: TokenAdapt per tokenizer, MTM per set of images; top-1: of {} "
+    "held-out images, after training on {:,}"
+)
 
 Results = Mapping[str, Sequence[Mapping[str, float]]]
 
@@ -26,9 +29,9 @@ def results_table(out: Path, results: Results) -> Table:
     pixels, tokens = f"{image_bytes}", f"{token_bytes:.0f} ({100 * token_bytes / image_bytes:.0f} %)"
     adapt, mtm = f"TokenAdapt {_seconds(results, 'tokenadapt')}", f"MTM {_seconds(results, 'mtm')}"
 
-    table = Table(caption=_CAPTION, caption_justify="left")
-    table.add_column(f"trained on {len(train):,} images")
-    for heading in ("bytes per image", "training", "before, once", f"top-1 of {len(val):,}"):
+    table = Table(caption=_CAPTION.format(len(val), len(train)), caption_justify="left")
+    table.add_column("trained on")
+    for heading in ("bytes", "training", "before, once", "top-1"):
         table.add_column(heading, justify="right")
 
     def add(name: str, title: str, stored: str, before: str = "") -> None:
@@ -36,7 +39,7 @@ def results_table(out: Path, results: Results) -> Table:
 
     add("pixels", "pixels", pixels)
     add("seit", "tokens: SeiT", tokens)
-    add("seitpp", "+ TokenAdapt, ColorAdapt: SeiT++ w/o MTM", tokens, adapt)
+    add("seitpp", "+ TokenAdapt, ColorAdapt", tokens, adapt)
     add("finetune", "+ MTM: SeiT++", tokens, mtm)
     return table
 
