@@ -21,7 +21,7 @@ def step_picture(steps: Sequence[PictureRow]) -> Image.Image:
     """Draw steps as columns of the same images, the label above each column and the caption below.
 
     Args:
-        steps: Pictures (B, C, H, W), uint8, of each step, H and W at most 112 or of any size if larger.
+        steps: Pictures (B, C, H, W), uint8, of each step; those of the first set the size, others are brought to it.
 
     Raises:
         ValueError: Steps have different numbers of images, or there are none.
@@ -29,8 +29,8 @@ def step_picture(steps: Sequence[PictureRow]) -> Image.Image:
     counts = {len(step.images) for step in steps}
     if len(counts) != 1:
         raise ValueError(f"steps have {sorted(counts)} images, expected as many in each, and at least one step")
-    tiles = [resized(step.images, _TILE_PIXELS) for step in steps]
-    height, width = (max(tile.shape[axis] for tile in tiles) for axis in (-2, -1))
+    height, width = resized(steps[0].images[:1], _TILE_PIXELS).shape[-2:]
+    tiles = [torch.nn.functional.interpolate(step.images, (height, width), mode="nearest-exact") for step in steps]
     above = round(_lines([step.label for step in steps]) * _TITLE_PIXELS * _LINE) + 2 * _GAP
     below = round(_lines([step.caption for step in steps]) * _NOTE_PIXELS * _LINE) + 2 * _GAP
     (count,) = counts

@@ -112,6 +112,8 @@ def test_columns_stand_beside_each_other_with_as_many_images() -> None:
     assert picture.size == (2 * 112 + 28 + 8, picture.height) and picture.height > 2 * 112 + 4
     dark = [x for x in range(picture.width) if all(picture.getpixel((x, y)) == (0, 0, 0) for y in range(40, 100))]
     assert dark == [*range(4, 116), *range(144, 256)]
+    codes = torch.zeros(2, 3, 3, 3, dtype=torch.uint8)
+    assert step_picture([PictureRow("a", "below\nit", black), PictureRow("b", "", codes)]).size == picture.size
     with pytest.raises(ValueError, match=r"steps have \[1, 2\] images, expected as many in each"):
         step_picture([PictureRow("a", "", black), PictureRow("b", "", black[:1])])
     with pytest.raises(ValueError, match=r"steps have \[\] images"):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from seitpp.benchmarking.study.figures import figure_path
 from seitpp.benchmarking.study.methods import ENCODERS, TOKEN_ADAPT
@@ -44,7 +45,8 @@ def make_pictures(study: Study, folder: Path) -> list[Path]:
     chosen = _of_classes(reader.labels, _AUGMENTED_IMAGES)
     tokens = torch.from_numpy(reader.read(chosen).astype("int64"))
     panels = AugmentationPictures(tokenizer, tokens, token_adapt).panels(_SHOWN_PANELS)
-    pictures = {"augmentations": labelled_grid(panels)}
+    # Tokens have few colours: this halves the file and shows the same.
+    pictures = {"augmentations": labelled_grid(panels).quantize(256, dither=Image.Dither.NONE)}
     encoder = _encoder(study)
     if encoder is not None and (study.data / _TEST).is_dir():
         report = json.loads((store / "report" / "report.json").read_text(encoding="utf-8"))
@@ -58,13 +60,10 @@ def make_pictures(study: Study, folder: Path) -> list[Path]:
 
 
 def _encoder(study: Study) -> tuple[Path, str] | None:
-    """Return config and weights of SeiT++'s MTM on as many images as there are; None where none was trained."""
-    for fraction in study.fractions:
-        folder = study.out / study.encoder_name("mtm", fraction, 0)
-        weights = newest_checkpoint(str(folder))
-        if weights is not None:
-            return folder / Path(study.set.config(ENCODERS["mtm"].config)).name, weights
-    return None
+    """Return config and weights of SeiT++'s MTM at the main share; None where it was not trained."""
+    folder = study.out / study.encoder_name("mtm", study.size.main_share, 0)
+    weights = newest_checkpoint(str(folder))
+    return None if weights is None else (folder / Path(study.set.config(ENCODERS["mtm"].config)).name, weights)
 
 
 def _test_images(study: Study, tokenizer: Tokenizer) -> torch.Tensor:
