@@ -12,12 +12,12 @@ steps:
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from seitpp.benchmarking.runs import available_cores
 from seitpp.benchmarking.study.digits import write_digits
 from seitpp.benchmarking.study.figures import make_figures
 from seitpp.benchmarking.study.jobs import run_jobs
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, help="folder of the images (default: data/SET; small: digits)")
     parser.add_argument("--data", type=Path, help="their splits; stores go beside (default: data/study[-SET][-small])")
     parser.add_argument("--out", type=Path, help="folder of the runs of all sets (default: work_dirs/study[-small])")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="jobs at once (default: cores)")
+    parser.add_argument("--jobs", type=int, default=available_cores(), help="jobs at once (default: cores)")
     parser.add_argument("--steps", nargs="+", choices=tuple(STEPS), metavar="STEP", help="run these only")
     parser.add_argument(
         "--more-rates", action="store_true", help="choose learning rates at the largest share, too, not at one for all"
@@ -101,16 +101,22 @@ def report(study: Study, args: argparse.Namespace) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what has not run, and write tables and figures."""
+    """Run what has not run, and write tables and figures, also when some jobs failed."""
     args = parse_args(argv)
     default = tuple(SETS) if args.tables_only else ("fashion-mnist",)
     studies = [study_of(name, args) for name in (default if args.set is None else (args.set,))]
+    failure = None
     for study in studies:
         if not args.tables_only:
-            run(study, args)
+            try:
+                run(study, args)
+            except ChildProcessError as error:  # the tables show what has run
+                failure = error
         tables = report(study, args)
         write_whole(study.out / study.set.name / "tables.md", tables.encode())
         console.print(f"{study.set.title}\n\n{tables}", markup=False)
+    if failure is not None:
+        raise failure
 
 
 if __name__ == "__main__":

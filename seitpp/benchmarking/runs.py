@@ -100,5 +100,10 @@ def run_in_order(tasks: Mapping[str, tuple[Callable[[], _Result], Sequence[str]]
     return {name: future.result() for name, future in futures.items()}
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def last_checkpoint(work_dir: Path) -> Path:
     return Path(newest_checkpoint(str(work_dir)))

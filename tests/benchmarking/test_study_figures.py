@@ -38,10 +38,6 @@ def made_runs(study: Study) -> Iterator[Run]:
             for number, (name, method) in enumerate(METHODS.items()):
                 run, size = study.score_name(name, fraction, seed), 500 if method.data == "pixels" else 50
                 data = {"num_images": 1000, "num_bytes": int(fraction * 1000 * size), "curve": CURVE}
-                if (fraction, seed) == (study.size.main_share, 0):  # only tested: trained when rates were chosen
-                    yield Run(study.rate_name(name, fraction, 1e-3), validation=69.0, **data)
-                    yield Run(study.rate_name(name, fraction, 2e-3), validation=70.0, **data)
-                    data = {}
                 yield Run(run, test=70.0 + number + seed, **data)
             for name in ENCODERS:
                 yield Run(study.encoder_name(name, fraction, seed), curve=CURVE)
@@ -95,7 +91,6 @@ def test_charts_show_the_scores_bytes_curves_and_severities_of_the_records(
     assert len(keys) == 2 and len(curves) == 3 * (len(HEADLINE) + len(ENCODERS))
     steps, values = curves[study.score_name("seit", 0.1, 2)][keys[0]]
     assert list(zip(steps, values, strict=True)) == list(CURVE)
-    assert study.rate_name("seit", 0.1, 2e-3) in curves and study.rate_name("seit", 0.1, 1e-3) not in curves
     assert keys[1] in curves[study.encoder_name("mtm", 0.1, 0)]
     assert set(options["groups"].values()) == {METHODS[name].title for name in HEADLINE} == set(options["colors"])
     assert options["groups"][study.encoder_name("mtm", 0.1, 0)] == "SeiT++ w/ MTM"

@@ -40,7 +40,8 @@ def test_jobs_that_are_done_do_not_run_again(tmp_path: Path, job: Callable[..., 
 def test_a_folder_that_other_commands_filled_is_refused(tmp_path: Path, job: Callable[..., Job]) -> None:
     run_jobs([job("a")], 1, print)
     with pytest.raises(ValueError, match="a was filled by another command, python -c"):
-        run_jobs([job("a", "1")], 1, print)
+        run_jobs([job("b"), job("a", "1")], 1, print)
+    assert ran(tmp_path) == "a"  # nothing is started then
 
 
 def test_what_does_not_need_a_failed_job_still_runs(tmp_path: Path, job: Callable[..., Job]) -> None:

@@ -1,12 +1,11 @@
 """What the quickstart trains: TokenAdapt, MTM, and classifiers of pixels and of tokens, without and with these two."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from seitpp.benchmarking.runs import run_in_order, train_and_test
+from seitpp.benchmarking.runs import available_cores, run_in_order, train_and_test
 
 _MOST_WORKERS = 4  # more would wait for TokenAdapt and MTM
 
@@ -67,11 +66,6 @@ def run_all(out: Path, seeds: int) -> dict[str, list[Mapping[str, float]]]:
         name: [found[_folder(name, seed)] for seed in range(seeds if run.all_seeds else 1)]
         for name, run in RUNS.items()
     }
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _folder(name: str, seed: int) -> str:

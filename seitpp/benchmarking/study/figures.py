@@ -73,9 +73,8 @@ def _draw_storage(runs: Runs, study: Study) -> "Figure | None":
         of_share = []
         for name in HEADLINE:
             found = study.tested(runs, name, fraction)
-            trained = [study.trained(runs, name, fraction, seed) for seed in range(study.size.seeds)]
-            sizes = [run.num_bytes for run in trained if run is not None and run.num_bytes is not None]
-            if found and sizes:
+            sizes = [run.num_bytes for run in found if run.num_bytes is not None]
+            if sizes:
                 scores = [run.test for run in found]
                 spread = stdev(scores) if len(scores) > 1 else None
                 of_share.append(Point("", METHODS[name].title, mean(sizes), mean(scores), spread))
@@ -92,7 +91,7 @@ def _draw_losses(runs: Runs, study: Study) -> "Figure | None":
     """Draw training losses at the main share: of classifiers in one panel, and of the MTM that they start from."""
     seeds, share = range(study.size.seeds), study.size.main_share
     of_classifiers = {
-        METHODS[name].title: [study.trained(runs, name, share, seed) for seed in seeds] for name in HEADLINE
+        METHODS[name].title: [runs.get(study.score_name(name, share, seed)) for seed in seeds] for name in HEADLINE
     }
     of_mtm = {
         METHODS[one.method].title: [runs.get(study.encoder_name(name, share, seed)) for seed in seeds]

@@ -75,9 +75,10 @@ def run_jobs(jobs: Sequence[Job], workers: int, show: Callable[[str], None]) -> 
     Raises:
         ChildProcessError: A command failed; the message has its last line.
         FileNotFoundError: A job needs what is not done, and no job makes it.
-        ValueError: A folder was filled by other commands.
+        ValueError: A folder was filled by other commands; if it is done, nothing is started.
     """
-    waiting, failures, ran = list(jobs), [], 0
+    waiting = [job for job in jobs if not (job.is_ready and job.is_done)]
+    failures, ran = [], 0
     running: dict[Future, Job] = {}
     with ThreadPoolExecutor(workers) as pool:
         while True:

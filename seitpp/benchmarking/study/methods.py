@@ -93,7 +93,6 @@ class Encoder:
         title: Its name in tables.
         config: Its config, see `ImageSet.config`.
         needs_token_adapt: Whether its augmentation does.
-        options: Further words of `--cfg-options`.
         method: Method whose classifiers start from it, for its colour in figures.
         stem: Words of `--cfg-options` that give a probe's network its stem.
     """
@@ -101,7 +100,6 @@ class Encoder:
     title: str
     config: str
     needs_token_adapt: bool = True
-    options: tuple[str, ...] = ()
     method: str = "seitpp-mtm"
     stem: tuple[str, ...] = ()
 

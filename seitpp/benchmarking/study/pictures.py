@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from seitpp.benchmarking.study.figures import figure_path
+from seitpp.benchmarking.study.jobs import DONE
 from seitpp.benchmarking.study.methods import ENCODERS, TOKEN_ADAPT
 from seitpp.benchmarking.study.plan import Study
 from seitpp.engine.resuming import newest_checkpoint
@@ -31,23 +32,22 @@ _TEST = "test"  # the split that pictures show
 def make_pictures(study: Study, folder: Path) -> list[Path]:
     """Write what tokens, TokenAdapt and MTM make of test images into a folder, as `study_SET_*.png`; return the paths.
 
-    What needs a store, weights or images that are not on this machine is left out.
+    MTM is that of SeiT++ on the main share. What needs a store, weights or images that are not on this machine is left
+    out.
     """
     store = study.store("tokens") / _TEST
-    adapted = study.out / study.token_adapt_name()
-    weights = newest_checkpoint(str(adapted))
-    if weights is None or not store.is_dir():
+    adapted = _finished(study, study.token_adapt_name(), TOKEN_ADAPT["tokens"])
+    if adapted is None or not store.is_dir():
         return []
     reader = StoreReader(store)
     tokenizer = tokenizer_from_store(reader).eval()
-    config = adapted / Path(study.set.config(TOKEN_ADAPT["tokens"])).name
-    token_adapt = load_token_adapt(config, weights, reader, tokenizer)
+    token_adapt = load_token_adapt(*adapted, reader, tokenizer)
     chosen = _of_classes(reader.labels, _AUGMENTED_IMAGES)
     tokens = torch.from_numpy(reader.read(chosen).astype("int64"))
     panels = AugmentationPictures(tokenizer, tokens, token_adapt).panels(_SHOWN_PANELS)
     # Tokens have few colours: this halves the file and shows the same.
     pictures = {"augmentations": labelled_grid(panels).quantize(256, dither=Image.Dither.NONE)}
-    encoder = _encoder(study)
+    encoder = _finished(study, study.encoder_name("mtm", study.size.main_share, 0), ENCODERS["mtm"].config)
     if encoder is not None and (study.data / _TEST).is_dir():
         report = json.loads((store / "report" / "report.json").read_text(encoding="utf-8"))
         sizes = (report["source_bytes_per_image"], report["token_bytes_per_image"])
@@ -59,11 +59,11 @@ def make_pictures(study: Study, folder: Path) -> list[Path]:
     return [figure_path(study, folder, what) for what in pictures]
 
 
-def _encoder(study: Study) -> tuple[Path, str] | None:
-    """Return config and weights of SeiT++'s MTM at the main share; None where it was not trained."""
-    folder = study.out / study.encoder_name("mtm", study.size.main_share, 0)
-    weights = newest_checkpoint(str(folder))
-    return None if weights is None else (folder / Path(study.set.config(ENCODERS["mtm"].config)).name, weights)
+def _finished(study: Study, run: str, config: str) -> tuple[Path, str] | None:
+    """Return config and weights of a run; None where it has not ended, or its weights are not here."""
+    folder = study.out / run
+    weights = newest_checkpoint(str(folder)) if (folder / DONE).exists() else None
+    return None if weights is None else (folder / Path(study.set.config(config)).name, weights)
 
 
 def _test_images(study: Study, tokenizer: Tokenizer) -> torch.Tensor:

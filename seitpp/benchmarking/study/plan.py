@@ -79,21 +79,6 @@ class Study:
         names = (self.score_name(method, fraction, seed) for seed in range(self.size.seeds))
         return [runs[name] for name in names if name in runs and runs[name].test is not None]
 
-    def trained(self, runs: Mapping[str, Run], method: str, fraction: float, seed: int) -> Run | None:
-        """Return the run that trained a cell's classifier: the one of the best rate where that was the same training.
-
-        It has the curve and the bytes of its data; None where there is none of them.
-        """
-        run = runs.get(self.score_name(method, fraction, seed))
-        if seed or fraction not in self.rate_fractions or (run is not None and run.curve):
-            return run
-        tried = self.rate_names(method, fraction)
-        validations = {name: runs[name].validation for name in tried if name in runs}
-        if all(score is None for score in validations.values()):
-            return run
-        rate = self.rate(method, fraction, validations.get)
-        return next(runs[name] for name, one in tried.items() if one == rate)
-
     def rate_names(self, method: str, fraction: float) -> dict[str, float]:
         """Return the runs that a method's rate at a share is chosen from, at the nearer share, with their rates."""
         nearer = min(self.rate_fractions, key=lambda one: abs(one - fraction))
@@ -109,14 +94,16 @@ class Study:
             score: Returns the score on held-out images of the run of a name; None without one.
 
         Raises:
-            ValueError: None of its rates was scored.
+            ValueError: One of its rates has no score.
         """
         names = self.rate_names(method, fraction)
-        scores = {rate: score(name) for name, rate in names.items()}
-        scores = {rate: found for rate, found in scores.items() if found is not None}
-        if not scores:
-            raise ValueError(f"none of {', '.join(names)} was scored; run the step of the rates first")
-        return max(scores, key=lambda rate: (scores[rate], -rate))
+        scores = {name: score(name) for name in names}
+        if missing := [name for name, found in scores.items() if found is None]:
+            raise ValueError(
+                f"{', '.join(missing)}: no score on the held-out images; run the step of the rates, and remove the "
+                "folder of a run that was killed before its score"
+            )
+        return max((scores[name], -rate, rate) for name, rate in names.items())[-1]
 
 
 def percent(fraction: float) -> str:

@@ -1,6 +1,7 @@
 """Runs of the study condensed to a line each, so that its tables and figures can be made without the work folders."""
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from seitpp.engine.work_folders import DataPlaces
 from seitpp.engine.work_folders.finding import config_of_run
 from seitpp.io.atomic_write import write_whole
 from seitpp.io.text import shorten, shown, text_lines
-from seitpp.io.untrusted import entry, parse_json_object, read_file, text
+from seitpp.io.untrusted import entry, parse_json_object, read_file, text, whole_number
 from seitpp.visualization.curves import Scalars, read_scalars
 
 TOP1 = "accuracy/top1"
@@ -27,6 +28,7 @@ _DIGITS = 5  # of a number in a record
 _TEST = "tools/test.py"
 _METRICS_FILE = "metrics.json"
 _MOST_BYTES = 1 << 24
+_MOST_COUNT = 1 << 53  # of images or bytes
 _TORCH = re.compile(r"^\s*PyTorch: (\S+)", re.MULTILINE)
 
 
@@ -79,7 +81,7 @@ def read_run(folder: Path, name: str, places: DataPlaces | None = None) -> Run:
         OSError: Its training data are not there any more.
     """
     commands = commands_in(folder)
-    trained = _tested_folder(commands) or folder
+    trained = _tested_folder(commands, folder, name) or folder
     scalars = read_scalars(trained) if any(trained.glob("*/vis_data/scalars.json")) else {}
     steps, values = scalars.get("loss", ((), ()))
     validation = _last_values(scalars)
@@ -91,21 +93,29 @@ def read_run(folder: Path, name: str, places: DataPlaces | None = None) -> Run:
         tuple(commands),
         tested.get(TOP1),
         None if TOP1 not in validation else _short(validation[TOP1]),
-        {key: _short(value) for key, value in sorted(metrics.items()) if key not in (TOP1, f"test/{TOP1}")},
+        {
+            key: _short(value)
+            for key, value in sorted(metrics.items())
+            if key not in (TOP1, f"test/{TOP1}") and math.isfinite(value)
+        },
         None if data is None else data.num_images,
         None if data is None else data.num_bytes,
         None if data is None else data.num_code_bytes,
-        tuple((float(steps[one]), _short(values[one])) for one in _thinned(len(steps))),
+        tuple((float(steps[one]), _short(values[one])) for one in _thinned(len(steps)) if math.isfinite(values[one])),
         seconds_of(folder) + (0 if trained == folder else seconds_of(trained)),
         _torch_of(trained),
     )
 
 
-def _tested_folder(commands: Sequence[str]) -> Path | None:
-    """Return the folder whose run is tested, if these commands test one: its config and its checkpoint lie there."""
+def _tested_folder(commands: Sequence[str], folder: Path, name: str) -> Path | None:
+    """Return the folder whose run is tested, if these commands test one: its config and its checkpoint lie there.
+
+    Commands name it as it was called where they ran; it is looked for beside `folder`, which is that of run `name`.
+    """
+    depth = len(Path(name).parts)
     for words in map(shlex.split, commands):
         if words[1:2] == [_TEST] and len(words) > 3 and Path(words[2]).parent == Path(words[3]).parent:
-            return Path(words[2]).parent
+            return folder.parents[depth - 1].joinpath(*Path(words[2]).parent.parts[-depth:])
     return None
 
 
@@ -144,24 +154,31 @@ def _parse(line: dict[str, Any], where: str) -> Run:
     if line.keys() != set(known):
         wrong = sorted(line.keys() ^ set(known))
         raise ValueError(f"{where}: keys {shorten(wrong)} are missing or unknown, expected {', '.join(known)}")
-    number, whole = (int, float, type(None)), (int, type(None))
     metrics = entry(line, "metrics", dict, where)
     points = entry(line, "curve", list, where)
     if not all(_is_point(one) for one in points):
         raise ValueError(f"{where}: curve is {shown(points)}, expected pairs of numbers, iteration and loss")
+    sizes = ("num_images", "num_bytes", "num_code_bytes")
+    if line["num_images"] is None and any(line[key] is not None for key in sizes):
+        raise ValueError(f"{where}: num_images is null, expected a number beside num_bytes and num_code_bytes")
     return Run(
         text(line["name"], f"{where}: name"),
         tuple(text(one, f"{where}: commands") for one in entry(line, "commands", list, where)),
-        entry(line, "test", number, where),
-        entry(line, "validation", number, where),
+        _score(line, "test", where),
+        _score(line, "validation", where),
         {text(key, where): entry(metrics, key, (int, float), f"{where}: metrics") for key in metrics},
-        entry(line, "num_images", whole, where),
-        entry(line, "num_bytes", whole, where),
-        entry(line, "num_code_bytes", whole, where),
+        *(None if line[key] is None else whole_number(line[key], f"{where}: {key}", 1, _MOST_COUNT) for key in sizes),
         tuple((step, value) for step, value in points),
         entry(line, "seconds", (int, float), where),
         text(line["torch"], f"{where}: torch"),
     )
+
+
+def _score(line: dict[str, Any], key: str, where: str) -> float | None:
+    value = entry(line, key, (int, float, type(None)), where)
+    if value is not None and not 0 <= value <= 100:
+        raise ValueError(f"{where}: {key} is {shown(value)}, expected per cent, 0 to 100, or null")
+    return value
 
 
 def _is_point(value: Any) -> bool:

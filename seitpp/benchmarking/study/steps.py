@@ -30,8 +30,9 @@ def study_jobs(study: Study, steps: Collection[str] = tuple(STEPS)) -> list[Job]
 
 
 def run_names(study: Study) -> list[str]:
-    """Return the names of all runs of a study."""
-    return [job.folder.relative_to(study.out).as_posix() for _, job in _planned(study)]
+    """Return the names of all runs of a study, that of the splits among them when these are there."""
+    names = [job.folder.relative_to(study.out).as_posix() for _, job in _planned(study)]
+    return list(dict.fromkeys([_data_name(study, "split"), *names]))
 
 
 def _planned(study: Study) -> list[tuple[str, Job]]:
@@ -158,7 +159,7 @@ def _pretraining(
     study: Study, run: str, name: str, schedule: Sequence[str], fraction: float, seed: int
 ) -> tuple[str, ...]:
     encoder = ENCODERS[name]
-    options = [*_store_options(study, "tokens"), *schedule, *encoder.options, f"randomness.seed={seed}"]
+    options = [*_store_options(study, "tokens"), *schedule, f"randomness.seed={seed}"]
     adapted = _adapted(study, study.token_adapt_name()) if encoder.needs_token_adapt else ()
     return _train(study, run, study.set.config(encoder.config), options, (*_share(fraction), *adapted))
 

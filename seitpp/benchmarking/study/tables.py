@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from seitpp.benchmarking.study.methods import ADAPTS, DCT, ENCODERS, HEADLINE, METHODS
+from seitpp.benchmarking.study.methods import ADAPTS, DCT, ENCODERS, METHODS
 from seitpp.benchmarking.study.plan import UNTRAINED, Study
 from seitpp.benchmarking.study.records import Run
 from seitpp.io.atomic_write import write_whole
@@ -112,10 +112,10 @@ def _robustness(study: Study, runs: Runs) -> str:
     columns = ["clean"]
     columns += [f"{kind}/{level}" for kind in ("gaussian_noise", "gaussian_blur") for level in study.size.severities]
     rows = []
-    for name in HEADLINE:
+    for name, method in METHODS.items():
         run = runs.get(study.robustness_name(name))
         scores = {} if run is None else run.metrics
-        rows.append([METHODS[name].title, *(_number(scores.get(f"robustness/{column}")) for column in columns)])
+        rows.append([method.title, *(_number(scores.get(f"robustness/{column}")) for column in columns)])
     titles = [one.removeprefix("gaussian_").replace("/", " ") for one in columns]
     return markdown_table(["top-1 (%), seed 0", *titles], rows)
 
