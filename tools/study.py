@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--more-rates", action="store_true", help="choose learning rates at the largest share, too, not at one for all"
     )
     parser.add_argument("--tables-only", action="store_true", help="run nothing; make the tables of what has run")
-    parser.add_argument("--records", type=Path, metavar="FILE", help="add the runs to this file, and read it where")
+    parser.add_argument("--records", type=Path, metavar="FILE", help="add the runs to this file, whose others are kept")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put the tables into this page, docs/study.md")
     args = parser.parse_args(argv)
     if args.jobs < 1:

@@ -188,6 +188,8 @@ CASES = [
     ("quickstart.py", "--seeds a", "2 invalid"),
     ("study.py", "--images none --data none --out OUT", "none/train does not exist; docs/study.md says"),
     ("study.py", "--jobs 0", "2 --jobs 0: expected 1 or more"),
+    ("study.py", "--steps all", "2 invalid choice: 'all'"),
+    ("study.py", "--tables-only --records none --out OUT", "none does not exist"),
     ("visualization/show_augmentations.py", "none", "none is not a token store"),
     ("visualization/show_augmentations.py", "S --samples 99", "has no sample 99"),
     ("visualization/show_augmentations.py", "S --config empty.py --token-adapt K", "has no model.token_adapt"),

@@ -132,7 +132,7 @@ def read_records(path: Path) -> dict[str, Run]:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, or has a name twice.
     """
-    content = read_file(path, "records", at_most=_MOST_BYTES)
+    content = read_file(path, "file of records", at_most=_MOST_BYTES)
     runs: dict[str, Run] = {}
     for number, line in enumerate(text_lines(content, path, "file of records"), 1):
         where = f"{path}, line {number}"

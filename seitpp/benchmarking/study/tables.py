@@ -95,7 +95,7 @@ def _images(study: Study, runs: Runs) -> str:
             names = [study.few_images_name(images, seed) for seed in range(study.size.seeds)]
             cell = _cell(study, [runs[name] for name in names if name in runs and runs[name].test is not None])
         rows.append(["all" if images is None else f"{images:,}", _number(agreement), cell])
-    return markdown_table(["images for TokenAdapt", "codes as re-encoded (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
+    return markdown_table(["images for TokenAdapt", "codes predicted (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
 
 
 def _dct(study: Study, runs: Runs) -> str:
