@@ -94,7 +94,7 @@ class Encoder:
         config: Its config, see `ImageSet.config`.
         needs_token_adapt: Whether its augmentation does.
         method: Method whose classifiers start from it, for its colour in figures.
-        stem: Words of `--cfg-options` that give a probe's network its stem.
+        stem: Words of `--cfg-options` that give a linear probe its stem.
     """
 
     title: str
@@ -133,7 +133,7 @@ TOKEN_ADAPT = {
     "dct": "tokenadapt_d64_1xb64-3k_{set}-dct-32px",
 }
 
-_OVERLAP = tuple(f"model.backbone.patch_cfg.{one}" for one in ("kernel_size=3", "stride=1", "padding=1"))
+_OVERLAP = tuple(f"+model.backbone.patch_cfg.{one}" for one in ("kernel_size=3", "stride=1", "padding=1"))
 
 ENCODERS = {
     "mtm": Encoder("MTM of SeiT++", "mtm_vit-tiny-p4_1xb64-4k_{set}-tokens"),

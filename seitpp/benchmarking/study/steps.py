@@ -37,7 +37,7 @@ def run_names(study: Study) -> list[str]:
 
 def _planned(study: Study) -> list[tuple[str, Job]]:
     """Return step and job, each job once, where it is first worth its time."""
-    jobs = {}
+    jobs: dict[Path, tuple[str, Job]] = {}
     for step, job in _by_worth(study):
         jobs.setdefault(job.folder, (step, job))
     return list(jobs.values())
@@ -174,8 +174,8 @@ def _score(study: Study, name: str, fraction: float, seed: int, images: int | No
         rate = _rate(study, name, fraction)
         tried = study.rate_name(name, fraction, rate)
         is_there = images is None and _is_tried(study, name, fraction, seed)
-        test = ("tools/test.py", *_trained(study, tried if is_there else run, method), "--work-dir", str(folder))
-        test = (*test, "--out", str(folder / "metrics.json"))
+        tested = _trained(study, tried if is_there else run, method)
+        test = ("tools/test.py", *tested, "--work-dir", str(folder), "--out", str(folder / "metrics.json"))
         trained = _classifier(study, run, method, fraction, seed, rate, images)
         return (test,) if is_there else (trained, test)
 
@@ -211,7 +211,7 @@ def _knn(study: Study, name: str, encoder: str, checkpoint: str) -> Job:
     folder = study.out / run
     roots = [f"{part}.dataset.data_root={store}/" for part in ("default_hooks.bank", "test_dataloader")]
     test = ("tools/test.py", study.set.config(KNN), checkpoint, "--work-dir", str(folder))
-    options = [*roots, f"data_preprocessor.codebook={store}/train", *_stem(name)]
+    options = [*roots, f"data_preprocessor.codebook={store}/train"]  # the stem follows the checkpoint
     line = (*test, "--out", str(folder / "metrics.json"), "--cfg-options", *options)
     return _job(study, run, (line,), [encoder])
 
@@ -219,15 +219,12 @@ def _knn(study: Study, name: str, encoder: str, checkpoint: str) -> Job:
 def _linear(study: Study, name: str, encoder: str, checkpoint: str) -> Job:
     run, config = study.probe_name("linear", name), study.set.config(LINEAR)
     folder, iters = study.out / run, study.size.classifier_iters
-    options = [*_store_options(study, "tokens"), *_schedule(iters), *_stem(name)]
+    stem = ENCODERS[name].stem if name in ENCODERS else ()
+    options = [*_store_options(study, "tokens"), *_schedule(iters), *stem]
     options.append(f"model.backbone.init_cfg.checkpoint={checkpoint}")
     trained = (str(folder / Path(config).name), str(folder / f"iter_{iters}.pth"))
     test = ("tools/test.py", *trained, "--work-dir", str(folder), "--out", str(folder / "metrics.json"))
     return _job(study, run, (_train(study, run, config, options), test), [encoder])
-
-
-def _stem(encoder: str) -> tuple[str, ...]:
-    return ENCODERS[encoder].stem if encoder in ENCODERS else ()
 
 
 def _classifier(
