@@ -90,5 +90,5 @@ def test_tool_draws_what_changes(repository: Path, tmp_path: Path, capsys: pytes
     config = repository / "configs/seitpp/seitpp_vit-tiny-p2_mtm-100e-pre_1xb64-60e_digits-tokens.py"
     assert tool([config, "--dataset-size", 640, "--save-path", picture]) == 0
     printed = capsys.readouterr().out
-    assert "AdamW, 600 iterations, 60 epochs of 10" in printed and "0.016" in printed
+    assert "AdamW, 600 iterations, 60 epochs of 10" in printed and "0.004" in printed
     assert picture.read_text().startswith("<?xml")
