@@ -91,8 +91,7 @@ def read_run(folder: Path, name: str, places: DataPlaces | None = None) -> Run:
     return Run(
         name,
         tuple(commands),
-        tested.get(TOP1),
-        None if TOP1 not in validation else _short(validation[TOP1]),
+        *(None if TOP1 not in scores else _short(scores[TOP1]) for scores in (tested, validation)),
         {
             key: _short(value)
             for key, value in sorted(metrics.items())

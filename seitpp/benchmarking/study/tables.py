@@ -1,6 +1,6 @@
 """The study's tables, from the records of its runs alone, and the page that shows them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -54,7 +54,7 @@ def filled(text: str, tables: Mapping[str, str], source: str) -> str:
 
 def _scores(study: Study, runs: Runs) -> str:
     rows = [
-        [method.title, *(_cell(study, study.tested(runs, name, fraction)) for fraction in study.fractions)]
+        [method.title, *(_tested_cell(study, runs, name, fraction) for fraction in study.fractions)]
         for name, method in METHODS.items()
     ]
     return markdown_table(["top-1 (%) on the test images", *map(_percent, study.fractions)], rows)
@@ -93,7 +93,7 @@ def _images(study: Study, runs: Runs) -> str:
             cell = _main_cell(study, runs, "seitpp")
         else:
             names = [study.few_images_name(images, seed) for seed in range(study.size.seeds)]
-            cell = _cell(study, [runs[name] for name in names if name in runs and runs[name].test is not None])
+            cell = _cell(study, [runs[name].test for name in names if name in runs and runs[name].test is not None])
         rows.append(["all" if images is None else f"{images:,}", _number(agreement), cell])
     return markdown_table(["images for TokenAdapt", "codes predicted (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
 
@@ -128,7 +128,7 @@ def _encoders(study: Study, runs: Runs) -> str:
             names = [study.encoder_name(name, fraction, seed) for seed in range(study.size.seeds)]
             found = [runs[one].metrics for one in names if one in runs]
             cells = [
-                _spread([one[f"masked_code/{key}"] for one in found if f"masked_code/{key}" in one])
+                _cell(study, [one[f"masked_code/{key}"] for one in found if f"masked_code/{key}" in one])
                 for key in ("accuracy", "perplexity")
             ]
             rows.append([f"{encoder.title}, {_percent(fraction)}", *cells])
@@ -166,22 +166,20 @@ def _best_in_bold(scores: Sequence[float | None]) -> list[str]:
 
 
 def _main_cell(study: Study, runs: Runs, method: str) -> str:
-    return _cell(study, study.tested(runs, method, study.size.main_share))
+    return _tested_cell(study, runs, method, study.size.main_share)
 
 
-def _cell(study: Study, found: Sequence[Run]) -> str:
-    """Return mean and deviation, and how many seeds they are of where those are not all."""
-    if not found:
-        return _MISSING
-    count = f" ({len(found)} of {study.size.seeds} seeds)" if len(found) < study.size.seeds else ""
-    return _spread(run.test for run in found) + count
+def _tested_cell(study: Study, runs: Runs, method: str, fraction: float) -> str:
+    return _cell(study, [run.test for run in study.tested(runs, method, fraction)])
 
 
-def _spread(values: Iterable[float]) -> str:
-    values = list(values)
+def _cell(study: Study, values: Sequence[float]) -> str:
+    """Return mean and deviation over seeds, and how many these are where they are not all."""
     if not values:
         return _MISSING
-    return f"{mean(values):.1f}" + (f" +- {stdev(values):.1f}" if len(values) > 1 else "")
+    spread = f" +- {stdev(values):.1f}" if len(values) > 1 else ""
+    count = f" ({len(values)} of {study.size.seeds} seeds)" if len(values) < study.size.seeds else ""
+    return f"{mean(values):.1f}{spread}{count}"
 
 
 def _number(value: float | None) -> str:
