@@ -230,6 +230,19 @@ def test_tables_are_made_of_records_without_work_folders(tmp_path: Path, capsys:
     assert read_records(records)[name].test == 72.0 and "72.0 (1 of 3 seeds)" in page.read_text()
 
 
+def test_tables_are_made_when_a_job_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*_: object) -> int:
+        raise ChildProcessError("python x failed")
+
+    monkeypatch.setattr("seitpp.benchmarking.study.jobs.run_jobs", fail)
+    (tmp_path / "data").mkdir()
+    assert tool_main("study.py")(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 1
+    assert "| SeiT | not run |" in (tmp_path / "out" / "fashion-mnist" / "tables.md").read_text()
+    assert "python x failed" in capsys.readouterr().err
+
+
 TABLES = ("scores", "storage", "adapts", "images", "dct", "robustness", "encoders", "probes", "rates")
 
 
