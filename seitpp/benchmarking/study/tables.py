@@ -52,12 +52,22 @@ def filled(text: str, tables: Mapping[str, str], source: str) -> str:
     return text
 
 
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of the rows that have a number, and a line that names the others."""
+    rows = list(rows)
+    shown = [row for row in rows if any(cell != _MISSING for cell in row[1:])]
+    left = [row[0] for row in rows if row not in shown]
+    if not shown:
+        return f"*{_MISSING}*\n"
+    return markdown_table(header, shown) + (f"\n*{_MISSING}*: {'; '.join(left)}\n" if left else "")
+
+
 def _scores(study: Study, runs: Runs) -> str:
     rows = [
         [method.title, *(_tested_cell(study, runs, name, fraction) for fraction in study.fractions)]
         for name, method in METHODS.items()
     ]
-    return markdown_table(["top-1 (%) on the test images", *map(_percent, study.fractions)], rows)
+    return _table(["top-1 (%) on the test images", *map(_percent, study.fractions)], rows)
 
 
 def _storage(study: Study, runs: Runs) -> str:
@@ -72,7 +82,7 @@ def _storage(study: Study, runs: Runs) -> str:
                 per_image = f"{run.num_bytes / run.num_images:.1f}"
                 cells = [f"{run.num_images:,}", f"{run.num_bytes:,}", per_image, codes]
             rows.append([f"{title}, {_percent(fraction)}", *cells])
-    return markdown_table(["training data", "images", "bytes", "bytes per image", "of these codes"], rows)
+    return _table(["training data", "images", "bytes", "bytes per image", "of these codes"], rows)
 
 
 def _adapts(study: Study, runs: Runs) -> str:
@@ -81,7 +91,7 @@ def _adapts(study: Study, runs: Runs) -> str:
         ["without TokenAdapt", cells["seit"], cells["coloradapt"]],
         ["with TokenAdapt", cells["tokenadapt"], cells["seitpp"]],
     ]
-    return markdown_table(["top-1 (%)", "without ColorAdapt", "with ColorAdapt"], rows)
+    return _table(["top-1 (%)", "without ColorAdapt", "with ColorAdapt"], rows)
 
 
 def _images(study: Study, runs: Runs) -> str:
@@ -95,7 +105,7 @@ def _images(study: Study, runs: Runs) -> str:
             names = [study.few_images_name(images, seed) for seed in range(study.size.seeds)]
             cell = _cell(study, [runs[name].test for name in names if name in runs and runs[name].test is not None])
         rows.append(["all" if images is None else f"{images:,}", _number(agreement), cell])
-    return markdown_table(["images for TokenAdapt", "codes predicted (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
+    return _table(["images for TokenAdapt", "codes predicted (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
 
 
 def _dct(study: Study, runs: Runs) -> str:
@@ -105,7 +115,7 @@ def _dct(study: Study, runs: Runs) -> str:
         size = f"{sized[0].num_bytes / sized[0].num_images:.1f}" if sized else _MISSING
         others = ["seitpp"] if name == "seit" else [other for other in DCT if other != name]
         rows.append([title, size, *(_main_cell(study, runs, one) for one in (name, *others))])
-    return markdown_table(["tokens", "bytes per image", "SeiT, top-1 (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
+    return _table(["tokens", "bytes per image", "SeiT, top-1 (%)", "SeiT++ w/o MTM, top-1 (%)"], rows)
 
 
 def _robustness(study: Study, runs: Runs) -> str:
@@ -117,7 +127,7 @@ def _robustness(study: Study, runs: Runs) -> str:
         scores = {} if run is None else run.metrics
         rows.append([method.title, *(_number(scores.get(f"robustness/{column}")) for column in columns)])
     titles = [one.removeprefix("gaussian_").replace("/", " ") for one in columns]
-    return markdown_table(["top-1 (%), seed 0", *titles], rows)
+    return _table(["top-1 (%), seed 0", *titles], rows)
 
 
 def _encoders(study: Study, runs: Runs) -> str:
@@ -132,7 +142,7 @@ def _encoders(study: Study, runs: Runs) -> str:
                 for key in ("accuracy", "perplexity")
             ]
             rows.append([f"{encoder.title}, {_percent(fraction)}", *cells])
-    return markdown_table(["pre-training", "masked codes right (%)", "perplexity"], rows)
+    return _table(["pre-training", "masked codes right (%)", "perplexity"], rows)
 
 
 def _probes(study: Study, runs: Runs) -> str:
@@ -142,7 +152,7 @@ def _probes(study: Study, runs: Runs) -> str:
         knn, linear = (runs.get(study.probe_name(kind, name)) for kind in ("knn", "linear"))
         near = None if knn is None else knn.metrics.get("test/k10_accuracy/top1")
         rows.append([title, _number(near), _number(None if linear is None else linear.test)])
-    return markdown_table(["frozen encoder", "10 nearest neighbours, top-1 (%)", "linear probe, top-1 (%)"], rows)
+    return _table(["frozen encoder", "10 nearest neighbours, top-1 (%)", "linear probe, top-1 (%)"], rows)
 
 
 def _rates(study: Study, runs: Runs) -> str:
@@ -153,7 +163,7 @@ def _rates(study: Study, runs: Runs) -> str:
             title = method.title + (", DCT" if method.data == "dct" else "")
             scores = [None if run is None else run.validation for run in tried]
             rows.append([f"{title}, {_percent(fraction)}", *_best_in_bold(scores)])
-    return markdown_table(["top-1 (%) held out", *(f"{rate:g}" for rate in study.size.rates)], rows)
+    return _table(["top-1 (%) held out", *(f"{rate:g}" for rate in study.size.rates)], rows)
 
 
 def _best_in_bold(scores: Sequence[float | None]) -> list[str]:
