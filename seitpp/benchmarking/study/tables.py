@@ -52,9 +52,8 @@ def filled(text: str, tables: Mapping[str, str], source: str) -> str:
     return text
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table of the rows that have a number, and a line that names the others."""
-    rows = list(rows)
     shown = [row for row in rows if any(cell != _MISSING for cell in row[1:])]
     left = [row[0] for row in rows if row not in shown]
     if not shown:
