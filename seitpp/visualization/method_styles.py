@@ -9,20 +9,25 @@ _STYLES = {
     "SeiT w/ MTM": ("D", "#56B4E9"),
     "SeiT++": ("^", "#D55E00"),
     "SeiT++ w/ MTM": ("P", "#009E73"),
+    "pixels, SeiT's stem": ("p", "#882255"),
+    "SeiT w/ MTM, SeiT's stem": ("<", "#000000"),
+    "SeiT++ w/ MTM, SeiT's stem": ("v", "#CC79A7"),
+    "codes from scratch": (">", "#999933"),
+    "codes from scratch, SeiT's stem": ("X", "#E69F00"),
 }
 _OTHER_STYLES = (
-    ("v", "#CC79A7"),
-    ("X", "#E69F00"),
-    ("<", "#000000"),
-    (">", "#999933"),
-    ("p", "#882255"),
     ("h", "#332288"),
+    ("d", "#117733"),
+    ("*", "#AA4499"),
+    ("8", "#661100"),
+    ("H", "#6699CC"),
+    ("1", "#888888"),
 )
 _WITHOUT_MTM = " w/o MTM"  # says of a method that it is the plain one
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Return matplotlib's marker and colour by method: those of SeiT and SeiT++ first, in a fixed order, then others.
+    """Return matplotlib's marker and colour by method: those that have their own first, in a fixed order, then others.
 
     `X w/o MTM` looks like `X`. More than six methods of other names share styles.
     """
