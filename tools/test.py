@@ -98,7 +98,7 @@ def test(args: argparse.Namespace) -> None:
         torch.set_autocast_dtype(get_device(), torch.bfloat16)
     if args.images is None:
         check_store_exists(config, "test")
-    runner = launch.build_runner(config)
+    runner = launch.build_runner(config, only_tests=True)
     metrics = {**runner.test(), **scores_beside_average(runner.message_hub, "test/")}
     if args.images is not None and (skipped := runner.test_dataloader.dataset.metainfo.get("skipped_files")):
         metrics["skipped_files"] = skipped

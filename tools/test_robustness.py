@@ -164,6 +164,7 @@ def score(args: argparse.Namespace) -> tuple[Results, Path]:
     outline = read_outline(args.checkpoint)
     config = load_config(args, outline)
     folder = args.out_dir or Path(config.work_dir) / "robustness"
+    config.work_dir = str(folder)  # for logs: those of the work folder are the training's
     plan, sha256 = plan_of(args, config), checkpoint_sha256(args.checkpoint)
     classes = model_classes(config, outline, args.classes, plan)
     is_imagenet = knows_imagenet(classes)

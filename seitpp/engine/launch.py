@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import master_only
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -80,8 +81,24 @@ def alone_in(folder: str | Path, launcher: str) -> Iterator[None]:
             lock.release()
 
 
-def build_runner(config: Config) -> Runner:
-    """Build the runner of a prepared config."""
+class _KeepsConfig:
+    """Goes before a class of runners: a config that is in the work folder, which may be the training's, stays there."""
+
+    @master_only
+    def dump_config(self) -> None:
+        name = Path(self.cfg.filename or f"{self.timestamp}.py").name
+        folder = self.log_dir if Path(self.work_dir, name).exists() else self.work_dir
+        self.cfg.dump(Path(folder, name))
+
+
+def build_runner(config: Config, *, only_tests: bool = False) -> Runner:
+    """Build the runner of a prepared config.
+
+    Args:
+        config: Is written to the work folder, as mmengine does.
+        only_tests: Whether a config of that name which is there is kept, for a training wrote it; this one then goes
+            beside its log.
+    """
     warnings.filterwarnings("ignore", message=".*broadcast_buffers.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")  # where a config says so
     check_sharding(config)
@@ -94,7 +111,8 @@ def build_runner(config: Config) -> Runner:
     kind = RUNNERS.get(named) if isinstance(named, str) else named
     if kind is None:
         raise ValueError(f"runner_type is {named!r}, which is no registered runner")
-    with_summary: type[Runner] = type(kind.__name__, (SummaryFirst, kind), {})
+    parts = (SummaryFirst, _KeepsConfig, kind) if only_tests else (SummaryFirst, kind)
+    with_summary: type[Runner] = type(kind.__name__, parts, {})
     runner = with_summary.from_cfg(config)
     for handler in runner.logger.handlers:
         handler.addFilter(_is_worth_reading)

@@ -122,6 +122,15 @@ def test_images_are_scored_as_their_store(
     assert score(config, trained, "--images", kept / "images", "--split", "val", *options) == expected
 
 
+def test_config_of_the_training_is_kept(trained: Path, kept: Path, tool: Callable) -> None:
+    config = trained.with_name("ema.py")
+    before = config.read_bytes()
+    assert tool("test.py", config, trained, "--cfg-options", "test_dataloader.batch_size=5") == 0
+    assert config.read_bytes() == before
+    written = [path for path in trained.parent.glob("*/ema.py") if "batch_size=5" in path.read_text()]
+    assert len(written) == 1
+
+
 def test_scores_tell_which_files_are_no_images(
     config: Path, trained: Path, kept: Path, score: Callable, tmp_path: Path
 ) -> None:

@@ -157,6 +157,18 @@ def test_table_has_a_row_per_benchmark(
     assert "12 (expected 18,574)" in capsys.readouterr().out
 
 
+def test_a_trainings_folder_is_left_as_it_is(tool: Callable, made: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    config = Config.fromfile(made.tokens)
+    config.work_dir = str(folder)
+    folder.mkdir()
+    config.dump(folder / "tokens.py")
+    before = (folder / "tokens.py").read_bytes()
+    options = ["--only", "clean", "--out-dir", tmp_path / "out"]
+    assert tool("test_robustness.py", folder / "tokens.py", made.checkpoints["tokens"], *options) == 0
+    assert (folder / "tokens.py").read_bytes() == before and [*folder.iterdir()] == [folder / "tokens.py"]
+
+
 def test_objectnet_is_scored_by_its_rule(table: Callable, made: Made) -> None:
     """By hand: the border is cut, the classes of some label compete, and any class of the image's label is right."""
     rows = table("tokens", "--only", "objectnet")

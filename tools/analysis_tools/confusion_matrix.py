@@ -70,7 +70,7 @@ def predictions_asked_for(args: argparse.Namespace) -> Predictions:
         config.load_from = args.source
         path = Path(folder, f"predictions{SUFFIX}")
         use_prediction_hook(config, path)
-        launch.build_runner(config).test()
+        launch.build_runner(config, only_tests=True).test()
         return read_predictions(path)
 
 

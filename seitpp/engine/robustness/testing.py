@@ -45,7 +45,7 @@ def run_benchmarks(
         classes: The model's class names, in the order of its indices; None for ImageNet's in the usual order.
         shared: What else scores depend on, plain values, such as the precision.
     """
-    runner = build_runner(config)
+    runner = build_runner(config, only_tests=True)
     known = [results.passes]
     broadcast_object_list(known)  # of machines that may not share the folder
     results.passes = known[0]
