@@ -97,7 +97,7 @@ def report(study: Study, args: argparse.Namespace) -> str:
     folder = study.out / study.set.name if args.page is None else args.page.parent / "images"
     for path in (*make_figures(runs, study, folder), *make_pictures(study, folder)):
         console.print(path, markup=False)
-    return "\n".join(tables.values())
+    return "\n".join(f"## {name}\n\n{table}" for name, table in tables.items())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -114,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 failure = error
         tables = report(study, args)
         write_whole(study.out / study.set.name / "tables.md", tables.encode())
-        console.print(f"{study.set.title}\n\n{tables}", markup=False)
+        console.print(tables, markup=False)
     if failure is not None:
         raise failure
 
