@@ -84,6 +84,11 @@ def alone_in(folder: str | Path, launcher: str) -> Iterator[None]:
 class _KeepsConfig:
     """Goes before a class of runners: a config that is in the work folder, which may be the training's, stays there."""
 
+    cfg: Config
+    timestamp: str
+    log_dir: str
+    work_dir: str
+
     @master_only
     def dump_config(self) -> None:
         name = Path(self.cfg.filename or f"{self.timestamp}.py").name

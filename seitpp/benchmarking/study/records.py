@@ -91,18 +91,21 @@ def read_run(folder: Path, name: str, places: DataPlaces | None = None) -> Run:
     return Run(
         name,
         tuple(commands),
-        *(None if TOP1 not in scores else _short(scores[TOP1]) for scores in (tested, validation)),
-        {
+        test=_short(tested[TOP1]) if TOP1 in tested else None,
+        validation=_short(validation[TOP1]) if TOP1 in validation else None,
+        metrics={
             key: _short(value)
             for key, value in sorted(metrics.items())
             if key not in (TOP1, f"test/{TOP1}") and math.isfinite(value)
         },
-        None if data is None else data.num_images,
-        None if data is None else data.num_bytes,
-        None if data is None else data.num_code_bytes,
-        tuple((float(steps[one]), _short(values[one])) for one in _thinned(len(steps)) if math.isfinite(values[one])),
-        seconds_of(folder) + (0 if trained == folder else seconds_of(trained)),
-        _torch_of(trained),
+        num_images=None if data is None else data.num_images,
+        num_bytes=None if data is None else data.num_bytes,
+        num_code_bytes=None if data is None else data.num_code_bytes,
+        curve=tuple(
+            (float(steps[one]), _short(values[one])) for one in _thinned(len(steps)) if math.isfinite(values[one])
+        ),
+        seconds=seconds_of(folder) + (0 if trained == folder else seconds_of(trained)),
+        torch=_torch_of(trained),
     )
 
 
@@ -157,20 +160,25 @@ def _parse(line: dict[str, Any], where: str) -> Run:
     points = entry(line, "curve", list, where)
     if not all(_is_point(one) for one in points):
         raise ValueError(f"{where}: curve is {shown(points)}, expected pairs of numbers, iteration and loss")
-    sizes = ("num_images", "num_bytes", "num_code_bytes")
-    if line["num_images"] is None and any(line[key] is not None for key in sizes):
+    if line["num_images"] is None and (line["num_bytes"] is not None or line["num_code_bytes"] is not None):
         raise ValueError(f"{where}: num_images is null, expected a number beside num_bytes and num_code_bytes")
     return Run(
         text(line["name"], f"{where}: name"),
         tuple(text(one, f"{where}: commands") for one in entry(line, "commands", list, where)),
-        _score(line, "test", where),
-        _score(line, "validation", where),
-        {text(key, where): entry(metrics, key, (int, float), f"{where}: metrics") for key in metrics},
-        *(None if line[key] is None else whole_number(line[key], f"{where}: {key}", 1, _MOST_COUNT) for key in sizes),
-        tuple((step, value) for step, value in points),
-        entry(line, "seconds", (int, float), where),
-        text(line["torch"], f"{where}: torch"),
+        test=_score(line, "test", where),
+        validation=_score(line, "validation", where),
+        metrics={text(key, where): entry(metrics, key, (int, float), f"{where}: metrics") for key in metrics},
+        num_images=_count(line, "num_images", where),
+        num_bytes=_count(line, "num_bytes", where),
+        num_code_bytes=_count(line, "num_code_bytes", where),
+        curve=tuple((step, value) for step, value in points),
+        seconds=entry(line, "seconds", (int, float), where),
+        torch=text(line["torch"], f"{where}: torch"),
     )
+
+
+def _count(line: dict[str, Any], key: str, where: str) -> int | None:
+    return None if line[key] is None else whole_number(line[key], f"{where}: {key}", 1, _MOST_COUNT)
 
 
 def _score(line: dict[str, Any], key: str, where: str) -> float | None:
